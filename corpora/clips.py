@@ -1,0 +1,195 @@
+"""The clip table: what every corpus adapter returns, and the only thing the rest of the system reads.
+
+One row is one clip. `clips` has the columns of `CLIP_COLUMNS`, one column `<task>.<class>` per label (float, NaN
+where unknown), and any number of `raw.<name>` columns that keep what the corpus itself said. Rows that an adapter
+could not use are rows of `defects`, with where they were found and why; nothing is dropped or repaired silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from mmpsr.tasks import TaskSpec
+
+__all__ = [
+    "CLIP_COLUMNS",
+    "DEFECT_COLUMNS",
+    "SPLITS",
+    "ClipTable",
+    "CorpusError",
+    "concatenate",
+    "label_column",
+    "label_columns",
+]
+
+SPLITS = ("train", "dev", "test")
+
+CLIP_COLUMNS: Mapping[str, str] = {
+    "corpus": "name of the corpus in the configuration",
+    "release": "the corpus' release, where it has several",
+    "split": "train, dev or test",
+    "clip_id": "unique within the corpus",
+    "media": "path of the video (or audio) file; missing where the corpus gives none",
+    "start": "seconds into the media where the clip starts; NaN means its beginning",
+    "end": "seconds into the media where the clip ends; NaN means its end",
+    "group": "clips that must never be separated by a split",
+    "group_kind": "participant, video, dialogue or clip",
+    "speaker": "who speaks, where the corpus says so",
+    "language": "ISO 639-1 code of the transcript, where known",
+    "text": "transcript; missing where the corpus gives none",
+    "description": "described behaviour that comes with the corpus; missing where it gives none",
+    "consent_challenges": "the participant allows use in challenges; missing where not asked",
+    "consent_publications": "the participant allows use in publications; missing where not asked",
+    "single_label": "comma-separated tasks whose labels are one class of a multi-label task here (MELD's emotion)",
+}
+"""Column name -> meaning. Text columns are pandas `string`, consent is `boolean`, `start` and `end` are float64."""
+
+DEFECT_COLUMNS = ("corpus", "clip_id", "where", "reason")
+
+_TEXT = ("corpus", "release", "split", "clip_id", "media", "group", "group_kind", "speaker", "language", "text",
+         "description", "single_label")  # fmt: skip
+_CONSENT = ("consent_challenges", "consent_publications")
+_GROUP_KINDS = ("participant", "video", "dialogue", "clip")
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used; the message says what was found, where (file, row, column, clip), what to do."""
+
+
+def label_column(task: str, name: str) -> str:
+    """Name of the clip-table column that holds one label, for example `emotion.Anger`."""
+    return f"{task}.{name}"
+
+
+def label_columns(task: str, spec: TaskSpec) -> list[str]:
+    """Label columns of a task, in the order of its classes."""
+    return [label_column(task, name) for name in spec.classes]
+
+
+@dataclass
+class ClipTable:
+    """Clips of one or several corpora, and what could not be used.
+
+    Attributes:
+        clips: one row per clip, see the module's description; index 0..n-1.
+        defects: columns `corpus, clip_id, where, reason`; `where` is a file and row, `reason` a sentence.
+    """
+
+    clips: pd.DataFrame
+    defects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DEFECT_COLUMNS), dtype="string"))
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, object]], defects: Iterable[Sequence[object]] = ()) -> ClipTable:
+        """Build a table from dictionaries (absent columns become missing) and `(corpus, clip_id, where, reason)`."""
+        return cls(
+            clips=conform(pd.DataFrame(list(rows))),
+            defects=pd.DataFrame(list(defects), columns=list(DEFECT_COLUMNS)).astype("string"),
+        )
+
+    def validate(self, tasks: Mapping[str, TaskSpec]) -> ClipTable:
+        """Check the schema, identities and label ranges.
+
+        Args:
+            tasks: specifications by task name; their missing label columns are added as unknown (NaN).
+
+        Returns:
+            A table with the columns in canonical order.
+
+        Raises:
+            CorpusError: an id occurs twice in a corpus, a split or group kind is unknown, an end lies before its
+                start, or a label lies outside its task's range; the clip and the value are named.
+        """
+        clips = conform(self.clips)
+        for task, spec in tasks.items():
+            for column in label_columns(task, spec):
+                if column not in clips:
+                    clips[column] = np.nan
+                clips[column] = clips[column].astype("float64")
+        _check_identity(clips)
+        _check_spans(clips)
+        for task, spec in tasks.items():
+            _check_labels(clips, task, spec)
+        return ClipTable(clips, self.defects)
+
+
+def conform(clips: pd.DataFrame) -> pd.DataFrame:
+    """Give a frame the clip table's columns and dtypes, in canonical order, other columns after them."""
+    clips = clips.reset_index(drop=True).copy()
+    for column in CLIP_COLUMNS:
+        if column not in clips:
+            clips[column] = pd.NA if column not in ("start", "end") else np.nan
+    for column in _TEXT:
+        clips[column] = clips[column].astype("string")
+    for column in _CONSENT:
+        clips[column] = clips[column].astype("boolean")
+    for column in ("start", "end"):
+        clips[column] = clips[column].astype("float64")
+    others = [column for column in clips.columns if column not in CLIP_COLUMNS]
+    return clips[[*CLIP_COLUMNS, *others]]
+
+
+def concatenate(tables: Sequence[ClipTable]) -> ClipTable:
+    """One table of several corpora, in their order; label columns missing in one corpus are unknown there."""
+    if not tables:
+        raise CorpusError("no corpus was given; declare at least one under [corpora.sources]")
+    clips = pd.concat([table.clips for table in tables], ignore_index=True)
+    defects = pd.concat([table.defects for table in tables], ignore_index=True)
+    return ClipTable(conform(clips), defects)
+
+
+def _clip_name(clips: pd.DataFrame, row: int) -> str:
+    return f"clip {clips['clip_id'].iloc[row]!r} of corpus {clips['corpus'].iloc[row]!r}"
+
+
+def _check_identity(clips: pd.DataFrame) -> None:
+    for column in ("corpus", "split", "clip_id", "group"):
+        missing = np.flatnonzero(clips[column].isna())
+        if len(missing):
+            raise CorpusError(f"{_clip_name(clips, int(missing[0]))} has no {column}; every clip needs one")
+    repeated = np.flatnonzero(clips.duplicated(["corpus", "clip_id"]))
+    if len(repeated):
+        raise CorpusError(f"{_clip_name(clips, int(repeated[0]))} occurs twice; ids must be unique within a corpus")
+    wrong = np.flatnonzero(~clips["split"].isin(SPLITS))
+    if len(wrong):
+        found = clips["split"].iloc[wrong[0]]
+        raise CorpusError(f"{_clip_name(clips, int(wrong[0]))} is in split {found!r}; splits are {', '.join(SPLITS)}")
+    wrong = np.flatnonzero(~clips["group_kind"].fillna("clip").isin(_GROUP_KINDS))
+    if len(wrong):
+        found = clips["group_kind"].iloc[wrong[0]]
+        raise CorpusError(
+            f"{_clip_name(clips, int(wrong[0]))} has group kind {found!r}; kinds are {', '.join(_GROUP_KINDS)}"
+        )
+
+
+def _check_spans(clips: pd.DataFrame) -> None:
+    wrong = np.flatnonzero((clips["start"] < 0) | (clips["end"] < clips["start"].fillna(0.0)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise CorpusError(
+            f"{_clip_name(clips, row)} runs from {clips['start'].iloc[row]} s to {clips['end'].iloc[row]} s; "
+            "a start must be at least 0 and an end not before it"
+        )
+
+
+def _check_labels(clips: pd.DataFrame, task: str, spec: TaskSpec) -> None:
+    columns = label_columns(task, spec)
+    values = clips[columns].to_numpy(dtype=np.float64)
+    outside = np.argwhere((values < 0.0) | (values > 1.0))
+    if len(outside):
+        row, column = map(int, outside[0])
+        raise CorpusError(
+            f"{_clip_name(clips, row)}: {columns[column]} is {values[row, column]:g}, outside [0, 1]; "
+            "rescale the labels (a table corpus has `scale` for that)"
+        )
+    if spec.kind == "single_label":
+        known = ~np.isnan(values).all(axis=1)
+        bad = np.flatnonzero(known & (np.nan_to_num(values).sum(axis=1) != 1.0))
+        if len(bad):
+            row = int(bad[0])
+            raise CorpusError(
+                f"{_clip_name(clips, row)}: task {task!r} takes one class, found {dict(zip(columns, values[row], strict=True))}"
+            )

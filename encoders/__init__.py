@@ -1,0 +1,1 @@
+"""Media and text turned into fixed-width vectors in the feature store."""

@@ -1,0 +1,1 @@
+"""Clips and vectors turned into a trained, evaluated and reported model."""
