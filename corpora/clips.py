@@ -44,15 +44,14 @@ CLIP_COLUMNS: Mapping[str, str] = {
     "description": "described behaviour that comes with the corpus; missing where it gives none",
     "consent_challenges": "the participant allows use in challenges; missing where not asked",
     "consent_publications": "the participant allows use in publications; missing where not asked",
-    "single_label": "comma-separated tasks whose labels are one class of a multi-label task here (MELD's emotion)",
 }
 """Column name -> meaning. Text columns are pandas `string`, consent is `boolean`, `start` and `end` are float64."""
 
 DEFECT_COLUMNS = ("corpus", "clip_id", "where", "reason")
 
-_TEXT = ("corpus", "release", "split", "clip_id", "media", "group", "group_kind", "speaker", "language", "text",
-         "description", "single_label")  # fmt: skip
 _CONSENT = ("consent_challenges", "consent_publications")
+_SECONDS = ("start", "end")
+_TEXT = tuple(name for name in CLIP_COLUMNS if name not in (*_CONSENT, *_SECONDS))
 _GROUP_KINDS = ("participant", "video", "dialogue", "clip")
 
 
@@ -121,12 +120,12 @@ def conform(clips: pd.DataFrame) -> pd.DataFrame:
     clips = clips.reset_index(drop=True).copy()
     for column in CLIP_COLUMNS:
         if column not in clips:
-            clips[column] = pd.NA if column not in ("start", "end") else np.nan
+            clips[column] = np.nan if column in _SECONDS else pd.NA
     for column in _TEXT:
         clips[column] = clips[column].astype("string")
     for column in _CONSENT:
         clips[column] = clips[column].astype("boolean")
-    for column in ("start", "end"):
+    for column in _SECONDS:
         clips[column] = clips[column].astype("float64")
     others = [column for column in clips.columns if column not in CLIP_COLUMNS]
     return clips[[*CLIP_COLUMNS, *others]]
