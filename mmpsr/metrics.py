@@ -1,0 +1,161 @@
+"""Metrics of the corpora, each with its published definition, on numpy arrays.
+
+Targets are `[N, C]`, float, of labelled clips only; predictions are the probabilities or scores of `mmpsr.objective`.
+All metrics are percentages: higher is better, 100 is best.
+
+Shape suffixes: N clips, C classes or traits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+from sklearn import metrics as sk
+
+from mmpsr.decoding import decide_classes, decide_present
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["METRICS", "Metric", "evaluate", "labeled_rows"]
+
+Array = NDArray[np.float64]
+Metric = Callable[[Array, Array, TaskSpec], float]
+
+
+def labeled_rows(targets_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
+    """Rows with a label: all classes known, or for regression any trait."""
+    known = np.isfinite(targets_NC)
+    return known.any(axis=1) if spec.kind == "regression" else known.all(axis=1)
+
+
+def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Targets as present/absent (intensity > 0), and the columns that are scored (neutral is not)."""
+    scored = np.array([i for i, name in enumerate(spec.classes) if name != spec.neutral])
+    return targets > 0, scored
+
+
+def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """mMF1 of CMU-MOSEI: per emotion the macro F1 of present against absent, then the mean over emotions."""
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec)
+    return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
+
+
+def multilabel_weighted_accuracy(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """mWACC of CMU-MOSEI: (TP * N / P + TN) / (2 N) per emotion (N negatives, P positives), then the mean.
+
+    This is the mean of sensitivity and specificity. Emotions without a positive or a negative clip are left out.
+    """
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec)
+    values = []
+    for c in scored:
+        positives, negatives = present[:, c].sum(), (~present[:, c]).sum()
+        if positives and negatives:
+            true_positives = (present[:, c] & decided[:, c]).sum()
+            true_negatives = (~present[:, c] & ~decided[:, c]).sum()
+            values.append((true_positives * negatives / positives + true_negatives) / (2 * negatives))
+    return 100 * float(np.mean(values)) if values else float("nan")
+
+
+def _macro_f1(actual: NDArray, decided: NDArray, num_classes: int) -> float:
+    return float(sk.f1_score(actual, decided, labels=range(num_classes), average="macro", zero_division=0))
+
+
+def macro_f1(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """Mean over classes of F1, single label; classes that occur in neither targets nor decisions are left out.
+
+    For two classes this is BAH's AVGF1.
+    """
+    actual, decided = decide_classes(targets), decide_classes(predicted)
+    labels = np.union1d(actual, decided)
+    return 100 * float(sk.f1_score(actual, decided, labels=labels, average="macro", zero_division=0))
+
+
+def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """F1 averaged over classes with their number of clips as weights, single label."""
+    return 100 * float(
+        sk.f1_score(decide_classes(targets), decide_classes(predicted), average="weighted", zero_division=0)
+    )
+
+
+def uar(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """Unweighted average recall over the classes that occur, single label."""
+    actual, decided = decide_classes(targets), decide_classes(predicted)
+    return 100 * float(np.mean([(decided[actual == c] == c).mean() for c in np.unique(actual)]))
+
+
+def positive_f1(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """F1 of the last class (`present`), single label."""
+    last = spec.num_outputs - 1
+    return 100 * float(sk.f1_score(decide_classes(targets) == last, decide_classes(predicted) == last, zero_division=0))
+
+
+def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """BAH's own average precision of the last class, which is not scikit-learn's.
+
+    Thresholds 0, 0.001 ... 0.999 with `>=`; precision is 0 where nothing is predicted; then the trapezoid over
+    (recall, precision).
+    """
+    actual = decide_classes(targets) == spec.num_outputs - 1
+    if not actual.any():
+        return float("nan")
+    thresholds = np.arange(1000) / 1000
+    decided = predicted[:, -1][None, :] >= thresholds[:, None]
+    true_positives = (decided & actual).sum(axis=1)
+    precision = true_positives / np.maximum(decided.sum(axis=1), 1)
+    recall = true_positives / actual.sum()
+    return 100 * float(trapezoid(precision[::-1], recall[::-1]))
+
+
+def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """mACC of First Impressions: the mean over traits of 1 - MAE."""
+    return 100 * float(np.mean(1 - np.nanmean(np.abs(targets - predicted), axis=0)))
+
+
+def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec) -> float:
+    """mCCC of First Impressions: the concordance correlation coefficient per trait, then the mean.
+
+    CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2) with population moments; never pooled over traits.
+
+    References:
+        Lin: A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989.
+    """
+    values = []
+    for c in range(spec.num_outputs):
+        known = np.isfinite(targets[:, c])
+        x, y = targets[known, c], predicted[known, c]
+        spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+        values.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / spread if spread > 0 else 0.0)
+    return 100 * float(np.mean(values))
+
+
+METRICS: Mapping[str, Metric] = {
+    "multilabel_macro_f1": multilabel_macro_f1,
+    "multilabel_weighted_accuracy": multilabel_weighted_accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "uar": uar,
+    "positive_f1": positive_f1,
+    "bah_average_precision": bah_average_precision,
+    "mean_accuracy": mean_accuracy,
+    "mean_ccc": mean_ccc,
+}
+
+
+def evaluate(targets_NC: Array, predicted_NC: Array, spec: TaskSpec, names: tuple[str, ...]) -> dict[str, float]:
+    """Metrics of one task over the labelled rows; NaN where no row is labelled.
+
+    Raises:
+        KeyError: a metric is unknown.
+    """
+    rows = labeled_rows(targets_NC, spec)
+    if not rows.any():
+        return dict.fromkeys(names, float("nan"))
+    targets, predicted = targets_NC[rows].astype(np.float64), predicted_NC[rows].astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=RuntimeWarning)
+        return {name: METRICS[name](targets, predicted, spec) for name in names}
