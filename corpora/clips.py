@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,18 @@ __all__ = [
     "SPLITS",
     "ClipTable",
     "CorpusError",
+    "GroupKind",
+    "Split",
     "concatenate",
+    "conform",
+    "defect_frame",
     "label_column",
     "label_columns",
 ]
 
-SPLITS = ("train", "dev", "test")
+Split = Literal["train", "dev", "test"]
+GroupKind = Literal["participant", "video", "dialogue", "clip"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 CLIP_COLUMNS: Mapping[str, str] = {
     "corpus": "name of the corpus in the configuration",
@@ -52,7 +59,7 @@ DEFECT_COLUMNS = ("corpus", "clip_id", "where", "reason")
 _CONSENT = ("consent_challenges", "consent_publications")
 _SECONDS = ("start", "end")
 _TEXT = tuple(name for name in CLIP_COLUMNS if name not in (*_CONSENT, *_SECONDS))
-_GROUP_KINDS = ("participant", "video", "dialogue", "clip")
+_GROUP_KINDS: tuple[GroupKind, ...] = get_args(GroupKind)
 
 
 class CorpusError(ValueError):
@@ -79,15 +86,12 @@ class ClipTable:
     """
 
     clips: pd.DataFrame
-    defects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DEFECT_COLUMNS), dtype="string"))
+    defects: pd.DataFrame = field(default_factory=lambda: defect_frame())
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, object]], defects: Iterable[Sequence[object]] = ()) -> ClipTable:
         """Build a table from dictionaries (absent columns become missing) and `(corpus, clip_id, where, reason)`."""
-        return cls(
-            clips=conform(pd.DataFrame(list(rows))),
-            defects=pd.DataFrame(list(defects), columns=list(DEFECT_COLUMNS)).astype("string"),
-        )
+        return cls(clips=conform(pd.DataFrame(list(rows))), defects=defect_frame(defects))
 
     def validate(self, tasks: Mapping[str, TaskSpec]) -> ClipTable:
         """Check the schema, identities and label ranges.
@@ -113,6 +117,11 @@ class ClipTable:
         for task, spec in tasks.items():
             _check_labels(clips, task, spec)
         return ClipTable(clips, self.defects)
+
+
+def defect_frame(defects: Iterable[Sequence[object]] = ()) -> pd.DataFrame:
+    """Defects as a frame of `string` columns, from `(corpus, clip_id, where, reason)`."""
+    return pd.DataFrame(list(defects), columns=list(DEFECT_COLUMNS)).astype("string")
 
 
 def conform(clips: pd.DataFrame) -> pd.DataFrame:
@@ -189,6 +198,5 @@ def _check_labels(clips: pd.DataFrame, task: str, spec: TaskSpec) -> None:
         bad = np.flatnonzero(known & (np.nan_to_num(values).sum(axis=1) != 1.0))
         if len(bad):
             row = int(bad[0])
-            raise CorpusError(
-                f"{_clip_name(clips, row)}: task {task!r} takes one class, found {dict(zip(columns, values[row], strict=True))}"
-            )
+            found = dict(zip(spec.classes, values[row].tolist(), strict=True))
+            raise CorpusError(f"{_clip_name(clips, row)}: task {task!r} takes one class, found {found}")

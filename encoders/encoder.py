@@ -35,7 +35,11 @@ class Absent(Exception):  # noqa: N818  absence is not an error
 
 
 class Encoder(ABC):
-    """Turns one modality of clips into sequences of vectors. Constructors load weights; instances live in workers."""
+    """Turns one modality of clips into sequences of vectors.
+
+    Constructors are light: they know width and settings (so the fingerprint) without weights, because the parent
+    process constructs encoders only to learn what is missing. Weights are loaded by `load`, in worker processes.
+    """
 
     id: ClassVar[str]
     """Name in the catalogue and in configurations."""
@@ -53,6 +57,9 @@ class Encoder(ABC):
     def settings(self) -> Mapping[str, object]:
         """Everything besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
         return {}
+
+    def load(self) -> None:  # noqa: B027  light encoders have nothing to load
+        """Load weights and detectors; called once in a worker, before the first `encode`."""
 
     @abstractmethod
     def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
@@ -94,7 +101,7 @@ class FeaturesConfig(Config):
     encoders: dict[str, str] = Field(
         default={"video": "face-mesh", "audio": "egemaps", "text": "minilm", "behavior": "cue-narrative"}
     )
-    """Encoder id by modality."""
+    """Encoder id by modality; `package.module:Class` names an encoder of your own."""
     num_workers: int = Field(default=2, ge=1)
     """Worker processes that decode and encode, per launched process."""
     chunk_size: int = Field(default=16, ge=1)

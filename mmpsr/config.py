@@ -7,13 +7,16 @@ right name.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 __all__ = ["Config", "ConfigError", "load_config", "nearest", "parse_setting"]
 
@@ -55,56 +58,93 @@ def parse_setting(setting: str) -> tuple[list[str], Any]:
         (['model', 'graph'], 'gat')
     """
     key, separator, text = setting.partition("=")
-    if not separator or not key.strip():
+    keys = [part.strip() for part in key.split(".")]
+    if not separator or not all(keys):
         raise ConfigError(f"--set {setting!r}: expected section.key=value, for example --set training.lr=3e-4")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    return [part.strip() for part in key.split(".")], value
+    return keys, value
 
 
-def _nested_keys(model: object, path: Sequence[Any]) -> list[str]:
-    """Keys that are allowed at `path` of a configuration model (empty where they are free)."""
-    models: list[Any] = [model]
-    for part in path:
-        following: list[Any] = []
-        for candidate in models:
-            following.extend(_children(candidate, str(part)))
-        models = following or models
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types that an annotation admits: unions and `Annotated` opened, containers kept."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [found for argument in get_args(annotation) for found in _alternatives(argument)]
+    return [annotation]
+
+
+def _fields(annotation: Any) -> Mapping[str, FieldInfo]:
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation.model_fields if is_model else {}
+
+
+def _children(annotation: Any, part: Any) -> list[Any]:
+    """Types that may stand at the key or position `part` of a value of type `annotation`."""
+    if part in _fields(annotation):
+        return _alternatives(_fields(annotation)[part].annotation)
+    arguments = get_args(annotation)
+    return _alternatives(arguments[-1]) if get_origin(annotation) is dict else []
+
+
+def _is_tagged(annotation: Any, tag: Any) -> bool:
+    literals = (get_args(field.annotation) for field in _fields(annotation).values())
+    return getattr(annotation, "__name__", None) == tag or any(tag in values for values in literals)
+
+
+def _locate(model: type[Config], tree: object, location: Sequence[Any]) -> tuple[tuple[str, ...], list[str], list[Any]]:
+    """What a user wrote of a pydantic location, the names allowed where it ends, and the types expected there.
+
+    Pydantic puts the tag of a union's member (`table`, `str`) into its locations; these are left out, and only the
+    member's names are offered.
+    """
+    types: list[Any] = [model]
+    shown: list[str] = []
     names: list[str] = []
-    for candidate in models:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            names.extend(candidate.model_fields)
-    return names
+    for part in location:
+        fields = [name for annotation in types for name in _fields(annotation)]
+        is_key = isinstance(tree, Mapping) and part in tree
+        if not (is_key or part in fields or (isinstance(tree, list) and isinstance(part, int))):
+            types = [annotation for annotation in types if _is_tagged(annotation, part)] or types
+            continue
+        shown.append(str(part))
+        names = fields
+        types = [child for annotation in types for child in _children(annotation, part)]
+        tree = tree[part] if isinstance(tree, (Mapping, list)) and (is_key or isinstance(part, int)) else None
+    return tuple(shown), names, types
 
 
-def _children(model: Any, part: str) -> list[Any]:
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    field = model.model_fields.get(part)
-    return [] if field is None else _models_in(field.annotation)
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _models_in(argument)]
-
-
-def _explain(error: ValidationError, model: type[Config], source: str) -> str:
-    lines = []
+def _explain(error: ValidationError, model: type[Config], tree: Mapping[str, Any], source: str) -> str:
+    found: dict[tuple[str, ...], list[str]] = {}
+    values: dict[tuple[str, ...], str] = {}
     for item in error.errors():
-        location = [str(part) for part in item["loc"]]
-        where = ".".join(location)
-        if item["type"] == "extra_forbidden":
-            hint = nearest(location[-1], _nested_keys(model, location[:-1]))
-            lines.append(f"{where} is not a setting; {hint}")
-        elif item["type"] == "missing":
-            lines.append(f"{where} is missing")
+        kind, context = item["type"], item.get("ctx", {})
+        discriminator = (context["discriminator"].strip("'"),) if kind.startswith("union_tag") else ()
+        place, names, types = _locate(model, tree, (*item["loc"], *discriminator))
+        known = [str(value) for annotation in types for value in get_args(annotation)]
+        if kind == "extra_forbidden":
+            message = f"is not a setting; {nearest(place[-1], names)}"
+        elif kind == "missing":
+            message = "is missing"
+        elif kind == "union_tag_invalid":
+            message = f"{context['tag']!r} is not known; {nearest(context['tag'], known)}"
+        elif kind == "union_tag_not_found":
+            message = f"is missing; {nearest('', known)}"
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {message} (found {item['input']!r})")
+            if not isinstance(item["input"], dict):
+                values[place] = f" (found {item['input']!r})"
+        found.setdefault(place, []).append(message)
+    deepest = [place for place in found if not any(other[: len(place)] == place != other for other in found)]
+    lines = []
+    for place in deepest:
+        message = " or ".join(dict.fromkeys(found[place]))
+        separator = "" if not place else " " if message.startswith("is ") else ": "
+        lines.append(".".join(place) + separator + message + values.get(place, ""))
     return f"{source}: " + "; ".join(lines)
 
 
@@ -135,15 +175,15 @@ def load_config(
         ConfigError: the file is missing or not TOML, a key is unknown (the nearest right key is named), or a
             value is not allowed.
     """
-    tree: dict[str, Any] = {name: dict(section) for name, section in defaults.items()}
+    tree: dict[str, Any] = copy.deepcopy({name: dict(section) for name, section in defaults.items()})
     source = "configuration"
     if path is not None:
         source = str(path)
         try:
             tree.update(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise ConfigError(f"{path}: there is no such configuration file; configs/ holds those that ship") from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for setting in settings:
         keys, value = parse_setting(setting)
@@ -151,4 +191,4 @@ def load_config(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error, model, source)) from None
+        raise ConfigError(_explain(error, model, tree, source)) from None

@@ -38,16 +38,16 @@ def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray
 
 
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """mMF1 of CMU-MOSEI: per emotion the macro F1 of present against absent, then the mean over emotions."""
+    """Macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions."""
     present, scored = _present(targets, spec)
     decided = decide_present(predicted, spec)
     return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
 
 
 def multilabel_weighted_accuracy(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """mWACC of CMU-MOSEI: (TP * N / P + TN) / (2 N) per emotion (N negatives, P positives), then the mean.
+    """Weighted accuracy of CMU-MOSEI (mWACC): the mean over emotions of (TP * N / P + TN) / (2 N).
 
-    This is the mean of sensitivity and specificity. Emotions without a positive or a negative clip are left out.
+    P positives, N negatives: the mean of sensitivity and specificity. Emotions without either are left out.
     """
     present, scored = _present(targets, spec)
     decided = decide_present(predicted, spec)
@@ -112,12 +112,12 @@ def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec) -> f
 
 
 def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """mACC of First Impressions: the mean over traits of 1 - MAE."""
+    """Mean accuracy of First Impressions (mACC): the mean over traits of 1 - MAE."""
     return 100 * float(np.mean(1 - np.nanmean(np.abs(targets - predicted), axis=0)))
 
 
 def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """mCCC of First Impressions: the concordance correlation coefficient per trait, then the mean.
+    """Mean concordance of First Impressions (mCCC): the concordance correlation coefficient per trait, then the mean.
 
     CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2) with population moments; never pooled over traits.
 

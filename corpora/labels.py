@@ -1,0 +1,155 @@
+"""Label columns of a table file -> the clip table's `<task>.<class>` columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import field_validator, model_validator
+
+from corpora.cells import Cells
+from corpora.clips import CorpusError, label_columns
+from mmpsr.config import Config, nearest
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["LabelColumns", "one_hot", "read_labels"]
+
+
+class LabelColumns(Config):
+    """Where a task's labels stand in a table.
+
+    Two short forms set `columns`: a list, and a mapping with none of this model's own keys.
+    """
+
+    columns: tuple[str, ...] | dict[str, str] | None = None
+    """One column per class: in the task's class order, or by class name (classes left out are unknown)."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest value of `columns`, mapped linearly to 0 and 1."""
+    column: str | None = None
+    """The column that names the class, for tasks of one class per clip."""
+    values: dict[str, str] | None = None
+    """Class by cell of `column`; left out, cells are class names themselves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, given: object) -> object:
+        is_short = isinstance(given, (list, tuple)) or (
+            isinstance(given, Mapping) and not set(given) & set(cls.model_fields)
+        )
+        return {"columns": given} if is_short else given
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and not scale[0] < scale[1]:
+            raise ValueError("the lowest value must be below the highest")
+        return scale
+
+    @model_validator(mode="after")
+    def _one_form(self) -> LabelColumns:
+        if (self.column is None) == (not self.columns):
+            raise ValueError("give either `columns` (one per class) or `column` (that names the class)")
+        if self.values is not None and self.column is None:
+            raise ValueError("`values` translates cells of `column`; it has no use with `columns`")
+        if self.scale is not None and self.columns is None:
+            raise ValueError("`scale` maps numbers in `columns`; it has no use with `column`")
+        return self
+
+
+def read_labels(
+    cells: Cells, place: str, task: str, spec: TaskSpec, source: LabelColumns, missing: Collection[str]
+) -> pd.DataFrame:
+    """Read one task's labels.
+
+    Args:
+        cells: the file.
+        place: the setting that declares the labels, for messages.
+        task: the task's name.
+        spec: its specification.
+        source: where the labels stand.
+        missing: cells that mean "unknown" besides blank ones.
+
+    Returns:
+        Columns `<task>.<class>` (float64, NaN where unknown) and `raw.<column>` (the cells as found).
+
+    Raises:
+        CorpusError: a column is missing, a class or label value is unknown, a label is not a number or out of range.
+    """
+    if source.column is not None:
+        values = one_hot(cells, place, source.column, spec, source.values, missing)
+        return _frame(cells, task, spec, values, [source.column])
+    columns = _columns_by_class(place, task, spec, source)
+    low, high = source.scale or (0.0, 1.0)
+    values = np.full((len(cells.frame), spec.num_outputs), np.nan)
+    for name, column in columns.items():
+        numbers = cells.numbers(cells.column(column), f"column {column!r}", missing)
+        outside = np.flatnonzero((numbers < low) | (numbers > high))
+        if len(outside):
+            row = int(outside[0])
+            advice = "correct the cell or `scale`" if source.scale else "set `scale = [lowest, highest]`"
+            where = f"{cells.where(row)}, column {column!r}"
+            raise CorpusError(f"{where}: label {numbers[row]:g} lies outside [{low:g}, {high:g}]; {advice}")
+        values[:, spec.classes.index(name)] = (numbers - low) / (high - low)
+    if spec.kind == "multi_label" and spec.neutral is not None:
+        _fill_neutral(values, spec.classes.index(spec.neutral))
+    return _frame(cells, task, spec, values, list(columns.values()))
+
+
+def one_hot(
+    cells: Cells, place: str, column: str, spec: TaskSpec, values: Mapping[str, str] | None, missing: Collection[str]
+) -> NDArray[np.float64]:
+    """Targets `[n, num_outputs]` from a column that names the class; rows with an unknown class are NaN."""
+    if spec.kind == "regression":
+        raise CorpusError(f"{place}: `column` names a class, but this is a regression task; declare `columns`")
+    classes = dict(values) if values is not None else {name: name for name in spec.classes}
+    for name in classes.values():
+        _require_class(place, name, spec)
+    targets = np.full((len(cells.frame), spec.num_outputs), np.nan)
+    for row, cell in enumerate(cells.column(column).str.strip()):
+        if cell in classes:
+            targets[row] = 0.0
+            targets[row, spec.classes.index(classes[cell])] = 1.0
+        elif cell and cell not in missing:
+            advice = "; set `values` to translate cells to classes" if values is None else ""
+            raise CorpusError(
+                f"{cells.where(row)}, column {column!r}: unknown label {cell!r}; {nearest(cell, classes)}{advice}"
+            )
+    return targets
+
+
+def _columns_by_class(place: str, task: str, spec: TaskSpec, source: LabelColumns) -> dict[str, str]:
+    if isinstance(source.columns, dict):
+        for name in source.columns:
+            _require_class(place, name, spec)
+        return source.columns
+    columns = source.columns or ()
+    if len(columns) != spec.num_outputs:
+        raise CorpusError(
+            f"{place}: task {task!r} has {spec.num_outputs} classes ({', '.join(spec.classes)}), found {len(columns)} "
+            "columns; name columns by class to leave classes out"
+        )
+    return dict(zip(spec.classes, columns, strict=True))
+
+
+def _require_class(place: str, name: str, spec: TaskSpec) -> None:
+    if name not in spec.classes:
+        raise CorpusError(f"{place}: unknown class {name!r}; {nearest(name, spec.classes)}")
+
+
+def _fill_neutral(values: NDArray[np.float64], neutral: int) -> None:
+    """Where neutral is unknown: 1 when all other classes are 0, 0 when one is present, else left unknown."""
+    others = np.delete(values, neutral, axis=1)
+    unknown = np.isnan(values[:, neutral])
+    values[unknown & (others == 0.0).all(axis=1), neutral] = 1.0
+    values[unknown & (others > 0.0).any(axis=1), neutral] = 0.0
+
+
+def _frame(
+    cells: Cells, task: str, spec: TaskSpec, values: NDArray[np.float64], columns: Collection[str]
+) -> pd.DataFrame:
+    labels = pd.DataFrame(values, columns=label_columns(task, spec))
+    for column in columns:
+        labels[f"raw.{column}"] = cells.column(column).astype("string")
+    return labels

@@ -1,0 +1,221 @@
+"""Facial landmarks of a clip: found once, shared by the encoders that read faces.
+
+MediaPipe FaceMesh looks for a face in the whole frame first. Its own detector sees faces that fill a fifth of the
+frame or more; where it finds none, the long-range BlazeFace detector looks for smaller ones and FaceMesh reads the
+square around the largest. Both models are inside the MediaPipe wheel. Every frame is treated alone (no tracking), so
+a frame's landmarks never depend on the frames before it.
+
+Shape legend: T frames, 478 landmarks (468 of the face mesh, 468-472 and 473-477 the two irises), 3 coordinates.
+
+References:
+    Bazarevsky et al., BlazeFace: sub-millisecond neural face detection on mobile GPUs, 2019, arXiv:1907.05047.
+    Grishchenko et al., Attention Mesh: high-fidelity face mesh prediction in real-time, 2020, arXiv:2006.10962.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.frames import LONGEST_SIDE
+from encoders.encoder import EncodingError
+from encoders.media import ClipMedia
+
+__all__ = ["NUM_FRAMES", "NUM_LANDMARKS", "FaceTrack", "align", "eye_centres", "face_settings", "face_track"]
+
+NUM_FRAMES = 12
+"""Frames read per clip, uniformly spaced."""
+NUM_LANDMARKS = 478
+
+EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
+"""Outer and inner corner of the subject's own right and left eye (the right eye is left in an unmirrored image)."""
+
+_CONFIDENCE = 0.5
+_MAX_FACES = 4
+_CROP = 2.0  # side of the square around a long-range detection, in detection box sides
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """The largest face over a clip's frames.
+
+    Attributes:
+        landmarks: `[T, 478, 3]` in pixels: x to the right, y down, z away from the camera (same unit, 0 at the head's
+            centre). Frames before the first face are left out; a later frame without a face repeats the last one.
+        found: `[T]`, whether the frame itself showed a face.
+        seconds: `[T]`, when the frames are shown, from the beginning of the file.
+        frame_size: width and height in pixels.
+    """
+
+    landmarks: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+    frame_size: tuple[int, int]
+
+
+def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
+    """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
+    return {
+        "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE, "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace",
+        "confidence": _CONFIDENCE, "crop": _CROP, "face": "largest", "missing": "repeat last, drop leading",
+    }  # fmt: skip
+
+
+def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
+    """Landmarks of the clip's largest face, computed once per clip.
+
+    Raises:
+        Absent: the clip has no media file.
+        EncodingError: the file cannot be decoded, or no frame shows a face.
+    """
+
+    def compute() -> FaceTrack:
+        frames, seconds = clip.frames(num_frames)
+        faces = [largest_face(frame) for frame in frames]
+        found = np.array([face is not None for face in faces])
+        if not found.any():
+            raise EncodingError(f"{clip.media}: no face found in {len(frames)} frames")
+        first = int(found.argmax())
+        landmarks: list[NDArray[np.float64]] = []
+        for face in faces[first:]:
+            landmarks.append(landmarks[-1] if face is None else face)
+        height, width = frames.shape[1:3]
+        return FaceTrack(np.stack(landmarks), found[first:], seconds[first:], (width, height))
+
+    return clip.cached(("faces", num_frames), compute)
+
+
+def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
+    models = _models()
+    with _quiet(models):
+        found = _mesh(models["mesh"], frame)
+        if found is None:
+            square = _long_range(models["detector"], frame)
+            if square is not None:
+                left, top, side = square
+                found = _mesh(models["mesh"], _crop(frame, left, top, side))
+                if found is not None:
+                    found += (left, top, 0)
+    return found
+
+
+def _mesh(mesh: Any, frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    faces = mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
+    if not faces:
+        return None
+    height, width = frame.shape[:2]
+    scale = np.array([width, height, width], dtype=np.float64)
+    candidates = [np.array([(point.x, point.y, point.z) for point in face.landmark]) * scale for face in faces]
+    return max(candidates, key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))))
+
+
+def _long_range(detector: Any, frame: NDArray[np.uint8]) -> tuple[int, int, int] | None:
+    """Left, top and side in pixels of the square around the largest face that the long-range detector sees."""
+    detections = detector.process(np.ascontiguousarray(frame)).detections
+    if not detections:
+        return None
+    height, width = frame.shape[:2]
+    boxes = [detection.location_data.relative_bounding_box for detection in detections]
+    box = max(boxes, key=lambda candidate: candidate.width * candidate.height)
+    side = max(round(_CROP * max(box.width * width, box.height * height)), 1)
+    centre_x, centre_y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
+    return round(centre_x - side / 2), round(centre_y - side / 2), side
+
+
+def _crop(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """A square of a frame, black where it lies outside."""
+    square = np.zeros((side, side, 3), dtype=np.uint8)
+    part = frame[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    square[max(-top, 0) : max(-top, 0) + part.shape[0], max(-left, 0) : max(-left, 0) + part.shape[1]] = part
+    return square
+
+
+@lru_cache(maxsize=1)
+def _models() -> dict[str, Any]:
+    """FaceMesh and the long-range detector, built once per process when the first clip needs them."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_closed():
+        import mediapipe
+
+        solutions = mediapipe.solutions
+        mesh = solutions.face_mesh.FaceMesh(
+            static_image_mode=True, max_num_faces=_MAX_FACES, refine_landmarks=True,
+            min_detection_confidence=_CONFIDENCE,
+        )  # fmt: skip
+        detector = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=_CONFIDENCE)
+        blank = np.zeros((64, 64, 3), dtype=np.uint8)
+        mesh.process(blank)  # the graphs' threads log as they start; one frame waits for them
+        detector.process(blank)
+    return {"mesh": mesh, "detector": detector, "warm": []}
+
+
+@contextmanager
+def _quiet(models: Mapping[str, Any]) -> Iterator[None]:
+    """Hide what MediaPipe's native code prints while it handles its first frames (each warning comes once)."""
+    if len(models["warm"]) >= 3:
+        yield
+        return
+    models["warm"].append(True)
+    with _stderr_closed():
+        yield
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Send the process' standard error, native code's included, to nowhere; Python's own is flushed before."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def eye_centres(landmarks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
+    right, left = (landmarks[:, EYE_CORNERS[side]].mean(axis=1) for side in ("right", "left"))
+    return right, left
+
+
+def align(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Landmarks without position, in-plane rotation and size.
+
+    `p' = R(-roll) (p - m) / d` with `m` the middle between the eye centres, `roll` the angle of the line between
+    them in the image, and `d` their distance in three dimensions (so that turning the head does not stretch the
+    face).
+
+    Args:
+        landmarks: `[T, 478, 3]` in any unit, x to the right, y down.
+
+    Returns:
+        `[T, 478, 3]` in inter-ocular distances: the eyes lie level, their middle is the origin.
+
+    Example:
+        >>> face = np.zeros((1, 478, 3))
+        >>> face[0, [263, 362], 0] = 2.0  # both corners of the left eye 2 pixels right of those of the right eye
+        >>> [round(float(x), 3) for x in align(face)[0, [33, 263], 0]]
+        [-0.5, 0.5]
+    """
+    right, left = eye_centres(landmarks)
+    across = left - right
+    distance = np.maximum(np.linalg.norm(across, axis=1), 1e-9)
+    roll = np.arctan2(across[:, 1], across[:, 0])
+    cosine, sine = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    centred = landmarks - ((right + left) / 2)[:, None]
+    x, y, z = np.moveaxis(centred, -1, 0)
+    level = np.stack([cosine * x + sine * y, cosine * y - sine * x, z], axis=-1)
+    return np.asarray(level / distance[:, None, None])

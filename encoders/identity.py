@@ -1,0 +1,97 @@
+"""What names a vector: the encoder that made it, and what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from encoders.encoder import Encoder
+
+__all__ = ["EncoderSpec", "source_of"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What names an encoder's vectors in the store, known without its weights.
+
+    Attributes:
+        id: name in the catalogue.
+        version: the encoder's own version.
+        modality: what it describes.
+        width: width of one embedding; stored vectors are `2 * width` wide.
+        settings: everything else that decides the vectors.
+        fingerprint: twelve hexadecimal digits over all of these.
+    """
+
+    id: str
+    version: int
+    modality: str
+    width: int
+    settings: Mapping[str, object] = field(compare=False)
+    fingerprint: str
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> EncoderSpec:
+        """The specification of an encoder, whether its weights are loaded or not."""
+        return cls(
+            encoder.id, encoder.version, encoder.modality, encoder.width, dict(encoder.settings()),
+            encoder.fingerprint(),
+        )  # fmt: skip
+
+    @property
+    def vector_width(self) -> int:
+        """Width of a stored vector: mean and standard deviation."""
+        return 2 * self.width
+
+    @property
+    def key(self) -> str:
+        """Name of the encoder's folder: its id made safe for paths, and the fingerprint.
+
+        Example:
+            >>> EncoderSpec("openai/clip", 1, "video", 512, {}, "0123456789ab").key
+            'openai_clip-0123456789ab'
+        """
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.id).lstrip('._')}-{self.fingerprint}"
+
+
+def source_of(clip: Mapping[str, Any], modality: str) -> str:
+    """Twelve hexadecimal digits over what a clip's vector of one modality is made from.
+
+    Video and audio: the media file's size, start and end. Text: the transcript; where there is none, the media
+    (a transcript may be made from it). Behavior: the description, the transcript and the media. The media's path
+    does not count, so that a corpus may move; a file that is not there counts as size -1.
+
+    Args:
+        clip: a row of the clip table with the columns `media`, `start`, `end`, `text` and `description`.
+        modality: `video`, `audio`, `text` or `behavior`.
+    """
+    text, description = _text(clip["text"]), _text(clip["description"])
+    parts: list[object] = [text] if modality == "text" else [text, description] if modality == "behavior" else []
+    if modality != "text" or text is None:
+        parts += [_size(clip["media"]), _seconds(clip["start"]), _seconds(clip["end"])]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _seconds(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _size(media: Any) -> int | None:
+    if pd.isna(media):
+        return None
+    try:
+        return os.stat(str(media)).st_size
+    except OSError:
+        return -1

@@ -1,0 +1,124 @@
+"""What an extraction tells: how far it is while it runs, and afterwards the numbers to check before trusting it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from encoders.store import LEDGER_COLUMNS
+
+__all__ = ["Count", "ExtractionSummary", "Reporter"]
+
+_REASONS_SHOWN = 8
+
+
+@dataclass
+class Count:
+    """Clips of one corpus and modality by what became of them.
+
+    Attributes:
+        done: vectors that this process made.
+        reused: vectors that were there before or that another process made meanwhile.
+        absent: clips that have nothing of the modality.
+        failed: clips that should have a vector and have none, now or from an earlier run.
+    """
+
+    done: int = 0
+    reused: int = 0
+    absent: int = 0
+    failed: int = 0
+
+
+@dataclass
+class ExtractionSummary:
+    """Result of `encoders.extraction.extract`; `rich.print(summary)` shows it as a table.
+
+    Attributes:
+        counts: `Count` by (corpus, modality).
+        ledger: one row per clip and modality without a vector, columns `LEDGER_COLUMNS`.
+        seconds: wall time.
+        num_clips: clips for which this process made or tried at least one vector.
+    """
+
+    counts: dict[tuple[str, str], Count] = field(default_factory=dict)
+    ledger: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LEDGER_COLUMNS), dtype="string"))
+    seconds: float = 0.0
+    num_clips: int = 0
+
+    @property
+    def clips_per_second(self) -> float:
+        """Clips that this process worked on per second of wall time."""
+        return self.num_clips / self.seconds if self.seconds else 0.0
+
+    @property
+    def reasons(self) -> Counter[tuple[str, str, str]]:
+        """Number of clips by (modality, status, reason)."""
+        columns = self.ledger[["modality", "status", "reason"]]
+        return Counter(tuple(row) for row in columns.itertuples(index=False))
+
+    def render(self) -> Group:
+        """The counts and the most frequent reasons as rich tables."""
+        counts = Table(title=f"features: {self.num_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.1f}/s")
+        for name in ("corpus", "modality"):
+            counts.add_column(name)
+        for name in ("done", "reused", "absent", "failed"):
+            counts.add_column(name, justify="right")
+        for (corpus, modality), count in self.counts.items():
+            numbers = (count.done, count.reused, count.absent, count.failed)
+            counts.add_row(corpus, modality, *map(str, numbers), style="yellow" if count.failed else None)
+        reasons = self.reasons
+        if not reasons:
+            return Group(counts)
+        why = Table("modality", "status", "clips", "reason", title="clips without a vector")
+        for (modality, status, reason), number in reasons.most_common(_REASONS_SHOWN):
+            why.add_row(modality, status, str(number), Text(reason))  # a path in brackets is no markup
+        if len(reasons) > _REASONS_SHOWN:
+            why.add_row("", "", "", f"and {len(reasons) - _REASONS_SHOWN} other reasons, all in the ledger")
+        return Group(counts, why)
+
+    def __rich__(self) -> Group:
+        return self.render()
+
+
+class Reporter:
+    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
+
+    def __init__(self, num_clips: int, wanted: bool) -> None:
+        self.num_clips = num_clips
+        self.wanted = wanted
+        self.console = Console(stderr=True)
+        self.began = self.told = time.monotonic()
+        self.waits_for: set[str] = set()
+        self.progress = Progress(
+            TextColumn("features"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(), console=self.console, disable=not (wanted and self.console.is_terminal),
+        )  # fmt: skip
+        self.task = self.progress.add_task("features", total=num_clips, text="")
+
+    def __enter__(self) -> Reporter:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def update(self, num_left: int, num_failed: int, waits_for: set[str]) -> None:
+        """Tell how far it is, and for whom this process waits."""
+        now, settled = time.monotonic(), self.num_clips - num_left
+        text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} failed"
+        self.progress.update(self.task, completed=settled, text=text)
+        if self.wanted and self.progress.disable and now - self.told > 60.0:
+            self.told = now
+            self.console.print(f"features: {settled} of {self.num_clips} clips, {text}")
+        if self.wanted and waits_for - self.waits_for:
+            self.console.print(
+                f"features: waiting for {num_left} clips that {', '.join(sorted(waits_for))} works on", markup=False
+            )
+        self.waits_for = waits_for

@@ -1,0 +1,119 @@
+"""The linear baseline: logistic and ridge regression on the very same features and splits.
+
+A fusion model is worth its name only beside it. Features are standardised with the training clips' statistics, absent
+modalities are zero (their mean). Class weights are balanced; penalties are chosen on dev by the mean of the task's
+metrics. Test clips choose nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor
+
+from corpora.registry import CorporaConfig
+from mmpsr.metrics import labeled_rows
+from mmpsr.standardizer import Standardizer
+from mmpsr.tasks import TaskSpec
+from training.data import JoinedCorpora
+from training.evaluation import evaluate_rows
+
+__all__ = ["LinearBaseline"]
+
+LOGISTIC_PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
+
+
+class LinearBaseline:
+    """One linear model per task.
+
+    Multi-label tasks get one class-balanced logistic regression per class, single-label tasks one multinomial,
+    regression a ridge per output, clipped to [0, 1].
+
+    Args:
+        joined: all clips.
+        tasks: active tasks.
+        corpora: which corpora are trained on, and their metrics.
+
+    Attributes:
+        tasks: the tasks as this baseline's probabilities are to be decoded.
+        penalties: the chosen penalty by task.
+    """
+
+    def __init__(self, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], corpora: CorporaConfig) -> None:
+        self.tasks = {
+            task: spec.model_copy(update={"loss": "binary_cross_entropy"}) if spec.kind == "multi_label" else spec
+            for task, spec in tasks.items()
+        }
+        self.joined = joined
+        self.penalties: dict[str, float] = {}
+        train, dev = (joined.rows(corpora.trained(), split) for split in ("train", "dev"))
+        self._inputs = _standardized(joined, train)
+        self._models: dict[str, list[Any]] = {}
+        for task, spec in self.tasks.items():
+            best = -np.inf
+            for penalty in RIDGE_PENALTIES if spec.kind == "regression" else LOGISTIC_PENALTIES:
+                models = self._fit(task, train, penalty)
+                predicted = {task: self._predict(models, task, dev)}
+                figures = evaluate_rows(predicted, joined, dev, {task: spec}, corpora)
+                value = float(np.nanmean([figure.value for figure in figures]))
+                if value > best:
+                    best, self._models[task], self.penalties[task] = value, models, penalty
+
+    def predict(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Probabilities or scores per task, `[n, C]`, in the order of `rows`."""
+        return {task: self._predict(models, task, rows) for task, models in self._models.items()}
+
+    def _fit(self, task: str, train: Tensor, penalty: float) -> list[Any]:
+        spec, rows = self.tasks[task], train.cpu().numpy()
+        targets = self.joined.labels[task].cpu().numpy()[rows]
+        labeled = labeled_rows(targets, spec)
+        inputs, targets = self._inputs[rows[labeled]], targets[labeled]
+        if spec.kind == "regression":
+            known = [np.isfinite(column) for column in targets.T]
+            return [
+                Ridge(alpha=penalty).fit(inputs[rows], column[rows])
+                for rows, column in zip(known, targets.T, strict=True)
+            ]
+        columns = [targets.argmax(axis=1)] if spec.kind == "single_label" else list((targets > 0).T)
+        return [_logistic(inputs, column, penalty) for column in columns]
+
+    def _predict(self, models: list[Any], task: str, rows: Tensor) -> NDArray[np.float64]:
+        spec, inputs = self.tasks[task], self._inputs[rows.cpu().numpy()]
+        if spec.kind == "regression":
+            return np.stack([model.predict(inputs) for model in models], axis=1).clip(0.0, 1.0).astype(np.float64)
+        if spec.kind == "multi_label":
+            return np.stack([_class_probability(model, inputs, 1) for model in models], axis=1)
+        return np.stack([_class_probability(models[0], inputs, label) for label in range(spec.num_outputs)], axis=1)
+
+
+def _logistic(inputs: NDArray, target: NDArray, penalty: float) -> Any:
+    if len(np.unique(target)) < 2:
+        return int(target[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=ConvergenceWarning)
+        return LogisticRegression(C=1.0 / penalty, class_weight="balanced", max_iter=300).fit(inputs, target)
+
+
+def _class_probability(model: Any, inputs: NDArray, label: int) -> NDArray[np.float64]:
+    if isinstance(model, int):
+        return np.full(len(inputs), float(model == label))
+    places = np.flatnonzero(model.classes_ == label)
+    return model.predict_proba(inputs)[:, places[0]] if len(places) else np.zeros(len(inputs))
+
+
+def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
+    columns = []
+    for index, vectors in enumerate(joined.features.values()):
+        standardizer = Standardizer(vectors.shape[1]).to(vectors.device)
+        standardizer.fit(vectors[train], joined.presence[train, index])
+        with torch.no_grad():
+            columns.append(standardizer(vectors, joined.presence[:, index]).cpu().numpy())
+    return np.concatenate(columns, axis=1)

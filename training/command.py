@@ -1,0 +1,86 @@
+"""The command line of `training/run.py` and `encoders/run.py`: a configuration file, settings over it, and --resume."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from rich.console import Console
+
+from corpora.clips import CorpusError
+from encoders.encoding import ExtractionError
+from encoders.store import StoreError
+from mmpsr.config import ConfigError, load_config
+from training.config import RunConfig
+from training.data import active_features
+from training.loop import Interrupted
+from training.pipeline import extract_features, load_clips, run_training
+
+__all__ = ["extract_command", "train_command"]
+
+DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file; the demo where left out.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value over the file, for example training.lr=3e-4.")
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
+
+
+def train_command(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
+    """Train on several corpora at once, evaluate, and print a table."""
+
+    def work(resolved: RunConfig, accelerator: Accelerator, console: Console) -> None:
+        name = resolved.output.name or config.stem
+        run_training(resolved, name, resume, accelerator, console)
+
+    _guarded(config, set_, work)
+
+
+def extract_command(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
+    """Extract features alone; a killed or repeated command does only what is left."""
+
+    def work(resolved: RunConfig, accelerator: Accelerator, console: Console) -> None:
+        tasks = resolved.tasks.resolve()
+        features = active_features(resolved.features, resolved.data.modalities)
+        clips = load_clips(resolved, tasks, accelerator).clips
+        extract_features(clips, features, accelerator, console)
+
+    _guarded(config, set_, work)
+
+
+def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, Accelerator, Console], None]) -> None:
+    """Load the configuration and work; errors of the user's making become one sentence and exit status 2."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    try:
+        resolved = load_config(RunConfig, path, settings or ())
+        accelerator = _accelerator(resolved)
+        work(resolved, accelerator, console)
+    except (ConfigError, CorpusError, StoreError, ExtractionError) as error:
+        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        raise typer.Exit(2) from None
+    except Interrupted as stop:
+        console.print(str(stop), highlight=False)
+        raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        console.print("stopped; what is complete is kept, and the same command continues (training with --resume)")
+        raise typer.Exit(130) from None
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    """One accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return Accelerator(
+        mixed_precision=config.training.mixed_precision,
+        log_with="tensorboard",
+        project_config=ProjectConfiguration(project_dir=config.output.directory),
+    )

@@ -1,0 +1,103 @@
+"""The configuration of a run: every package's section, and the training loop's own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from corpora.registry import CorporaConfig
+from encoders.encoder import MODALITIES, FeaturesConfig
+from mmpsr.balancing import BalancingConfig
+from mmpsr.config import Config, nearest
+from mmpsr.model import ModelConfig
+from mmpsr.objective import ObjectiveConfig
+from mmpsr.tasks import TasksConfig
+
+__all__ = ["DataConfig", "OutputConfig", "RunConfig", "TrainingConfig"]
+
+
+class DataConfig(Config):
+    """Which modalities are used and how batches are drawn."""
+
+    modalities: tuple[str, ...] = Field(default=MODALITIES, min_length=1)
+    """Modalities of the model; each needs an encoder."""
+    sampling: Literal["proportional", "balanced", "temperature"] = "proportional"
+    """Share of each corpus in the batches: by its size n, equal, or by n to the power 1/temperature."""
+    temperature: float = Field(default=2.0, gt=0.0)
+    """Temperature of `sampling = "temperature"`; 1 is proportional, large is balanced."""
+
+    @field_validator("modalities")
+    @classmethod
+    def _known(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        for name in modalities:
+            if name not in MODALITIES:
+                raise ValueError(f"no modality is named {name!r}; {nearest(name, MODALITIES)}")
+        if len(set(modalities)) != len(modalities):
+            raise ValueError("a modality is named twice")
+        return modalities
+
+
+class TrainingConfig(Config):
+    """The training loop."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of initial weights, dropout and batches."""
+    num_epochs: int = Field(default=100, ge=1)
+    """Most passes over the training clips."""
+    patience: int = Field(default=15, ge=1)
+    """Epochs without a better dev mean after which training stops."""
+    batch_size: int = Field(default=32, ge=1)
+    """Clips of a batch, over all processes together."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Optimizer; `adam` adds weight decay to the gradient, `adamw` decouples it."""
+    lr: float = Field(default=1e-4, gt=0.0)
+    """Learning rate."""
+    weight_decay: float = Field(default=1e-5, ge=0.0)
+    """Weight decay of everything but the linear path."""
+    linear_path_weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay of `model.linear_path`, whose ridge penalty it is."""
+    scheduler: Literal["none", "plateau"] = "none"
+    """`plateau` halves the learning rate after two epochs without a better dev mean, down to 1e-7."""
+    pseudo_labels: Literal["none", "paper"] = "paper"
+    """Whether clips without a label of a task train it on the model's own confident predictions."""
+    modality_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Rate at which a present modality is hidden from the model in training; at least one stays."""
+    weight_averaging: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay per step of an exponential average of the weights, which is then what is evaluated; 0 is off."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the forward pass; losses, gradients and weights stay float32."""
+    checkpoint_steps: int = Field(default=200, ge=1)
+    """Steps between checkpoints, besides one after every epoch."""
+
+
+class OutputConfig(Config):
+    """Where a run writes."""
+
+    directory: str = "runs"
+    """Folder of all runs, relative to the working directory."""
+    name: str | None = None
+    """Folder of this configuration's runs below it; the configuration file's name where left out."""
+
+
+class RunConfig(Config):
+    """Everything a run needs."""
+
+    corpora: CorporaConfig = Field(default_factory=CorporaConfig)
+    """Corpora and where they are."""
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    """Encoders and the feature store."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    """Modalities and batches."""
+    tasks: TasksConfig = Field(default_factory=TasksConfig)
+    """Tasks."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """The model."""
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    """Losses."""
+    balancing: BalancingConfig = Field(default_factory=BalancingConfig)
+    """Weights between losses."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """The training loop."""
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    """Where the run is written."""

@@ -1,0 +1,140 @@
+"""Clip tables and vectors joined into contiguous tensors that batches are cut from.
+
+Shapes: N clips of all corpora, M modalities, D_m width of a modality's vectors, C outputs of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from corpora.clips import CorpusError, label_columns
+from corpora.registry import CorporaConfig
+from encoders.encoder import FeaturesConfig
+from encoders.extraction import read_vectors
+from mmpsr.batch import Batch
+from mmpsr.config import ConfigError
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["JoinedCorpora", "active_features", "join"]
+
+
+@dataclass
+class JoinedCorpora:
+    """All clips of a run on one device.
+
+    Attributes:
+        clips: the clip table, row i of which is row i of every tensor.
+        features: per modality float32 `[N, D_m]`, zeros where absent.
+        presence: bool `[N, M]`.
+        labels: per task float32 `[N, C]`, NaN where unknown.
+    """
+
+    clips: pd.DataFrame
+    features: dict[str, Tensor]
+    presence: Tensor
+    labels: dict[str, Tensor]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of each modality's vectors."""
+        return {name: tensor.shape[1] for name, tensor in self.features.items()}
+
+    def to(self, device: torch.device | str) -> JoinedCorpora:
+        """The same clips on another device."""
+        return JoinedCorpora(
+            self.clips,
+            {name: tensor.to(device) for name, tensor in self.features.items()},
+            self.presence.to(device),
+            {name: tensor.to(device) for name, tensor in self.labels.items()},
+        )
+
+    def rows(self, corpora: Sequence[str], split: str) -> Tensor:
+        """Row numbers of a split of the corpora, int64 on the clips' device."""
+        chosen = self.clips["corpus"].isin(list(corpora)) & self.clips["split"].eq(split)
+        return torch.from_numpy(np.flatnonzero(chosen.to_numpy(dtype=bool))).to(self.presence.device)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Cut out rows (int64 `[B]`)."""
+        return Batch(
+            {name: tensor.index_select(0, rows) for name, tensor in self.features.items()},
+            self.presence.index_select(0, rows),
+            {name: tensor.index_select(0, rows) for name, tensor in self.labels.items()},
+            rows,
+        )
+
+
+def active_features(features: FeaturesConfig, modalities: Sequence[str]) -> FeaturesConfig:
+    """The encoders of the modalities in use.
+
+    Raises:
+        ConfigError: a modality has no encoder.
+    """
+    for name in modalities:
+        if name not in features.encoders:
+            raise ConfigError(
+                f"data.modalities names {name!r}, which has no encoder; add features.encoders.{name} or take it out"
+            )
+    return features.model_copy(update={"encoders": {name: features.encoders[name] for name in modalities}})
+
+
+def join(
+    clips: pd.DataFrame, features: FeaturesConfig, tasks: Mapping[str, TaskSpec], corpora: CorporaConfig
+) -> JoinedCorpora:
+    """Read vectors and labels into tensors and check that there is something to learn.
+
+    Args:
+        clips: validated clip table.
+        features: encoders of the modalities in use, with vectors in its store.
+        tasks: active tasks.
+        corpora: the corpora, some of them perhaps zero-shot.
+
+    Raises:
+        CorpusError: a corpus that is trained on lacks a train or dev split, no corpus is trained on, a task has no
+            labelled training or dev clip, or a modality has no vector for any training clip.
+    """
+    vectors = read_vectors(clips, features)
+    joined = JoinedCorpora(
+        clips=clips,
+        features={name: torch.from_numpy(values) for name, (_, values) in vectors.items()},
+        presence=torch.from_numpy(np.stack([present for present, _ in vectors.values()], axis=1)),
+        labels={
+            task: torch.from_numpy(clips[label_columns(task, spec)].to_numpy(dtype=np.float32))
+            for task, spec in tasks.items()
+        },
+    )
+    _check(joined, corpora)
+    return joined
+
+
+def _check(joined: JoinedCorpora, corpora: CorporaConfig) -> None:
+    trained = corpora.trained()
+    if not trained:
+        raise CorpusError("every corpus is zero_shot, so there is none to train on; set zero_shot = false for one")
+    for name in trained:
+        splits = joined.clips.loc[joined.clips["corpus"].eq(name), "split"].value_counts().to_dict()
+        for split in ("train", "dev"):
+            if not splits.get(split):
+                raise CorpusError(
+                    f"corpus {name!r} has no clip in split {split!r} (found {splits}); give it one, declare fractions "
+                    "by group, or set zero_shot = true to only evaluate on it"
+                )
+    for split in ("train", "dev"):
+        rows = joined.rows(trained, split)
+        for task, labels in joined.labels.items():
+            if not torch.isfinite(labels[rows]).any():
+                raise CorpusError(
+                    f"no {split} clip of {', '.join(trained)} has a label for task {task!r}; take it out of "
+                    "tasks.active or add a corpus that is annotated for it"
+                )
+    present = joined.presence[joined.rows(trained, "train")].any(dim=0)
+    for name, found in zip(joined.features, present.tolist(), strict=True):
+        if not found:
+            raise CorpusError(
+                f"no training clip has a {name} vector (the ledger says why); mend that or shorten data.modalities"
+            )

@@ -1,0 +1,165 @@
+"""From a configuration to a finished run: corpora, features, training, evaluation, table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock
+from rich.console import Console
+
+from corpora.clips import ClipTable
+from corpora.registry import prepare, read_corpora
+from encoders.encoder import FeaturesConfig
+from encoders.extraction import encoder_specs, extract
+from mmpsr.config import ConfigError, nearest
+from mmpsr.metrics import METRICS
+from mmpsr.model import MCDM
+from mmpsr.tasks import TaskSpec
+from training.baseline import LinearBaseline
+from training.config import RunConfig
+from training.data import JoinedCorpora, active_features, join
+from training.evaluation import chance_level, evaluate_rows, predict, prediction_table
+from training.loop import train
+from training.report import result_table
+from training.run_directory import RunDirectory
+
+__all__ = ["extract_features", "load_clips", "run_training"]
+
+
+def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
+    """Build what the configuration asks to build, read every corpus, and leave out what no run uses.
+
+    The train split of zero-shot corpora is not used: it is neither extracted nor evaluated.
+
+    Raises:
+        ConfigError: a corpus or task names a metric that does not exist.
+        CorpusError: see `corpora.registry.read_corpora`.
+    """
+    named = [name for spec in tasks.values() for name in spec.metrics]
+    named += [name for source in config.corpora.sources.values() for names in source.metrics.values() for name in names]
+    for name in named:
+        if name not in METRICS:
+            raise ConfigError(f"no metric is named {name!r}; {nearest(name, METRICS)}")
+    if accelerator.is_main_process and config.corpora.build != "none":
+        root = Path(config.corpora.root)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.parent / f".{root.name}.lock"):
+            prepare(config.corpora)
+    accelerator.wait_for_everyone()
+    table = read_corpora(config.corpora, tasks)
+    unused = ~table.clips["corpus"].isin(config.corpora.trained()) & table.clips["split"].eq("train")
+    return ClipTable(table.clips[~unused].reset_index(drop=True), table.defects)
+
+
+def extract_features(
+    clips: pd.DataFrame, features: FeaturesConfig, accelerator: Accelerator, console: Console
+) -> pd.DataFrame:
+    """Extract what the store lacks, sharing the work with all other processes; returns the ledger of these clips."""
+    summary = extract(clips, features, show_progress=accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        console.print(summary)
+    return summary.ledger
+
+
+def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
+    """Run a configuration to its table.
+
+    Args:
+        config: the resolved configuration.
+        name: folder of its runs below `output.directory`.
+        resume: continue the newest run of the same configuration.
+        accelerator: device, precision and processes.
+        console: where messages go (only the main process speaks).
+
+    Returns:
+        The run directory.
+    """
+
+    def say(message: str) -> None:
+        if accelerator.is_main_process:
+            console.print(message, highlight=False)
+
+    tasks = config.tasks.resolve()
+    features = active_features(config.features, config.data.modalities)
+    found = RunDirectory.find(config, name) if resume else None
+    if resume and found is None:
+        say(f"there is no run of {name!r} to resume yet; starting one")
+    if found is not None and found.finished:
+        say(f"{found.path} is finished")
+        _print_results(found, config, accelerator, console)
+        return found.path
+    table = load_clips(config, tasks, accelerator)
+    _print_clips(table, config, accelerator, console)
+    ledger = extract_features(table.clips, features, accelerator, console)
+    joined = join(table.clips, features, tasks, config.corpora).to(accelerator.device)
+    if accelerator.is_main_process and found is None:
+        found = RunDirectory.create(config, name)
+    run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
+    say(f"run directory {run.path}")
+    if accelerator.is_main_process:
+        run.write_json("features.json", {name: spec.key for name, spec in encoder_specs(features).items()})
+        table.defects.to_csv(run.path / "defects.csv", index=False)
+        ledger.to_csv(run.path / "ledger.csv", index=False)
+    accelerator.project_configuration.set_directories(str(run.path))
+    accelerator.init_trackers("tensorboard")
+    model = train(config, joined, tasks, accelerator, run, say)
+    if accelerator.is_main_process:
+        _finish(config, model, joined, tasks, run)
+    accelerator.end_training()
+    _print_results(run, config, accelerator, console)
+    return run.path
+
+
+def _finish(
+    config: RunConfig, model: MCDM, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], run: RunDirectory
+) -> None:
+    """The one evaluation on test, with the best dev weights, beside the linear baseline and chance."""
+    baseline = LinearBaseline(joined, tasks, config.corpora)
+    results, tables = [], []
+    for split in ("dev", "test"):
+        rows = joined.rows(list(config.corpora.sources), split)
+        if not len(rows):
+            continue
+        predicted, linear = predict(model, joined, rows), baseline.predict(rows)
+        figures = evaluate_rows(predicted, joined, rows, tasks, config.corpora)
+        beside = evaluate_rows(linear, joined, rows, baseline.tasks, config.corpora)
+        for figure, other in zip(figures, beside, strict=True):
+            row = figure.to_dict()
+            row["model"] = row.pop("value")
+            row["linear"] = other.value
+            row["chance"] = chance_level(figure, predicted, joined, rows, tasks)
+            results.append(row)
+        tables.append(prediction_table(predicted, joined, rows, tasks))
+    pd.concat(tables).to_parquet(run.path / "predictions.parquet", index=False)
+    run.write_json("baseline.json", {"penalties": baseline.penalties})
+    order = {corpus: index for index, corpus in enumerate(config.corpora.sources)}
+    run.write_json("results.json", sorted(results, key=lambda row: order[str(row["corpus"])]))
+
+
+def _print_clips(table: ClipTable, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
+    if not accelerator.is_main_process:
+        return
+    counts = table.clips.groupby(["corpus", "split"], sort=False).size().unstack(fill_value=0)
+    for corpus in config.corpora.sources:
+        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in ("train", "dev", "test"))
+        role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
+        console.print(f"{corpus} ({role}): {splits}", highlight=False)
+    if len(table.defects):
+        console.print(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
+
+
+def _print_results(run: RunDirectory, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
+    if not accelerator.is_main_process:
+        return
+    zero_shot = [name for name in config.corpora.sources if name not in config.corpora.trained()]
+    results = run.read_json("results.json")
+    tested = {row["corpus"] for row in results if row["split"] == "test"}
+    console.print(
+        result_table([row for row in results if row["split"] == "test" or row["corpus"] not in tested], zero_shot)
+    )
+    console.print(f"run directory {run.path}", highlight=False)

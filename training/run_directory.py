@@ -1,0 +1,142 @@
+"""The folder of a run: what was asked for, with what, and everything that came out.
+
+```
+<output.directory>/<name>/<time>/
+    config.json      the resolved configuration          versions.json    Python and packages
+    features.json    encoder fingerprints                defects.csv      rows that a corpus could not use
+    ledger.csv       clips without a vector, and why     metrics.jsonl    one line per epoch
+    best.safetensors                                     checkpoints/     to resume from
+    predictions.parquet                                  results.json     figures of the final evaluation
+    tensorboard/
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmpsr.config import ConfigError
+from training.config import RunConfig
+
+__all__ = ["RunDirectory"]
+
+PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
+
+
+class RunDirectory:
+    """One run's folder.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best.safetensors"
+
+    @classmethod
+    def create(cls, config: RunConfig, name: str) -> RunDirectory:
+        """Make a new folder, named after the time, and note configuration and versions in it."""
+        parent = Path(config.output.directory) / name
+        parent.mkdir(parents=True, exist_ok=True)
+        stamp, number = datetime.now().strftime("%Y%m%d-%H%M%S"), 1
+        while True:
+            path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        run = cls(path)
+        run.write_json("versions.json", {"python": platform.python_version(), **_versions()})
+        run.write_json("config.json", config.model_dump(mode="json"))
+        return run
+
+    @classmethod
+    def find(cls, config: RunConfig, name: str) -> RunDirectory | None:
+        """The newest run of this configuration, or None where there is no run at all.
+
+        Raises:
+            ConfigError: there are runs, but of other configurations only; what differs is named.
+        """
+        parent = Path(config.output.directory) / name
+        found = sorted((path for path in parent.glob("*") if (path / "config.json").exists()), reverse=True)
+        if not found:
+            return None
+        wanted = _comparable(config.model_dump(mode="json"))
+        for path in found:
+            if _comparable(json.loads((path / "config.json").read_text(encoding="utf-8"))) == wanted:
+                return cls(path)
+        latest = _comparable(json.loads((found[0] / "config.json").read_text(encoding="utf-8")))
+        changed = sorted(key for key in wanted.keys() | latest.keys() if wanted.get(key) != latest.get(key))
+        raise ConfigError(
+            f"--resume: no run under {parent} has this configuration; the newest, {found[0].name}, differs in "
+            f"{', '.join(changed)}; repeat its settings, or start anew without --resume"
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final evaluation is written."""
+        return (self.path / "results.json").exists()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file whole."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a line to `metrics.jsonl`."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of `metrics.jsonl` that lie after a step, and one that a kill left half-written."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except json.JSONDecodeError:
+                continue
+        temporary = path.with_suffix(".rewound")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def _comparable(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings that decide a run's result, flat; how many workers extract and where runs lie does not."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in ("output", "features.num_workers", "features.chunk_size", "features.retry_failed"):
+            continue
+        if isinstance(value, dict):
+            flat.update(_comparable(value, name + "."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
