@@ -24,6 +24,7 @@ FPS = 12
 CANVAS = 256
 _LEFT, _TOP = 97.0, 0.0
 """Corner of the canvas in the portrait, pixels (x, y)."""
+_CORNER = np.array([_LEFT, _TOP], dtype=np.float32)
 _CENTRE = (225.0, 126.0)
 """Middle of the face in the portrait; the middle of a frame."""
 _ZOOM = SIZE / 176.0
@@ -164,9 +165,9 @@ def render(
         frame = cv2.remap(portrait, lookup, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         opened = float(np.clip(amplitudes[CUES.index("mouth_open")], 0.0, 1.0))
         if opened > 0.1:
-            shade = cv2.remap(inside, lookup - np.array([_LEFT, _TOP], np.float32), nothing, cv2.INTER_LINEAR)
-            shade = np.float32(0.85 * opened) * shade[:, :, None]
-            frame = (frame + shade * (_DARK_MOUTH - frame)).astype(np.uint8)
+            lower = frame[SIZE // 2 :]
+            shade = cv2.remap(inside, lookup[SIZE // 2 :] - _CORNER, nothing, cv2.INTER_LINEAR)
+            lower[:] = lower + np.float32(0.85 * opened) * shade[:, :, None] * (_DARK_MOUTH - lower)
         x, y = rng.integers(0, 16, 2)
         yield np.asarray(cv2.add(cv2.LUT(frame, tones), noise[y : y + SIZE, x : x + SIZE]), np.uint8)
 

@@ -27,6 +27,7 @@ _ESTIMATED = frozenset({"mp3", "aac"})  # formats whose stated duration is a gue
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
+    """Open a media file and close it afterwards; an `EncodingError` says why it cannot be opened."""
     if not path.exists():
         raise EncodingError(f"{path}: file does not exist")
     if path.is_dir():
@@ -64,6 +65,7 @@ def _lacks_moov(path: Path) -> bool:
 
 
 def origin_of(container: InputContainer) -> float:
+    """The container's own start time in seconds, which counts as 0 everywhere else."""
     return 0.0 if container.start_time is None else container.start_time / av.time_base
 
 
@@ -97,7 +99,7 @@ def _measured_duration(path: Path, index: int) -> float:
 def span_of(
     path: Path, start: float | None, end: float | None, duration: float, kind: Literal["video", "audio"]
 ) -> tuple[float, float]:
-    """The part of the clip that the stream covers: an end past the stream's is cut, as long as half the clip is left."""
+    """The part of the clip that the stream covers: a later end is cut, as long as half of the clip is left."""
     first = 0.0 if start is None else start
     if end is not None and end <= first:
         raise EncodingError(f"{path}: the clip's span is empty (starts at {first:g} s, ends at {end:g} s)")
@@ -115,6 +117,7 @@ def span_of(
 
 
 def stream_of(container: InputContainer, path: Path, kind: Literal["video", "audio"]) -> Any:
+    """The file's first stream of a kind, ready to be decoded by one thread; cover pictures are no video."""
     streams = [stream for stream in getattr(container.streams, kind) if not _is_cover(stream)]
     if not streams:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
@@ -159,11 +162,16 @@ def read_audio(path: Path, start: float | None, end: float | None, rate: int) ->
         EncodingError: the file is missing, empty, cannot be opened or has no audio; the span lies outside it; or its
             samples end before the span does (truncated or damaged).
     """
+    return _read_audio(path, start, end, rate, may_jump=True)
+
+
+def _read_audio(path: Path, start: float | None, end: float | None, rate: int, may_jump: bool) -> NDArray[np.float32]:
     with opened(path) as container:
         stream = stream_of(container, path, "audio")
         first, last = span_of(path, start, end, duration_of(container, stream, path), "audio")
         origin = origin_of(container)
-        if first > 1.0:  # half a second of run-up lets the decoder settle
+        jumps = may_jump and first > 1.0
+        if jumps:  # half a second of run-up lets the decoder settle
             container.seek(int((first - 0.5 + origin) / stream.time_base), stream=stream)
         resampler = av.AudioResampler(format="fltp", rate=rate)
         chunks: list[NDArray[np.float32]] = []

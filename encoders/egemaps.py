@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from encoders.encoder import Absent, Encoder, EncodingError
 from encoders.media import ClipMedia
 
-__all__ = ["EGeMAPS", "RATE"]
+__all__ = ["RATE", "EGeMAPS"]
 
 RATE = 16_000
 """Samples per second that the descriptors are measured at."""

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.frames import LONGEST_SIDE
 from encoders.encoder import EncodingError
+from encoders.frames import LONGEST_SIDE
 from encoders.media import ClipMedia
 
 __all__ = ["NUM_FRAMES", "NUM_LANDMARKS", "FaceTrack", "align", "eye_centres", "face_settings", "face_track"]
@@ -64,7 +64,8 @@ class FaceTrack:
 def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
     """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
     return {
-        "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE, "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace",
+        "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
+        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace",
         "confidence": _CONFIDENCE, "crop": _CROP, "face": "largest", "missing": "repeat last, drop leading",
     }  # fmt: skip
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.decoding import read_audio
-from encoders.frames import read_frames
 from encoders.encoder import Absent, EncodingError
+from encoders.frames import read_frames
 
 __all__ = ["ClipMedia"]
 

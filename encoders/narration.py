@@ -174,7 +174,7 @@ def _face(degrees: Mapping[str, NDArray[np.float64]]) -> list[str]:
 
 
 def _gaze_angles(cues: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Line of sight in degrees: head angle plus eye rotation, `asin(iris offset / 0.8)`; right and down are positive."""
+    """Line of sight in degrees: head angle plus eye rotation, `asin(iris offset / 0.8)`; right and down above 0."""
     eye_x, eye_y = (np.arcsin(np.clip(cues[name] / _EYE_ROTATION, -1.0, 1.0)) for name in ("gaze_x", "gaze_y"))
     return np.degrees(cues["yaw"] + eye_x), np.degrees(cues["pitch"] + eye_y)
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-__all__ = ["Config", "ConfigError", "load_config", "nearest", "parse_setting"]
+__all__ = ["Config", "ConfigError", "load_config", "nearest", "parse_setting", "validate"]
 
 
 class ConfigError(ValueError):
@@ -188,6 +188,20 @@ def load_config(
     for setting in settings:
         keys, value = parse_setting(setting)
         _merge(tree, keys, value)
+    return validate(model, tree, source)
+
+
+def validate(model: type[ConfigT], tree: Mapping[str, Any], source: str) -> ConfigT:
+    """Fill a configuration model from plain values.
+
+    Args:
+        model: the configuration model to fill.
+        tree: sections and values.
+        source: where they come from, for messages.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest right key is named), or a value is not allowed.
+    """
     try:
         return model.model_validate(tree)
     except ValidationError as error:

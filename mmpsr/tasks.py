@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mmpsr.config import Config, ConfigError, nearest
+from mmpsr.config import Config, ConfigError, nearest, validate
 
 __all__ = ["AMBIVALENCE", "BUILTIN_TASKS", "EMOTION", "PERSONALITY", "TaskSpec", "TasksConfig"]
 
@@ -106,10 +106,7 @@ class TasksConfig(Config):
                 known = {*BUILTIN_TASKS, *self.specs}
                 raise ConfigError(f"tasks.active: no task is named {name!r}; {nearest(name, known)}")
             values = {**(base.model_dump() if base else {}), **changes}
-            try:
-                resolved[name] = TaskSpec.model_validate(values)
-            except ValueError as error:
-                raise ConfigError(f"tasks.specs.{name}: {error}") from None
+            resolved[name] = validate(TaskSpec, values, f"tasks.specs.{name}")
         if not resolved:
             raise ConfigError("tasks.active is empty; name at least one of " + ", ".join(BUILTIN_TASKS))
         return resolved

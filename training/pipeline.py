@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock
 from rich.console import Console
 
 from corpora.clips import ClipTable
@@ -44,11 +43,8 @@ def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Ac
     for name in named:
         if name not in METRICS:
             raise ConfigError(f"no metric is named {name!r}; {nearest(name, METRICS)}")
-    if accelerator.is_main_process and config.corpora.build != "none":
-        root = Path(config.corpora.root)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.parent / f".{root.name}.lock"):
-            prepare(config.corpora)
+    if accelerator.is_main_process:
+        prepare(config.corpora)
     accelerator.wait_for_everyone()
     table = read_corpora(config.corpora, tasks)
     unused = ~table.clips["corpus"].isin(config.corpora.trained()) & table.clips["split"].eq("train")
