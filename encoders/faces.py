@@ -1,9 +1,9 @@
 """Facial landmarks of a clip: found once, shared by the encoders that read faces.
 
 MediaPipe FaceMesh looks for a face in the whole frame first. Its own detector sees faces that fill a fifth of the
-frame or more; where it finds none, the long-range BlazeFace detector looks for smaller ones and FaceMesh reads the
-square around the largest. Both models are inside the MediaPipe wheel. Every frame is treated alone (no tracking), so
-a frame's landmarks never depend on the frames before it.
+frame or more; where it finds none, the long-range BlazeFace detector looks for smaller ones (down to about a
+fifteenth of the frame's shorter side) and FaceMesh reads the square around the largest. Both models are inside the
+MediaPipe wheel. Every frame is treated alone (no tracking), so a frame's landmarks never depend on the frames before.
 
 Shape legend: T frames, 478 landmarks (468 of the face mesh, 468-472 and 473-477 the two irises), 3 coordinates.
 
@@ -64,10 +64,16 @@ class FaceTrack:
 def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
     """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
     return {
-        "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
-        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace",
-        "confidence": _CONFIDENCE, "crop": _CROP, "face": "largest", "missing": "repeat last, drop leading",
-    }  # fmt: skip
+        "frames": num_frames,
+        "sampling": "midpoints",
+        "longest_side": LONGEST_SIDE,
+        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range",
+        "views": "whole, 3 squares",
+        "confidence": _CONFIDENCE,
+        "crop": _CROP,
+        "face": "largest",
+        "missing": "repeat last, drop leading",
+    }
 
 
 def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
@@ -99,13 +105,10 @@ def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     models = _models()
     with _quiet(models):
         found = _mesh(models["mesh"], frame)
-        if found is None:
-            square = _long_range(models["detector"], frame)
-            if square is not None:
-                left, top, side = square
-                found = _mesh(models["mesh"], _crop(frame, left, top, side))
-                if found is not None:
-                    found += (left, top, 0)
+        for left, top, side in [] if found is not None else _candidates(models["detector"], frame):
+            found = _mesh(models["mesh"], _square(frame, left, top, side))
+            if found is not None:
+                return found + np.array([left, top, 0.0])
     return found
 
 
@@ -119,20 +122,28 @@ def _mesh(mesh: Any, frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     return max(candidates, key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))))
 
 
-def _long_range(detector: Any, frame: NDArray[np.uint8]) -> tuple[int, int, int] | None:
-    """Left, top and side in pixels of the square around the largest face that the long-range detector sees."""
-    detections = detector.process(np.ascontiguousarray(frame)).detections
-    if not detections:
-        return None
+def _candidates(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
+    """Left, top and side in pixels of squares around what the long-range detector takes for faces, largest first.
+
+    It looks at the whole frame and then, since it sees 192 x 192 pixels only, at three squares along the longer side.
+    """
     height, width = frame.shape[:2]
-    boxes = [detection.location_data.relative_bounding_box for detection in detections]
-    box = max(boxes, key=lambda candidate: candidate.width * candidate.height)
-    side = max(round(_CROP * max(box.width * width, box.height * height)), 1)
-    centre_x, centre_y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
-    return round(centre_x - side / 2), round(centre_y - side / 2), side
+    short = min(height, width)
+    steps = (0.0, 0.5, 1.0) if max(height, width) > 1.2 * short else ()
+    views = [(0, 0, width, height)]
+    views += [(round(step * (width - short)), round(step * (height - short)), short, short) for step in steps]
+    squares = set()
+    for left, top, wide, high in views:
+        view = np.ascontiguousarray(frame[top : top + high, left : left + wide])
+        for detection in detector.process(view).detections or ():
+            box = detection.location_data.relative_bounding_box
+            side = max(round(_CROP * max(box.width * wide, box.height * high)), 1)
+            centre_x, centre_y = left + (box.xmin + box.width / 2) * wide, top + (box.ymin + box.height / 2) * high
+            squares.add((round(centre_x - side / 2), round(centre_y - side / 2), side))
+    return sorted(squares, key=lambda square: (-square[2], square))
 
 
-def _crop(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
     """A square of a frame, black where it lies outside."""
     square = np.zeros((side, side, 3), dtype=np.uint8)
     part = frame[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]

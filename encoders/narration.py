@@ -2,7 +2,7 @@
 
 The words follow the vocabulary in which annotators describe ambivalence and hesitancy: face, gaze, head and body,
 voice, and inconsistency between them. How far a cue goes is kept in graded words (a slight, clear or strong smile),
-how long it lasts as well (briefly, at times, often, almost throughout), so that a text encoder can tell them apart.
+how long it lasts as well (briefly, at times, often, throughout), so that a text encoder can tell them apart.
 
 Thresholds are of two kinds. Fixed ones are distances from MediaPipe's canonical neutral face (`cues.NEUTRAL`). Own
 ones are distances from the clip's own median, which catches a short change in a face that rests elsewhere. The

@@ -107,6 +107,7 @@ class GradNorm(nn.Module):
         first = self.first_losses
         self.first_losses.copy_(torch.where(present & torch.isnan(first), losses, first))
         self.num_steps += 1
+        present = present & torch.isfinite(norms)
         count = present.sum(dim=1, keepdim=True).clamp(min=1)
 
         def mean(values: Tensor) -> Tensor:

@@ -111,13 +111,19 @@ def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec) -> f
     return 100 * float(trapezoid(precision[::-1], recall[::-1]))
 
 
+def _labeled_traits(targets: Array, predicted: Array) -> list[tuple[Array, Array]]:
+    """Targets and predictions of each trait's labelled clips, for traits that have any."""
+    known = np.isfinite(targets)
+    return [(targets[known[:, c], c], predicted[known[:, c], c]) for c in np.flatnonzero(known.any(axis=0))]
+
+
 def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """Mean accuracy of First Impressions (mACC): the mean over traits of 1 - MAE."""
-    return 100 * float(np.mean(1 - np.nanmean(np.abs(targets - predicted), axis=0)))
+    """Mean accuracy of First Impressions (mACC): the mean over labelled traits of 1 - MAE."""
+    return 100 * float(np.mean([1 - np.abs(x - y).mean() for x, y in _labeled_traits(targets, predicted)]))
 
 
 def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec) -> float:
-    """Mean concordance of First Impressions (mCCC): the concordance correlation coefficient per trait, then the mean.
+    """Mean concordance of First Impressions (mCCC): the mean concordance correlation coefficient of labelled traits.
 
     CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2) with population moments; never pooled over traits.
 
@@ -125,11 +131,9 @@ def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec) -> float:
         Lin: A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989.
     """
     values = []
-    for c in range(spec.num_outputs):
-        known = np.isfinite(targets[:, c])
-        x, y = targets[known, c], predicted[known, c]
+    for x, y in _labeled_traits(targets, predicted):
         spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-        values.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / spread if spread > 0 else 0.0)
+        values.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / spread if spread != 0 else 0.0)
     return 100 * float(np.mean(values))
 
 

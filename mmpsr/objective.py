@@ -84,6 +84,8 @@ def balanced_weights(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
     labels = labels_NC[known]
     if spec.loss == "cross_entropy":
         labels = functional.one_hot(labels.argmax(dim=1), spec.num_outputs).to(labels_NC.dtype)
+    if spec.loss == "soft_cross_entropy":
+        labels = labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-6)
     if spec.loss == "binary_cross_entropy":
         labels = (labels > 0).to(labels_NC.dtype)
         present, sides = labels.sum(dim=0), 2
@@ -132,9 +134,9 @@ def supervised_loss(
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
     targets = targets / targets.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    targets = (1 - smoothing) * targets + smoothing / logits.shape[1]
     if weights is not None:
         targets = targets * weights[1]
-    targets = (1 - smoothing) * targets + smoothing / logits.shape[1]
     return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 

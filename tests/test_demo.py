@@ -419,11 +419,11 @@ def test_rate_pauses_and_fillers_shape_the_envelope() -> None:
     assert (envelope(pauses=0.4) < 0.05).mean() - (envelope(pauses=0.05) < 0.05).mean() == pytest.approx(0.35, abs=0.08)
 
     def longest(**script: float) -> float:
-        quiet = np.flatnonzero(np.r_[True, envelope(**script) < 0.75, True])
+        quiet = np.flatnonzero(np.r_[True, envelope(**script) < 0.55, True])
         return float(np.diff(quiet).max()) / SAMPLE_RATE
 
     assert longest(fillers=0) < 0.25
-    assert longest(fillers=1) == pytest.approx(0.4, abs=0.08)  # a filler lasts 0.42 s
+    assert longest(fillers=1) == pytest.approx(0.36, abs=0.05)  # of 0.42 s, without the soft ends
 
     def syllables(**script: float) -> int:
         loud = envelope(**script) > 0.3

@@ -142,11 +142,19 @@ def test_sign_of_yaw_points_where_the_nose_points() -> None:
 
 def test_movement_in_inter_ocular_distances_per_second() -> None:
     face = synthetic()
-    measured = cues(face, face + (50, 0, 0), face + (50, 0, 0), (face + (50, 0, 0)) * 1.1, seconds=[0, 0.5, 1, 2])
+    measured = cues(
+        face,
+        face + np.array((50, 0, 0)),
+        face + np.array((50, 0, 0)),
+        (face + np.array((50, 0, 0))) * 1.1,
+        seconds=[0, 0.5, 1, 2],
+    )
     assert measured["speed"][:3] == pytest.approx([1.0, 1.0, 0.0])  # 50 / 100 in half a second
     assert measured["approach"] == pytest.approx([0, 0, 0, np.log(1.1)])
     assert measured["shift_x"][:3] == pytest.approx(np.array([-50, 0, 0]) / 100, abs=1e-9)
-    assert cues(face, face + (0, 30, 0), face + (0, 60, 0))["shift_y"] == pytest.approx([-0.3, 0, 0.3])
+    assert cues(face, face + np.array((0, 30, 0)), face + np.array((0, 60, 0)))["shift_y"] == pytest.approx(
+        [-0.3, 0, 0.3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_geometry_of_a_real_face_survives_moving_turning_and_scaling(change: dic
     assert difference.max() < 0.05, dict(zip(np.array(CUE_NAMES)[INVARIANT], difference.round(3), strict=True))
     points = list(SHAPE_POINTS.values())
     assert np.abs(align(moved.landmarks) - align(still.landmarks))[0, points, :2].max() < 0.08
-    assert np.abs(moved.landmarks - still.landmarks).max() > 20  # the picture did change
+    assert np.abs(moved.landmarks - still.landmarks).max() > 10  # pixels: the picture did change
 
 
 def test_roll_follows_the_turned_picture() -> None:

@@ -91,7 +91,7 @@ def build_optimizer(model: MCDM, config: TrainingConfig) -> torch.optim.Optimize
     if path:
         groups.append({"params": path, "weight_decay": config.linear_path_weight_decay})
     cls = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return cls(groups, lr=config.lr)
+    return cls(groups, lr=config.lr, fused=True)
 
 
 def train(

@@ -1,0 +1,130 @@
+"""A run that was killed and resumed equals one that never stopped, bit for bit."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import joined as small
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+import training.loop
+from training.checkpoint import latest_checkpoint
+from training.config import RunConfig
+from training.loop import Interrupted, train
+from training.run_directory import RunDirectory
+from training.step import StepResult
+
+
+class Killed(Exception):
+    pass
+
+
+def run_once(config: RunConfig, folder: Path) -> RunDirectory:
+    run = RunDirectory(folder)
+    folder.mkdir(exist_ok=True)
+    train(config, small.joined(), small.tasks(), Accelerator(cpu=True), run, lambda message: None)
+    return run
+
+
+def everything(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """All tensors that a run leaves, and its log, as one dictionary."""
+    last = latest_checkpoint(run.checkpoints)
+    assert last is not None
+    found = {f"best.{name}": value for name, value in load_file(run.best).items()}
+    for path in sorted(last.glob("*.safetensors")):
+        found |= {f"{path.name}.{name}": value for name, value in load_file(path).items()}
+    return found
+
+
+def assert_same(left: RunDirectory, right: RunDirectory) -> None:
+    expected, found = everything(left), everything(right)
+    assert expected.keys() == found.keys()
+    different = [name for name, value in expected.items() if value.numpy().tobytes() != found[name].numpy().tobytes()]
+    assert not different
+    assert (left.path / "metrics.jsonl").read_text() == (right.path / "metrics.jsonl").read_text()
+
+
+SETTINGS = {
+    "plain": {},
+    "everything on": {
+        "training": {
+            "num_epochs": 4,
+            "batch_size": 16,
+            "checkpoint_steps": 3,
+            "lr": 1e-2,
+            "scheduler": "plateau",
+            "weight_averaging": 0.9,
+            "modality_dropout": 0.3,
+            "patience": 3,
+        },
+        "data": {"modalities": ["text", "audio"], "sampling": "balanced"},
+        "model": {"hidden_width": 16, "head_width": 16, "num_heads": 2, "graph": "gat", "linear_path": True},
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+@pytest.mark.parametrize("deaths", [(1,), (4,), (7, 9), (13, 14, 20)])
+def test_killed_and_resumed_equals_never_stopped(
+    name: str, deaths: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small.config(**SETTINGS[name])
+    whole = run_once(config, tmp_path / "whole")
+    real, taken = training.loop.training_step, 0
+
+    def dying(*arguments: object) -> StepResult:
+        nonlocal taken
+        taken += 1
+        if taken in deaths:
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(training.loop, "training_step", dying)
+    for _ in deaths:
+        with pytest.raises(Killed):
+            run_once(config, tmp_path / "killed")
+        torch.manual_seed(99)  # nothing may depend on what a new process' generator holds
+    assert_same(whole, run_once(config, tmp_path / "killed"))
+
+
+def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small.config()
+    whole = run_once(config, tmp_path / "whole")
+    real, taken = training.loop.training_step, 0
+
+    def interrupted(*arguments: object) -> StepResult:
+        nonlocal taken
+        taken += 1
+        if taken == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(training.loop, "training_step", interrupted)
+    with pytest.raises(Interrupted, match="stopped after step 5.*--resume"):
+        run_once(config, tmp_path / "stopped")
+    state = json.loads((tmp_path / "stopped" / "checkpoints" / "step-00000005" / "state.json").read_text())
+    assert state["step"] == 5
+    assert_same(whole, run_once(config, tmp_path / "stopped"))
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
+    config = small.config()
+    whole = run_once(config, tmp_path / "whole")
+    stopped = run_once(small.config(training={"num_epochs": 2}), tmp_path / "stopped")
+    torn = stopped.checkpoints / ".step-00000099"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    assert_same(whole, run_once(config, tmp_path / "stopped"))
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
+    run = run_once(small.config(training={"num_epochs": 1}), tmp_path / "run")
+    last = latest_checkpoint(run.checkpoints)
+    assert last is not None
+    (last / "rng-1.safetensors").write_bytes((last / "rng-0.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="written by 2 processes .* --num_processes 2"):
+        run_once(small.config(), tmp_path / "run")
