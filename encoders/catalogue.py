@@ -67,7 +67,7 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {entry.id: entry for entry in _ENTRIES
 
 
 def create_encoder(encoder_id: str, modality: str) -> Encoder:
-    """Make an encoder of the catalogue; this imports its libraries and loads its weights.
+    """Make an encoder of the catalogue; its weights wait for `load()`.
 
     Args:
         encoder_id: id in `CATALOGUE`.

@@ -38,12 +38,15 @@ class CueNarrative(Encoder):
     def __init__(self, modality: str = "behavior", *, num_frames: int = NUM_FRAMES) -> None:
         super().__init__(modality)
         self.num_frames = num_frames
-        self._embedder = shared_embedder()
 
     @property
     def width(self) -> int:
         """Width of a token embedding."""
-        return self._embedder.width
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the text weights, shared with `minilm`."""
+        shared_embedder()
 
     def settings(self) -> Mapping[str, object]:
         """Settings of the face, of the wording and of the text embedding."""
@@ -61,7 +64,7 @@ class CueNarrative(Encoder):
                 texts[index] = clip.notes[self.id] = self.describe(clip)
             except (EncodingError, Absent) as reason:
                 reasons[index] = reason
-        embeddings = dict(zip(texts, self._embedder.embed(list(texts.values())), strict=True))
+        embeddings = dict(zip(texts, shared_embedder().embed(list(texts.values())), strict=True))
         return [embeddings[index] if index in embeddings else reasons[index] for index in range(len(clips))]
 
     def describe(self, clip: ClipMedia) -> str:

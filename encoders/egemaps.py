@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from encoders.encoder import Absent, Encoder, EncodingError
 from encoders.media import ClipMedia
 
-__all__ = ["RATE", "EGeMAPS"]
+__all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
 
 RATE = 16_000
 """Samples per second that the descriptors are measured at."""
+NUM_DESCRIPTORS = 25
+"""Descriptors of eGeMAPSv02, low level."""
 
 
 class EGeMAPS(Encoder):
@@ -37,19 +39,29 @@ class EGeMAPS(Encoder):
 
     def __init__(self, modality: str = "audio") -> None:
         super().__init__(modality)
+        self.feature_names: tuple[str, ...] = ()
+        """Names of the descriptors as openSMILE orders them, once loaded."""
+
+    @property
+    def width(self) -> int:
+        """Number of descriptors; `load` checks that the library has as many."""
+        return NUM_DESCRIPTORS
+
+    def load(self) -> None:
+        """Start openSMILE.
+
+        Raises:
+            ValueError: the installed library's feature set has another width.
+        """
         import opensmile
 
         self._smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02,
             feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
         )
-        self.feature_names: tuple[str, ...] = tuple(self._smile.feature_names)
-        """Names of the descriptors, as openSMILE orders them."""
-
-    @property
-    def width(self) -> int:
-        """Number of descriptors, as the library states it."""
-        return len(self.feature_names)
+        self.feature_names = tuple(self._smile.feature_names)
+        if len(self.feature_names) != NUM_DESCRIPTORS:
+            raise ValueError(f"openSMILE's eGeMAPSv02 has {len(self.feature_names)} descriptors, not {NUM_DESCRIPTORS}")
 
     def settings(self) -> Mapping[str, object]:
         """Feature set, level, rate and the absence of normalisation."""

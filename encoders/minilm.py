@@ -119,12 +119,15 @@ class MiniLM(Encoder):
         if modality not in _SOURCES:
             raise ValueError(f"minilm reads {' or '.join(_SOURCES)}, not {modality!r}")
         self._attribute, self._noun = _SOURCES[modality]
-        self._embedder = shared_embedder()
 
     @property
     def width(self) -> int:
         """Width of a token embedding."""
-        return self._embedder.width
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the weights, once per process for all encoders that embed text."""
+        shared_embedder()
 
     def settings(self) -> Mapping[str, object]:
         """Weights, length, and which of the clip's texts is read."""
@@ -141,7 +144,7 @@ class MiniLM(Encoder):
                 given.append(index)
                 texts.append(text)
             results.append(Absent(f"no {self._noun}" if text is None else f"empty {self._noun}"))
-        for index, embedding in zip(given, self._embedder.embed(texts), strict=True):
+        for index, embedding in zip(given, shared_embedder().embed(texts), strict=True):
             results[index] = embedding if len(embedding) else EncodingError(f"the {self._noun} has no tokens")
         return results
 

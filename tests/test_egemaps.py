@@ -14,7 +14,9 @@ from encoders.media import ClipMedia
 
 @pytest.fixture(scope="module")
 def encoder() -> EGeMAPS:
-    return EGeMAPS("audio")
+    encoder = EGeMAPS("audio")
+    encoder.load()
+    return encoder
 
 
 def voice(frequency: float, seconds: float, amplitude: float = 0.3) -> np.ndarray:
