@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -59,9 +60,11 @@ class ExtractionSummary:
 
     @property
     def reasons(self) -> Counter[tuple[str, str, str]]:
-        """Number of clips by (modality, status, reason)."""
+        """Number of clips by (modality, status, kind of reason): reasons without a leading path, numbers as `#`."""
         columns = self.ledger[["modality", "status", "reason"]]
-        return Counter(tuple(row) for row in columns.itertuples(index=False))
+        return Counter(
+            (modality, status, _kind(reason)) for modality, status, reason in columns.itertuples(index=False)
+        )
 
     def render(self) -> Group:
         """The counts and the most frequent reasons as rich tables."""
@@ -85,6 +88,16 @@ class ExtractionSummary:
 
     def __rich__(self) -> Group:
         return self.render()
+
+
+def _kind(reason: str) -> str:
+    """What many clips have in common in their reasons.
+
+    Example:
+        >>> _kind("/corpora/a/1.mp4: no face found in 12 frames")
+        'no face found in # frames'
+    """
+    return re.sub(r"(?<![\w.])\d+([.]\d+)?(e[+-]?\d+)?(?!\w)", "#", re.sub(r"^\S*[/\\].*?: ", "", reason))
 
 
 class Reporter:

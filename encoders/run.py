@@ -3,6 +3,8 @@
 import typer
 
 from training.command import extract_command
+from training.processes import become_launcher
 
 if __name__ == "__main__":
+    become_launcher()
     typer.run(extract_command)

@@ -48,8 +48,9 @@ class ModelConfig(Config):
     """Give each task its own projection of every modality as queries."""
     predictor_norm: Literal["paper", "none"] = "paper"
     """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient."""
-    linear_path: bool = False
-    """Add a linear map of the standardised features to every prediction, beside the fusion network."""
+    linear_path: Literal["none", "fixed", "trained"] = "none"
+    """Add a linear model of the features, fitted before training, to every prediction, so that the network learns what it
+    misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
 
 
 class Adapter(nn.Module):
@@ -80,7 +81,8 @@ class TaskTower(nn.Module):
     """Everything that belongs to one task, from the shared nodes to its logits or scores.
 
     The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
-    sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866).
+    sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
+    the head starts at zero, so that training starts from the linear model.
     """
 
     def __init__(self, spec: TaskSpec, config: ModelConfig) -> None:
@@ -98,6 +100,9 @@ class TaskTower(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(width, config.head_width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(config.head_width, outputs)
         )
+        if config.linear_path != "none":
+            nn.init.zeros_(self.head[3].weight)
+            nn.init.zeros_(self.head[3].bias)
         self.guides: nn.Parameter | None = None
         self.log_temperature: nn.Parameter | None = None
         if config.guide_bank:
@@ -112,7 +117,7 @@ class TaskTower(nn.Module):
             nodes_BMH: projected modalities.
             context_BMH: the same after the shared graph layer.
             mask_BM: bool, which modalities are present.
-            offset_BC: added to the head before any sigmoid (the linear path), or None.
+            offset_BC: what the linear path predicts, as logits or as a score's distance from 0.5, or None.
 
         Returns:
             Logits, or scores in [0, 1] for regression, `[B, C]`.
@@ -122,17 +127,15 @@ class TaskTower(nn.Module):
             queries = self.graph(self.projector(self.predictor(nodes_BMH)), mask_BM)
         attended = queries if self.attention is None else self.attention(queries, context_BMH, mask_BM)
         pooled_BH = masked_mean(attended, mask_BM)
-        head_BC = self.head(pooled_BH)
-        if offset_BC is not None:
-            head_BC = head_BC + offset_BC
-        if self.guides is None:
-            return torch.sigmoid(head_BC) if self.regression else head_BC
-        similarity_BC = functional.cosine_similarity(pooled_BH.unsqueeze(1), self.guides, dim=-1)
-        if self.log_temperature is not None:
-            similarity_BC = similarity_BC * self.log_temperature.exp()
-        if self.regression:
-            return (torch.sigmoid(head_BC) + torch.sigmoid(similarity_BC)) / 2
-        return (head_BC + similarity_BC) / 2
+        output_BC = torch.sigmoid(self.head(pooled_BH)) if self.regression else self.head(pooled_BH)
+        if self.guides is not None:
+            similarity_BC = functional.cosine_similarity(pooled_BH.unsqueeze(1), self.guides, dim=-1)
+            if self.log_temperature is not None:
+                similarity_BC = similarity_BC * self.log_temperature.exp()
+            output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
+        if offset_BC is None:
+            return output_BC
+        return (output_BC + offset_BC).clamp(0.0, 1.0) if self.regression else output_BC + offset_BC
 
 
 class MCDM(nn.Module):
@@ -169,13 +172,30 @@ class MCDM(nn.Module):
         self.graph = create_graph(config.graph, config.hidden_width, config.graph_dropout)
         self.towers = nn.ModuleDict({name: TaskTower(spec, config) for name, spec in tasks.items()})
         self.linear_paths: nn.ModuleDict | None = None
-        if config.linear_path:
+        if config.linear_path != "none":
             self.linear_paths = nn.ModuleDict(
                 {name: nn.Linear(sum(widths.values()), spec.num_outputs) for name, spec in tasks.items()}
             )
-            for path in self.linear_paths.values():
-                nn.init.zeros_(path.weight)
-                nn.init.zeros_(path.bias)
+            for parameter in self.linear_paths.parameters():
+                nn.init.zeros_(parameter.requires_grad_(config.linear_path == "trained"))
+
+    @torch.no_grad()
+    def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor) -> None:
+        """Fix the linear path of a task.
+
+        Args:
+            task: name.
+            weight_CD: on the standardised features of all modalities, concatenated in the model's order.
+            bias_C: intercepts; both in logits, or for regression in scores.
+
+        Raises:
+            ValueError: the model was made without linear paths.
+        """
+        if self.linear_paths is None:
+            raise ValueError("this model has no linear paths; make it with linear_path = "fixed" or "trained"")
+        path = self.linear_paths[task]
+        path.weight.copy_(weight_CD)
+        path.bias.copy_(bias_C - 0.5 if self.tasks[task].kind == "regression" else bias_C)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The parameters that every task's loss reaches: modality projectors and the shared graph layer."""

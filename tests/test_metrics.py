@@ -113,6 +113,8 @@ def test_an_emotion_always_or_never_present_has_no_weighted_accuracy() -> None:
     assert figure("multilabel_weighted_accuracy", joy, predicted, MOODS) == pytest.approx(25.0)
     # fear is decided once: F1 of its absence 2 * 2 / (3 + 2) = 0.8, of its presence 0; joy 2/4 and 0.
     assert figure("multilabel_macro_f1", joy, predicted, MOODS) == pytest.approx(100 * (0.25 + 0.4) / 2)
+    always = joy + np.array([0, 0, 1])
+    assert figure("multilabel_weighted_accuracy", always, predicted, MOODS) == pytest.approx(25.0)
     assert np.isnan(figure("multilabel_weighted_accuracy", np.eye(3)[[0, 0, 0]], predicted, MOODS))
 
 

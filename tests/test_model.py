@@ -77,6 +77,8 @@ def without(widths: dict[str, int], name: str) -> dict[str, int]:
         ({}, "personality", 7_903_327),
         ({}, "ambivalence", 7_909_503),
         ({"graph": "gat"}, "", 9_756_046),
+        # Without the weights and biases of three layer normalisations, 2 (7 + 5 + 2) = 28 fewer.
+        ({"predictor_norm": "none"}, "", 9_753_970),
     ],
 )
 def test_published_parameter_counts(switches: dict[str, Any], absent: str, expected: int) -> None:
@@ -195,14 +197,20 @@ def test_predictions_by_kind_of_task() -> None:
     assert {name: tuple(tensor.shape) for name, tensor in predictions.scores.items()} == {"personality": (16, 5)}
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_every_dropout_acts_in_training_only() -> None:
     batch = Batch(features(), MASKS)
     model = create(dropout=0.5)
-    assert torch.equal(joined(model(batch)), joined(model(batch)))
-    model.train()
-    assert not torch.equal(joined(model(batch)), joined(model(batch)))
-    rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    assert rates == {0.5, 0.2}
+    plain = joined(model(batch))
+    assert torch.equal(joined(model(batch)), plain)
+    dropouts = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    for name, dropout in dropouts.items():
+        assert dropout.p == (0.2 if "graph." in name else 0.5), name
+    # Two in each of 4 + 3 * 2 projectors, one in each of 4 graph layers, 3 attentions and 3 heads.
+    assert len(dropouts) == 2 * (4 + 3 * 2) + 4 + 3 + 3
+    for name, dropout in dropouts.items():
+        dropout.train()
+        assert not torch.equal(joined(model(batch)), plain), name
+        dropout.eval()
     silent = create(dropout=0.0, graph_dropout=0.0)
     assert torch.equal(joined(silent(batch)), joined(silent.train()(batch)))
 

@@ -71,6 +71,32 @@ class LinearBaseline:
         """Probabilities or scores per task, `[n, C]`, in the order of `rows`."""
         return {task: self._predict(models, task, rows) for task, models in self._models.items()}
 
+    def coefficients(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The task's linear map of standardised features, `[C, D]` and `[C]`: to logits, or to scores for regression.
+
+        A binary single-label task has logits -z/2 and z/2 of its log odds z. A class that no training clip has, or
+        that all have, keeps a constant logit of -10 or 10.
+        """
+        spec, models = self.tasks[task], self._models[task]
+        weight = np.zeros((spec.num_outputs, self._inputs.shape[1]), dtype=np.float32)
+        bias = np.full(spec.num_outputs, -10.0, dtype=np.float32)
+        if spec.kind == "single_label":
+            classes = models[0] if isinstance(models[0], int) else models[0].classes_
+            if isinstance(models[0], int):
+                bias[classes] = 10.0
+            elif len(classes) == 2:
+                weight[classes] = np.concatenate([-models[0].coef_, models[0].coef_]) / 2
+                bias[classes] = np.concatenate([-models[0].intercept_, models[0].intercept_]) / 2
+            else:
+                weight[classes], bias[classes] = models[0].coef_, models[0].intercept_
+            return weight, bias
+        for index, model in enumerate(models):
+            if isinstance(model, int):
+                bias[index] = 10.0 if model else -10.0
+            else:
+                weight[index], bias[index] = model.coef_.ravel(), np.ravel(model.intercept_)[0]
+        return weight, bias
+
     def _fit(self, task: str, train: Tensor, penalty: float) -> list[Any]:
         spec, rows = self.tasks[task], train.cpu().numpy()
         targets = self.joined.labels[task].cpu().numpy()[rows]

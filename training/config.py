@@ -54,9 +54,7 @@ class TrainingConfig(Config):
     lr: float = Field(default=1e-4, gt=0.0)
     """Learning rate."""
     weight_decay: float = Field(default=1e-5, ge=0.0)
-    """Weight decay of everything but the linear path."""
-    linear_path_weight_decay: float = Field(default=0.0, ge=0.0)
-    """Weight decay of `model.linear_path`, whose ridge penalty it is."""
+    """Weight decay."""
     scheduler: Literal["none", "plateau"] = "none"
     """`plateau` halves the learning rate after two epochs without a better dev mean, down to 1e-7."""
     pseudo_labels: Literal["none", "paper"] = "paper"

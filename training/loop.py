@@ -21,6 +21,7 @@ from mmpsr.balancing import create_balancer
 from mmpsr.model import MCDM
 from mmpsr.objective import Objective
 from mmpsr.tasks import TaskSpec
+from training.baseline import LinearBaseline
 from training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from training.config import RunConfig, TrainingConfig
 from training.data import JoinedCorpora
@@ -72,26 +73,28 @@ class Totals(nn.Module):
             buffer.zero_()
 
 
-def build_model(config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec]) -> MCDM:
-    """A model with initial weights from the seed and the training clips' feature statistics."""
+def build_model(
+    config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], baseline: LinearBaseline | None = None
+) -> MCDM:
+    """A model with initial weights from the seed, the training clips' feature statistics, and its linear path."""
     set_seed(config.training.seed)
     model = MCDM(joined.widths, tasks, config.model).to(joined.presence.device)
     train = joined.rows(config.corpora.trained(), "train")
     for index, (name, vectors) in enumerate(joined.features.items()):
         model.standardizers[name].fit(vectors[train], joined.presence[train, index])
+    if config.model.linear_path != "none":
+        baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
+        for task in tasks:
+            weight, bias = baseline.coefficients(task)
+            model.set_linear_path(task, torch.from_numpy(weight), torch.from_numpy(bias))
     return model
 
 
 def build_optimizer(model: MCDM, config: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimizer, with the linear path's own weight decay."""
-    path = list(model.linear_paths.parameters()) if model.linear_paths is not None else []
-    chosen = {id(parameter) for parameter in path}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    groups = [{"params": rest, "weight_decay": config.weight_decay}]
-    if path:
-        groups.append({"params": path, "weight_decay": config.linear_path_weight_decay})
+    """The optimizer of everything that is trained."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     cls = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return cls(groups, lr=config.lr, fused=True)
+    return cls(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def train(
@@ -101,6 +104,7 @@ def train(
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
+    baseline: LinearBaseline | None = None,
 ) -> MCDM:
     """Train until the dev mean stops rising, and return the model with its best weights.
 
@@ -111,12 +115,13 @@ def train(
         accelerator: device, precision, processes and trackers.
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
+        baseline: the linear models of `model.linear_path`; fitted here where left out.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
     settings, trained = config.training, config.corpora.trained()
-    model = build_model(config, joined, tasks)
+    model = build_model(config, joined, tasks, baseline)
     average = copy.deepcopy(model) if settings.weight_averaging else model
     train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
     dev_rows = joined.rows(trained, "dev")

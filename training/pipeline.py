@@ -103,19 +103,24 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         ledger.to_csv(run.path / "ledger.csv", index=False)
     accelerator.project_configuration.set_directories(str(run.path))
     accelerator.init_trackers("tensorboard")
-    model = train(config, joined, tasks, accelerator, run, say)
+    baseline = LinearBaseline(joined, tasks, config.corpora)
+    model = train(config, joined, tasks, accelerator, run, say, baseline)
     if accelerator.is_main_process:
-        _finish(config, model, joined, tasks, run)
+        _finish(config, model, joined, tasks, run, baseline)
     accelerator.end_training()
     _print_results(run, config, accelerator, console)
     return run.path
 
 
 def _finish(
-    config: RunConfig, model: MCDM, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], run: RunDirectory
+    config: RunConfig,
+    model: MCDM,
+    joined: JoinedCorpora,
+    tasks: Mapping[str, TaskSpec],
+    run: RunDirectory,
+    baseline: LinearBaseline,
 ) -> None:
     """The one evaluation on test, with the best dev weights, beside the linear baseline and chance."""
-    baseline = LinearBaseline(joined, tasks, config.corpora)
     results, tables = [], []
     for split in ("dev", "test"):
         rows = joined.rows(list(config.corpora.sources), split)
