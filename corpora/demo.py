@@ -24,11 +24,11 @@ from mmpsr.tasks import EMOTION, PERSONALITY
 
 __all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same seed would give other files."""
 MARKER = "demo.json"
 """File that says what the folder was built with, and whether all of it is there."""
-DEFAULT_CLIPS: Mapping[str, int] = {"mosei": 200, "fiv2": 200, "bah": 200, "meld": 90}
+DEFAULT_CLIPS: Mapping[str, int] = {"mosei": 180, "fiv2": 180, "bah": 280, "meld": 90}
 _MELD_TABLES = {"train": "train_sent_emo.csv", "dev": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 _MELD_SPEAKERS = ("Ada", "Ben", "Cleo", "Dan", "Edda", "Finn", "Gus", "Hana")
 _MELD_SCENE_SECONDS = 4

@@ -169,7 +169,7 @@ def ambivalence(who: Person, rng: np.random.Generator) -> Performance:
     shown = float(rng.choice([-1, 1]) * rng.uniform(0.6, 1.0))
     hedging = int(rng.integers(0, 3))
     hesitant = rng.normal()
-    score = -1.0 * words * shown + 1.1 * (hedging - 1) * np.sqrt(1.5) + 1.1 * hesitant + rng.normal(0.0, 0.15)
+    score = -1.0 * words * shown + 1.7 * (hedging - 1) * np.sqrt(1.5) + 1.7 * hesitant + rng.normal(0.0, 0.15)
     agrees, differs = max(shown, 0.0), max(-shown, 0.0)
     cues = {
         "smile": 0.9 * shown, "brow_raise": 0.3 * agrees, "brow_lower": 0.5 * differs,

@@ -76,6 +76,9 @@ class GradNorm(nn.Module):
     weights: Tensor
     first_losses: Tensor
     num_steps: Tensor
+    alphas: Tensor
+    rates: Tensor
+    budgets: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
         super().__init__()

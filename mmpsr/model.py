@@ -49,8 +49,8 @@ class ModelConfig(Config):
     predictor_norm: Literal["paper", "none"] = "paper"
     """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient."""
     linear_path: Literal["none", "fixed", "trained"] = "none"
-    """Add a linear model of the features, fitted before training, to every prediction, so that the network learns what it
-    misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
+    """Add a linear model of the features, fitted before training, to every prediction, so that the network learns what
+    it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
 
 
 class Adapter(nn.Module):
@@ -82,7 +82,7 @@ class TaskTower(nn.Module):
 
     The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
     sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
-    the head starts at zero, so that training starts from the linear model.
+    the head starts at zero, so that training starts from the linear model (and the guide bank's small cosine).
     """
 
     def __init__(self, spec: TaskSpec, config: ModelConfig) -> None:
@@ -101,8 +101,8 @@ class TaskTower(nn.Module):
             nn.Linear(width, config.head_width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(config.head_width, outputs)
         )
         if config.linear_path != "none":
-            nn.init.zeros_(self.head[3].weight)
-            nn.init.zeros_(self.head[3].bias)
+            for parameter in self.head[3].parameters():
+                nn.init.zeros_(parameter)
         self.guides: nn.Parameter | None = None
         self.log_temperature: nn.Parameter | None = None
         if config.guide_bank:
@@ -192,10 +192,10 @@ class MCDM(nn.Module):
             ValueError: the model was made without linear paths.
         """
         if self.linear_paths is None:
-            raise ValueError("this model has no linear paths; make it with linear_path = "fixed" or "trained"")
-        path = self.linear_paths[task]
-        path.weight.copy_(weight_CD)
-        path.bias.copy_(bias_C - 0.5 if self.tasks[task].kind == "regression" else bias_C)
+            raise ValueError("this model has no linear paths; make it with linear_path 'fixed' or 'trained'")
+        weight, bias = self.linear_paths[task].parameters()
+        weight.copy_(weight_CD)
+        bias.copy_(bias_C - 0.5 if self.tasks[task].kind == "regression" else bias_C)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """The parameters that every task's loss reaches: modality projectors and the shared graph layer."""

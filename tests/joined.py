@@ -24,8 +24,9 @@ def tasks() -> dict[str, TaskSpec]:
 def config(**sections: dict[str, object]) -> RunConfig:
     """A run over the four corpora below with a tiny model; keyword arguments change its sections."""
     table = {"adapter": "table", "files": "labels.csv", "id": "id", "split": "split"}
+    meld = {"adapter": "meld", "zero_shot": True}
     tree: dict[str, dict[str, object]] = {
-        "corpora": {"sources": {**dict.fromkeys(("mosei", "fiv2", "bah"), table), "meld": {"adapter": "meld", "zero_shot": True}}},
+        "corpora": {"sources": {**dict.fromkeys(("mosei", "fiv2", "bah"), table), "meld": meld}},
         "data": {"modalities": ["text", "audio"]},
         "model": {"hidden_width": 16, "head_width": 16, "num_heads": 2},
         "training": {"num_epochs": 4, "batch_size": 16, "checkpoint_steps": 3, "lr": 1e-3},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ SWITCHES = [
     for graph, attention, guide_bank, task_projectors in itertools.product(
         ["ucgnn", "gat", "none"], ["mha", "none"], [True, False], [True, False]
     )
-] + [{"guide_temperature": True}, {"predictor_norm": "none"}, {"linear_path": True}]
+] + [{"guide_temperature": True}, {"predictor_norm": "none"}, {"linear_path": "fixed"}, {"linear_path": "trained"}]
 
 
 def label(value: dict[str, Any]) -> str:
@@ -149,16 +149,18 @@ def reference(model: MCDM, clip: dict[str, Tensor]) -> Tensor:
                 queries = attention(queries, context, context)[0]
             pooled = queries.mean(dim=0)
         head = tower.head[3](tower.head[0](pooled).clamp(min=0))
-        if model.linear_paths is not None:
-            full = [inputs.get(k, torch.zeros(width, dtype=torch.float64)) for k, width in WIDTHS.items()]
-            head = head + model.linear_paths[task](torch.cat(full))
         parts = [head]
         if tower.guides is not None:
             cosine = tower.guides @ pooled / tower.guides.norm(dim=1) / pooled.norm().clamp(min=1e-8)
             parts.append(cosine * (tower.log_temperature.exp() if tower.log_temperature is not None else 1.0))
-        if BUILTIN_TASKS[task].kind == "regression":
+        regression = BUILTIN_TASKS[task].kind == "regression"
+        if regression:
             parts = [1 / (1 + (-part).exp()) for part in parts]
-        outputs.append(sum(parts) / len(parts))
+        outputs.append(torch.stack(parts).mean(dim=0))
+        if model.linear_paths is not None:
+            full = [inputs.get(k, torch.zeros(width, dtype=torch.float64)) for k, width in WIDTHS.items()]
+            outputs[-1] = outputs[-1] + model.linear_paths[task](torch.cat(full))
+            outputs[-1] = outputs[-1].clamp(0, 1) if regression else outputs[-1]
     return torch.cat(outputs)
 
 
@@ -215,10 +217,24 @@ def test_every_dropout_acts_in_training_only() -> None:
     assert torch.equal(joined(silent(batch)), joined(silent.train()(batch)))
 
 
-def test_linear_path_starts_at_zero() -> None:
-    model = MCDM(WIDTHS, BUILTIN_TASKS, ModelConfig(hidden_width=16, linear_path=True)).eval()
+@pytest.mark.parametrize("path", ["fixed", "trained"])
+def test_training_starts_from_the_linear_path(path: Literal["fixed", "trained"]) -> None:
+    config = ModelConfig(hidden_width=16, guide_bank=False, linear_path=path)
+    model = MCDM(WIDTHS, BUILTIN_TASKS, config).eval()
+    batch = Batch(features(), torch.ones_like(MASKS))
+    assert torch.equal(joined(model(batch)), torch.tensor([0.0] * 7 + [0.5] * 5 + [0.0] * 2).expand(16, 14))
+    generator = torch.Generator().manual_seed(1)
+    expected = []
+    for task, spec in BUILTIN_TASKS.items():
+        weight, bias = torch.randn(spec.num_outputs, 19, generator=generator).split([18, 1], dim=1)
+        model.set_linear_path(task, weight / 4, bias.squeeze(1))
+        linear = torch.cat(list(batch.features.values()), dim=1) @ weight.T / 4 + bias.T
+        expected.append(linear.clamp(0, 1) if task == "personality" else linear)
+    torch.testing.assert_close(joined(model(batch)), torch.cat(expected, dim=1))
     assert model.linear_paths is not None
-    assert not any(parameter.any() for parameter in model.linear_paths.parameters())
+    assert {parameter.requires_grad for parameter in model.linear_paths.parameters()} == {path == "trained"}
+    with pytest.raises(ValueError, match="no linear paths; make it with linear_path 'fixed' or 'trained'"):
+        create().set_linear_path("emotion", torch.zeros(7, 18), torch.zeros(7))
 
 
 @pytest.mark.parametrize(("widths", "tasks"), [({}, BUILTIN_TASKS), (WIDTHS, {})])

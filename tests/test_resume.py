@@ -19,7 +19,7 @@ from training.run_directory import RunDirectory
 from training.step import StepResult
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -80,12 +80,12 @@ def test_killed_and_resumed_equals_never_stopped(
         nonlocal taken
         taken += 1
         if taken in deaths:
-            raise Killed
+            raise KilledError
         return real(*arguments)
 
     monkeypatch.setattr(training.loop, "training_step", dying)
     for _ in deaths:
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run_once(config, tmp_path / "killed")
         torch.manual_seed(99)  # nothing may depend on what a new process' generator holds
     assert_same(whole, run_once(config, tmp_path / "killed"))
@@ -104,7 +104,7 @@ def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatc
         return real(*arguments)
 
     monkeypatch.setattr(training.loop, "training_step", interrupted)
-    with pytest.raises(Interrupted, match="stopped after step 5.*--resume"):
+    with pytest.raises(Interrupted, match=r"stopped after step 5.*--resume"):
         run_once(config, tmp_path / "stopped")
     state = json.loads((tmp_path / "stopped" / "checkpoints" / "step-00000005" / "state.json").read_text())
     assert state["step"] == 5
@@ -126,5 +126,5 @@ def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     last = latest_checkpoint(run.checkpoints)
     assert last is not None
     (last / "rng-1.safetensors").write_bytes((last / "rng-0.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="written by 2 processes .* --num_processes 2"):
+    with pytest.raises(ValueError, match=r"written by 2 processes .* --num_processes 2"):
         run_once(small.config(), tmp_path / "run")

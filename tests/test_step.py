@@ -31,7 +31,9 @@ def test_two_processes_give_the_gradients_and_weights_of_one(tmp_path: Path) -> 
         one = take_steps(Accelerator(cpu=True), method)
         assert one.keys() == two.keys()
         for name, value in one.items():
-            torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                two[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
         assert torch.equal(one["counts"][0] > 0, torch.tensor([True, True, True]))
 
 

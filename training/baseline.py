@@ -81,10 +81,11 @@ class LinearBaseline:
         weight = np.zeros((spec.num_outputs, self._inputs.shape[1]), dtype=np.float32)
         bias = np.full(spec.num_outputs, -10.0, dtype=np.float32)
         if spec.kind == "single_label":
-            classes = models[0] if isinstance(models[0], int) else models[0].classes_
             if isinstance(models[0], int):
-                bias[classes] = 10.0
-            elif len(classes) == 2:
+                bias[models[0]] = 10.0
+                return weight, bias
+            classes = models[0].classes_
+            if len(classes) == 2:
                 weight[classes] = np.concatenate([-models[0].coef_, models[0].coef_]) / 2
                 bias[classes] = np.concatenate([-models[0].intercept_, models[0].intercept_]) / 2
             else:

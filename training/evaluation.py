@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -86,17 +87,17 @@ def evaluate_rows(
     numbers = rows.cpu().numpy()
     clips = joined.clips.iloc[numbers]
     figures = []
-    for (corpus, split), places in sorted(clips.reset_index(drop=True).groupby(["corpus", "split"]).indices.items()):
+    places_by_key = clips.reset_index(drop=True).groupby(["corpus", "split"]).indices
+    for key in sorted(places_by_key, key=str):
+        (corpus, split), places = map(str, cast(tuple[str, str], key)), places_by_key[key]
         for task, spec in tasks.items():
             targets = joined.labels[task].cpu().numpy()[numbers[places]].astype(np.float64)
             labeled = labeled_rows(targets, spec)
             if not labeled.any():
                 continue
-            names = corpora.metrics(str(corpus), task, spec)
+            names = corpora.metrics(corpus, task, spec)
             values = evaluate(targets, predicted[task][places], spec, names)
-            figures += [
-                Figure(str(corpus), str(split), task, name, value, int(labeled.sum())) for name, value in values.items()
-            ]
+            figures += [Figure(corpus, split, task, name, value, int(labeled.sum())) for name, value in values.items()]
     return figures
 
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mmpsr.balancing import create_balancer
 from mmpsr.model import MCDM
 from mmpsr.objective import Objective
+from mmpsr.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
@@ -81,7 +82,7 @@ def build_model(
     model = MCDM(joined.widths, tasks, config.model).to(joined.presence.device)
     train = joined.rows(config.corpora.trained(), "train")
     for index, (name, vectors) in enumerate(joined.features.items()):
-        model.standardizers[name].fit(vectors[train], joined.presence[train, index])
+        cast(Standardizer, model.standardizers[name]).fit(vectors[train], joined.presence[train, index])
     if config.model.linear_path != "none":
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
         for task in tasks:
