@@ -48,9 +48,9 @@ class ModelConfig(Config):
     """Give each task its own projection of every modality as queries."""
     predictor_norm: Literal["paper", "none"] = "paper"
     """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient."""
-    linear_path: Literal["none", "fixed", "trained"] = "none"
-    """Add a linear model of the features, fitted before training, to every prediction, so that the network learns what
-    it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
+    linear_path: dict[str, Literal["fixed", "trained"]] = Field(default_factory=dict)
+    """By task: add a linear model of the features, fitted before training, to every prediction, so that the network
+    learns what it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
 
 
 class Adapter(nn.Module):
@@ -83,9 +83,14 @@ class TaskTower(nn.Module):
     The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
     sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
     the head starts at zero, so that training starts from the linear model (and the guide bank's small cosine).
+
+    Args:
+        spec: the task.
+        config: width, layers and switches.
+        from_zero: whether the head's last layer starts at zero, beside a linear path.
     """
 
-    def __init__(self, spec: TaskSpec, config: ModelConfig) -> None:
+    def __init__(self, spec: TaskSpec, config: ModelConfig, from_zero: bool = False) -> None:
         super().__init__()
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
         self.regression = spec.kind == "regression"
@@ -100,7 +105,7 @@ class TaskTower(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(width, config.head_width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(config.head_width, outputs)
         )
-        if config.linear_path != "none":
+        if from_zero:
             for parameter in self.head[3].parameters():
                 nn.init.zeros_(parameter)
         self.guides: nn.Parameter | None = None
@@ -170,14 +175,20 @@ class MCDM(nn.Module):
             {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
         )
         self.graph = create_graph(config.graph, config.hidden_width, config.graph_dropout)
-        self.towers = nn.ModuleDict({name: TaskTower(spec, config) for name, spec in tasks.items()})
-        self.linear_paths: nn.ModuleDict | None = None
-        if config.linear_path != "none":
-            self.linear_paths = nn.ModuleDict(
-                {name: nn.Linear(sum(widths.values()), spec.num_outputs) for name, spec in tasks.items()}
-            )
-            for parameter in self.linear_paths.parameters():
-                nn.init.zeros_(parameter.requires_grad_(config.linear_path == "trained"))
+        self.towers = nn.ModuleDict(
+            {name: TaskTower(spec, config, name in config.linear_path) for name, spec in tasks.items()}
+        )
+        self.linear_paths = nn.ModuleDict(
+            {
+                name: nn.Linear(sum(widths.values()), spec.num_outputs).requires_grad_(
+                    config.linear_path[name] == "trained"
+                )
+                for name, spec in tasks.items()
+                if name in config.linear_path
+            }
+        )
+        for parameter in self.linear_paths.parameters():
+            nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor) -> None:
@@ -189,10 +200,10 @@ class MCDM(nn.Module):
             bias_C: intercepts; both in logits, or for regression in scores.
 
         Raises:
-            ValueError: the model was made without linear paths.
+            ValueError: the model was made without a linear path for the task.
         """
-        if self.linear_paths is None:
-            raise ValueError("this model has no linear paths; make it with linear_path 'fixed' or 'trained'")
+        if task not in self.linear_paths:
+            raise ValueError(f"task {task!r} has no linear path; name it in the model's linear_path")
         weight, bias = self.linear_paths[task].parameters()
         weight.copy_(weight_CD)
         bias.copy_(bias_C - 0.5 if self.tasks[task].kind == "regression" else bias_C)
@@ -218,9 +229,9 @@ class MCDM(nn.Module):
         context_BMH = self.graph(nodes_BMH, mask_BM)
         logits: dict[str, Tensor] = {}
         scores: dict[str, Tensor] = {}
-        joined = torch.cat(list(inputs.values()), dim=1) if self.linear_paths is not None else None
+        joined = torch.cat(list(inputs.values()), dim=1)
         for task, tower in self.towers.items():
-            offset_BC = self.linear_paths[task](joined) if self.linear_paths is not None else None
+            offset_BC = self.linear_paths[task](joined) if task in self.linear_paths else None
             target = scores if self.tasks[task].kind == "regression" else logits
             target[task] = tower(nodes_BMH, context_BMH, mask_BM, offset_BC)
         return Predictions(logits, scores)

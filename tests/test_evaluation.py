@@ -134,7 +134,13 @@ def test_test_labels_change_nothing_of_the_baseline() -> None:
 @pytest.mark.parametrize("kind", ["fixed", "trained"])
 def test_a_model_with_a_linear_path_starts_as_the_baseline(kind: str) -> None:
     clips, baseline = fitted()
-    model_section = {"hidden_width": 16, "head_width": 16, "num_heads": 2, "linear_path": kind, "guide_bank": False}
+    model_section = {
+        "hidden_width": 16,
+        "head_width": 16,
+        "num_heads": 2,
+        "linear_path": dict.fromkeys(small.tasks(), kind),
+        "guide_bank": False,
+    }
     config = small.config(model=model_section, tasks={"specs": {"emotion": {"loss": "binary_cross_entropy"}}})
     model = build_model(config, clips, config.tasks.resolve(), baseline)
     rows = clips.rows(["mosei", "fiv2", "bah"], "test")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_model import MASKS, SWITCHES, WIDTHS, create, features, joined, label
+from test_model import MASKS, PATHS, SWITCHES, WIDTHS, create, features, joined, label
 from torch import Tensor
 
 from mmpsr.batch import Batch
@@ -105,7 +105,9 @@ def test_every_task_reaches_the_shared_weights_and_its_own(switches: dict[str, A
     idle = switches.get("attention") == "none" and switches["task_projectors"]
     for task in BUILTIN_TASKS:
         found = gradients(model, task, pseudo)
-        assert any(name.startswith("linear_paths.") for name in found) == (switches.get("linear_path") == "trained")
+        assert any(name.startswith("linear_paths.") for name in found) == (
+            switches.get("linear_path") == PATHS["trained"]["linear_path"]
+        )
         for name, gradient in found.items():
             assert torch.isfinite(gradient).all(), name
             own = name.startswith((f"towers.{task}.", f"linear_paths.{task}."))

@@ -18,12 +18,15 @@ from mmpsr.tasks import BUILTIN_TASKS
 PAPER_WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=4)))
-SWITCHES = [
+PATHS: dict[str, dict[str, Any]] = {
+    kind: {"linear_path": dict.fromkeys(BUILTIN_TASKS, kind)} for kind in ("fixed", "trained")
+}
+SWITCHES: list[dict[str, Any]] = [
     {"graph": graph, "attention": attention, "guide_bank": guide_bank, "task_projectors": task_projectors}
     for graph, attention, guide_bank, task_projectors in itertools.product(
         ["ucgnn", "gat", "none"], ["mha", "none"], [True, False], [True, False]
     )
-] + [{"guide_temperature": True}, {"predictor_norm": "none"}, {"linear_path": "fixed"}, {"linear_path": "trained"}]
+] + [{"guide_temperature": True}, {"predictor_norm": "none"}, PATHS["fixed"], PATHS["trained"]]
 
 
 def label(value: dict[str, Any]) -> str:
@@ -157,7 +160,7 @@ def reference(model: MCDM, clip: dict[str, Tensor]) -> Tensor:
         if regression:
             parts = [1 / (1 + (-part).exp()) for part in parts]
         outputs.append(torch.stack(parts).mean(dim=0))
-        if model.linear_paths is not None:
+        if task in model.linear_paths:
             full = [inputs.get(k, torch.zeros(width, dtype=torch.float64)) for k, width in WIDTHS.items()]
             outputs[-1] = outputs[-1] + model.linear_paths[task](torch.cat(full))
             outputs[-1] = outputs[-1].clamp(0, 1) if regression else outputs[-1]
@@ -219,7 +222,7 @@ def test_every_dropout_acts_in_training_only() -> None:
 
 @pytest.mark.parametrize("path", ["fixed", "trained"])
 def test_training_starts_from_the_linear_path(path: Literal["fixed", "trained"]) -> None:
-    config = ModelConfig(hidden_width=16, guide_bank=False, linear_path=path)
+    config = ModelConfig(hidden_width=16, guide_bank=False, **PATHS[path])
     model = MCDM(WIDTHS, BUILTIN_TASKS, config).eval()
     batch = Batch(features(), torch.ones_like(MASKS))
     assert torch.equal(joined(model(batch)), torch.tensor([0.0] * 7 + [0.5] * 5 + [0.0] * 2).expand(16, 14))
@@ -231,9 +234,8 @@ def test_training_starts_from_the_linear_path(path: Literal["fixed", "trained"])
         linear = torch.cat(list(batch.features.values()), dim=1) @ weight.T / 4 + bias.T
         expected.append(linear.clamp(0, 1) if task == "personality" else linear)
     torch.testing.assert_close(joined(model(batch)), torch.cat(expected, dim=1))
-    assert model.linear_paths is not None
     assert {parameter.requires_grad for parameter in model.linear_paths.parameters()} == {path == "trained"}
-    with pytest.raises(ValueError, match="no linear paths; make it with linear_path 'fixed' or 'trained'"):
+    with pytest.raises(ValueError, match="task 'emotion' has no linear path"):
         create().set_linear_path("emotion", torch.zeros(7, 18), torch.zeros(7))
 
 

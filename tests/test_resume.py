@@ -62,7 +62,13 @@ SETTINGS = {
             "patience": 3,
         },
         "data": {"modalities": ["text", "audio"], "sampling": "balanced"},
-        "model": {"hidden_width": 16, "head_width": 16, "num_heads": 2, "graph": "gat", "linear_path": "trained"},
+        "model": {
+            "hidden_width": 16,
+            "head_width": 16,
+            "num_heads": 2,
+            "graph": "gat",
+            "linear_path": {"emotion": "trained", "personality": "fixed"},
+        },
     },
 }
 

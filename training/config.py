@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.encoder import MODALITIES, FeaturesConfig
@@ -12,7 +12,7 @@ from mmpsr.balancing import BalancingConfig
 from mmpsr.config import Config, nearest
 from mmpsr.model import ModelConfig
 from mmpsr.objective import ObjectiveConfig
-from mmpsr.tasks import TasksConfig
+from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
 
 __all__ = ["DataConfig", "OutputConfig", "RunConfig", "TrainingConfig"]
 
@@ -99,3 +99,11 @@ class RunConfig(Config):
     """The training loop."""
     output: OutputConfig = Field(default_factory=OutputConfig)
     """Where the run is written."""
+
+    @model_validator(mode="after")
+    def _tasks_exist(self) -> RunConfig:
+        known = {*BUILTIN_TASKS, *self.tasks.specs}
+        for name in self.model.linear_path:
+            if name not in known:
+                raise ValueError(f"model.linear_path: no task is named {name!r}; {nearest(name, known)}")
+        return self

@@ -83,9 +83,9 @@ def build_model(
     train = joined.rows(config.corpora.trained(), "train")
     for index, (name, vectors) in enumerate(joined.features.items()):
         cast(Standardizer, model.standardizers[name]).fit(vectors[train], joined.presence[train, index])
-    if config.model.linear_path != "none":
+    if model.linear_paths:
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
-        for task in tasks:
+        for task in model.linear_paths:
             weight, bias = baseline.coefficients(task)
             model.set_linear_path(task, torch.from_numpy(weight), torch.from_numpy(bias))
     return model

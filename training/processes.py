@@ -24,7 +24,7 @@ def requested_processes(command: list[str]) -> int:
         >>> requested_processes(["accelerate", "launch", "--cpu", "--num_processes=2", "training/run.py"])
         2
     """
-    if "launch" not in command or "--cpu" not in command:
+    if "--cpu" not in command or not {"launch", "accelerate.commands.launch"} & set(command):
         return 1
     for index, word in enumerate(command):
         name, equals, value = word.partition("=")
