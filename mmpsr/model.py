@@ -43,7 +43,8 @@ class ModelConfig(Config):
     guide_bank: bool = True
     """Average each head with the cosine similarity to learned class prototypes."""
     guide_temperature: bool = False
-    """Learn a factor on the cosine, which otherwise confines it to [-1, 1]."""
+    """Learn a factor on the cosine, which otherwise confines it to [-1, 1]; 1 at the start, near 0 beside a linear
+    path."""
     task_projectors: bool = True
     """Give each task its own projection of every modality as queries."""
     predictor_norm: Literal["paper", "none"] = "paper"
@@ -82,7 +83,8 @@ class TaskTower(nn.Module):
 
     The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
     sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
-    the head starts at zero, so that training starts from the linear model (and the guide bank's small cosine).
+    the head starts at zero, and the temperature near it, so that training starts from the linear model; `share` (a
+    buffer, 1 while training) scales what the network adds to it.
 
     Args:
         spec: the task.
@@ -90,8 +92,11 @@ class TaskTower(nn.Module):
         from_zero: whether the head's last layer starts at zero, beside a linear path.
     """
 
+    share: Tensor
+
     def __init__(self, spec: TaskSpec, config: ModelConfig, from_zero: bool = False) -> None:
         super().__init__()
+        self.register_buffer("share", torch.ones(()))
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
         self.regression = spec.kind == "regression"
         self.predictor: nn.Module | None = None
@@ -113,7 +118,7 @@ class TaskTower(nn.Module):
         if config.guide_bank:
             self.guides = nn.Parameter(torch.randn(outputs, width))
             if config.guide_temperature:
-                self.log_temperature = nn.Parameter(torch.zeros(()))
+                self.log_temperature = nn.Parameter(torch.tensor(-3.0 if from_zero else 0.0))
 
     def forward(self, nodes_BMH: Tensor, context_BMH: Tensor, mask_BM: Tensor, offset_BC: Tensor | None) -> Tensor:
         """Predict.
@@ -140,7 +145,9 @@ class TaskTower(nn.Module):
             output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
         if offset_BC is None:
             return output_BC
-        return (output_BC + offset_BC).clamp(0.0, 1.0) if self.regression else output_BC + offset_BC
+        if self.regression:
+            return (0.5 + self.share * (output_BC - 0.5) + offset_BC).clamp(0.0, 1.0)
+        return self.share * output_BC + offset_BC
 
 
 class MCDM(nn.Module):

@@ -23,6 +23,7 @@ from mmpsr.objective import Objective
 from mmpsr.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
+from training.blending import choose_shares
 from training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from training.config import RunConfig, TrainingConfig
 from training.data import JoinedCorpora
@@ -193,6 +194,11 @@ def train(
             save()
     accelerator.wait_for_everyone()
     model.load_state_dict(load_file(run.best))
+    shares = choose_shares(model, joined, config)
+    accelerator.wait_for_everyone()
+    if shares and accelerator.is_main_process:
+        save_tensors(dict(model.state_dict()), run.best)
+        say("the network's share beside the linear path: " + ", ".join(f"{k} {v:g}" for k, v in shares.items()))
     return model.eval()
 
 
