@@ -146,7 +146,7 @@ def test_ambivalence_is_a_conflict_of_words_and_face() -> None:
         matches = promised == (performance.face.nod > 0)
         (agree if matches else conflict).append(performance.labels["label"])
     assert min(len(agree), len(conflict)) > 80
-    assert np.mean(conflict) - np.mean(agree) > 0.25
+    assert np.mean(conflict) - np.mean(agree) > 0.12
 
 
 # --- the same again, once, after a kill
