@@ -101,7 +101,7 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         run.write_json("features.json", {name: spec.key for name, spec in encoder_specs(features).items()})
         table.defects.to_csv(run.path / "defects.csv", index=False)
         ledger.to_csv(run.path / "ledger.csv", index=False)
-    accelerator.project_configuration.set_directories(str(run.path))
+    accelerator.project_configuration.logging_dir = str(run.path)
     accelerator.init_trackers("tensorboard")
     baseline = LinearBaseline(joined, tasks, config.corpora)
     model = train(config, joined, tasks, accelerator, run, say, baseline)
