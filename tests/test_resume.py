@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import training.loop
-from training.checkpoint import latest_checkpoint
+from training.checkpoint import CheckpointError, latest_checkpoint
 from training.config import RunConfig
-from training.loop import Interrupted, train
+from training.loop import DivergedError, Interrupted, train
 from training.run_directory import RunDirectory
 from training.step import StepResult
 
@@ -132,5 +132,13 @@ def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     last = latest_checkpoint(run.checkpoints)
     assert last is not None
     (last / "rng-1.safetensors").write_bytes((last / "rng-0.safetensors").read_bytes())
-    with pytest.raises(ValueError, match=r"written by 2 processes .* --num_processes 2"):
+    with pytest.raises(CheckpointError, match=r"written by 2 processes .* --num_processes 2"):
         run_once(small.config(), tmp_path / "run")
+
+
+def test_a_run_without_a_single_dev_figure_says_that_it_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.loop, "dev_mean", lambda figures, trained: float("nan"))
+    with pytest.raises(DivergedError, match=r"not a number in any of 2 epochs.*lower training\.lr"):
+        run_once(small.config(training={"num_epochs": 2}), tmp_path / "run")

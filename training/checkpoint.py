@@ -22,9 +22,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint", "save_tensors"]
+__all__ = ["CheckpointError", "latest_checkpoint", "load_checkpoint", "save_checkpoint", "save_tensors"]
 
 KEPT = 2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that this run cannot continue from."""
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -85,14 +89,14 @@ def load_checkpoint(
     """Restore modules, optimizer and this process' random state; returns the JSON state.
 
     Raises:
-        ValueError: the checkpoint was written by another number of processes.
+        CheckpointError: the checkpoint was written by another number of processes.
     """
     if (
         not (path / f"rng-{accelerator.num_processes - 1}.safetensors").exists()
         or (path / f"rng-{accelerator.num_processes}.safetensors").exists()
     ):
         found = len(list(path.glob("rng-*.safetensors")))
-        raise ValueError(
+        raise CheckpointError(
             f"{path} was written by {found} processes and cannot continue exactly on {accelerator.num_processes}; "
             f"launch with --num_processes {found}"
         )

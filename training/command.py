@@ -18,9 +18,10 @@ from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
 from encoders.store import StoreError
 from mmpsr.config import ConfigError, load_config
+from training.checkpoint import CheckpointError
 from training.config import RunConfig
 from training.data import active_features
-from training.loop import Interrupted
+from training.loop import DivergedError, Interrupted
 from training.pipeline import extract_features, load_clips, run_training
 
 __all__ = ["extract_command", "train_command"]
@@ -64,7 +65,7 @@ def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, 
         resolved = load_config(RunConfig, path, settings or ())
         accelerator = _accelerator(resolved)
         work(resolved, accelerator, console)
-    except (ConfigError, CorpusError, StoreError, ExtractionError) as error:
+    except (ConfigError, CorpusError, StoreError, ExtractionError, CheckpointError, DivergedError) as error:
         errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
         raise typer.Exit(2) from None
     except Interrupted as stop:

@@ -32,13 +32,17 @@ from training.run_directory import RunDirectory
 from training.sampling import epoch_batches
 from training.step import StepResult, hide_modalities, training_step
 
-__all__ = ["Interrupted", "build_model", "train"]
+__all__ = ["DivergedError", "Interrupted", "build_model", "train"]
 
 LEARNING_RATE_FACTOR, LEARNING_RATE_PATIENCE, LEARNING_RATE_FLOOR = 0.5, 2, 1e-7
 
 
 class Interrupted(Exception):  # noqa: N818  a wish of the user's, not an error
     """Training was stopped by a signal, after a checkpoint was written."""
+
+
+class DivergedError(RuntimeError):
+    """No epoch gave dev figures that are numbers."""
 
 
 @dataclass
@@ -193,6 +197,11 @@ def train(
             progress.epoch, progress.batch = progress.epoch + 1, 0
             save()
     accelerator.wait_for_everyone()
+    if progress.best_epoch < 0:
+        raise DivergedError(
+            f"the dev mean was not a number in any of {progress.epoch} epochs, so there are no best weights; "
+            "training diverged: lower training.lr"
+        )
     model.load_state_dict(load_file(run.best))
     shares = choose_shares(model, joined, config)
     accelerator.wait_for_everyone()
