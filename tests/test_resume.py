@@ -142,3 +142,24 @@ def test_a_run_without_a_single_dev_figure_says_that_it_diverged(
     monkeypatch.setattr(training.loop, "dev_mean", lambda figures, trained: float("nan"))
     with pytest.raises(DivergedError, match=r"not a number in any of 2 epochs.*lower training\.lr"):
         run_once(small.config(training={"num_epochs": 2}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("checkpoint_steps", [3, 4])
+def test_killed_between_an_epochs_line_and_its_checkpoint_the_line_is_not_doubled(
+    checkpoint_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"num_epochs": 3, "batch_size": 16, "checkpoint_steps": checkpoint_steps, "lr": 1e-3}
+    config = small.config(training=settings)  # 6 steps an epoch: with 3 a checkpoint lies on the epoch's last step
+    whole = run_once(config, tmp_path / "whole")
+    real = RunDirectory.log
+
+    def dying(run: RunDirectory, record: dict[str, object]) -> None:
+        real(run, record)
+        if record["epoch"] == 2:
+            raise KilledError
+
+    monkeypatch.setattr(RunDirectory, "log", dying)
+    with pytest.raises(KilledError):
+        run_once(config, tmp_path / "killed")
+    monkeypatch.setattr(RunDirectory, "log", real)
+    assert_same(whole, run_once(config, tmp_path / "killed"))

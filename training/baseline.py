@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from torch import Tensor
+from torch import Tensor, nn
 
 from corpora.registry import CorporaConfig
 from mmpsr.metrics import labeled_rows
@@ -137,10 +137,11 @@ def _class_probability(model: Any, inputs: NDArray, label: int) -> NDArray[np.fl
 
 
 def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
-    columns = []
-    for index, vectors in enumerate(joined.features.values()):
-        standardizer = Standardizer(vectors.shape[1]).to(vectors.device)
-        standardizer.fit(vectors[train], joined.presence[train, index])
-        with torch.no_grad():
-            columns.append(standardizer(vectors, joined.presence[:, index]).cpu().numpy())
+    standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in joined.widths.items()})
+    joined.fit_standardizers(standardizers.to(joined.presence.device), train)
+    with torch.no_grad():
+        columns = [
+            standardizers[name](vectors, joined.presence[:, index]).cpu().numpy()
+            for index, (name, vectors) in enumerate(joined.features.items())
+        ]
     return np.concatenate(columns, axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmpsr.model import MCDM, TaskTower
 from training.config import RunConfig
@@ -32,16 +33,18 @@ def choose_shares(model: MCDM, joined: JoinedCorpora, config: RunConfig) -> dict
         The chosen share by task.
     """
     rows = joined.rows(config.corpora.trained(), "dev")
-    chosen: dict[str, float] = {}
-    for task in model.linear_paths:
-        tower = cast(TaskTower, model.towers[task])
-        values = {}
-        for share in SHARES:
+    towers = {task: cast(TaskTower, model.towers[task]) for task in model.linear_paths}
+    tasks = {task: model.tasks[task] for task in towers}
+    values: dict[str, dict[float, NDArray[np.float64]]] = {task: {} for task in towers}
+    for share in SHARES if towers else ():
+        for tower in towers.values():
             tower.share.fill_(share)
-            predicted = {task: predict(model, joined, rows)[task]}
-            figures = evaluate_rows(predicted, joined, rows, {task: model.tasks[task]}, config.corpora)
-            values[share] = np.array([figure.value for figure in figures])
-        allowed = [share for share in SHARES if (values[share] >= values[0.0]).all()]
-        chosen[task] = max(allowed, key=lambda share: float(np.nanmean(values[share])))
-        tower.share.fill_(chosen[task])
+        figures = evaluate_rows(predict(model, joined, rows), joined, rows, tasks, config.corpora)
+        for task, found in values.items():
+            found[share] = np.array([figure.value for figure in figures if figure.task == task])
+    chosen: dict[str, float] = {}
+    for task, found in values.items():
+        allowed = [share for share in SHARES if (found[share] >= found[0.0]).all()]
+        chosen[task] = max(allowed, key=lambda share: float(np.nanmean(found[share])))
+        towers[task].share.fill_(chosen[task])
     return chosen

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from corpora.clips import CorpusError, label_columns
 from corpora.registry import CorporaConfig
@@ -19,6 +20,7 @@ from encoders.encoder import FeaturesConfig
 from encoders.extraction import read_vectors
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
+from mmpsr.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["JoinedCorpora", "active_features", "join"]
@@ -58,6 +60,11 @@ class JoinedCorpora:
         """Row numbers of a split of the corpora, int64 on the clips' device."""
         chosen = self.clips["corpus"].isin(list(corpora)) & self.clips["split"].eq(split)
         return torch.from_numpy(np.flatnonzero(chosen.to_numpy(dtype=bool))).to(self.presence.device)
+
+    def fit_standardizers(self, standardizers: nn.ModuleDict, rows: Tensor) -> None:
+        """Give each modality's `Standardizer` the statistics of the rows that have the modality."""
+        for index, (name, vectors) in enumerate(self.features.items()):
+            cast(Standardizer, standardizers[name]).fit(vectors[rows], self.presence[rows, index])
 
     def batch(self, rows: Tensor) -> Batch:
         """Cut out rows (int64 `[B]`)."""

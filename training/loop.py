@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from mmpsr.balancing import create_balancer
 from mmpsr.model import MCDM
 from mmpsr.objective import Objective
-from mmpsr.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.blending import choose_shares
@@ -85,9 +84,7 @@ def build_model(
     """A model with initial weights from the seed, the training clips' feature statistics, and its linear path."""
     set_seed(config.training.seed)
     model = MCDM(joined.widths, tasks, config.model).to(joined.presence.device)
-    train = joined.rows(config.corpora.trained(), "train")
-    for index, (name, vectors) in enumerate(joined.features.items()):
-        cast(Standardizer, model.standardizers[name]).fit(vectors[train], joined.presence[train, index])
+    joined.fit_standardizers(model.standardizers, joined.rows(config.corpora.trained(), "train"))
     if model.linear_paths:
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
         for task in model.linear_paths:
@@ -152,7 +149,7 @@ def train(
         scheduler.load_state_dict(state["scheduler"])
         say(f"continuing at epoch {progress.epoch + 1}, step {step}")
     if accelerator.is_main_process:
-        run.rewind(step)
+        run.rewind(progress.epoch)
 
     def save() -> None:
         state = {"progress": asdict(progress), "scheduler": scheduler.state_dict()}

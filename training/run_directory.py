@@ -101,15 +101,15 @@ class RunDirectory:
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def rewind(self, step: int) -> None:
-        """Drop the lines of `metrics.jsonl` that lie after a step, and one that a kill left half-written."""
+    def rewind(self, num_epochs: int) -> None:
+        """Keep the lines of `metrics.jsonl` of the first epochs; one that a kill left half-written goes too."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
         kept = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                if json.loads(line)["epoch"] <= num_epochs:
                     kept.append(line + "\n")
             except json.JSONDecodeError:
                 continue
