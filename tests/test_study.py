@@ -454,7 +454,7 @@ import sys
 from pathlib import Path
 from tuning.study_command import study_command
 if __name__ == "__main__":
-    sys.exit(study_command(Path("study.toml"), ["training.num_epochs=60", "training.patience=60"], 2, [0, 1]))
+    sys.exit(study_command(Path("study.toml"), ["training.num_epochs=100", "training.patience=100"], 2, [0, 1]))
 """
 
 
@@ -501,5 +501,5 @@ def test_killed_processes_lose_at_most_a_checkpoint(place: Path, number: signal.
     assert done.returncode == 0, done.stdout + done.stderr
     for path, log in logs.items():
         assert path.read_text().startswith(log)
-        assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 61))
+        assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 101))
     assert not list(Path("runs").glob("study/*/*.replaced-*"))
