@@ -11,6 +11,7 @@ import torch
 from mmpsr.config import validate
 from training import pipeline
 from training.baseline import LinearBaseline
+from training.checkpoint import save_tensors
 from training.config import RunConfig
 from training.loop import build_model
 from training.run_directory import RunDirectory
@@ -37,5 +38,6 @@ def finish(folder: Path, seed: int = 0, **sections: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)  # too sure of everything, so that temperatures are fitted
+    save_tensors(dict(model.state_dict()), run.best)
     pipeline.finish_run(config, model, clips, tasks, run, baseline)
     return run.path

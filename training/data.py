@@ -26,7 +26,7 @@ from mmpsr.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from training.ragged import Ragged
 
-__all__ = ["JoinedCorpora", "active_features", "join", "require_metrics", "training_errors", "used_clips"]
+__all__ = ["JoinedCorpora", "active_features", "gather", "join", "require_metrics", "training_errors", "used_clips"]
 
 
 @dataclass
@@ -131,9 +131,18 @@ def join(
         CorpusError: a corpus that is trained on lacks a train or dev split, no corpus is trained on, a task has no
             labelled training or dev clip, or a modality has no vector or no sequence for any training clip.
     """
+    joined = gather(clips, features, tasks, with_sequences)
+    _check(joined, corpora, list(features.sequences) if with_sequences else [])
+    return joined
+
+
+def gather(
+    clips: pd.DataFrame, features: FeaturesConfig, tasks: Mapping[str, TaskSpec], with_sequences: bool = False
+) -> JoinedCorpora:
+    """As `join`, of clips that need not be fit for training."""
     vectors = read_vectors(clips, features)
     sequences = read_sequences(clips, features) if with_sequences else {}
-    joined = JoinedCorpora(
+    return JoinedCorpora(
         clips=clips,
         features={name: torch.from_numpy(values) for name, (_, values) in vectors.items()},
         presence=torch.from_numpy(np.stack([present for present, _ in vectors.values()], axis=1)),
@@ -143,8 +152,6 @@ def join(
         },
         sequences={name: Ragged.of(found) for name, found in sequences.items() if len(found.values)},
     )
-    _check(joined, corpora, list(sequences))
-    return joined
 
 
 def require_metrics(corpora: CorporaConfig, tasks: Mapping[str, TaskSpec]) -> None:

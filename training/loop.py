@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmpsr.balancing import create_balancer
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.conflict_aware import ConflictAware
+from mmpsr.creation import create_model
 from mmpsr.fusion import FusionModel
-from mmpsr.model import MCDM
 from mmpsr.objective import Objective
 from mmpsr.semi_supervision import SemiSupervision
 from mmpsr.semi_supervision_quality import pseudo_label_quality
@@ -56,7 +56,8 @@ def build_model(
 ) -> FusionModel:
     """A model with initial weights from the seed, the training clips' feature statistics, and its linear path."""
     set_seed(config.training.seed)
-    train_rows, model = joined.rows(config.corpora.trained(), "train"), _create(config, joined, tasks)
+    train_rows = joined.rows(config.corpora.trained(), "train")
+    model = create_model(config.model, joined.widths, tasks, joined.sequence_widths)
     model.to(joined.presence.device)
     joined.fit_standardizers(model.standardizers, train_rows)
     if isinstance(model, ConflictAware):
@@ -67,12 +68,6 @@ def build_model(
             weight, bias = baseline.path(task)
             model.set_linear_path(task, torch.from_numpy(weight), torch.from_numpy(bias))
     return model
-
-
-def _create(config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec]) -> FusionModel:
-    if isinstance(config.model, ConflictAwareConfig):
-        return ConflictAware(joined.widths, tasks, config.model, joined.sequence_widths)
-    return MCDM(joined.widths, tasks, config.model)
 
 
 def train(
