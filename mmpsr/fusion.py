@@ -147,13 +147,15 @@ class FusionModel(nn.Module, ABC):
             nn.init.zeros_(parameter)
 
     @torch.no_grad()
-    def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor) -> None:
+    def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor, center_C: Tensor | None = None) -> None:
         """Fix the linear path of a task.
 
         Args:
             task: name.
             weight_CD: on the standardised features of all modalities, concatenated in the model's order.
             bias_C: intercepts; both in logits, or for regression in scores.
+            center_C: of a regression, mean of the training labels, which scores are spread about; the intercepts where
+                left out.
 
         Raises:
             ValueError: the model was made without a linear path for the task.
@@ -165,7 +167,7 @@ class FusionModel(nn.Module, ABC):
         bias.copy_(bias_C)
         if self.tasks[task].kind == "regression":
             bias.sub_(0.5)
-            cast(Tower, self.towers[task]).center.copy_(bias_C)
+            cast(Tower, self.towers[task]).center.copy_(bias_C if center_C is None else center_C)
 
     @abstractmethod
     def shared_parameters(self) -> list[nn.Parameter]:

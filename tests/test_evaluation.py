@@ -80,32 +80,43 @@ def fitted() -> tuple[small.JoinedCorpora, LinearBaseline]:
     return clips, LinearBaseline(clips, small.tasks(), small.config().corpora)
 
 
-def inputs_of(clips: small.JoinedCorpora) -> np.ndarray:
-    """Standardised features by hand: training clips' moments, zero where absent."""
+def inputs_of(clips: small.JoinedCorpora, corpus: str) -> np.ndarray:
+    """Features by hand: about the training clips' mean, over the corpus' training deviation, zero where absent."""
+    own = clips.rows([corpus], "train").numpy()
     train = clips.rows(["mosei", "fiv2", "bah"], "train").numpy()
     columns = []
     for index, name in enumerate(clips.features):
         values, present = clips.features[name].numpy().astype(np.float64), clips.presence[:, index].numpy()
-        seen = values[train][present[train]]
-        columns.append(np.where(present[:, None], (values - seen.mean(axis=0)) / seen.std(axis=0), 0.0))
+        mean, deviation = values[train][present[train]].mean(axis=0), values[own][present[own]].std(axis=0)
+        columns.append(np.where(present[:, None], (values - mean) / deviation, 0.0))
     return np.concatenate(columns, axis=1)
 
 
 def test_baseline_is_ridge_and_balanced_logistic_regression_on_standardised_train_clips() -> None:
     clips, baseline = fitted()
-    inputs, rows = inputs_of(clips), clips.rows(["fiv2", "bah", "mosei"], "test")
+    inputs, rows = inputs_of(clips, "fiv2"), clips.rows(["fiv2", "bah", "mosei"], "test")
     found = baseline.predict(rows)
     train = clips.rows(["fiv2"], "train").numpy()
     ridge = Ridge(alpha=baseline.penalties["personality"]).fit(
         inputs[train], clips.labels["personality"].numpy()[train]
     )
     np.testing.assert_allclose(found["personality"], ridge.predict(inputs[rows.numpy()]).clip(0, 1), atol=1e-4)
-    train = clips.rows(["bah"], "train").numpy()
+    inputs, train = inputs_of(clips, "bah"), clips.rows(["bah"], "train").numpy()
     target = clips.labels["ambivalence"].numpy()[train].argmax(axis=1)
     logistic = LogisticRegression(C=1 / baseline.penalties["ambivalence"], class_weight="balanced", max_iter=300)
     expected = logistic.fit(inputs[train], target).predict_proba(inputs[rows.numpy()])
     np.testing.assert_allclose(found["ambivalence"], expected, atol=1e-3)
     assert found["emotion"].shape == (len(rows), 7)
+
+
+def test_how_widely_other_corpora_vary_changes_no_regression() -> None:
+    clips, rows = small.joined(), small.joined().rows(["fiv2"], "test")
+    clips.features["audio"][:], clips.presence[:, 1] = 0.0, False
+    before = LinearBaseline(clips, small.tasks(), small.config().corpora)
+    clips.features["text"][clips.rows(["mosei"], "train")] *= 20.0
+    after = LinearBaseline(clips, small.tasks(), small.config().corpora)
+    np.testing.assert_allclose(after.predict(rows)["personality"], before.predict(rows)["personality"], atol=1e-5)
+    assert after.predict(rows)["personality"].std() > 0.01
 
 
 def test_baseline_chooses_the_penalty_that_is_best_on_dev() -> None:

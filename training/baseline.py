@@ -1,7 +1,8 @@
 """The linear baseline: logistic and ridge regression on the very same features and splits.
 
-A fusion model is worth its name only beside it. Features are standardised with the training clips' statistics, absent
-modalities are zero (their mean). Class weights are balanced; penalties are chosen on dev by the mean of the task's
+A fusion model is worth its name only beside it. Features are centred on the training clips' mean, which absent
+modalities are at, and scaled by the deviation of the clips that are labelled for the task, so that its penalty means the
+same whatever other corpora are there. Class weights are balanced; penalties are chosen on dev by the mean of the task's
 metrics. Test clips choose nothing.
 """
 
@@ -32,6 +33,7 @@ RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 PATH_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 2_000.0, 3_000.0, 4_500.0, 6_000.0, 10_000.0, 20_000.0)
 SPREADS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0)
 """Factors on a score's distance from the training mean."""
+LEAST_DEVIATION = 1e-3  # of a standardised column; one that varies less over a task's clips stays as small as it is
 LEAST_DEV_CLIPS = 200  # labelled, for a penalty and a spread to be chosen together; fewer and they fit the noise of dev
 
 
@@ -60,6 +62,7 @@ class LinearBaseline:
         self.penalties: dict[str, float] = {}
         train, dev = (joined.rows(corpora.trained(), split) for split in ("train", "dev"))
         self._inputs = _standardized(joined, train)
+        self._scales = {task: self._scale(task, train.cpu().numpy()) for task in self.tasks}
         self._models: dict[str, list[Any]] = {}
         for task, spec in self.tasks.items():
             best = -np.inf
@@ -95,11 +98,10 @@ class LinearBaseline:
         if len(spreads := self.spreads(task)) == 1:
             return self.coefficients(task)
         train, dev = (self.joined.rows(self.corpora.trained(), split) for split in ("train", "dev"))
-        chosen, floor = self._models[task], self.dev_metrics(task)
+        chosen, floor, center = self._models[task], self.dev_metrics(task), self.center(task)
         best = float(np.nanmean(floor))
         for penalty in PATH_PENALTIES:
             models = self._fit(task, train, penalty)
-            center = np.array([model.intercept_ for model in models])
             scores = self._predict(models, task, dev)
             for spread in spreads:
                 metrics = self._metrics(task, (center + spread * (scores - center)).clip(0.0, 1.0), dev)
@@ -107,6 +109,11 @@ class LinearBaseline:
                 if (metrics >= floor).all() and value > best:
                     best, chosen = value, models
         return self._linear(task, chosen)
+
+    def center(self, task: str) -> NDArray[np.float32]:
+        """Mean of a task's training labels, `[C]`."""
+        labels = self.joined.labels[task][self.joined.rows(self.corpora.trained(), "train")]
+        return labels.nanmean(dim=0).cpu().numpy()
 
     def coefficients(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The task's linear map of standardised features, `[C, D]` and `[C]`: to logits, or to scores for regression.
@@ -134,19 +141,31 @@ class LinearBaseline:
                 bias[classes] = np.concatenate([-models[0].intercept_, models[0].intercept_]) / 2
             else:
                 weight[classes], bias[classes] = models[0].coef_, models[0].intercept_
-            return weight, bias
+            return weight * self._scales[task], bias
         for index, model in enumerate(models):
             if isinstance(model, int):
                 bias[index] = 10.0 if model else -10.0
             else:
                 weight[index], bias[index] = model.coef_.ravel(), np.ravel(model.intercept_)[0]
-        return weight, bias
+        return weight * self._scales[task], bias
+
+    def _scale(self, task: str, train: NDArray[np.int64]) -> NDArray[np.float32]:
+        """By which standardised columns are multiplied to vary by 1 over the task's labelled training clips, `[D]`."""
+        labeled = train[labeled_rows(self.joined.labels[task].cpu().numpy()[train], self.tasks[task])]
+        scales, place = [], 0
+        for index, width in enumerate(self.joined.widths.values()):
+            present = labeled[self.joined.presence[labeled, index].cpu().numpy()]
+            columns = self._inputs[present, place : place + width]
+            deviation = columns.std(axis=0, dtype=np.float64) if len(present) else np.zeros(width)
+            scales.append(np.divide(1.0, deviation, out=np.ones(width), where=deviation > LEAST_DEVIATION))
+            place += width
+        return np.concatenate(scales).astype(np.float32)
 
     def _fit(self, task: str, train: Tensor, penalty: float) -> list[Any]:
         spec, rows = self.tasks[task], train.cpu().numpy()
         targets = self.joined.labels[task].cpu().numpy()[rows]
         labeled = labeled_rows(targets, spec)
-        inputs, targets = self._inputs[rows[labeled]], targets[labeled]
+        inputs, targets = self._inputs[rows[labeled]] * self._scales[task], targets[labeled]
         if spec.kind == "regression":
             known = [np.isfinite(column) for column in targets.T]
             return [
@@ -157,7 +176,7 @@ class LinearBaseline:
         return [_logistic(inputs, column, penalty) for column in columns]
 
     def _predict(self, models: list[Any], task: str, rows: Tensor) -> NDArray[np.float64]:
-        spec, inputs = self.tasks[task], self._inputs[rows.cpu().numpy()]
+        spec, inputs = self.tasks[task], self._inputs[rows.cpu().numpy()] * self._scales[task]
         if spec.kind == "regression":
             return np.stack([model.predict(inputs) for model in models], axis=1).clip(0.0, 1.0).astype(np.float64)
         if spec.kind == "multi_label":

@@ -66,7 +66,8 @@ def build_model(
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
         for task in model.linear_paths:
             weight, bias = baseline.path(task)
-            model.set_linear_path(task, torch.from_numpy(weight), torch.from_numpy(bias))
+            center = torch.from_numpy(baseline.center(task)) if tasks[task].kind == "regression" else None
+            model.set_linear_path(task, torch.from_numpy(weight), torch.from_numpy(bias), center)
     return model
 
 
