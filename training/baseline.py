@@ -1,9 +1,9 @@
 """The linear baseline: logistic and ridge regression on the very same features and splits.
 
 A fusion model is worth its name only beside it. Features are centred on the training clips' mean, which absent
-modalities are at, and scaled by the deviation of the clips that are labelled for the task, so that its penalty means the
-same whatever other corpora are there. Class weights are balanced; penalties are chosen on dev by the mean of the task's
-metrics. Test clips choose nothing.
+modalities are at, and scaled by the training clips' deviation; for a regression by that of its labelled clips, so that
+its penalty means the same whatever other corpora are there. Class weights are balanced; penalties are chosen on dev by
+the mean of the task's metrics. Test clips choose nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["SPREADS", "LinearBaseline"]
 LOGISTIC_PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 PATH_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 2_000.0, 3_000.0, 4_500.0, 6_000.0, 10_000.0, 20_000.0)
-SPREADS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0)
+SPREADS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0)
 """Factors on a score's distance from the training mean."""
 LEAST_DEVIATION = 1e-3  # of a standardised column; one that varies less over a task's clips stays as small as it is
 LEAST_DEV_CLIPS = 200  # labelled, for a penalty and a spread to be chosen together; fewer and they fit the noise of dev
@@ -150,7 +150,12 @@ class LinearBaseline:
         return weight * self._scales[task], bias
 
     def _scale(self, task: str, train: NDArray[np.int64]) -> NDArray[np.float32]:
-        """By which standardised columns are multiplied to vary by 1 over the task's labelled training clips, `[D]`."""
+        """By which standardised columns are multiplied, `[D]`: to vary by 1 over a regression's labelled clips.
+
+        A classifier that knows the deviation of its own corpus alone was better there, and worse on others.
+        """
+        if self.tasks[task].kind != "regression":
+            return np.ones(self._inputs.shape[1], dtype=np.float32)
         labeled = train[labeled_rows(self.joined.labels[task].cpu().numpy()[train], self.tasks[task])]
         scales, place = [], 0
         for index, width in enumerate(self.joined.widths.values()):
