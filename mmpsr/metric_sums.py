@@ -1,7 +1,8 @@
 """The metrics of `mmpsr.metrics` as functions of sums over clips, so that thousands of resamples cost one product.
 
-Every metric there is decided by how many clips are in each cell of a confusion matrix, or by moments; both add up over
-clips. The values are the same as those of `METRICS`, which are computed another way.
+Every metric there but one is decided by how many clips are in each cell of a confusion matrix, or by moments; both add
+up over clips. (The usual average precision ranks the clips, each of which counts as often as its group.) The values are
+the same as those of `METRICS`, which are computed another way.
 
 Shape suffixes: N clips, C classes or traits, K sums.
 """
@@ -26,6 +27,7 @@ Array = NDArray[np.float64]
 Sums = Callable[[Array, Array, TaskSpec, Array | None], Array]
 
 NUM_THRESHOLDS = 1000  # of BAH's average precision
+MOST_CELLS = 4_000_000  # of one array, which bounds memory
 SMALLEST_SPREAD = 1e-12  # what rounding leaves of a spread of zero
 
 
@@ -74,12 +76,37 @@ def metric_statistic(
         spec: the task.
         thresholds_C: probabilities from which classes are decided; see `mmpsr.decoding`.
     """
+    if spec.kind != "regression" and np.isnan(predicted_NC).any():  # nothing can be decided
+        return lambda counts_BG: np.full(len(counts_BG), np.nan)
+    if name == "average_precision":
+        return _average_precision(groups_N, targets_NC, predicted_NC)
     found = METRIC_SUMS.get(name)
     if found is None:
         metric = METRICS[name]
         return of_rows(lambda x, y: metric(x, y, spec, thresholds_C), groups_N, targets_NC, predicted_NC)
     sums_NK = found.sums(targets_NC, predicted_NC, spec, thresholds_C)
     return of_sums(lambda sums: found.figure(sums, spec.num_outputs), groups_N, sums_NK)
+
+
+def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array) -> Statistic:
+    """The usual average precision of the last class; its thresholds are the clips' own, so it has no fixed sums."""
+    order = np.argsort(-predicted_NC[:, -1], kind="stable")
+    codes = np.unique(groups_N, return_inverse=True)[1][order]
+    actual = targets_NC.argmax(axis=1)[order] == targets_NC.shape[1] - 1
+    ends = np.flatnonzero(np.diff(predicted_NC[order, -1], append=-np.inf))  # the last clip of each probability
+    step = max(1, MOST_CELLS // len(codes))
+
+    def values(counts_BG: Array) -> Array:
+        pieces = [counts_BG[start : start + step, codes] for start in range(0, len(counts_BG), step)]
+        return np.concatenate([area(weights_BN) for weights_BN in pieces])
+
+    def area(weights_BN: Array) -> Array:
+        right = np.cumsum(weights_BN * actual, axis=1)[:, ends]
+        precision = right / np.maximum(np.cumsum(weights_BN, axis=1)[:, ends], 1)
+        with np.errstate(invalid="ignore"):
+            return 100 * (np.diff(right, axis=1, prepend=0) * precision).sum(axis=1) / right[:, -1]
+
+    return values
 
 
 def class_statistics(
@@ -143,6 +170,18 @@ def _positive_f1(sums: Array, num_classes: int) -> Array:
     return np.nan_to_num(_class_f1(sums, num_classes)[..., -1])
 
 
+def _negative_f1(sums: Array, num_classes: int) -> Array:
+    return np.nan_to_num(_class_f1(sums, num_classes)[..., 0])
+
+
+def _class_weighted_f1(sums: Array, num_classes: int) -> Array:
+    true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
+    wrong = false_positives + false_negatives
+    positives, negatives = true_positives + false_negatives, true_negatives + false_positives
+    found = positives * _f1(true_positives, wrong) + negatives * _f1(true_negatives, wrong)
+    return 100 * found / (positives + negatives)
+
+
 def _class_macro_f1(sums: Array, num_classes: int) -> Array:
     true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
     wrong = false_positives + false_negatives
@@ -202,12 +241,14 @@ def _ccc(sums: Array, num_classes: int) -> Array:
 METRIC_SUMS: Mapping[str, MetricSums] = {
     "multilabel_macro_f1": _mean_of(_present_confusion, _class_macro_f1),
     "multilabel_weighted_accuracy": _mean_of(_present_confusion, _weighted_accuracy),
+    "multilabel_weighted_f1": _mean_of(_present_confusion, _class_weighted_f1),
     "macro_f1": _mean_of(_confusion, _class_f1),
     "weighted_f1": MetricSums(_confusion, _weighted_f1),
     "uar": _mean_of(_confusion, _recall),
     "positive_f1": MetricSums(_confusion, _positive_f1),
+    "negative_f1": MetricSums(_confusion, _negative_f1),
     "bah_average_precision": MetricSums(_ranked, _bah_average_precision),
     "mean_accuracy": _mean_of(_errors, _accuracy),
     "mean_ccc": _mean_of(_moments, _ccc),
 }
-"""By name in `METRICS`."""
+"""By name in `METRICS`; all but `average_precision`."""

@@ -72,6 +72,14 @@ def multilabel_weighted_accuracy(
     return 100 * float(np.mean(values)) if values else float("nan")
 
 
+def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean."""
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec, thresholds)
+    values = [sk.f1_score(present[:, c], decided[:, c], average="weighted", zero_division=0) for c in scored]
+    return 100 * float(np.mean(values))
+
+
 def _macro_f1(actual: NDArray, decided: NDArray, num_classes: int) -> float:
     return float(sk.f1_score(actual, decided, labels=range(num_classes), average="macro", zero_division=0))
 
@@ -107,6 +115,21 @@ def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     last = spec.num_outputs - 1
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
     return 100 * float(sk.f1_score(actual == last, decided == last, zero_division=0))
+
+
+def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """F1 of the first class (`absent`), single label."""
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    return 100 * float(sk.f1_score(actual == 0, decided == 0, zero_division=0))
+
+
+def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """The usual average precision of the last class, sum_k (R_k - R_{k-1}) P_k over the distinct probabilities.
+
+    NaN without any clip of the class.
+    """
+    actual = decide_classes(targets) == spec.num_outputs - 1
+    return 100 * float(sk.average_precision_score(actual, predicted[:, -1])) if actual.any() else float("nan")
 
 
 def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -155,10 +178,13 @@ def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array
 METRICS: Mapping[str, Metric] = {
     "multilabel_macro_f1": multilabel_macro_f1,
     "multilabel_weighted_accuracy": multilabel_weighted_accuracy,
+    "multilabel_weighted_f1": multilabel_weighted_f1,
     "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
     "uar": uar,
     "positive_f1": positive_f1,
+    "negative_f1": negative_f1,
+    "average_precision": average_precision,
     "bah_average_precision": bah_average_precision,
     "mean_accuracy": mean_accuracy,
     "mean_ccc": mean_ccc,
@@ -172,7 +198,7 @@ def evaluate(
     names: tuple[str, ...],
     thresholds_C: Array | None = None,
 ) -> dict[str, float]:
-    """Metrics of one task over the labelled rows; NaN where no row is labelled.
+    """Metrics of one task over the labelled rows; NaN where no row is labelled, or a probability is no number.
 
     Args:
         targets_NC: NaN where unknown.
@@ -188,6 +214,8 @@ def evaluate(
     if not rows.any():
         return dict.fromkeys(names, float("nan"))
     targets, predicted = targets_NC[rows].astype(np.float64), predicted_NC[rows].astype(np.float64)
+    if spec.kind != "regression" and np.isnan(predicted).any():  # nothing can be decided
+        return dict.fromkeys(names, float("nan"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=RuntimeWarning)
         return {name: METRICS[name](targets, predicted, spec, thresholds_C) for name in names}

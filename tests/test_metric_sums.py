@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmpsr import metric_sums
 from mmpsr.metric_sums import METRIC_SUMS, class_statistics, metric_statistic
 from mmpsr.metrics import METRICS
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
@@ -13,10 +14,15 @@ Array = np.ndarray
 SIGMOIDS = EMOTION.model_copy(update={"loss": "binary_cross_entropy"})
 SEVEN = EMOTION.model_copy(update={"kind": "single_label", "neutral": None})
 OF_KIND = {
-    "single_label": ("macro_f1", "weighted_f1", "uar", "positive_f1", "bah_average_precision"),
-    "multi_label": ("multilabel_macro_f1", "multilabel_weighted_accuracy", "macro_f1", "weighted_f1", "uar"),
+    "single_label": (
+        "macro_f1", "weighted_f1", "uar", "positive_f1", "negative_f1", "average_precision", "bah_average_precision",
+    ),
+    "multi_label": (
+        "multilabel_macro_f1", "multilabel_weighted_accuracy", "multilabel_weighted_f1", "macro_f1", "weighted_f1",
+        "uar",
+    ),
     "regression": ("mean_accuracy", "mean_ccc"),
-}
+}  # fmt: skip
 CASES = [(spec, name) for spec in (AMBIVALENCE, SEVEN, EMOTION, SIGMOIDS, PERSONALITY) for name in OF_KIND[spec.kind]]
 
 
@@ -40,7 +46,7 @@ def clips(spec: TaskSpec, seed: int, num_clips: int = 80) -> tuple[Array, Array,
 
 
 def test_every_metric_has_sums_and_is_tested() -> None:
-    assert set(METRIC_SUMS) == {name for _, name in CASES} == set(METRICS)
+    assert set(METRIC_SUMS) | {"average_precision"} == {name for _, name in CASES} == set(METRICS)
 
 
 @pytest.mark.parametrize(("spec", "name"), CASES)
@@ -61,7 +67,7 @@ def test_values_are_those_of_the_metric(spec: TaskSpec, name: str, seed: int) ->
 def test_a_metric_is_the_mean_of_its_classes(spec: TaskSpec, name: str) -> None:
     targets, predicted, thresholds = clips(spec, 3)
     found = class_statistics(name, np.arange(80), targets, predicted, spec, thresholds)
-    if name in ("weighted_f1", "positive_f1", "bah_average_precision"):
+    if name in ("weighted_f1", "positive_f1", "negative_f1", "average_precision", "bah_average_precision"):
         assert found == {}
         return
     assert list(found) == [each for each in spec.classes if each != spec.neutral or "multilabel" not in name]
@@ -83,6 +89,23 @@ def test_one_class_only(name: str, label: int) -> None:
     targets, predicted = np.eye(2)[[label] * 6], np.repeat([[0.7, 0.3], [0.2, 0.8]], 3, axis=0)
     found = metric_statistic(name, np.arange(6), targets, predicted, AMBIVALENCE, None)(np.ones((1, 6)))
     assert found[0] == pytest.approx(METRICS[name](targets, predicted, AMBIVALENCE, None), nan_ok=True)
+
+
+def test_average_precision_of_many_resamples_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, predicted, _ = clips(AMBIVALENCE, 0)
+    counts = np.random.default_rng(0).integers(3, size=(7, 80)).astype(float)
+    whole = metric_statistic("average_precision", np.arange(80), targets, predicted, AMBIVALENCE, None)(counts)
+    monkeypatch.setattr(metric_sums, "MOST_CELLS", 200)  # two resamples at a time
+    pieces = metric_statistic("average_precision", np.arange(80), targets, predicted, AMBIVALENCE, None)(counts)
+    np.testing.assert_allclose(pieces, whole)
+
+
+@pytest.mark.parametrize("name", OF_KIND["single_label"])
+def test_probabilities_that_are_no_numbers_give_none(name: str) -> None:
+    targets, predicted, _ = clips(AMBIVALENCE, 0)
+    predicted[3] = np.nan
+    found = metric_statistic(name, np.arange(80), targets, predicted, AMBIVALENCE, None)(np.ones((2, 80)))
+    assert np.isnan(found).tolist() == [True, True]
 
 
 def test_constant_predictions_have_no_concordance() -> None:

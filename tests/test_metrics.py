@@ -42,10 +42,12 @@ def test_single_label_figures_are_torchmetrics(num_classes: int, seed: int) -> N
         "weighted_f1": tm.multiclass_f1_score(p, y, num_classes, average="weighted"),
         "uar": tm.multiclass_recall(p, y, num_classes, average="macro"),
         "positive_f1": tm.binary_f1_score(p.argmax(dim=1) == num_classes - 1, y == num_classes - 1),
+        "negative_f1": tm.binary_f1_score(p.argmax(dim=1) == 0, y == 0),
+        "average_precision": tm.binary_average_precision(p[:, -1], (y == num_classes - 1).long()),
     }
     found = evaluate(targets, predicted, spec, tuple(expected))
     assert found == pytest.approx({name: 100 * value.item() for name, value in expected.items()}, rel=1e-5)
-    assert len(set(found.values())) == 4
+    assert len(set(found.values())) == 6
 
 
 def test_single_label_figures_by_hand() -> None:
@@ -91,6 +93,43 @@ def test_mosei_figures_are_scikit_learns_per_emotion(seed: int) -> None:
     accuracy = [sk.balanced_accuracy_score(present[:, c], decided[:, c]) for c in range(1, 7)]
     assert figure("multilabel_macro_f1", targets, predicted, EMOTION) == pytest.approx(100 * np.mean(f1))
     assert figure("multilabel_weighted_accuracy", targets, predicted, EMOTION) == pytest.approx(100 * np.mean(accuracy))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mosei_weighted_f1_is_torchmetrics_per_emotion(seed: int) -> None:
+    targets, predicted = graded(seed)
+    targets[:, 5] = 0.0  # never present
+    present, decided = targets > 0, decide_present(predicted, EMOTION)
+    f1 = [
+        tm.multiclass_f1_score(torch.tensor(decided[:, c]).long(), torch.tensor(present[:, c]).long(), 2, "weighted")
+        for c in range(1, 7)
+    ]
+    assert figure("multilabel_weighted_f1", targets, predicted, EMOTION) == pytest.approx(100 * np.mean(f1), rel=1e-5)
+
+
+def test_mosei_weighted_f1_by_hand() -> None:
+    # joy, present in 3 of 5: F1 of presence 2/3 (TP 2, FN 1, FP 1), of absence 2/4 (TN 1): (3 * 2/3 + 2 * 1/2) / 5.
+    # fear, present in none and decided in 1: F1 of absence 2 * 4 / (2 * 4 + 1) = 8/9, weight 5.
+    targets = np.array([[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]], dtype=float)
+    predicted = np.array([[0.3, 0.4, 0.3], [0.3, 0.4, 0.3], [0.5, 0.2, 0.3], [0.3, 0.4, 0.3], [0.3, 0.2, 0.5]])
+    assert figure("multilabel_weighted_f1", targets, predicted, MOODS) == pytest.approx(100 * (0.6 + 8 / 9) / 2)
+
+
+def test_both_f1_of_two_classes_by_hand() -> None:
+    # TP 2, FN 1, FP 1, TN 1: F1 of present 4/6, of absent 2/4; one class that nobody names has 0.
+    targets, predicted = np.eye(2)[[1, 1, 1, 0, 0]], np.eye(2)[[1, 1, 0, 1, 0]]
+    assert figure("negative_f1", targets, predicted, AMBIVALENCE) == pytest.approx(50.0)
+    assert figure("negative_f1", targets[:2], predicted[:2], AMBIVALENCE) == 0.0
+    assert figure("positive_f1", targets[4:], predicted[4:], AMBIVALENCE) == 0.0
+
+
+def test_the_usual_average_precision_by_hand() -> None:
+    # 0.9 true; 0.6 twice, one of them true; 0.1 false. Recall 1/2 at precision 1, then 1 at 2/3: 1/2 + 1/2 * 2/3.
+    targets, positive = np.eye(2)[[1, 0, 1, 0]], np.array([0.9, 0.6, 0.6, 0.1])
+    predicted = np.stack([1 - positive, positive], axis=1)
+    assert figure("average_precision", targets, predicted, AMBIVALENCE) == pytest.approx(100 * 5 / 6)
+    assert np.isnan(figure("average_precision", np.eye(2)[[0, 0]], predicted[:2], AMBIVALENCE))
+    assert figure("average_precision", np.eye(2)[[1, 1]], predicted[:2], AMBIVALENCE) == 100.0
 
 
 def test_mosei_figures_by_hand() -> None:
@@ -210,6 +249,17 @@ def test_a_prediction_that_is_not_a_number_shows(name: str) -> None:
     targets, predicted = traits(seed=0)
     predicted[5, 2] = NAN
     assert np.isnan(figure(name, targets, predicted, PERSONALITY))
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if not name.startswith("mean")])
+def test_a_probability_that_is_not_a_number_shows(name: str) -> None:
+    spec = EMOTION if name.startswith("multilabel") else AMBIVALENCE
+    targets, predicted = graded(0) if spec is EMOTION else single_label(2, 0)
+    assert np.isfinite(figure(name, targets, predicted, spec))
+    predicted[5, 0] = NAN
+    assert np.isnan(figure(name, targets, predicted, spec))
+    targets[5] = NAN  # without a label it does not count
+    assert np.isfinite(figure(name, targets, predicted, spec))
 
 
 SPECS = {name: EMOTION if name.startswith("multilabel") else AMBIVALENCE for name in METRICS} | dict.fromkeys(

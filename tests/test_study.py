@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,9 @@ from filelock import FileLock
 from rich.console import Console
 
 import training.loop
+from encoders.encoding import ExtractionError
 from mmpsr.config import ConfigError
+from training import pipeline
 from training.loop import Interrupted
 from tuning import study_cells
 from tuning.study import run_study
@@ -34,7 +37,6 @@ from tuning.study_config import Study, load_study
 from tuning.study_table import LINEAR, Column, estimate
 from tuning.study_workers import Stopped
 
-SHIPPED = sorted((Path(__file__).parents[1] / "configs" / "studies").glob("*.toml"))
 BASE = """
 [corpora]
 root = "."
@@ -124,7 +126,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
     """Runs that are trained from now on, and the modalities of data that are made ready for them, in order."""
     trained: list[str] = []
     prepared: list[tuple[str, ...]] = []
-    real, real_prepare = study_cells.train, study_cells.prepare
+    real, real_prepare = pipeline.train, study_cells.prepare
 
     def train(config: Any, joined: Any, tasks: Any, accelerator: Any, run: Any, *rest: Any) -> Any:
         trained.append(run.path.relative_to("runs/study").as_posix())
@@ -134,7 +136,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
         prepared.append(config.data.modalities)
         return real_prepare(config, accelerator)
 
-    monkeypatch.setattr(study_cells, "train", train)
+    monkeypatch.setattr(pipeline, "train", train)
     monkeypatch.setattr(study_cells, "prepare", prepare)
     return trained, prepared
 
@@ -157,45 +159,6 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
 
 def figures(study: Study) -> dict[tuple[str, int], list[dict[str, Any]]]:
     return {(cell.row, cell.seed): json.loads((cell.path / "results.json").read_text()) for cell in study.cells}
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
-def test_every_shipped_study_is_valid(path: Path) -> None:
-    if path.stem == "balancing":
-        pytest.importorskip("torchjd")
-    study = load_study(path)
-    num_rows = {"table1": 17, "layers": 25, "balancing": 15, "semi_supervision": 17, "cross_corpus": 10}
-    assert len(study.rows) == num_rows[path.stem]
-    assert len(study.cells) == 3 * len(study.rows)
-
-
-def test_rows_of_the_published_table_switch_what_they_say() -> None:
-    path = next(path for path in SHIPPED if path.stem == "table1")
-    configs = {cell.row.partition(" ")[0]: cell.config for cell in load_study(path, seeds=[0]).cells}
-    assert list(configs) == [str(number) for number in range(1, 18)]
-    full = configs["6"]
-    assert (full.model.graph, full.model.attention, full.model.guide_bank) == ("ucgnn", "mha", True)  # type: ignore[union-attr]
-    assert full.balancing.pseudo_weight == 0.3
-    assert full.model.linear_path == {}
-    assert {task: spec.threshold for task, spec in full.tasks.resolve().items()} == dict.fromkeys(
-        full.tasks.active, 0.6
-    )
-    changed = {}
-    for number in range(7, 18):
-        ours, theirs = configs[str(number)].model_dump(), full.model_dump()
-        changed[number] = [
-            f"{section}.{key}"
-            for section in ours
-            for key in ours[section]
-            if ours[section][key] != theirs[section][key]
-        ]
-    assert changed == {
-        **{7: ["model.task_projectors"], 8: ["model.graph"], 9: ["model.attention"], 10: ["model.guide_bank"]},
-        **{number: ["data.modalities"] for number in range(11, 15)},
-        **{number: ["tasks.active"] for number in range(15, 18)},
-    }
-    assert "behavior" not in configs["14"].data.modalities
-    assert "ambivalence" not in configs["17"].tasks.active
 
 
 def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,6 +305,50 @@ def test_columns_are_chosen_and_dev_stands_in_for_test(place: Path, monkeypatch:
     ]  # fmt: skip
 
 
+def test_costs_are_columns_where_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faked(monkeypatch, lambda *_: result(1.0, 2.0))
+    write(f"{STUDY}\n[columns]\ncost = true\n")
+    study = load_study("study.toml")
+    run_study(study, 1, quiet())
+    for cell, seconds in zip(study.cells[:2], (1.0, 2.0), strict=True):  # of the row "full"; others are of old cells
+        cost = {"num_parameters": 12345, "seconds_per_epoch": seconds, "seconds_per_step": None}
+        (cell.path / "cost.json").write_text(json.dumps(cost))
+    run_study(study, 1, quiet())
+    lines = Path("runs/study/table.md").read_text().splitlines()
+    assert lines[4].endswith("| rank | n | parameters | s per epoch | s per step | peak MB |")
+    assert lines[6].endswith("| 2 | 12,345 | 1.5 | - | - |")
+    assert lines[7].endswith("| 2 | - | - | - | - |")
+    assert "full,,,cost,seconds_per_epoch,2,1.5," in Path("runs/study/table.csv").read_text()
+    assert r"lrrrrrrrr}" in Path("runs/study/table.tex").read_text()
+
+
+def test_rows_that_do_not_apply_are_told_and_are_no_failure(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked(monkeypatch, lambda *_: result(1.0, 2.0))
+    write(STUDY + '[[rows]]\nname = "without video"\nwithout = ["video"]\n')
+    assert study_command(Path("study.toml"), [], 1, None) == 0
+    assert "row 'without video' does not apply: there is no modality" in capsys.readouterr().out
+    text = Path("runs/study/table.md").read_text()
+    assert "| without video | - | - | - | - |" in text
+    assert "- Row 'without video' does not apply: there is no modality, task or corpus video" in text
+    assert "video" in json.loads(Path("runs/study/manifest.json").read_text())["inapplicable"]["without video"]
+
+
+def test_what_cannot_be_prepared_is_tried_once_for_all_seeds(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def prepare(config: Any, accelerator: Any) -> Any:
+        tried.append(config.data.modalities)
+        raise ExtractionError("its weights (605 MB) cannot be had")
+
+    monkeypatch.setattr(study_cells, "prepare", prepare)
+    assert study_command(Path("study.toml"), [], 1, None) == 1
+    assert tried == [("text", "audio"), ("text",)]
+    text = Path("runs/study/table.md").read_text()
+    assert "- Row 'text only', seed 0, 1: ExtractionError: its weights (605 MB) cannot be had" in text
+
+
 def test_cells_from_other_data_are_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faked(monkeypatch, lambda *_: result(1.0, 2.0))
     study = load_study("study.toml")
@@ -433,7 +440,7 @@ def test_an_interruption_is_no_failure(place: Path, monkeypatch: pytest.MonkeyPa
 
     faked(monkeypatch, results)
     assert study_command(Path("study.toml"), [], 1, None) == 130
-    assert "seed 0: not computed yet" in Path("runs/study/table.md").read_text()
+    assert "seed 0, 1: not computed yet" in Path("runs/study/table.md").read_text()
 
 
 @pytest.mark.slow
@@ -448,7 +455,9 @@ def test_two_workers_give_what_one_gives(place: Path) -> None:
 
 
 COMMAND = [sys.executable, "go.py"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+COMPILED = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
+ENVIRONMENT = {**os.environ, **COMPILED, "PYTHONPATH": str(Path(__file__).parents[1])}
+TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
 import sys
 from pathlib import Path
@@ -461,6 +470,7 @@ if __name__ == "__main__":
 def started() -> subprocess.Popen[str]:
     """The study by two workers in a process of its own, which has begun to train."""
     Path("go.py").write_text(RUN, encoding="utf-8")
+    write(TWO_ROWS)
     process = subprocess.Popen(COMMAND, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(list(Path("runs").glob("study/full/*/checkpoints/step-*"))) < 3:
@@ -480,7 +490,7 @@ def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
     assert process.returncode == 1, out
     text = Path("runs/study/table.md").read_text()
     assert text.count("its process ended with exit code -9; the same command continues it") == 1
-    assert len(list(Path("runs").glob("study/*/*/results.json"))) == 5
+    assert len(list(Path("runs").glob("study/*/*/results.json"))) == 3
 
 
 @pytest.mark.slow
@@ -496,7 +506,7 @@ def test_killed_processes_lose_at_most_a_checkpoint(place: Path, number: signal.
     logs = {path: path.read_text() for path in Path("runs").glob("study/full/*/metrics.jsonl")}
     assert logs
     assert not list(Path("runs").glob("study/*/*/results.json"))
-    write(STUDY.replace('"w/o graph"', '"other name"'))  # rows that have not begun may be renamed
+    write(TWO_ROWS.replace('"w/o graph"', '"other name"'))  # rows that have not begun may be renamed
     done = subprocess.run(COMMAND, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for path, log in logs.items():

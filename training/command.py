@@ -77,7 +77,7 @@ def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, 
 def _accelerator(config: RunConfig) -> Accelerator:
     """One accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     return Accelerator(
         mixed_precision=config.training.mixed_precision,
         log_with="tensorboard",

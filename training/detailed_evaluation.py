@@ -23,7 +23,10 @@ from mmpsr.metric_sums import class_statistics, metric_limits
 from mmpsr.reliability import calibration_pairs, reliability_curve
 from training.stored_predictions import Part, RunError, StoredRun, System
 
-__all__ = ["NUM_RESAMPLES", "correct", "decided_classes", "evaluate_run", "plain", "split_parts"]
+__all__ = [
+    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "of_clips", "plain",
+    "split_parts",
+]  # fmt: skip
 
 NUM_RESAMPLES = 2000
 
@@ -37,7 +40,7 @@ def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[
         column: a column of the prediction or clip table by whose values figures are told apart, or None.
 
     Returns:
-        `figures` (with the linear baseline beside them where it is stored), `classes`, `confusion`, `calibration`,
+        `figures` (beside chance, and the linear baseline where it is stored), `classes`, `confusion`, `calibration`,
         `presence` (by the modalities that clips have) and `by` (by the column).
 
     Raises:
@@ -48,9 +51,10 @@ def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[
     document: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("figures", "classes", "confusion", "calibration", "presence", "by")
     }
-    values_by_clip = None if column is None else _column(run, column)
+    values_by_clip = None if column is None else column_values(run, column, "--by")
     for part in parts:
-        document["figures"] += _figures(part, linear.get(tuple(part.key.values())))
+        for row in figure_rows(part, linear.get(tuple(part.key.values()))):
+            document["figures"].append({**row, "chance": _finite(part.chance(row["metric"]))})
         document["classes"] += _classes(part)
         if part.spec.kind != "regression":
             document["confusion"].append(_confusion(part))
@@ -59,8 +63,7 @@ def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[
         if presence.nunique() > 1:
             document["presence"] += _subsets(part, presence, "modalities")
         if values_by_clip is not None:
-            keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
-            document["by"] += _subsets(part, values_by_clip.reindex(keys).reset_index(drop=True), "value_of_column")
+            document["by"] += _subsets(part, of_clips(part, values_by_clip), "value_of_column")
     correct([row["over_linear"] for row in document["figures"] if "over_linear" in row])
     return {"level": 0.95, "num_resamples": NUM_RESAMPLES, "column": column, **document}
 
@@ -106,11 +109,18 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def of_clips(part: Part, values: pd.Series) -> pd.Series:
+    """A part's values of what `column_values` gave, index 0..N-1."""
+    keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
+    return values.reindex(keys).reset_index(drop=True)
+
+
 def _num_groups(part: Part) -> int:
     return len(np.unique(part.groups))
 
 
-def _figures(part: Part, linear: Part | None) -> Iterator[dict[str, Any]]:
+def figure_rows(part: Part, linear: Part | None = None) -> Iterator[dict[str, Any]]:
+    """Every metric with its interval, with those of the linear baseline and the difference where it is given."""
     num_groups = _num_groups(part)
     for metric in part.metrics:
         of_model = part.statistic(metric)
@@ -142,9 +152,10 @@ def _classes(part: Part) -> Iterator[dict[str, Any]]:
 
 
 def _confusion(part: Part) -> dict[str, Any]:
-    """Clips by actual (rows) and decided class; of several labels by the strongest of each."""
+    """Clips by actual (rows) and decided class; of several labels by the strongest of each, without clips of none."""
     counts = np.zeros((part.spec.num_outputs, part.spec.num_outputs), dtype=np.int64)
-    np.add.at(counts, (part.targets.argmax(axis=1), decided_classes(part)), 1)
+    has_any = part.targets.any(axis=1)
+    np.add.at(counts, (part.targets[has_any].argmax(axis=1), decided_classes(part)[has_any]), 1)
     return {**part.key, "classes": list(part.spec.classes), "counts": counts.tolist()}
 
 
@@ -172,11 +183,11 @@ def _subsets(part: Part, values: pd.Series, name: str) -> Iterator[dict[str, Any
     shown = values.astype("string").fillna("(missing)")
     for value, count in shown.value_counts().to_dict().items():
         some = part.take(shown.eq(str(value)).to_numpy(dtype=bool))
-        for row in _figures(some, None):
+        for row in figure_rows(some):
             yield {**row, name: str(value), "num_clips": int(count)}
 
 
-def _column(run: StoredRun, column: str) -> pd.Series:
+def column_values(run: StoredRun, column: str, option: str) -> pd.Series:
     """A column's values by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
     keys = ["corpus", "clip_id"]
     if column in run.table:
@@ -185,8 +196,8 @@ def _column(run: StoredRun, column: str) -> pd.Series:
         clips = read_corpora(run.config.corpora, run.tasks).clips
     except CorpusError as error:
         raise RunError(
-            f"--by: predictions.parquet has no column {column!r}, and the corpora that may cannot be read ({error})"
+            f"{option}: predictions.parquet has no column {column!r}, and the corpora that may cannot be read ({error})"
         ) from None
     if column not in clips:
-        raise RunError(f"--by: no column is named {column!r}; {nearest(column, map(str, clips.columns))}")
+        raise RunError(f"{option}: no column is named {column!r}; {nearest(column, map(str, clips.columns))}")
     return clips.set_index(keys)[column]

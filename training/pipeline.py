@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -20,15 +20,19 @@ from mmpsr.fusion import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.config import RunConfig
+from training.cost import CostMeter
 from training.data import JoinedCorpora, active_features, join, require_metrics, used_clips
 from training.evaluation import calibrate, chance_level, evaluate_rows, predict, prediction_table
+from training.identities import write_identities
+from training.leakage import require_choice_on_dev
 from training.loop import train
 from training.report import result_table
+from training.report_data import label_table, summarize
 from training.run_directory import RunDirectory
 from training.stored_predictions import add_predictions
 from training.verify import write_manifest
 
-__all__ = ["extract_features", "load_clips", "run_training"]
+__all__ = ["extract_features", "load_clips", "run_training", "train_joined"]
 
 
 def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
@@ -37,10 +41,11 @@ def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Ac
     The train split of zero-shot corpora is not used: it is neither extracted nor evaluated.
 
     Raises:
-        ConfigError: a corpus or task names a metric that does not exist.
+        ConfigError: a corpus or task names a metric that does not exist, or epochs are to be chosen by test.
         CorpusError: see `corpora.registry.read_corpora`.
     """
     require_metrics(config.corpora, tasks)
+    require_choice_on_dev(config.training.monitor)
     if accelerator.is_main_process:
         prepare(config.corpora)
     accelerator.wait_for_everyone()
@@ -110,21 +115,53 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         found = RunDirectory.create(config, name)
     run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
     say(f"run directory {run.path}")
+    train_joined(
+        config, joined, LinearBaseline(joined, tasks, config.corpora), table.defects, ledger, accelerator, run, say
+    )
+    _print_results(run, config, accelerator, console)
+    return run.path
+
+
+def train_joined(
+    config: RunConfig,
+    joined: JoinedCorpora,
+    baseline: LinearBaseline,
+    defects: pd.DataFrame,
+    ledger: pd.DataFrame,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    say: Callable[[str], None],
+) -> None:
+    """Everything of a run once clips and vectors are joined: note what it is made from, train, evaluate.
+
+    Args:
+        config: the resolved configuration.
+        joined: clips on the accelerator's device.
+        baseline: fitted on them.
+        defects: rows that a corpus could not use.
+        ledger: clips without a vector, and why.
+        accelerator: device, precision and processes.
+        run: its folder, with configuration and versions in it.
+        say: takes progress messages.
+    """
+    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
     if accelerator.is_main_process:
         specs = encoder_specs(features)
         used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
         run.write_json("features.json", {name: spec.key for name, spec in used})
-        table.defects.to_csv(run.path / "defects.csv", index=False)
+        write_identities(run, joined, config.corpora)
+        defects.to_csv(run.path / "defects.csv", index=False)
         ledger.to_csv(run.path / "ledger.csv", index=False)
     accelerator.project_configuration.logging_dir = str(run.path)
     accelerator.init_trackers("tensorboard")
-    baseline = LinearBaseline(joined, tasks, config.corpora)
-    model = train(config, joined, tasks, accelerator, run, say, baseline)
-    if accelerator.is_main_process:
-        finish_run(config, model, joined, tasks, run, baseline)
-    accelerator.end_training()
-    _print_results(run, config, accelerator, console)
-    return run.path
+    try:
+        meter = CostMeter(run, accelerator.device)
+        model = train(config, joined, tasks, accelerator, run, say, baseline)
+        if accelerator.is_main_process:
+            meter.write(model)
+            finish_run(config, model, joined, tasks, run, baseline)
+    finally:
+        accelerator.end_training()
 
 
 def finish_run(
@@ -150,6 +187,7 @@ def finish_run(
     if config.training.calibration == "temperature":
         calibration, beside = calibration.without_thresholds(), beside.without_thresholds()
     run.write_json("calibration.json", calibration.to_dict())
+    run.write_json("data.json", summarize(label_table(joined, tasks), tasks))
     for split in ("dev", "test"):
         rows = joined.rows(list(config.corpora.sources), split)
         if not len(rows):

@@ -43,12 +43,16 @@ class Totals(nn.Module):
     losses: Tensor
     steps: Tensor
     counts: Tensor
+    cosines: Tensor
+    looks: Tensor
 
     def __init__(self, num_branches: int, tasks: Mapping[str, TaskSpec]) -> None:
         super().__init__()
         self.tasks = dict(tasks)
         for name in ("losses", "steps", "counts"):
             self.register_buffer(name, torch.zeros(num_branches, len(tasks)))
+        for name in ("cosines", "looks"):
+            self.register_buffer(name, torch.zeros(num_branches * len(tasks), num_branches * len(tasks)))
         for task, spec in tasks.items():
             for name in ("accepted", "candidates"):
                 self.register_buffer(f"{name}_{task}", torch.zeros(spec.num_outputs))
@@ -58,6 +62,9 @@ class Totals(nn.Module):
         self.losses += result.losses
         self.steps += result.counts > 0
         self.counts += result.counts
+        if result.cosines is not None:
+            self.cosines += result.cosines.nan_to_num()
+            self.looks += result.cosines.isfinite()
         for name, found in (("accepted", result.accepted), ("candidates", result.candidates)):
             for task, values in found.items():
                 getattr(self, f"{name}_{task}").add_(values)
@@ -72,6 +79,20 @@ class Totals(nn.Module):
         for task, spec in self.tasks.items():
             shares = getattr(self, f"accepted_{task}") / getattr(self, f"candidates_{task}")
             found[task] = dict(zip(spec.classes, shares.tolist(), strict=True))
+        return found
+
+    def conflicts(self, keys: Sequence[tuple[str, str]]) -> dict[str, dict[str, float]]:
+        """Mean cosine between two losses' gradients by the first's name and the second's, for each pair that was seen.
+
+        Args:
+            keys: branch and task of the losses in order.
+        """
+        names = ["/".join(key) for key in keys]
+        found: dict[str, dict[str, float]] = {}
+        cosines, looks = self.cosines.tolist(), self.looks.tolist()
+        for i, first in enumerate(names):
+            seen = {second: cosines[i][j] / looks[i][j] for j, second in enumerate(names) if j > i and looks[i][j]}
+            found |= {first: seen} if seen else {}
         return found
 
     def clear(self) -> None:
@@ -119,6 +140,8 @@ def epoch_record(
         "dev": {f"{figure.corpus}/{figure.task}/{figure.metric}": figure.value for figure in figures},
         "terms": terms,
     }
+    if conflicts := totals.conflicts(objective.keys):
+        record["gradient_cosines"] = conflicts
     if objective.semi_supervision is not None:
         record["accepted"] = totals.acceptance()
         record["pseudo_label_quality"] = quality
@@ -131,7 +154,7 @@ def track(accelerator: Accelerator, record: Mapping[str, Any], step: int) -> Non
     values |= {f"dev/{name}": value for name, value in record["dev"].items()}
     for name, term in record["terms"].items():
         values |= {f"{kind}/{name}": value for kind, value in term.items()}
-    for section in ("accepted", "pseudo_label_quality"):
-        for task, found in record.get(section, {}).items():
-            values |= {f"{section}/{task}/{name}": value for name, value in found.items()}
+    for section in ("accepted", "pseudo_label_quality", "gradient_cosines"):
+        for first, found in record.get(section, {}).items():
+            values |= {f"{section}/{first}/{name}": value for name, value in found.items()}
     accelerator.log({name: value for name, value in values.items() if np.isfinite(value)}, step=step)

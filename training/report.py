@@ -13,11 +13,14 @@ __all__ = ["SHORT_NAMES", "result_table"]
 SHORT_NAMES: Mapping[str, str] = {
     "multilabel_macro_f1": "mMF1",
     "multilabel_weighted_accuracy": "mWACC",
+    "multilabel_weighted_f1": "mWF1",
     "macro_f1": "MF1",
     "weighted_f1": "WF1",
     "uar": "UAR",
     "positive_f1": "F1+",
-    "bah_average_precision": "AP",
+    "negative_f1": "F1-",
+    "average_precision": "AP",
+    "bah_average_precision": "AP (BAH)",
     "mean_accuracy": "mACC",
     "mean_ccc": "mCCC",
 }

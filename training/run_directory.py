@@ -7,6 +7,8 @@
     ledger.csv       clips without a vector, and why     metrics.jsonl    one line per epoch
     best.safetensors                                     checkpoints/     to resume from
     calibration.json  temperatures, thresholds and limits of confidence, fitted on dev
+    identities.parquet  which clips were trained on, chosen by and evaluated, to know them again
+    cost.json        parameters, seconds and memory      data.json        counts of clips and labels, for the report
     predictions.parquet                                  results.json     figures of the final evaluation
     manifest.json    sums of the files that figures follow from, for `mmpsr verify`
     tensorboard/

@@ -21,7 +21,10 @@ from mmpsr.gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.layers import Tape
 from mmpsr.objective import Objective
 
-__all__ = ["StepResult", "hide_modalities", "shared_gradients", "sum_gradients", "training_step"]
+__all__ = ["CONFLICT_STEPS", "StepResult", "hide_modalities", "shared_gradients", "sum_gradients", "training_step"]
+
+CONFLICT_STEPS = 50
+"""Steps from one look at the conflicts between gradients to the next, where balancing does not need them anyway."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class StepResult:
         weights: `[branches, tasks]` after balancing.
         accepted: by task `[C]`, pseudo-labels that counted (`mmpsr.semi_supervision.PseudoLoss`); empty without any.
         candidates: likewise, those that could have.
+        cosines: `[K, K]` between the losses' gradients over shared parameters, branch by branch, NaN for a loss without
+            a row or gradient; None at steps that do not look (`CONFLICT_STEPS`).
     """
 
     losses: Tensor
@@ -41,6 +46,7 @@ class StepResult:
     weights: Tensor
     accepted: dict[str, Tensor]
     candidates: dict[str, Tensor]
+    cosines: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class _Views:
         shares = torch.stack([term.total for term in losses]) / counts.clamp(min=1)
         means = total(shares.detach().clone()).view(shape)
         pseudo = [{name: total(each) for name, each in found.items()} for found in (terms.accepted, terms.candidates)]
-        return shares, StepResult(means, counts.view(shape), torch.ones_like(means), *pseudo)
+        return shares, StepResult(means, counts.view(shape), torch.ones_like(means), pseudo[0], pseudo[1])
 
     def masks(self, task: str) -> Tensor:
         """Which rows count for the supervised and for the pseudo-label loss of a task, bool `[2, rows]`."""
@@ -146,6 +152,7 @@ def training_step(
 
     What the balancer needs of the gradients of single losses comes from one backward pass over activations, see
     `mmpsr.gradients`; from one backward pass for each loss where the model has a layer that this does not hold for.
+    Looking at their conflicts changes no gradient.
 
     Args:
         model: in training mode; the same weights in every process.
@@ -159,24 +166,35 @@ def training_step(
     """
     with accelerator.autocast():
         views = _look(model, objective, batch, hide_rate, teacher)
-    need = balancer.needs(step)
+    need, looks = balancer.needs(step), step % CONFLICT_STEPS == 0 and len(objective.keys) > 1
     if need != "nothing" and model.one_pass:
-        return _one_pass(model, objective, balancer, views, accelerator, need)
+        return _one_pass(model, objective, balancer, views, accelerator, need, looks)
     with accelerator.autocast():
         predictions = model(views.rows)
     losses, result = views.losses(objective, predictions, accelerator)
-    found = None
-    if need != "nothing":
+    found = products = None
+    if need != "nothing" or looks:
         shared = model.last_shared_parameters() if balancer.last_layer else model.shared_parameters()
         gradients = shared_gradients(losses, shared, accelerator)
-        found = gradients @ gradients.T if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
+        products = gradients @ gradients.T
+    if need != "nothing":
+        found = products if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
     weights, towers = _weights(objective, balancer, result, found)
     if towers is weights:
         (weights.view(-1) * losses).sum().backward()
     else:
         (weights.view(-1) * losses).sum().backward(inputs=model.shared_parameters(), retain_graph=True)
         (towers.view(-1) * losses).sum().backward(inputs=model.task_parameters())
-    return replace(result, weights=weights)
+    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+
+
+def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
+    """Cosines from inner products `[K, K]`, NaN where a loss has no row or no gradient."""
+    if products is None:
+        return None
+    norms = products.diagonal().clamp(min=0).sqrt()
+    norms = torch.where((counts.view(-1) > 0) & (norms > 0), norms, torch.nan)
+    return products / norms / norms.unsqueeze(1)
 
 
 def _weights(
@@ -193,7 +211,13 @@ def _weights(
 
 
 def _one_pass(
-    model: FusionModel, objective: Objective, balancer: Balancer, views: _Views, accelerator: Accelerator, need: Need
+    model: FusionModel,
+    objective: Objective,
+    balancer: Balancer,
+    views: _Views,
+    accelerator: Accelerator,
+    need: Need,
+    looks: bool,
 ) -> StepResult:
     tapes = {task: Tape() for task in model.tasks}
     outputs: dict[str, tuple[Tensor, Tensor | None]] = {}
@@ -226,7 +250,9 @@ def _one_pass(
     ]
     layers = uses(records, by_task)
     masks_TKB = torch.stack([views.masks(task) for task in tapes])[:, : len(objective.branches)]
-    weights, towers = _weights(objective, balancer, result, _gradients(layers, masks_TKB, accelerator, need))
+    products = _products(layers, masks_TKB, accelerator) if need == "gramian" or looks else None
+    norms = None if need == "gramian" else _norms(layers, masks_TKB, accelerator)
+    weights, towers = _weights(objective, balancer, result, products if norms is None else norms)
 
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     if balancer.last_layer:
@@ -241,18 +267,24 @@ def _one_pass(
         end = start + len(tape.records)
         form_gradients(uses(tape.records, [found[start:end]]), weights_TB[index : index + 1])
         start = end
-    return replace(result, weights=weights)
+    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
 
 
-def _gradients(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator, need: Need) -> Tensor:
-    """What a balancer needs: norms `[branches, tasks]` or inner products, branch by branch."""
-    total = partial(_sum_over_processes, accelerator=accelerator) if accelerator.num_processes > 1 else None
-    if need == "norms":
-        gather = None if total is None else _gather(accelerator)
-        return squared_norms(layers, masks_TKB, gather, total, accelerator.num_processes).T.sqrt()
+def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator) -> Tensor:
+    """Gradient norms of the losses, `[branches, tasks]`."""
+    total, gather = _total(accelerator), _gather(accelerator) if accelerator.num_processes > 1 else None
+    return squared_norms(layers, masks_TKB, gather, total, accelerator.num_processes).T.sqrt()
+
+
+def _products(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator) -> Tensor:
+    """Inner products of the losses' gradients, branch by branch."""
     num_tasks, num_branches, _ = masks_TKB.shape
-    products = gramian(layers, masks_TKB, total).view(num_tasks, num_branches, num_tasks, num_branches)
+    products = gramian(layers, masks_TKB, _total(accelerator)).view(num_tasks, num_branches, num_tasks, num_branches)
     return products.permute(1, 0, 3, 2).reshape(num_tasks * num_branches, -1)
+
+
+def _total(accelerator: Accelerator) -> Callable[[Tensor], Tensor] | None:
+    return partial(_sum_over_processes, accelerator=accelerator) if accelerator.num_processes > 1 else None
 
 
 def _gather(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""The command `mmpsr`: the subcommands of `training.console`, `tune` and `study`."""
+"""The command `mmpsr`: the subcommands of `training.console`, `tune`, `study` and `report`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from training.console import app
 from training.options import SetOption
-from tuning.options import SEARCH, BaseOption, SearchOption, WorkersOption
+from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
 
 __all__ = ["app"]
 
@@ -31,6 +31,7 @@ def tune(
 def study(
     path: Annotated[Path, typer.Argument(help="TOML file of the study.")],
     set_: SetOption = None,
+    base: StudyBaseOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 1,
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
 ) -> None:
@@ -43,7 +44,43 @@ def study(
             chosen = [int(seed) for seed in seeds.split(",")]
         except ValueError:
             raise typer.BadParameter(f"--seeds {seeds!r}: expected whole numbers, as 0,1,2") from None
-    raise typer.Exit(study_command(path, set_ or [], workers, chosen))
+    raise typer.Exit(study_command(path, set_ or [], workers, chosen, base))
+
+
+@app.command()
+def report(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a finished run or of a study, or a study's TOML file."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="report.html in the folder where left out.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Column of a run's clip table by whose values to tell figures apart.")
+    ] = None,
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Also evaluate a run's model on every subset of its modalities.")
+    ] = False,
+) -> None:
+    """Write a run's or a study's report: one HTML file that needs no network."""
+    from tuning.study_report import any_report_command
+
+    raise typer.Exit(any_report_command(path, output, by, subsets))
+
+
+@app.command()
+def transfer(
+    paths: Annotated[list[Path], typer.Argument(help="A study's TOML file, or folders of runs.")],
+    set_: SetOption = None,
+    base: StudyBaseOption = None,
+    split: Annotated[str | None, typer.Option("--split", help="dev or test; test where left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+) -> None:
+    """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
+    from tuning.transfer_command import transfer_command
+
+    raise typer.Exit(transfer_command(paths, set_ or [], base, split, as_json))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["SEARCH", "BaseOption", "SearchOption", "WorkersOption"]
+__all__ = ["SEARCH", "BaseOption", "SearchOption", "StudyBaseOption", "WorkersOption"]
 
 SEARCH = Path(__file__).resolve().parent.parent / "configs" / "searches" / "demo.toml"
 
@@ -16,6 +16,9 @@ SearchOption = Annotated[
 ]
 BaseOption = Annotated[
     Path | None, typer.Option("--base", help="Configuration to start from, in place of the file's search.base.")
+]
+StudyBaseOption = Annotated[
+    Path | None, typer.Option("--base", help="Configuration to start from, in place of the study's own.")
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes on this machine; as many as were launched, or 1.")

@@ -53,7 +53,7 @@ def _pruner(search: SearchConfig, base: RunConfig) -> optuna.pruners.BasePruner:
 def _accelerator(config: RunConfig) -> Accelerator:
     """CPU kernels are deterministic, so that the winner's run equals its trial."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
     return Accelerator(mixed_precision=config.training.mixed_precision)
 
 

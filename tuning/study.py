@@ -54,6 +54,8 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         f"{len(study.cells) - len(todo)} of {len(study.cells)} cells are done; in {study.folder}",
         highlight=False, markup=False,
     )  # fmt: skip
+    for row, reason in study.inapplicable.items():
+        console.print(f"row {row!r} does not apply: {reason}", highlight=False, markup=False)
     study.folder.mkdir(parents=True, exist_ok=True)
     failed: dict[tuple[str, int], str] = {}
     taken: list[float] = []
@@ -113,6 +115,9 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
         "study": study.name,
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **package_versions()},
+        "inapplicable": dict(study.inapplicable),
+        "compare_to": study.config.compare_to,
+        "warnings": table.warnings,
         "files": {
             Path(path).name: _sha256(Path(path).read_bytes()) for path in dict.fromkeys((study.path, study.base))
         },

@@ -24,14 +24,14 @@ from accelerate.utils import ProjectConfiguration
 from filelock import FileLock
 from rich.console import Console
 
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import encoder_specs, sequence_specs
-from mmpsr.tasks import TaskSpec
+from corpora.clips import CorpusError
+from encoders.encoding import ExtractionError
+from mmpsr.config import ConfigError
 from training.baseline import LinearBaseline
 from training.config import RunConfig
 from training.data import JoinedCorpora, active_features, join
-from training.loop import Interrupted, train
-from training.pipeline import extract_features, finish_run, load_clips
+from training.loop import Interrupted
+from training.pipeline import extract_features, load_clips, train_joined
 from training.run_directory import RunDirectory, package_versions
 from tuning.study_config import Cell, configuration_hash
 
@@ -64,7 +64,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Data:
 
     Nothing is printed but extraction's progress: what a run would say is in the folder of each cell.
     """
-    tasks, features = config.tasks.resolve(), _features(config)
+    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
     table = load_clips(config, tasks, accelerator)
     clips, ledger = extract_features(table.clips, features, accelerator, Console(file=io.StringIO()))
     joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware")
@@ -98,8 +98,9 @@ class CellRunner:
 
     def __init__(self) -> None:
         self._data: tuple[str, Data] | None = None
+        self._refused: dict[str, Exception] = {}
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
         torch.set_num_threads(1)  # sums depend on how they are split over threads
 
     def run(self, cell: Cell) -> str | None:
@@ -134,19 +135,18 @@ class CellRunner:
         )
         if self._data is None or self._data[0] != data_key:
             self._data = None  # the old one need not stay while the new one is made
-            self._data = data_key, prepare(config, accelerator)
-        data, tasks = self._data[1], config.tasks.resolve()
-        _describe(run, config, data, tasks)
-        accelerator.init_trackers("tensorboard")
-        try:
-            model = train(config, data.joined, tasks, accelerator, run, lambda message: None, data.baseline)
-            finish_run(config, model, data.joined, tasks, run, data.baseline)
-        finally:
-            accelerator.end_training()
-
-
-def _features(config: RunConfig) -> FeaturesConfig:
-    return active_features(config.features, config.data.modalities)
+            if data_key in self._refused:
+                raise self._refused[data_key]  # the row's other seeds need not try in vain again
+            try:
+                self._data = data_key, prepare(config, accelerator)
+            except (ConfigError, CorpusError, ExtractionError) as error:
+                self._refused[data_key] = error
+                raise
+        data = self._data[1]
+        run.write_json(INPUTS, data.hashes)
+        train_joined(
+            config, data.joined, data.baseline, data.defects, data.ledger, accelerator, run, lambda message: None
+        )
 
 
 def _stored_hash(path: Path) -> str | None:
@@ -171,13 +171,3 @@ def _open(cell: Cell) -> RunDirectory:
         run.write_json("versions.json", {"python": platform.python_version(), **package_versions()})
         run.write_json("config.json", cell.config.model_dump(mode="json"))
     return run
-
-
-def _describe(run: RunDirectory, config: RunConfig, data: Data, tasks: dict[str, TaskSpec]) -> None:
-    """Write what the run is made from."""
-    specs = encoder_specs(_features(config))
-    used = [*specs.items(), *((each.subject, each) for each in sequence_specs(_features(config), specs).values())]
-    run.write_json("features.json", {name: spec.key for name, spec in used})
-    run.write_json(INPUTS, data.hashes)
-    data.defects.to_csv(run.path / "defects.csv", index=False)
-    data.ledger.to_csv(run.path / "ledger.csv", index=False)

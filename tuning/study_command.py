@@ -16,7 +16,9 @@ from tuning.study_workers import Stopped
 __all__ = ["study_command"]
 
 
-def study_command(path: Path, settings: Sequence[str], workers: int, seeds: Sequence[int] | None) -> int:
+def study_command(
+    path: Path, settings: Sequence[str], workers: int, seeds: Sequence[int] | None, base: Path | None = None
+) -> int:
     """Fill a study's table.
 
     Args:
@@ -24,6 +26,7 @@ def study_command(path: Path, settings: Sequence[str], workers: int, seeds: Sequ
         settings: `section.key=value` over all rows.
         workers: processes, at least 1.
         seeds: in place of the file's; None for these.
+        base: configuration to start from in place of the file's; None for this.
 
     Returns:
         Exit status: 0 where every cell is done, 1 where one failed, 2 where the study is wrong, 130 where stopped.
@@ -31,7 +34,7 @@ def study_command(path: Path, settings: Sequence[str], workers: int, seeds: Sequ
     console = Console(width=None if sys.stdout.isatty() else 120)
     errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
     try:
-        study = load_study(path, settings, seeds)
+        study = load_study(path, settings, seeds, base)
         table = run_study(study, workers, console)
     except ConfigError as error:
         for line in str(error).splitlines():

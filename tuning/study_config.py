@@ -17,47 +17,39 @@ name = "full"
 [[rows]]
 name = "graph attention"
 settings = { "model.graph" = "gat" }   # or ["model.graph=gat"], as on the command line
+
+[[rows]]
+name = "without sound, emotion alone"
+without = ["audio"]                    # modalities, tasks or corpora; a corpus is then tested without being trained on
+only = ["emotion"]
 ```
 
 In a table of settings a table changes only the keys that it has, and an empty one empties; in a list, as on the command
-line, a value replaces what was there.
+line, a value replaces what was there. A row whose `without` or `only` names what the configuration does not have is
+left out, and the table says why. So is one that comes to the same as a row above it on another base than its own.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from mmpsr.balancing import create_balancer
-from mmpsr.config import Config, ConfigError, nearest, parse_setting, read_toml, validate
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
+from mmpsr.conflict_aware import ConflictAwareConfig
 from mmpsr.metrics import METRICS
-from mmpsr.model import MCDM
-from mmpsr.objective import BRANCHES
 from training.config import RunConfig
-from training.data import active_features, require_metrics
+from training.data import active_features
 from training.run_directory import comparable
+from tuning.study_rows import InapplicableError, RowConfig, Settings, resolve_row
 
-__all__ = ["Cell", "ColumnsConfig", "RowConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
-
-Settings = dict[str, Any] | list[str]
-
-
-class RowConfig(Config):
-    """One row of the table."""
-
-    name: str = Field(min_length=1)
-    """What the table calls it."""
-    settings: Settings = Field(default_factory=dict)
-    """What it changes: a table of dotted keys, or a list of section.key=value."""
+__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
 
 
 class ColumnsConfig(Config):
@@ -71,6 +63,8 @@ class ColumnsConfig(Config):
     """Tasks."""
     metrics: tuple[str, ...] = ()
     """Names of metrics."""
+    cost: bool = False
+    """Whether parameters, seconds and memory of training are columns, too; see `training.cost`."""
 
 
 class StudyConfig(Config):
@@ -136,20 +130,19 @@ class Study:
         name: the file's name without suffix.
         path: the file.
         folder: where runs and tables are.
+        base: the base configuration's file.
         config: as written, with the seeds in use.
         cells: row by row, seed by seed.
+        inapplicable: rows that make no sense on this base, and why.
     """
 
     name: str
     path: Path
     folder: Path
+    base: Path
     config: StudyConfig
     cells: tuple[Cell, ...]
-
-    @property
-    def base(self) -> Path:
-        """The base configuration's file."""
-        return self.path.parent / self.config.base
+    inapplicable: Mapping[str, str]
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -162,13 +155,16 @@ def configuration_hash(tree: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(comparable(tree), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_study(path: str | Path, settings: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:
+def load_study(
+    path: str | Path, settings: Sequence[str] = (), seeds: Sequence[int] | None = None, base: Path | None = None
+) -> Study:
     """Read a study and resolve every row.
 
     Args:
         path: TOML file.
         settings: `section.key=value` over all rows.
         seeds: in place of the file's.
+        base: configuration to start from in place of the file's.
 
     Raises:
         ConfigError: the file, a column or a row is wrong; all wrong rows are named at once.
@@ -177,30 +173,45 @@ def load_study(path: str | Path, settings: Sequence[str] = (), seeds: Sequence[i
     tree = read_toml(path)
     config = validate(StudyConfig, tree if seeds is None else {**tree, "seeds": tuple(seeds)}, str(path))
     folders = _folders(path, config)
-    base = read_toml(path.parent / config.base)
+    name = path.stem if base is None else f"{path.stem}-{base.stem}"
+    file = base or path.parent / config.base
+    start = read_toml(file)
     if config.compare_to is not None and config.compare_to not in folders:
         raise ConfigError(f"{path}: compare_to: no row is named {config.compare_to!r}; "
                           f"{nearest(config.compare_to, folders)}")  # fmt: skip
     resolved: dict[str, RunConfig] = {}
+    inapplicable: dict[str, str] = {}
     errors: list[str] = []
     for row in config.rows:
         source = f"{path}: row {row.name!r}"
         try:
-            resolved[row.name] = _resolve_row(base, config.settings, row, settings, source)
+            resolved[row.name] = resolve_row(start, config.settings, row, settings, source)
+        except InapplicableError as error:
+            inapplicable[row.name] = str(error)
         except ConfigError as error:
             message = str(error)
             errors.append(message if message.startswith(source) else f"{source}: {message}")
     if errors:
         raise ConfigError("\n".join(errors))
-    _require_different(path, resolved)
+    for row_name, other in _repeated(resolved).items():
+        if base is None:
+            raise ConfigError(
+                f"{path}: rows {other!r} and {row_name!r} are the same configuration; take one out, or mend the "
+                "settings that were to tell them apart"
+            )
+        del resolved[row_name]
+        inapplicable[row_name] = f"on {base.name} it is the same configuration as row {other!r}"
+    for row_name in inapplicable:
+        if row_name == config.compare_to or not resolved:
+            raise ConfigError(f"{path}: row {row_name!r} cannot be left out: {inapplicable[row_name]}")
     _require_columns(path, config.columns, resolved)
-    folder = Path(next(iter(resolved.values())).output.directory) / path.stem
+    folder = Path(next(iter(resolved.values())).output.directory) / name
     cells = [
         Cell(name, seed, _with_seed(each, seed), folder / folders[name] / str(seed))
         for name, each in resolved.items()
         for seed in config.seeds
     ]
-    return Study(path.stem, path, folder, config, tuple(cells))
+    return Study(name, path, folder, file, config, tuple(cells), inapplicable)
 
 
 def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
@@ -216,71 +227,19 @@ def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
     return folders
 
 
-def _resolve_row(
-    base: Mapping[str, Any], common: Settings, row: RowConfig, settings: Sequence[str], source: str
-) -> RunConfig:
-    tree = copy.deepcopy(dict(base))
-    for found, is_own in ((common, False), (row.settings, True), (list(settings), False)):
-        for keys, value in _pairs(found):
-            key = ".".join(keys)
-            if key == "training.seed":
-                raise ConfigError("training.seed is not a setting of a study; list its seeds in `seeds`")
-            if is_own and keys[0] == "output":
-                raise ConfigError(f"{key} cannot differ between rows; put it into the study's own settings")
-            _put(tree, keys, value)
-    config = validate(RunConfig, tree, source)
-    tasks = config.tasks.resolve()
-    require_metrics(config.corpora, tasks)
-    if not config.corpora.trained():
-        raise ConfigError("every corpus is zero_shot, so there is none to train on")
-    active = active_features(config.features, config.data.modalities)
-    create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
-    widths = dict.fromkeys(config.data.modalities, 2)
-    try:
-        if isinstance(config.model, ConflictAwareConfig):
-            ConflictAware(widths, tasks, config.model, dict.fromkeys(active.sequences, 2))
-        else:
-            MCDM(widths, tasks, config.model)
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(f"model: {error}") from None
-    return config
-
-
-def _pairs(settings: Settings) -> Iterator[tuple[list[str], Any]]:
-    """Keys and values in order; tables are opened down to values and empty tables."""
-    if isinstance(settings, list):
-        yield from map(parse_setting, settings)
-        return
-    for key, value in settings.items():
-        keys = key.split(".")
-        if isinstance(value, dict) and value:
-            yield from ((keys + below, found) for below, found in _pairs(value))
-        else:
-            yield keys, value
-
-
-def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for depth, key in enumerate(keys[:-1]):
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{'.'.join(keys)}: {'.'.join(keys[: depth + 1])} is a value, not a section")
-    tree[keys[-1]] = copy.deepcopy(value)
-
-
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
-def _require_different(path: Path, resolved: Mapping[str, RunConfig]) -> None:
-    rows: dict[str, str] = {}
+def _repeated(resolved: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Rows that come to the same as one above them, and which."""
+    first: dict[str, str] = {}
+    found = {}
     for name, config in resolved.items():
-        digest = configuration_hash(config.model_dump(mode="json"))
-        if digest in rows:
-            raise ConfigError(
-                f"{path}: rows {rows[digest]!r} and {name!r} are the same configuration; take one out, or mend the "
-                "settings that were to tell them apart"
-            )
-        rows[digest] = name
+        other = first.setdefault(configuration_hash(config.model_dump(mode="json")), name)
+        if other != name:
+            found[name] = other
+    return found
 
 
 def _require_columns(path: Path, columns: ColumnsConfig, resolved: Mapping[str, RunConfig]) -> None:

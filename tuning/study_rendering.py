@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmpsr.ranking import friedman_test, nemenyi_difference
-from tuning.study_table import LINEAR, Estimate, StudyTable, estimate
+from tuning.study_table import COSTS, LINEAR, Estimate, StudyTable, estimate
 
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 
@@ -43,7 +43,7 @@ def to_latex(table: StudyTable, title: str) -> str:
     """A `tabular` with booktabs' rules; notes are comments."""
     head, *body = [" & ".join(cells) + r" \\" for cells in _grid(table, _latex_cell, _escape)]
     lines = [*(f"% {line}" for line in (title, NOTE, *_notes(table))), r"\begin{tabular}{l"]
-    lines[-1] += "r" * (len(table.columns) + 2) + "}"
+    lines[-1] += "r" * (head.count(" & ")) + "}"
     lines += [r"\toprule", head, r"\midrule", *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
@@ -56,6 +56,9 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
     compared = [] if compare_to is None else [f"difference_{name}" for name in names]
     writer.writerow(["row", "corpus", "split", "task", "metric", *names, "best", "mean_rank", *compared])
     ranks = table.ranks()
+    for row, found in table.cost.items():
+        for name, values in found.items():
+            writer.writerow([row, "", "", "cost", name, *_numbers(estimate(values)), "", ""] + [""] * len(compared))
     for row in (*table.values, LINEAR):
         for column in table.columns:
             cells = [*_numbers(table.estimates(column)[row]), str(int(row in table.best(column)))]
@@ -69,7 +72,9 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
 
 def _grid(table: StudyTable, show: Callable[[Estimate, bool], str], escape: Callable[[str], str]) -> list[list[str]]:
     """Header, a line per row, and the baseline's line, as cells."""
-    lines = [[escape(text) for text in ("row", *(column.title for column in table.columns), "rank", "n")]]
+    lines = [
+        [escape(text) for text in ("row", *(column.title for column in table.columns), "rank", "n", *_costs(table))]
+    ]
     ranks = table.ranks()
     for row in (*table.values, LINEAR):
         cells = [escape(row)]
@@ -80,8 +85,19 @@ def _grid(table: StudyTable, show: Callable[[Estimate, bool], str], escape: Call
             cells.append(show(found, row in table.best(column)) + fewer if found.n else "-")
         rank = ranks.get(row, math.nan)
         cells.append("-" if math.isnan(rank) else f"{rank:.2f}")
-        lines.append([*cells, "-" if row == LINEAR else str(done)])
+        cells.append("-" if row == LINEAR or row in table.inapplicable else str(done))
+        lines.append([*cells, *(_cost_cell(table.cost.get(row, {}).get(name, [])) for name in _costs(table).values())])
     return lines
+
+
+def _costs(table: StudyTable) -> dict[str, str]:
+    """Names of what is told of the rows' cost, by title."""
+    return {title: name for name, title in COSTS.items()} if table.cost else {}
+
+
+def _cost_cell(values: Sequence[float]) -> str:
+    mean = float(np.mean(values)) if values else math.nan
+    return "-" if not values else f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
 def _markdown_cell(found: Estimate, is_best: bool) -> str:
@@ -121,8 +137,11 @@ def _notes(table: StudyTable) -> list[str]:
         if np.isfinite(means).all():
             difference = nemenyi_difference(*means.shape)
             notes.append(f"Mean ranks that differ by less than {difference:.2f} are not told apart (Nemenyi, 95 %).")
+    notes += [f"Row {row!r} does not apply: {reason}" for row, reason in table.inapplicable.items()]
     for row, seeds in table.missing.items():
-        notes += [f"Row {row!r}, seed {seed}: {reason}" for seed, reason in seeds.items()]
+        for reason in dict.fromkeys(seeds.values()):
+            concerned = [str(seed) for seed, other in seeds.items() if other == reason]
+            notes.append(f"Row {row!r}, seed {', '.join(concerned)}: {reason}")
     return notes
 
 

@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from mmpsr.ranking import friedman_ranks
+from training.cost import COST
 from training.report import SHORT_NAMES
 from training.run_directory import RunDirectory
 from tuning.study_cells import is_done
 from tuning.study_config import ColumnsConfig, Study
 
-__all__ = ["LINEAR", "Column", "Estimate", "StudyTable", "estimate", "read_table"]
+__all__ = ["COSTS", "LINEAR", "Column", "Estimate", "StudyTable", "estimate", "read_table"]
 
 LINEAR = "linear baseline"
+
+COSTS = {
+    "num_parameters": "parameters",
+    "seconds_per_epoch": "s per epoch",
+    "seconds_per_step": "s per step",
+    "peak_megabytes": "peak MB",
+}
+"""Titles of what `cost.json` holds of training's cost."""
 
 
 @dataclass(frozen=True, order=True)
@@ -71,6 +80,8 @@ class StudyTable:
         linear_row: that row, None where none is done.
         missing: by row, seeds that are not done, and why.
         num_seeds: seeds of every row.
+        inapplicable: rows that make no sense on the study's base, and why.
+        cost: by row and name in `COSTS`, the value of every seed that is done and has one; empty where not asked for.
         warnings: what a reader must know.
     """
 
@@ -80,6 +91,8 @@ class StudyTable:
     linear_row: str | None
     missing: dict[str, dict[int, str]]
     num_seeds: int
+    inapplicable: Mapping[str, str] = field(default_factory=dict)
+    cost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def estimates(self, column: Column) -> dict[str, Estimate]:
@@ -138,6 +151,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     linear: dict[str, dict[Column, float]] = {}
     missing: dict[str, dict[int, str]] = {}
     inputs: dict[str, dict[str, str]] = {}
+    costs: dict[str, dict[str, list[float]]] = {}
     warnings = []
     for cell in study.cells:
         if not is_done(cell):
@@ -148,6 +162,9 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
             column = Column(found["corpus"], found["split"], found["task"], found["metric"])
             values[cell.row].setdefault(column, {})[cell.seed] = found["model"]
             linear.setdefault(cell.row, {}).setdefault(column, found["linear"])
+        if study.config.columns.cost:
+            for name, value in _cost(run).items():
+                costs.setdefault(cell.row, {}).setdefault(name, []).append(value)
         hashes = run.read_json("inputs.json")
         differing = [name for name, each in inputs.setdefault(cell.data_key, hashes).items() if hashes[name] != each]
         if differing:
@@ -161,8 +178,14 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     baseline = linear[reference] if reference is not None else {}
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
-        len(study.config.seeds), warnings,
+        len(study.config.seeds), study.inapplicable, costs, warnings,
     )  # fmt: skip
+
+
+def _cost(run: RunDirectory) -> dict[str, float]:
+    """What was measured of a cell's cost; nothing for one computed before costs were kept."""
+    found = run.read_json(COST) if (run.path / COST).exists() else {}
+    return {name: found[name] for name in COSTS if found.get(name) is not None}
 
 
 def _wanted(results: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> list[Mapping[str, Any]]:

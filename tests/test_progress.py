@@ -1,0 +1,92 @@
+"""How far the gradients of losses conflict: looked at now and then, without a trace in training."""
+
+from __future__ import annotations
+
+import math
+
+import joined as small
+import pytest
+import torch
+from accelerate import Accelerator
+
+from mmpsr.balancing import create_balancer
+from mmpsr.model import MCDM
+from mmpsr.objective import Objective
+from training.loop import build_model
+from training.progress import Totals
+from training.step import CONFLICT_STEPS, StepResult, training_step
+
+SPECS = {"specs": {"emotion": {"threshold": 0.5}, "ambivalence": {"threshold": 0.5}}}
+
+
+def step(
+    number: int, batch_size: int = 34, **sections: dict[str, object]
+) -> tuple[StepResult, dict[str, torch.Tensor]]:
+    """One step of a model in evaluation mode, and all gradients."""
+    config, clips = small.config(tasks=SPECS, **sections), small.joined()
+    tasks = config.tasks.resolve()
+    model = build_model(config, clips, tasks).eval()
+    objective = Objective(tasks, config.objective, clips.labels, config.semi_supervision)
+    balancer = create_balancer(objective.keys, config.balancing)
+    batch = clips.batch(torch.arange(0, 170, 5)[:batch_size])
+    result = training_step(model, objective, balancer, batch, Accelerator(cpu=True), step=number)
+    return result, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("method", "one_pass"), [("equal", True), ("gradnorm", True), ("gradnorm", False), ("mgda", True)]
+)
+def test_cosines_are_those_of_separate_gradients(method: str, one_pass: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if method == "mgda":
+        pytest.importorskip("torchjd")
+    monkeypatch.setattr(MCDM, "one_pass", one_pass)
+    found, _ = step(0, balancing={"method": method})
+    config, clips = small.config(tasks=SPECS), small.joined()
+    tasks = config.tasks.resolve()
+    model = build_model(config, clips, tasks).eval()
+    batch = clips.batch(torch.arange(0, 170, 5))
+    objective = Objective(tasks, config.objective, clips.labels, config.semi_supervision)
+    gradients = []
+    for term in objective(model(batch), batch).values():
+        model.zero_grad()
+        term.mean().backward(retain_graph=True)
+        zeros = (torch.zeros_like(p) if p.grad is None else p.grad for p in model.shared_parameters())
+        gradients.append(torch.cat([each.flatten() for each in zeros]))
+    unit = torch.stack([each / each.norm() for each in gradients])  # NaN for a loss that no clip counted for
+    assert int(unit[:, 0].isfinite().sum()) >= 4
+    assert found.cosines is not None
+    torch.testing.assert_close(found.cosines, unit @ unit.T, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("method", ["equal", "gradnorm"])
+def test_looking_changes_no_gradient_and_happens_now_and_then(method: str) -> None:
+    looked, ours = step(CONFLICT_STEPS, balancing={"method": method})
+    unseen, theirs = step(CONFLICT_STEPS + 1, balancing={"method": method})
+    assert looked.cosines is not None
+    assert unseen.cosines is None
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        assert torch.equal(gradient, theirs[name]), name
+
+
+def test_a_loss_without_rows_has_no_cosine_and_one_loss_no_conflict() -> None:
+    result, _ = step(0, batch_size=2, semi_supervision={"method": "none"})  # the first clips are MOSEI's
+    assert result.cosines is not None
+    assert result.counts[0].bool().tolist() == [True, False, False]
+    assert result.cosines[0, 0] == pytest.approx(1.0)
+    assert result.cosines[1:].isnan().all()
+    assert result.cosines[:, 1:].isnan().all()
+
+
+def test_means_over_the_steps_in_which_a_pair_was_seen() -> None:
+    tasks = {name: spec for name, spec in small.tasks().items() if name != "personality"}
+    totals = Totals(1, tasks)
+    keys = [("supervised", task) for task in tasks]
+    assert totals.conflicts(keys) == {}
+    for cosine in (0.5, math.nan, -0.1):  # the mean of 0.5 and -0.1 is 0.2
+        matrix = torch.tensor([[1.0, cosine], [cosine, 1.0]])
+        totals.add(StepResult(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), {}, {}, matrix))
+    totals.add(StepResult(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), {}, {}))
+    assert totals.conflicts(keys) == {"supervised/emotion": {"supervised/ambivalence": pytest.approx(0.2)}}
+    totals.clear()
+    assert totals.conflicts(keys) == {}

@@ -1,0 +1,195 @@
+"""The tables that `mmpsr evaluate` prints of its document."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from training.report import SHORT_NAMES
+
+__all__ = ["between", "metric_name", "number", "seed_tables", "tables"]
+
+PLACE = ("corpus", "split", "task")
+NUM_PAIRS = 8  # correlations that are shown of each corpus
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """A percentage with two digits, or a dash."""
+    return "-" if value is None else f"{value:{'+' if sign else ''}.2f}"
+
+
+def between(row: Mapping[str, Any], sign: bool = False) -> str:
+    """The ends of an interval, or nothing."""
+    return "" if row["low"] is None else f"[{number(row['low'], sign)}, {number(row['high'], sign)}]"
+
+
+def metric_name(metric: str) -> str:
+    """The literature's abbreviation of a metric."""
+    return SHORT_NAMES.get(metric, metric)
+
+
+def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    """What is printed of one run, the leakage guard's findings first."""
+    yield from _leakage(document["leakage"])
+    yield from _figures(document)
+    yield "By class or trait (what metrics are the mean of)"
+    yield _rows(document["classes"], "class")
+    if document["presence"]:
+        yield "By the modalities that clips have"
+        yield _rows(document["presence"], "modalities")
+    if document["subsets"]:
+        yield "By the modalities that the model sees; without: clips that have none of them, which are left out"
+        yield _rows(document["subsets"], "modalities", ("num_without",))
+    if document["by"]:
+        yield f"By {document['column']}"
+        yield _rows(document["by"], "value_of_column")
+    if document["aggregated"]:
+        yield f"Of clips averaged to one by {document['whole']}"
+        yield _rows([{**row, "wholes": str(row["num_wholes"])} for row in document["aggregated"]], "wholes")
+    yield "Expected calibration error in percent, lower is better"
+    yield _calibration(document["calibration"])
+    for found in document["confusion"]:
+        yield f"{found['corpus']} {found['split']}, {found['task']}: clips by actual (rows) and decided (columns) class"
+        yield _confusion(found)
+    yield f"Outputs of different tasks that go together most (Spearman's correlation over clips, {NUM_PAIRS} of each)"
+    yield _correlations(document["correlations"])
+    yield (
+        "Square brackets: 95 % intervals, groups (participants, videos or dialogues) resampled "
+        f"{document['num_resamples']} times; none where there are fewer than two groups."
+    )
+
+
+def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    """What is printed of several runs that differ in their seed."""
+    for run, found in zip(document["runs"], document["evaluations"], strict=True):
+        for each in _leakage(found["leakage"]):
+            yield f"{run}: {each}" if isinstance(each, str) else each
+    seeds = [f"seed {seed}" for seed in document["seeds"]]
+    yield f"Mean and standard deviation over {len(seeds)} seeds, in percent, higher is better"
+    table = _table((*PLACE, "metric"), ("clips", "mean", "deviation", "", "least", "most", *seeds))
+    for row in document["over_seeds"]:
+        names = ("least", "most")
+        table.add_row(
+            row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
+            f"[bold]{number(row['mean'])}[/bold]", number(row["deviation"]), _quoted(row),
+            *(number(row[name]) for name in names), *map(number, row["values"]),
+        )  # fmt: skip
+    yield table
+    yield (
+        "Square brackets: 95 % t intervals of the mean over seeds, which hold training's chance; what other clips "
+        "would change, the intervals of a single run say."
+    )
+
+
+def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
+    for finding in leakage["findings"]:
+        style = "bold white on red" if finding["severity"] == "error" else "bold yellow"
+        word = "LEAKAGE" if finding["severity"] == "error" else "warning"
+        yield f"[{style}]{word}[/{style}] ({finding['kind']}): {finding['message']}"
+    if leakage["effects"]:
+        yield "What that is worth: figures of all clips, and of those that share nothing of the kind with training"
+        table = _table(("shared", *PLACE, "metric"), ("clips", "all", "", "unseen clips", "unseen", ""))
+        for row in leakage["effects"]:
+            place = [row["kind"], *(row[name] for name in PLACE), metric_name(row["metric"])]
+            unseen = row["unseen"]
+            cells = ["0", "-", ""] if unseen is None else [
+                str(unseen["num_clips"]), number(unseen["value"]), _quoted(unseen)
+            ]  # fmt: skip
+            table.add_row(*place, str(row["num_clips"]), number(row["value"]), _quoted(row), *cells)
+        yield table
+    if leakage["checked"] and not leakage["findings"]:
+        yield "Leakage guard: these clips share no group, speaker, file, transcript or vector with training clips"
+
+
+def _table(left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table()
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    rows = document["figures"]
+    has_linear = any("linear" in row for row in rows)
+    yield "Figures in percent, higher is better" + (
+        "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
+    )
+    beside = ("linear", "") if has_linear else ()
+    table = _table((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
+    over = _table((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
+    for row in rows:
+        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
+        cells = [str(row["num_clips"]), str(row["num_groups"]), f"[bold]{number(row['value'])}[/bold]", _quoted(row)]
+        if has_linear:
+            cells += [number(row["linear"]["value"]), _quoted(row["linear"])]
+            more = row["over_linear"]
+            ps = ["-" if more[name] is None else f"{more[name]:.3f}" for name in ("p", "corrected_p")]
+            over.add_row(*place, number(more["value"], True), _quoted(more, True), *ps)
+        table.add_row(*place, *cells, number(row["chance"]))
+    yield table
+    if has_linear:
+        yield "Model - linear baseline, percentage points; corrected over all rows (Holm)"
+        yield over
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], name: str, counts: Sequence[str] = ()) -> Table:
+    titles = [count.removeprefix("num_") for count in counts]
+    table = _table((*PLACE, "metric", name.split("_")[0]), ("clips", *titles, "model", ""))
+    previous = None
+    for row in rows:
+        key = (row["corpus"], row["split"], row["task"], metric_name(row["metric"]))
+        shown = key if key != previous else ("", "", "", "")
+        previous = key
+        numbers = [str(row[count]) for count in ("num_clips", *counts)]
+        table.add_row(*shown, row[name], *numbers, number(row["value"]), _quoted(row))
+    return table
+
+
+def _quoted(row: Mapping[str, Any], sign: bool = False) -> str:
+    return between(row, sign).replace("[", r"\[")  # not a style of rich
+
+
+def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(PLACE, ("error",))
+    for row in rows:
+        table.add_row(row["corpus"], row["split"], row["task"], number(100 * row["error"]))
+    return table
+
+
+def _confusion(found: Mapping[str, Any]) -> Table:
+    table = _table(("",), found["classes"])
+    for name, counts in zip(found["classes"], found["counts"], strict=True):
+        table.add_row(name, *map(str, counts))
+    return table
+
+
+def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
+    """The strongest of each corpus between outputs of different tasks."""
+    table = _table(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
+    for each in found:
+        outputs, matrices = each["outputs"], each["spearman"]
+        pairs = [
+            (row, column)
+            for row, column in itertools.combinations(range(len(outputs)), 2)
+            if outputs[row].split(".")[0] != outputs[column].split(".")[0]
+            and matrices["value"][row][column] is not None
+        ]
+        pairs.sort(key=lambda pair: -abs(matrices["value"][pair[0]][pair[1]]))
+        for row, column in pairs[:NUM_PAIRS]:
+            value, low, high = (matrices[name][row][column] for name in ("value", "low", "high"))
+            shown = "" if low is None else rf"\[{low:+.2f}, {high:+.2f}]"
+            table.add_row(
+                each["corpus"],
+                each["split"],
+                outputs[row],
+                outputs[column],
+                str(each["num_clips"]),
+                f"{value:+.2f}",
+                shown,
+            )
+    return table
