@@ -50,6 +50,8 @@ class DeviceEncoder(Encoder):
     """Where the weights are."""
     dtype: str = "float32"
     """`float32`, `float16` or `bfloat16`."""
+    is_loaded: bool = False
+    """Whether this instance has its weights."""
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Prepared:

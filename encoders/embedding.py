@@ -42,7 +42,7 @@ class Embedder:
     """Device encoders of this process by modality, and the clips that wait for them; a context manager.
 
     Args:
-        encoders: constructed, not loaded.
+        encoders: constructed; those without weights are loaded.
         config: device, precision, clips per batch, and what bounds the clips in flight.
 
     Raises:
@@ -67,8 +67,10 @@ class Embedder:
         if encoders:
             device, dtype = choose_device(config)
             for encoder in encoders.values():
-                encoder.device, encoder.dtype = device, dtype
-                load_encoder(encoder, encoder.fingerprint())
+                if not encoder.is_loaded:
+                    encoder.device, encoder.dtype = device, dtype
+                    load_encoder(encoder, encoder.fingerprint())
+                    encoder.is_loaded = True
         self._thread = ThreadPoolExecutor(1, "embed")
         self._began = time.monotonic()
 

@@ -28,6 +28,7 @@ from encoders.reading import clip_records, encoder_specs, make_encoders, read_se
 from encoders.reporting import Count, ExtractionSummary, Reporter
 from encoders.sequence_store import SequenceStore
 from encoders.store import Entry, clean, utc_now
+from encoders.warm import WarmEncoders
 from encoders.workers import Job, Outcome, Result, Workers
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
 _POLL_SECONDS = 0.2
 
 
-def extract(clips: pd.DataFrame, config: FeaturesConfig, *, show_progress: bool = True) -> ExtractionSummary:
+def extract(
+    clips: pd.DataFrame, config: FeaturesConfig, *, show_progress: bool = True, warm: WarmEncoders | None = None
+) -> ExtractionSummary:
     """Make the vectors and sequences of a clip table that the store does not hold yet.
 
     Failed and absent clips are in the store's ledger and count as settled; failed ones are tried again with
@@ -53,6 +56,7 @@ def extract(clips: pd.DataFrame, config: FeaturesConfig, *, show_progress: bool 
         clips: clip table of any number of corpora (`corpora.clips`).
         config: encoders, store, number of workers, clips per chunk.
         show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        warm: encoders of the same configuration that are loaded already.
 
     Returns:
         Counts by corpus and modality, the ledger of these clips, and where the time went.
@@ -63,12 +67,12 @@ def extract(clips: pd.DataFrame, config: FeaturesConfig, *, show_progress: bool 
             kept.
     """
     began = time.perf_counter()
-    work = _Work(clips, config)
+    work = _Work(clips, config, warm)
     if work.refresh():
         with (
             Claims(config.store) as claims,
             Embedder(work.device_encoders, config) as embedder,
-            Workers(config.num_workers) as workers,
+            Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
             _run(work, claims, workers, embedder, Reporter(len(work.pending), show_progress))
             work.summary.embed_seconds, work.summary.waited = embedder.embed_seconds, embedder.waited
@@ -116,10 +120,10 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, repo
 class _Work:
     """Which vectors and sequences a clip table still needs."""
 
-    def __init__(self, clips: pd.DataFrame, config: FeaturesConfig) -> None:
+    def __init__(self, clips: pd.DataFrame, config: FeaturesConfig, warm: WarmEncoders | None = None) -> None:
         self.config = config
         self.store = SequenceStore(config.store)
-        encoders = make_encoders(config)
+        encoders = make_encoders(config) if warm is None else warm.encoders
         self.encoders = {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()}
         self.sequences = sequence_specs(config, self.encoders)
         specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name)))

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,9 +114,17 @@ class Result:
 
 @dataclass
 class Workers:
-    """Worker processes, started with the first chunk, and the chunks that they have."""
+    """Worker processes, started with the first chunk, and the chunks that they have.
+
+    Attributes:
+        num_workers: how many.
+        shared: what works in their stead and outlives this, see `encoders.warm`.
+        jobs: chunks in flight.
+        pool: own processes.
+    """
 
     num_workers: int
+    shared: Executor | None = None
     jobs: dict[Future[Result], Job] = field(default_factory=dict)
     pool: ProcessPoolExecutor | None = None
 
@@ -136,14 +144,16 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.pool is not None:
             end_workers(self.pool, at_once=kind is not None)
+        for future in self.jobs:
+            future.cancel()
 
     def submit(self, job: Job) -> None:
         """Hand a chunk to the workers."""
-        if self.pool is None:
+        if self.pool is None and self.shared is None:
             context = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(self.num_workers, context, initializer=start_worker)
         try:
-            future = self.pool.submit(encode_job, job)
+            future = (self.shared or self.pool).submit(encode_job, job)  # type: ignore[union-attr]
         except BrokenProcessPool:  # it broke since the last look; `completed` names the clips
             future = Future()
             future.set_exception(BrokenProcessPool())
@@ -193,9 +203,9 @@ def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
             process.terminate()
 
 
-# What follows runs in the worker processes.
+# What follows runs in the worker processes, or in a thread of the launched one.
 
-_loaded: dict[tuple[str, str], Encoder] = {}
+_loaded: dict[tuple[str, str, str], Encoder] = {}
 
 
 def start_worker() -> None:
@@ -286,7 +296,8 @@ def _seconds(clip: Mapping[str, Any]) -> float:
 
 def _encoder(encoder_id: str, fingerprint: str, modality: str, features: FeaturesConfig) -> Encoder:
     """The worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
-    if (encoder_id, modality) not in _loaded:
+    key = encoder_id, modality, fingerprint
+    if key not in _loaded:
         try:
             encoder = make_encoder(encoder_id, modality, features)
         except (ExtractionError, ConfigError):
@@ -297,9 +308,10 @@ def _encoder(encoder_id: str, fingerprint: str, modality: str, features: Feature
             ) from error
         if not isinstance(encoder, DeviceEncoder):
             load_encoder(encoder, fingerprint)
-        _limit_threads()
-        _loaded[encoder_id, modality] = encoder
-    return _loaded[encoder_id, modality]
+        if multiprocessing.parent_process() is not None:
+            _limit_threads()
+        _loaded[key] = encoder
+    return _loaded[key]
 
 
 def _limit_threads() -> None:

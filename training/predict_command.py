@@ -1,0 +1,227 @@
+"""The command `mmpsr predict`: recordings in; probabilities, scores and reasons out.
+
+Beside an output file lies a folder `<output>.work` with the vectors and the finished rows: killed and started again,
+the command does only what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from corpora.clips import CorpusError
+from encoders.encoding import ExtractionError
+from encoders.reporting import Reporter
+from encoders.store import StoreError, write_whole
+from mmpsr.config import ConfigError
+from training.bundle import CONTENT, BundleError
+from training.cards import clock, write_cards
+from training.inputs import InputError, find_inputs
+from training.prediction_document import FinishedRows, document_of, keys_of
+from training.predictor import Predictor
+from training.results import frame_of
+from training.stored_predictions import RunError
+from training.windows import clips_of
+
+__all__ = ["Format", "open_predictor", "predict_command"]
+
+Format = Literal["json", "csv", "parquet"]
+
+BATCH = 16
+"""Clips predicted at a time, and the most that a kill can cost."""
+FEW = 32
+"""Up to this many clips are encoded in this process: starting others would take longer."""
+SHOWN = 20
+"""Clips printed where a file holds all of them."""
+
+
+def predict_command(
+    model: str,
+    inputs: Sequence[str],
+    *,
+    text: str | None,
+    transcripts: Path | None,
+    window: float | None,
+    hop: float | None,
+    confidence: float,
+    format_: Format | None,
+    output: Path | None,
+    cards: Path | None,
+) -> int:
+    """Predict and print.
+
+    Args:
+        model: folder of a finished run or of a bundle, or a bundle's id on the hub.
+        inputs: files, folders, globs, CSV files.
+        text: what is said in the one recording.
+        transcripts: folder of transcripts.
+        window: seconds of windows.
+        hop: seconds from window to window.
+        confidence: below which there is no decision.
+        format_: of the output; left out, the output's suffix says it.
+        output: file to write.
+        cards: folder of pages to write.
+
+    Returns:
+        Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
+    """
+    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    try:
+        chosen = _format(format_, output)
+        if not 0.0 <= confidence <= 1.0:
+            raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
+        found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
+        clips = clips_of(found.recordings, window, hop)
+        with open_predictor(model, _processes(len(clips))) as predictor:
+            place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
+            with place as work:
+                finished, notes = _predict(predictor, clips, Path(work), confidence)
+            rows = [finished.rows[key] for key in keys_of(clips)]
+            document = document_of(
+                rows, found.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
+                hop=hop if hop is not None else window, notes=[*found.notes, *notes],
+            )  # fmt: skip
+        _write(document, chosen, output, cards, errors)
+    except (BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError, StoreError) as error:
+        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        return 2
+    return 0 if any(recording["clips"] for recording in document["recordings"]) else 1
+
+
+def open_predictor(model: str, num_processes: int = 0) -> Predictor:
+    """The predictor of a run directory, a bundle's folder, or a bundle's id on the hub.
+
+    Raises:
+        InputError: there is no such folder, and it cannot be an id.
+    """
+    path = Path(model)
+    if path.is_dir() and not (path / CONTENT).exists():
+        return Predictor.from_run(path, num_processes)
+    if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
+        return Predictor.from_pretrained(model, num_processes=num_processes)
+    raise InputError(f"{model} is no folder; name a finished run or a bundle")
+
+
+def _format(asked: Format | None, output: Path | None) -> Format | None:
+    """The output's format."""
+    if output is not None and output.is_dir():
+        raise InputError(f"{output} is a folder; name a file that ends in .json, .csv or .parquet")
+    if asked is not None or output is None:
+        if asked == "parquet" and output is None:
+            raise InputError("Parquet is not for reading on a terminal; name a file with -o")
+        return asked
+    formats: dict[str, Format] = {".json": "json", ".csv": "csv", ".parquet": "parquet"}
+    if output.suffix.lower() not in formats:
+        raise InputError(f"{output} ends in none of {', '.join(formats)}; name one of them or give --format")
+    return formats[output.suffix.lower()]
+
+
+def _processes(num_clips: int) -> int:
+    """Worker processes that are worth their start."""
+    return 0 if num_clips <= FEW else min(4, os.cpu_count() or 1)
+
+
+def _predict(
+    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float
+) -> tuple[FinishedRows, list[str]]:
+    """Predict the clips that are not finished, batch by batch."""
+    finished = FinishedRows(work, predictor.trained, confidence)
+    keys, notes = keys_of(clips), dict[str, None]()
+    left = [number for number, key in enumerate(keys) if key not in finished.rows]
+    num_lost = 0
+    with Reporter(len(left), True, "predictions", "without") as report:
+        for first in range(0, len(left), BATCH):
+            batch = left[first : first + BATCH]
+            table = clips.iloc[batch]
+            results = predictor.predict(table, confidence=confidence, store=work / "features")
+            order = zip(table["recording"], *(_or_none(table[name]) for name in ("start", "end")), strict=True)
+            finished.add([keys[number] for number in batch], FinishedRows.of(results, order))
+            notes |= dict.fromkeys(results.notes)
+            num_lost += len(results.defects)
+            report.update(len(left) - first - len(batch), num_lost, set())
+    return finished, list(notes)
+
+
+def _or_none(seconds: pd.Series) -> list[float | None]:
+    return [None if pd.isna(each) else float(each) for each in seconds]
+
+
+def _write(
+    document: Mapping[str, Any], chosen: Format | None, output: Path | None, cards: Path | None, errors: Console
+) -> None:
+    """Print, and write the output and the cards."""
+    clips = [
+        {"id": each["id"], "path": each["path"], **clip} for each in document["recordings"] for clip in each["clips"]
+    ]
+    if output is None and chosen == "json":
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    elif output is None and chosen == "csv":
+        typer.echo(frame_of(clips, document["defects"]).to_csv(index=False), nl=False)
+    else:
+        shown = clips if output is None else clips[:SHOWN]
+        for line in [line for clip in shown for line in _lines(clip, document)]:
+            typer.echo(line)
+        if len(clips) > len(shown):
+            typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
+    for each in document["defects"]:
+        errors.print(f"{_title(each)}: no prediction: {each['reason']}", style="yellow", highlight=False, markup=False)
+    for note in document["notes"]:
+        errors.print(note, highlight=False, markup=False)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, lambda path: _save(document, clips, chosen, path))
+        errors.print(
+            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
+        )
+    if cards is not None:
+        files = write_cards(document, cards)
+        errors.print(f"{len(files)} card(s) in {cards}", highlight=False, markup=False)
+    errors.print(f"{len(clips)} predicted, {len(document['defects'])} without a prediction", highlight=False)
+
+
+def _save(document: Mapping[str, Any], clips: Sequence[Mapping[str, Any]], chosen: Format | None, path: Path) -> None:
+    if chosen == "json":
+        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    elif chosen == "csv":
+        frame_of(clips, document["defects"]).to_csv(path, index=False, encoding="utf-8")
+    else:
+        frame_of(clips, document["defects"]).to_parquet(path, index=False)
+
+
+def _title(each: Mapping[str, Any]) -> str:
+    if each["start"] is None and each["end"] is None:
+        return str(each["id"])
+    return f"{each['id']} {clock(each['start'] or 0.0)}-{clock(each['end']) or 'end'}"
+
+
+def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    """A clip in words, for a terminal."""
+    yield _title(clip)
+    width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
+    for task, found in clip["tasks"].items():
+        if found["kind"] == "regression":
+            parts = []
+            for name, value in found["values"].items():
+                ends = found["intervals"].get(name)
+                parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
+            yield f"  {task:<{width}}{', '.join(parts)}"
+            continue
+        ranked = sorted(found["values"].items(), key=lambda pair: -pair[1])[:4]
+        values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
+        if found["abstained"]:
+            verdict = f"no decision ({found['confidence']:.1%} sure, {document['confidence']:.1%} asked)"
+        else:
+            verdict = f"{' + '.join(found['decided']) or 'none of the classes'} ({found['confidence']:.1%} sure)"
+        yield f"  {task:<{width}}{verdict}: {values}"
+    for modality, reason in clip["absent"].items():
+        yield f"  {modality:<{width}}absent: {reason}"

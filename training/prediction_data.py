@@ -1,0 +1,146 @@
+"""What a model is given to predict: clip tables made whole, their notes, and vectors made elsewhere.
+
+Shapes: N clips, M modalities, D_m width of a modality's vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from corpora.clips import ClipTable, conform, label_columns
+from encoders.device import choose_device
+from encoders.encoder import FeaturesConfig
+from encoders.encoding import ExtractionError
+from encoders.identity import EncoderSpec
+from encoders.reading import clip_records, make_encoders
+from encoders.store import FeatureStore
+from mmpsr.config import ConfigError, nearest
+from mmpsr.standardizer import Standardizer
+from training.data import JoinedCorpora, gather
+from training.ragged import Ragged
+from training.trained import TrainedModel
+from training.windows import CORPUS
+
+__all__ = ["fill", "joined_clips", "joined_vectors", "notes_of", "take", "whole_table"]
+
+_WRITERS = {"transcriber": "transcripts", "describer": "descriptions"}
+
+
+def whole_table(clips: pd.DataFrame, trained: TrainedModel) -> pd.DataFrame:
+    """A clip table of one that may lack what prediction does not need; labels are left out.
+
+    Raises:
+        CorpusError: a clip has no id or one that is there twice, or a span that cannot be.
+    """
+    clips = conform(clips)
+    for column, value in (("corpus", CORPUS), ("split", "test"), ("group", clips["clip_id"])):
+        clips[column] = clips[column].fillna(value)
+    labels = [name for task, spec in trained.tasks.items() for name in label_columns(task, spec)]
+    return ClipTable(clips.drop(columns=labels, errors="ignore")).validate(trained.tasks).clips
+
+
+def fill(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[pd.DataFrame, list[str]]:
+    """The clips with the texts that the configured models write, and a sentence for a model that cannot be used."""
+    notes = []
+    clips = clips.assign(text_source=clips["text"].notna().map({True: "given", False: None}))
+    given = clips["text"]
+    for writer, what in _WRITERS.items():
+        if getattr(features, writer) is None:
+            continue
+        from encoders.text_filling import fill_texts
+
+        alone = features.model_copy(update={other: None for other in _WRITERS if other != writer})
+        device, dtype = choose_device(features)
+        try:
+            clips = fill_texts(clips, alone, device=device, dtype=dtype, show_progress=False).clips
+        except (ExtractionError, ConfigError) as error:
+            notes.append(f"no {what} are written: {error}")
+    written = clips["text"].notna() & ~clips["text"].eq(given).fillna(False)
+    clips.loc[written, "text_source"] = "written"
+    return clips, notes
+
+
+def joined_clips(clips: pd.DataFrame, features: FeaturesConfig, trained: TrainedModel) -> JoinedCorpora:
+    """Clips and their vectors; where no clip has a sequence of a modality, an empty one stands for it."""
+    joined = gather(clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
+    lengths = torch.zeros(len(clips), dtype=torch.int64)
+    for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
+        blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
+        joined.sequences.setdefault(name, Ragged(blank, lengths, lengths, 1))
+    return joined
+
+
+def take(joined: JoinedCorpora, rows: Tensor) -> JoinedCorpora:
+    """Some of the clips, int64 `[n]`, in this order."""
+    return JoinedCorpora(
+        joined.clips.iloc[rows.numpy()].reset_index(drop=True),
+        {name: tensor[rows] for name, tensor in joined.features.items()},
+        joined.presence[rows],
+        {name: tensor[rows] for name, tensor in joined.labels.items()},
+        {
+            name: Ragged(each.values, each.starts[rows], each.lengths[rows], each.longest)
+            for name, each in joined.sequences.items()
+        },
+    )
+
+
+def notes_of(clips: pd.DataFrame, features: FeaturesConfig) -> list[dict[str, str]]:
+    """By clip and modality, what encoders left beside the vectors."""
+    store, records = FeatureStore(features.store), clip_records(clips, features)
+    found: list[dict[str, str]] = [{} for _ in records]
+    for modality, encoder in make_encoders(features).items():
+        spec = EncoderSpec.of(encoder)
+        kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
+        for record, notes in zip(records, found, strict=True):
+            note = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
+            if note is not None:
+                notes[modality] = note
+    return found
+
+
+def joined_vectors(
+    trained: TrainedModel, vectors: Mapping[str, ArrayLike], presence: Mapping[str, ArrayLike]
+) -> JoinedCorpora:
+    """Vectors as the model takes them; clips are numbered from 0.
+
+    Args:
+        trained: the model.
+        vectors: by modality `[N, D_m]`.
+        presence: by modality bool `[N]`; of the others, rows without NaN and infinity are present.
+
+    Raises:
+        ValueError: a modality or a width is not the model's, numbers of rows differ, or a present row is not finite;
+            or the model reads sequences.
+    """
+    model = trained.model
+    if getattr(model, "sequence_standardizers", {}):
+        raise ValueError("the model reads sequences, which vectors cannot replace; predict from recordings")
+    arrays = {name: np.asarray(each, dtype=np.float32) for name, each in vectors.items()}
+    for name in [*arrays, *presence]:
+        if name not in model.modalities:
+            raise ValueError(f"the model takes no {name!r}; {nearest(name, model.modalities)}")
+    num_clips = len(next(iter(arrays.values()), ()))
+    features, there = {}, []
+    for name in model.modalities:
+        shape = (num_clips, len(cast(Standardizer, model.standardizers[name]).mean))
+        array = arrays.get(name, np.full(shape, np.nan, dtype=np.float32))
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {list(array.shape)}, expected {list(shape)} as in training")
+        finite = np.isfinite(array).all(axis=1)
+        present = np.asarray(presence.get(name, finite), dtype=bool)
+        if present.shape != (num_clips,):
+            raise ValueError(f"presence of {name} has shape {list(present.shape)}, expected [{num_clips}]")
+        if (present & ~finite).any():
+            raise ValueError(f"{name}: row {int((present & ~finite).argmax())} is said to be present but is not finite")
+        features[name] = torch.from_numpy(np.where(present[:, None], array, np.float32(0.0)))
+        there.append(torch.from_numpy(present))
+    clips = whole_table(pd.DataFrame({"clip_id": [str(number) for number in range(num_clips)]}), trained)
+    labels = {task: torch.full((num_clips, spec.num_outputs), torch.nan) for task, spec in trained.tasks.items()}
+    return JoinedCorpora(clips, features, torch.stack(there, dim=1), labels)

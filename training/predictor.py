@@ -1,0 +1,330 @@
+"""Prediction of recordings by a trained model: the functions of extraction and evaluation, in one object.
+
+```python
+from training.predictor import Predictor
+
+predictor = Predictor.from_pretrained("my-bundle")     # or Predictor.from_run("runs/demo/20260101-120000")
+results = predictor.predict("talk.mp4", texts="Well, I am not sure.")
+print(results[0].tasks["emotion"].values)
+results.to_frame().to_csv("talk.csv")
+```
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from numpy.typing import ArrayLike
+
+from encoders.encoder import FeaturesConfig
+from encoders.extraction import extract
+from encoders.warm import WarmEncoders
+from mmpsr.bundle_files import FILES
+from training.data import JoinedCorpora
+from training.inputs import Defect, find_inputs
+from training.prediction_data import fill, joined_clips, joined_vectors, notes_of, take, whole_table
+from training.results import ClipResult, Results, judge, sentences_of
+from training.trained import TrainedModel
+from training.windows import clips_of
+
+__all__ = ["Predictor"]
+
+_CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
+_NARRATOR = "cue-narrative"
+
+Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
+
+
+class Predictor(ModelHubMixin):
+    """A trained model that takes recordings.
+
+    Encoders are loaded with the first prediction and stay; predictions from several threads take turns. A context
+    manager, which lets go of them; so does `close`.
+
+    Args:
+        trained: the model with its tasks, encoders and calibration.
+        num_processes: worker processes that decode and encode; 0, for a few clips at a time, does it in this process.
+
+    Example:
+        >>> predictor = Predictor.from_run("runs/demo/20260101-120000")         # doctest: +SKIP
+        >>> predictor.predict(["a.mp4", "b.mp4"]).to_frame()                    # doctest: +SKIP
+    """
+
+    _hub_mixin_config: dict[str, Any] | None = {}  # noqa: RUF012  else the mixin copies the model into one
+
+    def __init__(self, trained: TrainedModel, num_processes: int = 0) -> None:
+        workers = {"num_workers": num_processes} if num_processes else {"chunk_size": _CHUNK}
+        self._hub_mixin_config = None  # a bundle needs no config.json beside its own content
+        self.trained = trained
+        self.features: FeaturesConfig = trained.features.model_copy(update=workers)
+        self._run: Path | None = None
+        self._num_processes = num_processes
+        self._warm: WarmEncoders | None = None
+        self._lock = RLock()
+
+    @classmethod
+    def from_run(cls, path: str | Path, num_processes: int = 0, device: str = "cpu") -> Predictor:
+        """The model of a finished run.
+
+        Args:
+            path: run directory.
+            num_processes: see the class.
+            device: of the model.
+
+        Raises:
+            RunError: there is no finished run.
+            BundleError: the run's encoders are not those installed here.
+        """
+        predictor = cls(_checked(TrainedModel.read(Path(path), device)), num_processes)
+        predictor._run = Path(path)
+        return predictor
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Predictor:  # type: ignore[override]
+        """The model of a bundle.
+
+        Args:
+            pretrained_model_name_or_path: folder, or id on the hub.
+            options: `num_processes`, `device` and `allow_custom_encoders` (see `training.bundle.read_bundle`); of the
+                hub `revision`, `cache_dir`, `force_download`, `local_files_only` and `token`.
+
+        Raises:
+            BundleError: it cannot be read, asks to run code, or its encoders are not those installed here.
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return cls._from_pretrained(model_id=str(pretrained_model_name_or_path), **options)
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
+        **options: Any,
+    ) -> Predictor:  # fmt: skip
+        from training.bundle import read_bundle
+
+        folder = Path(model_id)
+        if not folder.is_dir():
+            folder = Path(snapshot_download(model_id, allow_patterns=list(FILES), **options))
+        return cls(_checked(read_bundle(folder, device, allow_custom_encoders)), num_processes)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from training.bundle import BundledModel, copy_bundle, write_bundle
+
+        if isinstance(self.trained, BundledModel):
+            copy_bundle(self.trained.folder, save_directory, force=True)
+        elif self._run is not None:
+            write_bundle(self._run, save_directory, force=True)
+        else:
+            raise ValueError("only a predictor that was read from a run or a bundle can be saved")
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the encoders; a later prediction loads them again."""
+        with self._lock:
+            if self._warm is not None:
+                self._warm.close()
+            self._warm = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model takes, in its order."""
+        return self.trained.modalities
+
+    def predict(
+        self,
+        inputs: Inputs,
+        texts: str | Sequence[str | None] | None = None,
+        *,
+        confidence: float = 0.0,
+        window: float | None = None,
+        hop: float | None = None,
+        transcripts: str | Path | None = None,
+        store: str | Path | None = None,
+        on_stage: Callable[[str], None] | None = None,
+    ) -> Results:
+        """Predict recordings, or the clips of a table.
+
+        Args:
+            inputs: path, or paths, of files, folders, globs or CSV files (see `training.inputs.find_inputs`); or a
+                clip table with the columns of `corpora.clips` that are known (`clip_id` and `media` at least).
+            texts: what is said, one text or one per recording; without, transcripts beside the files are used.
+            confidence: in [0, 1], below which a decision counts as abstained.
+            window: seconds of the windows that recordings are cut into; None for whole recordings.
+            hop: seconds from one window's start to the next; None is `window`.
+            transcripts: folder with files named like the recordings.
+            store: feature store to keep vectors in, so that the same clip is not encoded again; None is a temporary
+                one.
+            on_stage: told the name of each stage as it begins: `inputs`, `texts`, `features`, `prediction`.
+
+        Returns:
+            A result per clip that has at least one modality, and a defect per clip that has none.
+
+        Raises:
+            InputError: the inputs cannot be understood.
+            CorpusError: a clip table has an id twice or a span that cannot be.
+            ExtractionError: an encoder cannot be loaded.
+        """
+        clock = _Clock(on_stage)
+        _require_probability(confidence)
+        clock.enter("inputs")
+        defects: list[Defect] = []
+        notes: list[str] = []
+        if isinstance(inputs, pd.DataFrame):
+            if texts is not None or window is not None or transcripts is not None:
+                raise ValueError("a clip table has texts and spans of its own; give those, or name files")
+            clips = inputs
+        else:
+            names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+            given = [texts] if isinstance(texts, str) else texts
+            folder = None if transcripts is None else Path(transcripts)
+            found = find_inputs(names, texts=given, transcripts=folder)
+            clips, defects, notes = clips_of(found.recordings, window, hop), found.defects, found.notes
+        with tempfile.TemporaryDirectory(prefix="mmpsr-") if store is None else nullcontext(str(store)) as place:
+            results = self._predict(clips, str(place), confidence, clock)
+        return replace(
+            results, defects=defects + results.defects, notes=(*notes, *results.notes), seconds=clock.leave()
+        )
+
+    def predict_vectors(
+        self,
+        vectors: Mapping[str, ArrayLike],
+        presence: Mapping[str, ArrayLike] | None = None,
+        *,
+        confidence: float = 0.0,
+    ) -> Results:
+        """Predict from vectors that the model's encoders have made before.
+
+        Args:
+            vectors: by modality float `[N, D_m]`; modalities left out are absent.
+            presence: by modality bool `[N]`; of those left out, rows without NaN are present.
+            confidence: see `predict`.
+
+        Raises:
+            ValueError: a modality or a width is not the model's, numbers of rows differ, or a present row is not
+                finite.
+
+        Example:
+            >>> text = np.zeros((2, 768))                                       # doctest: +SKIP
+            >>> predictor.predict_vectors({"text": text})[1].absent              # doctest: +SKIP
+            {'video': 'not given', 'audio': 'not given', 'behavior': 'not given'}
+        """
+        _require_probability(confidence)
+        joined = joined_vectors(self.trained, vectors, presence or {})
+        absent = [
+            {name: "not given" for name, there in zip(joined.features, row, strict=True) if not there}
+            for row in joined.presence.tolist()
+        ]
+        return self._results(joined, absent, [{}] * len(absent), confidence)
+
+    def _predict(self, clips: pd.DataFrame, store: str, confidence: float, clock: _Clock) -> Results:
+        """Predict a clip table with vectors kept in a store."""
+        features = self.features.model_copy(update={"store": store})
+        clips = whole_table(clips, self.trained)
+        with self._lock:
+            clock.enter("texts")
+            clips, notes = fill(clips, features)
+            clock.enter("features")
+            self._warm = self._warm or WarmEncoders(features, self._num_processes)
+            try:
+                summary = extract(clips, features, show_progress=False, warm=self._warm)
+            except BaseException:  # a worker that died, or is in the midst of what nobody waits for any more
+                self._warm.close(at_once=True)
+                self._warm = None
+                raise
+        clock.enter("prediction")
+        told: dict[tuple[str, str], dict[str, str]] = {}
+        for row in summary.ledger.to_dict("records"):
+            told.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
+        absent = [told.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
+        if "no_transcript" in clips:
+            for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
+                if "text" in reasons and pd.isna(text) and pd.notna(why):
+                    reasons["text"] = str(why)
+        joined = joined_clips(clips, features, self.trained)
+        return replace(self._results(joined, absent, notes_of(clips, features), confidence), notes=tuple(notes))
+
+    def _results(
+        self,
+        joined: JoinedCorpora,
+        absent: Sequence[Mapping[str, str]],
+        notes: Sequence[Mapping[str, str]],
+        confidence: float,
+    ) -> Results:
+        """Predict clips that have anything, and put each together with why the rest of it is not there."""
+        trained = self.trained
+        there = joined.presence.any(dim=1)
+        device = next(trained.model.parameters()).device
+        some = take(joined, torch.nonzero(there).flatten()).to(device)
+        predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
+        if len(some.clips):
+            predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
+        judged = iter(judge(predicted, trained.tasks, trained.calibration, confidence))
+        columns = joined.clips.astype(object)
+        rows = columns.where(columns.notna(), None).to_dict("records")
+        clips, defects = [], []
+        for row, has_any, reasons, said in zip(rows, there.tolist(), absent, notes, strict=True):
+            place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
+            if not has_any:
+                told = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
+                defects.append(Defect(*place, "; ".join(told)))
+                continue
+            narrated, others = "", said.get("behavior", "")
+            if trained.features.encoders.get("behavior") == _NARRATOR:
+                narrated, _, others = others.partition("\n")
+            seen = sentences_of(narrated) if narrated else ()
+            why = {name: reason for name, reason in reasons.items() if name in joined.features}
+            kept = {name: note for name, note in {**said, "behavior": others}.items() if note}
+            text = (row["text"], row.get("text_source"), row["language"])
+            clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
+        return Results(clips, defects, trained.tasks, some, predicted)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
+        self.on_stage = on_stage
+        self.seconds: dict[str, float] = {}
+        self.stage, self.began = "", time.perf_counter()
+
+    def enter(self, stage: str) -> None:
+        self.leave()
+        self.stage = stage
+        if self.on_stage is not None:
+            self.on_stage(stage)
+
+    def leave(self) -> dict[str, float]:
+        now = time.perf_counter()
+        if self.stage:
+            self.seconds[self.stage] = now - self.began
+        self.began = now
+        return self.seconds
+
+
+def _checked(trained: TrainedModel) -> TrainedModel:
+    """The model, unless its encoders are not those installed."""
+    from training.bundle import check_encoders
+
+    check_encoders(trained)
+    return trained
+
+
+def _require_probability(confidence: float) -> None:
+    if not 0.0 <= confidence <= 1.0:
+        raise ValueError(f"a confidence is a probability between 0 and 1, found {confidence}")
