@@ -172,8 +172,9 @@ def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pyte
 
 def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
-        "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify",
-        "tune", "study",
+        "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
+        "export", "app",
+        "tune", "study", "transfer", "report",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output.strip()) == (0, importlib.metadata.version("mmpsr"))
@@ -183,9 +184,45 @@ def test_the_subcommands_and_the_version() -> None:
     ("name", "options"),
     [
         ("doctor", {"--config", "--set", "--media", "--json"}),
-        ("evaluate", {"run", "--split", "--by", "--json"}),
+        (
+            "evaluate",
+            {
+                "runs",
+                "--config",
+                "--set",
+                "--corpus",
+                "--split",
+                "--by",
+                "--aggregate",
+                "--subsets",
+                "--allow-trained",
+                "--json",
+            },
+        ),
         ("compare", {"first", "second", "--split", "--json"}),
         ("verify", {"run", "--json"}),
+        ("study", {"path", "--set", "--base", "--workers", "--seeds"}),
+        ("transfer", {"paths", "--set", "--base", "--split", "--json"}),
+        (
+            "predict",
+            {
+                "model",
+                "inputs",
+                "--text",
+                "--transcripts",
+                "--window",
+                "--hop",
+                "--confidence",
+                "--format",
+                "--output",
+                "-o",
+                "--cards",
+            },
+        ),
+        ("report", {"path", "--output", "-o", "--by", "--subsets"}),
+        ("bundle", {"run", "--output", "-o", "--force"}),
+        ("export", {"source", "--output", "-o", "--format"}),
+        ("app", {"model", "--port", "--max-seconds", "--max-megabytes"}),
         ("features", {"--config", "--set", "--store", "--json", "--prune", "--yes"}),
         ("encoders", {"--config", "--set", "--modality", "--json"}),
     ],

@@ -7,7 +7,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -114,17 +114,40 @@ SplitOption = Annotated[
 
 @app.command()
 def evaluate(
-    run: RunArgument,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folder of a finished run; several that differ in the seed.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of other corpora, which the model predicts now.")
+    ] = None,
+    set_: SetOption = None,
+    corpus: Annotated[list[str] | None, typer.Option("--corpus", help="Only this corpus; repeatable.")] = None,
     split: SplitOption = None,
     by: Annotated[
         str | None, typer.Option("--by", help="Column of the clip table by whose values to tell figures apart.")
     ] = None,
+    aggregate: Annotated[
+        str | None, typer.Option("--aggregate", help="Column that names what clips are averaged to, as a video.")
+    ] = None,
+    subsets: Annotated[bool, typer.Option("--subsets", help="Also with every subset of the modalities.")] = False,
+    allow_trained: Annotated[
+        bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a run's figures with intervals, by class and by modality, from its stored predictions."""
+    """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     from training.evaluate_command import evaluate_command
+    from training.full_evaluation import EvaluationOptions
 
-    raise typer.Exit(evaluate_command(run, split, by, as_json))
+    options = EvaluationOptions(
+        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, allow_trained
+    )
+    try:
+        status = evaluate_command(runs, options, as_json)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; vectors made so far are kept, and the same command begins again")
+        status = 130
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -146,6 +169,83 @@ def verify(run: RunArgument, as_json: JsonOption = False) -> None:
     from training.verify import verify_command
 
     raise typer.Exit(verify_command(run, as_json))
+
+
+@app.command()
+def bundle(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the bundle.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Put a run's model, its figures and a model card into a folder that predicts anywhere; see if it does."""
+    from training.bundle_command import bundle_command
+
+    raise typer.Exit(bundle_command(run, output, force))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_BUNDLE", help="Finished run, bundle, or a bundle's hub id.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs or CSV files.")],
+    text: Annotated[str | None, typer.Option("--text", help="What is said in the one recording.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", help="Folder of .srt, .vtt or .txt files named like the recordings.")
+    ] = None,
+    window: Annotated[float | None, typer.Option("--window", help="Cut recordings into windows of S seconds.")] = None,
+    hop: Annotated[
+        float | None, typer.Option("--hop", help="Seconds from window to window; else the window's.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Decide only where at least this sure (0-1).")
+    ] = 0.0,
+    format_: Annotated[
+        Literal["json", "csv", "parquet"] | None, typer.Option("--format", help="Else the output's suffix says it.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
+    ] = None,
+    cards: Annotated[Path | None, typer.Option("--cards", help="Folder for one HTML page a recording.")] = None,
+) -> None:
+    """Predict all tasks for recordings; exit status 1 where none could be predicted."""
+    from training.predict_command import predict_command
+
+    try:
+        status = predict_command(
+            model, inputs, text=text, transcripts=transcripts, window=window, hop=hop, confidence=confidence,
+            format_=format_, output=output, cards=cards,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        kept = "; what is finished is kept, and the same command goes on" if output is not None else ""
+        Console(stderr=True).print(f"stopped{kept}")
+        status = 130
+    raise typer.Exit(status)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="Folder of a finished run or of a bundle.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .onnx or .pt2.")],
+    format_: Annotated[
+        Literal["onnx", "torch"] | None, typer.Option("--format", help="Else the output's suffix says it.")
+    ] = None,
+) -> None:
+    """Write a model as ONNX or as a program of torch.export, from vectors to probabilities, and run it."""
+    from training.export_command import export_command
+
+    raise typer.Exit(export_command(source, output, format_))
+
+
+@app.command("app")
+def serve_app(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_BUNDLE", help="Finished run, bundle, or a bundle's hub id.")],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of 127.0.0.1; 0 is any that is free.")] = 7860,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", help="Longest video that is taken.")] = 120.0,
+    max_megabytes: Annotated[float, typer.Option("--max-megabytes", help="Largest file that is taken.")] = 200.0,
+) -> None:
+    """Open a page, for this machine only, that analyses videos and says why."""
+    from training.app_command import app_command
+
+    raise typer.Exit(app_command(model, port, max_seconds, max_megabytes))
 
 
 def _examine(config: Path, settings: list[str], media: bool, as_json: bool, errors: Console) -> int:
