@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ def fill_texts(
     device: str = "cpu",
     dtype: str = "float32",
     show_progress: bool = True,
+    writers: Sequence[TextWriter] | None = None,
 ) -> FilledTexts:
     """Fill `text`, `language` and `description` where clips lack them, first writing what the store lacks.
 
@@ -56,6 +57,7 @@ def fill_texts(
         device: where the models run, for example `cuda:0`.
         dtype: their precision: `float32`, `float16` or `bfloat16`.
         show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        writers: to use in place of the configuration's; they are loaded if needed, and stay so.
 
     Returns:
         A new clip table; and counts by corpus and kind of text, with the ledger of clips that have none.
@@ -68,12 +70,14 @@ def fill_texts(
     began = time.perf_counter()
     summary = ExtractionSummary()
     ledgers: list[pd.DataFrame] = []
-    writers = deque(text_writers(features, device, dtype))
-    while writers:
-        writer = writers.popleft()  # lets go of the one before it, and of its weights
+    waiting = deque(text_writers(features, device, dtype) if writers is None else writers)
+    while waiting:
+        writer = waiting.popleft()  # lets go of the one before it, and of its weights
         work = TextWork(clips, writer, features)
         if work.refresh():
-            writer.load()
+            if not writer.is_loaded:
+                writer.load()
+                writer.is_loaded = True
             report = Reporter(len(work.pending), show_progress, f"{writer.kind}s")
             with Claims(features.store) as claims, report:
                 _run(work, claims, report)

@@ -40,6 +40,8 @@ class TextWriter(ABC):
     """What the texts are made from, see `encoders.identity.source_of`."""
     version: ClassVar[int] = 1
     """Raised whenever the same clip would give another text; part of the fingerprint."""
+    is_loaded: bool = False
+    """Whether this instance has its weights, so that `load` need not be called again."""
 
     def __init__(
         self,

@@ -127,6 +127,59 @@ def test_windows_have_a_timeline() -> None:
     assert "0:20–0:30: no frame" in page.text
 
 
+def explained(**options: Any) -> dict[str, Any]:
+    """A clip whose tasks are video's alone, with what it adds in one of them as `options` say."""
+
+    def why(first: str, second: str, value: float, **others: Any) -> dict[str, Any]:
+        return {
+            "prediction": {first: 0.1, second: value}, "baseline": {first: 0.1, second: 0.5},
+            "shapley": {"video": {first: 0.0, second: value - 0.5}, "text": {first: 0.0, second: 0.0}},
+            "conflicts": [], "attention": None, "guides": None, "notes": ["no attention: switched off"], **others,
+        }  # fmt: skip
+
+    tasks = {"emotion": why("Neutral", "Anger", 0.9, **options), "personality": why("openness", "extraversion", 0.45)}
+    return clip(explanation={"modalities": ["video", "text"], "present": ["video"], "tasks": tasks})
+
+
+def test_why() -> None:
+    page = page_of(
+        explained(
+            attention={"video": 1.0, "text": 0.0}, guides=[{"name": "Anger", "cosine": 0.831}], notes=[],
+            conflicts=[{"first": "video", "second": "text", "value": 0.25}],
+        )
+    )  # fmt: skip
+    assert "Anger : 50.0 % without any modality, 90.0 % with those that are there" in page.text
+    assert "video +40.0 text (absent) 0.0 In percentage points: the prediction without" in page.text
+    assert "extraversion : 0.500 without any modality, 0.450 with those that are there" in page.text
+    assert "video -0.050 text (absent) 0.000 In score points on the scale from 0 to 1: the prediction" in page.text
+    assert (
+        "class without any video text predicted Neutral 10.0 % 0.0 0.0 10.0 % Anger 50.0 % +40.0 0.0 90.0 %"
+        in page.text
+    )
+    assert "video – text 25.0 % 25.0 % on average Attention video 100 % text 0 %" in page.text
+    assert "Nearest prototypes: Anger +0.83" in page.text
+    assert "None: it takes two modalities. no attention: switched off" in page.text  # of personality
+    bars = {tag["class"]: tag["style"] for name, tag in page.tags if name == "i" and tag.get("class")}
+    assert bars["down"] == "left:0.0%;width:50.0%"  # -0.05 on an axis of 0.05
+    assert page.text.count("Reading what each modality adds") == 1
+
+
+def test_without_an_explanation_nothing_of_it_is_there() -> None:
+    page = render_card(recording(clip()), DOCUMENT)
+    why = explained(attention={"video": 1.0}, guides=[{"name": "Anger", "cosine": 0.5}])
+    for word in ("What each modality adds", "signed", "Conflict", "Attention", "rototype", "Reading"):
+        assert word not in page
+        assert word in render_card(recording(why), DOCUMENT)
+
+
+def test_windows_are_explained_by_their_means() -> None:
+    one, two = (explained() | {"start": start, "end": start + 5.0} for start in (0.0, 5.0))
+    two["explanation"]["tasks"]["emotion"]["shapley"]["video"]["Anger"] = 0.2
+    page = page_of(one, two)
+    assert "Means over the windows, in percentage points" in page.text
+    assert "video +30.0" in page.text  # (40 + 20)/2
+
+
 def test_nothing_acts_and_nothing_is_fetched() -> None:
     evil = "<script>alert(1)</script>"
     page = render_card(

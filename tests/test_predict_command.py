@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,40 @@ def test_windows_of_a_long_recording(run: Path, place: Path) -> None:
     assert frame["start"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
     assert [text for text in frame["text"] if isinstance(text, str)] == ["here"] * 2  # 1-3 s and 2-4 s
     assert "<polyline" in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+
+
+def test_explained_rows_add_up_and_others_say_nothing_of_it(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", seconds=2)
+    write_video(place / "b.mkv", seconds=2, loud=False, first=60)
+    plain = predict(run, "a.mkv", "b.mkv", "-o", "out.json", "--cards", "cards").stdout
+    assert "why" not in plain
+    assert "explanation" not in Path("out.json").read_text(encoding="utf-8")
+    assert "What each modality adds" not in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    told = predict(
+        run, "a.mkv", "b.mkv", "-o", "out.json", "--explain", "--cards", "cards"
+    ).stdout  # not the rows there
+    assert len(predicted_run.ENCODED) == 2  # the vectors, however
+    assert re.search(r"why [a-z-]+: 0\.\d{3} without any modality, video [+-]0\.\d{3}, audio [+-]0\.\d{3} score", told)
+    document = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    predict(run, "a.mkv", "b.mkv", "-o", "out.csv", "--explain")
+    frame = pd.read_csv("out.csv").set_index("id")
+    for recording in document["recordings"]:
+        (clip,), row = recording["clips"], frame.loc[recording["id"]]
+        for task, why in clip["explanation"]["tasks"].items():
+            for name, value in clip["tasks"][task]["values"].items():
+                added = [why["shapley"][modality][name] for modality in ("video", "audio", "text")]
+                assert sum(added) == pytest.approx(why["prediction"][name] - why["baseline"][name], abs=1e-6)
+                assert why["prediction"][name] == pytest.approx(value, abs=1e-6)
+                assert added[2] == 0.0  # no transcript
+                assert added[1] != 0.0 or recording["id"] == "b.mkv"  # no sound
+                columns = [f"shapley.{task}.{name}.{modality}" for modality in ("video", "audio", "text")]
+                assert row[columns].tolist() == pytest.approx(added, abs=1e-9)
+    assert frame.loc["a.mkv", "conflict.emotion"] > 0
+    assert pd.isna(frame.loc["b.mkv", "conflict.emotion"])  # pictures alone
+    for name in ("a.mkv", "b.mkv"):
+        assert "What each modality adds" in Path(f"cards/{name}.html").read_text(encoding="utf-8")
+    assert predict(run, "a.mkv", "b.mkv", "-o", "out.json").stdout == plain
+    assert "explanation" not in Path("out.json").read_text(encoding="utf-8")
 
 
 def test_none_that_can_be_predicted(run: Path, place: Path) -> None:

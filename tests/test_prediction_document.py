@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from predicted_run import write_run, write_video
 
+from encoders.text_config import TranscriberConfig
 from training.inputs import Defect, Recording
 from training.inputs_transcripts import Transcript
 from training.prediction_document import FinishedRows, document_of, keys_of
@@ -37,9 +39,22 @@ def test_rows_come_back_and_a_torn_one_is_dropped(tmp_path: Path, trained: Train
 def test_another_model_or_confidence_has_rows_of_its_own(tmp_path: Path, trained: TrainedModel) -> None:
     FinishedRows(tmp_path / "rows", trained, 0.5).add(["a"], [{}])
     assert not FinishedRows(tmp_path / "rows", trained, 0.6).rows
+    assert not FinishedRows(tmp_path / "rows", trained, 0.5, explained=True).rows
     other = TrainedModel.read(write_run(tmp_path / "run", model={"hidden_width": 8, "head_width": 16, "num_heads": 2}))
     assert not FinishedRows(tmp_path / "rows", other, 0.5).rows
     assert FinishedRows(tmp_path / "rows", trained, 0.5).rows
+
+
+def test_another_copy_of_a_writer_has_rows_of_its_own(tmp_path: Path, trained: TrainedModel) -> None:
+    def rows(**weights: str) -> FinishedRows:
+        features = trained.features.model_copy(
+            update={"transcriber": TranscriberConfig(model="my/whisper"), "weights": {"my/whisper": weights["of"]}}
+        )
+        return FinishedRows(tmp_path, replace(trained, features=features), 0.5)
+
+    rows(of="a").add(["a"], [{}])
+    assert rows(of="a").rows
+    assert not rows(of="b").rows
 
 
 def test_keys_change_with_the_texts_and_the_name(tmp_path: Path) -> None:

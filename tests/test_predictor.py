@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import fake_writers
 import numpy as np
 import pandas as pd
 import predicted_run
@@ -20,6 +21,9 @@ from encoders.encoding import ExtractionError
 from encoders.media import ClipMedia
 from encoders.reading import make_encoders
 from encoders.text_config import TranscriberConfig
+from mmpsr.explanation import explain
+from training import prediction_data
+from training import predictor as module
 from training.bundle import BundleError
 from training.data import JoinedCorpora
 from training.inputs import InputError
@@ -284,3 +288,102 @@ def test_other_encoders_than_the_runs_are_refused(tmp_path: Path) -> None:
 def test_a_predictor_of_neither_run_nor_bundle_cannot_be_saved(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="only a predictor that was read from a run or a bundle"):
         Predictor(replace(predictor.trained)).save_pretrained(tmp_path / "bundle")
+
+
+def test_explanations_add_up_in_the_order_of_the_clips(
+    predictor: Predictor, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = predictor.predict(media)  # 0, 1 (silent), 1-broken (text of no file: none), 2
+    whole = predictor.explain(results)
+    monkeypatch.setattr(module, "_PIECE", 2)
+    found = predictor.explain(results)
+    assert len(found) == len(results) == 3
+    assert [each.present for each in found] == [
+        ("video", "audio", "text"), ("video", "text"), ("video", "audio", "text"),
+    ]  # fmt: skip
+    for row, (each, together) in enumerate(zip(found, whole, strict=True)):
+        for task, why in each.tasks.items():
+            prediction = np.array(list(why.prediction.values()))
+            np.testing.assert_allclose(prediction, results.predicted[task][row], atol=1e-6)
+            added = np.array([list(values.values()) for values in why.shapley.values()])
+            np.testing.assert_allclose(added.sum(axis=0), prediction - np.array(list(why.baseline.values())), atol=1e-6)
+            assert np.abs(added[0]).max() > 1e-3
+            for name, values in why.shapley.items():
+                assert list(values.values()) == pytest.approx(
+                    list(together.tasks[task].shapley[name].values()), abs=1e-6
+                )
+    assert set(found[1].tasks["emotion"].shapley["audio"].values()) == {0.0}
+    assert predictor.explain(predictor.predict(media / "missing.mkv")) == []
+
+
+def test_explanations_of_a_model_over_sequences_do_not_depend_on_the_piece(
+    tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(
+        tmp_path / "run", features={"sequences": {"video": 4, "audio": 4}},
+        model={"kind": "conflict_aware", "hidden_width": 8},
+    )  # fmt: skip
+    monkeypatch.setattr(module, "_PIECE", 1)
+    with Predictor.from_run(run) as predictor:
+        results = predictor.predict(media)
+        found = predictor.explain(results)
+    together = explain(predictor.trained.model, results.batch, predictor.trained.calibration)
+    for row, (each, expected) in enumerate(zip(found, together, strict=True)):
+        for task, why in each.tasks.items():
+            for name, values in why.shapley.items():
+                assert list(values.values()) == pytest.approx(
+                    list(expected.tasks[task].shapley[name].values()), abs=1e-6
+                )
+            assert list(why.prediction.values()) == pytest.approx(results.predicted[task][row].tolist(), abs=1e-6)
+
+
+def test_explaining_and_predicting_take_turns(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = {"text": np.ones((1, 4))}
+    results = predictor.predict_vectors(vectors)
+    monkeypatch.setattr(module, "explain", lambda *_: [])  # at once, if it need not wait
+    monkeypatch.setattr(module, "results_of", lambda *_: results)
+    for work in (lambda: predictor.explain(results), lambda: predictor.predict_vectors(vectors)):
+        thread = threading.Thread(target=work)
+        with predictor._lock:
+            thread.start()
+            thread.join(0.2)
+            assert thread.is_alive()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_model_that_writes_texts_is_loaded_once(
+    predictor: Predictor, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor.features = predictor.features.model_copy(update={"transcriber": TranscriberConfig(model="fake/writer")})
+    made: list[fake_writers.FakeWriter] = []
+
+    def make(*_: object) -> list[fake_writers.FakeWriter]:
+        made.append(fake_writers.FakeWriter(tmp_path / "log"))
+        return made[-1:]
+
+    monkeypatch.setattr(prediction_data, "text_writers", make)
+    for number in (0, 2):
+        table = table_of(media).iloc[[number]].assign(text=None)
+        assert predictor.predict(table)[0].text == f"words of {number}"  # of another store each time
+    assert [writer.loaded for writer in made] == [1]
+    predictor.close()
+    predictor.predict(table)
+    assert [writer.loaded for writer in made] == [1, 1]
+
+
+def test_a_writer_that_could_not_be_loaded_is_tried_again(
+    predictor: Predictor, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor.features = predictor.features.model_copy(update={"transcriber": TranscriberConfig(model="fake/writer")})
+    writer, load = fake_writers.FakeWriter(tmp_path / "log"), fake_writers.FakeWriter.load
+    monkeypatch.setattr(prediction_data, "text_writers", lambda *_: [writer])
+
+    def fail(self: fake_writers.FakeWriter) -> None:
+        raise ExtractionError("no weights")
+
+    table = table_of(media).assign(text=None)
+    monkeypatch.setattr(fake_writers.FakeWriter, "load", fail)
+    assert predictor.predict(table).notes == ("no transcripts are written: no weights",)
+    monkeypatch.setattr(fake_writers.FakeWriter, "load", load)
+    assert predictor.predict(table)[0].text == "words of 0"

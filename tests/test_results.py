@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mmpsr.calibration import Calibration, TaskCalibration
+from mmpsr.explanation import Explanation, PairConflict, TaskExplanation
 from mmpsr.tasks import BUILTIN_TASKS
+from training.data import JoinedCorpora
 from training.inputs import Defect
-from training.results import ClipResult, Sentence, frame_of, judge, sentences_of
+from training.results import ClipResult, Results, Sentence, frame_of, judge, sentences_of
 
 EMOTION = BUILTIN_TASKS["emotion"].model_copy(update={"loss": "binary_cross_entropy", "classes": ("Neutral", "Anger")})
 PERSONALITY = BUILTIN_TASKS["personality"].model_copy(update={"classes": ("openness", "extraversion")})
@@ -92,3 +95,28 @@ def test_the_table_has_a_row_for_everything() -> None:
     assert list(frame.columns[-5:]) == ["absent.audio", "text", "text_source", "language", "narrative"]
     assert len(frame_of([], defects)) == 1
     assert list(frame_of([], []).columns[:2]) == ["id", "path"]
+
+
+def test_columns_of_explanations() -> None:
+    def why(*conflicts: float) -> Explanation:
+        of_task = TaskExplanation(
+            {"absent": 0.2, "present": 0.8}, {"absent": 0.5, "present": 0.5},
+            {"text": {"absent": -0.3, "present": 0.3}, "audio": {"absent": 0.0, "present": 0.0}}, {},
+            tuple(PairConflict("text", "audio", value) for value in conflicts), None, None, (),
+        )  # fmt: skip
+        return Explanation(("text", "audio"), ("text",), {"ambivalence": of_task})
+
+    rows = judge(PREDICTED, TASKS, CALIBRATION, 0.5)
+    clips = [ClipResult(name, None, None, None, row, {}) for name, row in zip("ab", rows, strict=True)]
+    results = Results(clips, [], TASKS, JoinedCorpora(pd.DataFrame(), {}, torch.ones(0, 0), {}), {})
+    frame = results.to_frame([why(0.2, 0.6), why()])
+    new = ["shapley.ambivalence.absent.text", "shapley.ambivalence.absent.audio", "shapley.ambivalence.present.text",
+           "shapley.ambivalence.present.audio", "conflict.ambivalence"]  # fmt: skip
+    assert [name for name in frame if name.startswith(("shapley", "conflict"))] == new
+    assert frame[new[:4]].to_numpy().tolist() == [[-0.3, 0.0, 0.3, 0.0]] * 2
+    assert frame["conflict.ambivalence"][0] == pytest.approx(0.4)  # (0.2 + 0.6)/2
+    assert pd.isna(frame["conflict.ambivalence"][1])
+    assert not set(new) & set(results.to_frame())
+    assert "explanation" not in results.to_dicts()[0]
+    with pytest.raises(ValueError, match="shorter"):
+        results.to_frame([why()])

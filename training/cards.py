@@ -1,4 +1,4 @@
-"""One HTML page a recording: what was predicted, how sure, over time, what was absent, what was said and seen.
+"""One HTML page a recording: what was predicted, how sure, why, over time, what was absent, what was said and seen.
 
 A page holds everything itself, asks no host for anything and runs no script. It shows no picture of the person.
 """
@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from encoders.store import write_whole
+from training.card_explanation import explain_task
 
 __all__ = ["render_card", "write_cards"]
 
@@ -79,6 +80,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
             "bars": _bars(name, clips),
             "single": clips[0]["tasks"][name] if len(clips) == 1 else None,
             "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
+            "why": explain_task(name, clips) if "explanation" in clips[0] else None,
             "num_abstained": sum(clip["tasks"][name]["abstained"] for clip in clips),
         }
         for name, spec in document["tasks"].items()

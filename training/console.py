@@ -205,6 +205,15 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
     ] = None,
     cards: Annotated[Path | None, typer.Option("--cards", help="Folder for one HTML page a recording.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="ENCODER=FOLDER", help="Local copy of an encoder's weights; repeatable."),
+    ] = None,
+    trust_remote_code: Annotated[
+        list[str] | None,
+        typer.Option("--trust-remote-code", metavar="ENCODER", help="Let its weights' own code run; repeatable."),
+    ] = None,
 ) -> None:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     from training.predict_command import predict_command
@@ -212,7 +221,8 @@ def predict(
     try:
         status = predict_command(
             model, inputs, text=text, transcripts=transcripts, window=window, hop=hop, confidence=confidence,
-            format_=format_, output=output, cards=cards,
+            format_=format_, output=output, cards=cards, explain=explain, weights=weights or (),
+            trust_remote_code=trust_remote_code or (),
         )  # fmt: skip
     except KeyboardInterrupt:
         kept = "; what is finished is kept, and the same command goes on" if output is not None else ""

@@ -25,6 +25,7 @@ from encoders.reporting import Reporter
 from encoders.store import StoreError, write_whole
 from mmpsr.config import ConfigError
 from training.bundle import CONTENT, BundleError
+from training.card_explanation import explain_task
 from training.cards import clock, write_cards
 from training.inputs import InputError, find_inputs
 from training.prediction_document import FinishedRows, document_of, keys_of
@@ -57,6 +58,9 @@ def predict_command(
     format_: Format | None,
     output: Path | None,
     cards: Path | None,
+    explain: bool = False,
+    weights: Sequence[str] = (),
+    trust_remote_code: Sequence[str] = (),
 ) -> int:
     """Predict and print.
 
@@ -71,6 +75,9 @@ def predict_command(
         format_: of the output; left out, the output's suffix says it.
         output: file to write.
         cards: folder of pages to write.
+        explain: also say why.
+        weights: `ENCODER=FOLDER`, local copies of encoders' weights.
+        trust_remote_code: encoders whose own code may run.
 
     Returns:
         Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
@@ -82,10 +89,11 @@ def predict_command(
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
         clips = clips_of(found.recordings, window, hop)
-        with open_predictor(model, _processes(len(clips))) as predictor:
+        own = _weights(weights)
+        with open_predictor(model, _processes(len(clips)), own, trust_remote_code) as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
-                finished, notes = _predict(predictor, clips, Path(work), confidence)
+                finished, notes = _predict(predictor, clips, Path(work), confidence, explain)
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
                 rows, found.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
@@ -98,17 +106,26 @@ def predict_command(
     return 0 if any(recording["clips"] for recording in document["recordings"]) else 1
 
 
-def open_predictor(model: str, num_processes: int = 0) -> Predictor:
+def open_predictor(
+    model: str, num_processes: int = 0, weights: Mapping[str, str] | None = None, trust_remote_code: Sequence[str] = ()
+) -> Predictor:
     """The predictor of a run directory, a bundle's folder, or a bundle's id on the hub.
+
+    Args:
+        model: folder or id.
+        num_processes: see `Predictor`.
+        weights: folders of local weights by encoder.
+        trust_remote_code: encoders whose own code may run.
 
     Raises:
         InputError: there is no such folder, and it cannot be an id.
     """
     path = Path(model)
+    own: dict[str, Any] = {"weights": weights, "trust_remote_code": trust_remote_code}
     if path.is_dir() and not (path / CONTENT).exists():
-        return Predictor.from_run(path, num_processes)
+        return Predictor.from_run(path, num_processes, **own)
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
-        return Predictor.from_pretrained(model, num_processes=num_processes)
+        return Predictor.from_pretrained(model, num_processes=num_processes, **own)
     raise InputError(f"{model} is no folder; name a finished run or a bundle")
 
 
@@ -126,16 +143,27 @@ def _format(asked: Format | None, output: Path | None) -> Format | None:
     return formats[output.suffix.lower()]
 
 
+def _weights(settings: Sequence[str]) -> dict[str, str]:
+    """Folders of local weights by encoder."""
+    found = {}
+    for setting in settings:
+        encoder, _, folder = setting.partition("=")
+        if not encoder or not folder:
+            raise InputError(f"--weights {setting!r}: expected ENCODER=FOLDER, an encoder's id and its local copy")
+        found[encoder] = folder
+    return found
+
+
 def _processes(num_clips: int) -> int:
     """Worker processes that are worth their start."""
     return 0 if num_clips <= FEW else min(4, os.cpu_count() or 1)
 
 
 def _predict(
-    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float
+    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
 ) -> tuple[FinishedRows, list[str]]:
     """Predict the clips that are not finished, batch by batch."""
-    finished = FinishedRows(work, predictor.trained, confidence)
+    finished = FinishedRows(work, predictor.trained, confidence, explain)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
     num_lost = 0
@@ -145,7 +173,8 @@ def _predict(
             table = clips.iloc[batch]
             results = predictor.predict(table, confidence=confidence, store=work / "features")
             order = zip(table["recording"], *(_or_none(table[name]) for name in ("start", "end")), strict=True)
-            finished.add([keys[number] for number in batch], FinishedRows.of(results, order))
+            explanations = predictor.explain(results) if explain else None
+            finished.add([keys[number] for number in batch], FinishedRows.of(results, order, explanations))
             notes |= dict.fromkeys(results.notes)
             num_lost += len(results.defects)
             report.update(len(left) - first - len(batch), num_lost, set())
@@ -209,19 +238,32 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
     yield _title(clip)
     width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
     for task, found in clip["tasks"].items():
-        if found["kind"] == "regression":
-            parts = []
-            for name, value in found["values"].items():
-                ends = found["intervals"].get(name)
-                parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
-            yield f"  {task:<{width}}{', '.join(parts)}"
-            continue
-        ranked = sorted(found["values"].items(), key=lambda pair: -pair[1])[:4]
-        values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
-        if found["abstained"]:
-            verdict = f"no decision ({found['confidence']:.1%} sure, {document['confidence']:.1%} asked)"
-        else:
-            verdict = f"{' + '.join(found['decided']) or 'none of the classes'} ({found['confidence']:.1%} sure)"
-        yield f"  {task:<{width}}{verdict}: {values}"
+        yield _verdict(task, found, document["confidence"], width)
+        if "explanation" in clip:
+            yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
+
+
+def _verdict(task: str, found: Mapping[str, Any], asked: float, width: int) -> str:
+    """What is predicted for a task."""
+    if found["kind"] == "regression":
+        parts = []
+        for name, value in found["values"].items():
+            ends = found["intervals"].get(name)
+            parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
+        return f"  {task:<{width}}{', '.join(parts)}"
+    ranked = sorted(found["values"].items(), key=lambda pair: -pair[1])[:4]
+    values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
+    if found["abstained"]:
+        verdict = f"no decision ({found['confidence']:.1%} sure, {asked:.1%} asked)"
+    else:
+        verdict = f"{' + '.join(found['decided']) or 'none of the classes'} ({found['confidence']:.1%} sure)"
+    return f"  {task:<{width}}{verdict}: {values}"
+
+
+def _why(task: str, clip: Mapping[str, Any]) -> str:
+    """What the modalities add to the class or trait that a card shows first."""
+    chart = explain_task(task, [clip]).charts[0]
+    parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
+    return f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"

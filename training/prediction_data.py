@@ -5,7 +5,7 @@ Shapes: N clips, M modalities, D_m width of a modality's vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import cast
 
 import numpy as np
@@ -21,6 +21,7 @@ from encoders.encoding import ExtractionError
 from encoders.identity import EncoderSpec
 from encoders.reading import clip_records, make_encoders
 from encoders.store import FeatureStore
+from encoders.text_writing import TextWriter, text_writers
 from mmpsr.config import ConfigError, nearest
 from mmpsr.standardizer import Standardizer
 from training.data import JoinedCorpora, gather
@@ -28,7 +29,7 @@ from training.ragged import Ragged
 from training.trained import TrainedModel
 from training.windows import CORPUS
 
-__all__ = ["fill", "joined_clips", "joined_vectors", "notes_of", "take", "whole_table"]
+__all__ = ["absences_of", "fill", "joined_clips", "joined_vectors", "notes_of", "take", "whole_table"]
 
 _WRITERS = {"transcriber": "transcripts", "describer": "descriptions"}
 
@@ -46,25 +47,48 @@ def whole_table(clips: pd.DataFrame, trained: TrainedModel) -> pd.DataFrame:
     return ClipTable(clips.drop(columns=labels, errors="ignore")).validate(trained.tasks).clips
 
 
-def fill(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[pd.DataFrame, list[str]]:
-    """The clips with the texts that the configured models write, and a sentence for a model that cannot be used."""
+def fill(
+    clips: pd.DataFrame, features: FeaturesConfig, writers: MutableMapping[str, TextWriter]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The clips with the texts that the configured models write, and a sentence for a model that cannot be used.
+
+    Args:
+        clips: clip table.
+        features: models and store.
+        writers: by section of the configuration those made before, which stay loaded; others are added.
+    """
     notes = []
     clips = clips.assign(text_source=clips["text"].notna().map({True: "given", False: None}))
     given = clips["text"]
-    for writer, what in _WRITERS.items():
-        if getattr(features, writer) is None:
+    for name, what in _WRITERS.items():
+        if getattr(features, name) is None:
             continue
         from encoders.text_filling import fill_texts
 
-        alone = features.model_copy(update={other: None for other in _WRITERS if other != writer})
         device, dtype = choose_device(features)
         try:
-            clips = fill_texts(clips, alone, device=device, dtype=dtype, show_progress=False).clips
+            if name not in writers:
+                alone = features.model_copy(update={other: None for other in _WRITERS if other != name})
+                (writers[name],) = text_writers(alone, device, dtype)
+            clips = fill_texts(clips, features, show_progress=False, writers=[writers[name]]).clips
         except (ExtractionError, ConfigError) as error:
             notes.append(f"no {what} are written: {error}")
     written = clips["text"].notna() & ~clips["text"].eq(given).fillna(False)
     clips.loc[written, "text_source"] = "written"
     return clips, notes
+
+
+def absences_of(clips: pd.DataFrame, ledger: pd.DataFrame) -> list[dict[str, str]]:
+    """By clip and modality why it is not there, of an extraction's ledger and of the table's `no_transcript`."""
+    told: dict[tuple[str, str], dict[str, str]] = {}
+    for row in ledger.to_dict("records"):
+        told.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
+    absent = [told.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
+    if "no_transcript" in clips:
+        for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
+            if "text" in reasons and pd.isna(text) and pd.notna(why):
+                reasons["text"] = str(why)
+    return absent
 
 
 def joined_clips(clips: pd.DataFrame, features: FeaturesConfig, trained: TrainedModel) -> JoinedCorpora:

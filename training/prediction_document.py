@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
+from mmpsr.explanation import Explanation
 from training.inputs import Defect
-from training.results import ClipResult, Results
+from training.results import Results
 from training.trained import TrainedModel
 
 __all__ = ["SCHEMA", "FinishedRows", "document_of", "keys_of"]
@@ -38,11 +39,12 @@ class FinishedRows:
         folder: made where it is not there.
         trained: the model; rows of another one are in another file.
         confidence: the confidence asked for, likewise.
+        explained: whether rows say why, likewise.
     """
 
-    def __init__(self, folder: Path, trained: TrainedModel, confidence: float) -> None:
+    def __init__(self, folder: Path, trained: TrainedModel, confidence: float, explained: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"rows-{_identity(trained, confidence)}.jsonl"
+        self.path = folder / f"rows-{_identity(trained, confidence)}{'-explained' if explained else ''}.jsonl"
         self.rows: dict[str, dict[str, Any]] = {}
         if self.path.exists():
             content = self.path.read_bytes()
@@ -63,12 +65,15 @@ class FinishedRows:
         self.rows |= {key: dict(row) for key, row in zip(keys, rows, strict=True)}
 
     @staticmethod
-    def of(results: Results, order: Iterable[tuple[str, float | None, float | None]]) -> list[dict[str, Any]]:
-        """Rows of results, one for each `(id, start, end)` asked for."""
+    def of(
+        results: Results,
+        order: Iterable[tuple[str, float | None, float | None]],
+        explanations: Sequence[Explanation] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of results, one for each `(id, start, end)` asked for; explanations are in the order of the clips."""
         found: dict[tuple[str, float | None, float | None], dict[str, Any]] = {}
-        each: ClipResult | Defect
-        for each in results.clips:
-            found[each.id, each.start, each.end] = {"clip": each.to_dict()}
+        for clip in results.to_dicts(explanations):
+            found[clip["id"], clip["start"], clip["end"]] = {"clip": clip}
         for each in results.defects:
             found[each.id, each.start, each.end] = {"defect": each._asdict()}
         return [found[place] for place in order]
@@ -86,6 +91,8 @@ def document_of(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The whole as JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
+
+    A clip that was explained has an `explanation`, see `mmpsr.explanation`.
 
     Args:
         rows: of `FinishedRows`, in the order of the inputs.
@@ -127,7 +134,8 @@ def _identity(trained: TrainedModel, confidence: float) -> str:
     sums = hashlib.sha256()
     for name, tensor in sorted(trained.model.state_dict().items()):
         sums.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    writers = [each and each.model_dump() for each in (trained.features.transcriber, trained.features.describer)]
+    asked = trained.features.transcriber, trained.features.describer
+    writers = [each and {**each.model_dump(), "weights": trained.features.weights.get(each.model)} for each in asked]
     told = [
         trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA
     ]  # fmt: skip

@@ -13,15 +13,13 @@ results.to_frame().to_csv("talk.csv")
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
@@ -29,19 +27,24 @@ from numpy.typing import ArrayLike
 
 from encoders.encoder import FeaturesConfig
 from encoders.extraction import extract
+from encoders.text_writing import TextWriter
 from encoders.warm import WarmEncoders
 from mmpsr.bundle_files import FILES
+from mmpsr.explanation import Explanation, explain
 from training.data import JoinedCorpora
 from training.inputs import Defect, find_inputs
-from training.prediction_data import fill, joined_clips, joined_vectors, notes_of, take, whole_table
-from training.results import ClipResult, Results, judge, sentences_of
+from training.local_weights import hint_at_local_weights, with_local_weights
+from training.prediction_data import absences_of, fill, joined_clips, joined_vectors, notes_of, whole_table
+from training.prediction_results import results_of
+from training.results import Results
+from training.stage_clock import StageClock
 from training.trained import TrainedModel
 from training.windows import clips_of
 
 __all__ = ["Predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
-_NARRATOR = "cue-narrative"
+_PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
 
 Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
@@ -49,8 +52,8 @@ Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 class Predictor(ModelHubMixin):
     """A trained model that takes recordings.
 
-    Encoders are loaded with the first prediction and stay; predictions from several threads take turns. A context
-    manager, which lets go of them; so does `close`.
+    Encoders, and models that write texts, are loaded when first needed and stay; predictions from several threads take
+    turns. A context manager, which lets go of them; so does `close`.
 
     Args:
         trained: the model with its tasks, encoders and calibration.
@@ -71,22 +74,30 @@ class Predictor(ModelHubMixin):
         self._run: Path | None = None
         self._num_processes = num_processes
         self._warm: WarmEncoders | None = None
+        self._writers: dict[str, TextWriter] = {}
         self._lock = RLock()
 
     @classmethod
-    def from_run(cls, path: str | Path, num_processes: int = 0, device: str = "cpu") -> Predictor:
+    def from_run(
+        cls, path: str | Path, num_processes: int = 0, device: str = "cpu",
+        weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (),
+    ) -> Predictor:  # fmt: skip
         """The model of a finished run.
 
         Args:
             path: run directory.
             num_processes: see the class.
             device: of the model.
+            weights: local copies of encoders' weights in place of the run's, see `training.local_weights`.
+            trust_remote_code: encoders whose own code may run, besides those of the run's configuration.
 
         Raises:
             RunError: there is no finished run.
+            ConfigError: the model has no such encoder.
             BundleError: the run's encoders are not those installed here.
         """
-        predictor = cls(_checked(TrainedModel.read(Path(path), device)), num_processes)
+        trained = with_local_weights(TrainedModel.read(Path(path), device), weights or {}, trust_remote_code)
+        predictor = cls(_checked(trained), num_processes)
         predictor._run = Path(path)
         return predictor
 
@@ -96,10 +107,13 @@ class Predictor(ModelHubMixin):
 
         Args:
             pretrained_model_name_or_path: folder, or id on the hub.
-            options: `num_processes`, `device` and `allow_custom_encoders` (see `training.bundle.read_bundle`); of the
-                hub `revision`, `cache_dir`, `force_download`, `local_files_only` and `token`.
+            options: `num_processes`, `device` and `allow_custom_encoders` (see `training.bundle.read_bundle`);
+                `weights`, folders of local weights by encoder, and `trust_remote_code`, names of encoders whose own
+                code may run (see `training.local_weights`); of the hub `revision`, `cache_dir`, `force_download`,
+                `local_files_only` and `token`.
 
         Raises:
+            ConfigError: the model has no such encoder.
             BundleError: it cannot be read, asks to run code, or its encoders are not those installed here.
         """
         if Path(pretrained_model_name_or_path).is_dir():
@@ -109,14 +123,17 @@ class Predictor(ModelHubMixin):
     @classmethod
     def _from_pretrained(
         cls, *, model_id: str, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
-        **options: Any,
+        weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
     ) -> Predictor:  # fmt: skip
         from training.bundle import read_bundle
 
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(snapshot_download(model_id, allow_patterns=list(FILES), **options))
-        return cls(_checked(read_bundle(folder, device, allow_custom_encoders)), num_processes)
+        trained = with_local_weights(
+            read_bundle(folder, device, allow_custom_encoders), weights or {}, trust_remote_code
+        )
+        return cls(_checked(trained), num_processes)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         from training.bundle import BundledModel, copy_bundle, write_bundle
@@ -135,11 +152,12 @@ class Predictor(ModelHubMixin):
         self.close()
 
     def close(self) -> None:
-        """Let go of the encoders; a later prediction loads them again."""
+        """Let go of encoders and writers of texts; a later prediction loads them again."""
         with self._lock:
             if self._warm is not None:
                 self._warm.close()
             self._warm = None
+            self._writers.clear()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -180,7 +198,7 @@ class Predictor(ModelHubMixin):
             CorpusError: a clip table has an id twice or a span that cannot be.
             ExtractionError: an encoder cannot be loaded.
         """
-        clock = _Clock(on_stage)
+        clock = StageClock(on_stage)
         _require_probability(confidence)
         clock.enter("inputs")
         defects: list[Defect] = []
@@ -230,15 +248,36 @@ class Predictor(ModelHubMixin):
             {name: "not given" for name, there in zip(joined.features, row, strict=True) if not there}
             for row in joined.presence.tolist()
         ]
-        return self._results(joined, absent, [{}] * len(absent), confidence)
+        return self._judged(joined, absent, [{}] * len(absent), confidence)
 
-    def _predict(self, clips: pd.DataFrame, store: str, confidence: float, clock: _Clock) -> Results:
+    def explain(self, results: Results) -> list[Explanation]:
+        """Why clips are predicted what they are, see `mmpsr.explanation`; in the order of `results.clips`.
+
+        Args:
+            results: of this predictor.
+
+        Raises:
+            ValueError: the model has more than 10 modalities.
+            ArithmeticError: contributions do not add up, because a prediction is not finite.
+
+        Example:
+            >>> predictor.explain(results)[0].tasks["emotion"].shapley["text"]    # doctest: +SKIP
+        """
+        found: list[Explanation] = []
+        trained, joined = self.trained, results.joined
+        for first in range(0, len(results), _PIECE):
+            rows = torch.arange(first, min(first + _PIECE, len(results)), device=joined.presence.device)
+            with self._lock:  # the model's parts are watched meanwhile
+                found += explain(trained.model, joined.batch(rows), trained.calibration)
+        return found
+
+    def _predict(self, clips: pd.DataFrame, store: str, confidence: float, clock: StageClock) -> Results:
         """Predict a clip table with vectors kept in a store."""
         features = self.features.model_copy(update={"store": store})
         clips = whole_table(clips, self.trained)
         with self._lock:
             clock.enter("texts")
-            clips, notes = fill(clips, features)
+            clips, notes = fill(clips, features, self._writers)
             clock.enter("features")
             self._warm = self._warm or WarmEncoders(features, self._num_processes)
             try:
@@ -248,80 +287,29 @@ class Predictor(ModelHubMixin):
                 self._warm = None
                 raise
         clock.enter("prediction")
-        told: dict[tuple[str, str], dict[str, str]] = {}
-        for row in summary.ledger.to_dict("records"):
-            told.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
-        absent = [told.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
-        if "no_transcript" in clips:
-            for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
-                if "text" in reasons and pd.isna(text) and pd.notna(why):
-                    reasons["text"] = str(why)
+        absent = absences_of(clips, summary.ledger)
         joined = joined_clips(clips, features, self.trained)
-        return replace(self._results(joined, absent, notes_of(clips, features), confidence), notes=tuple(notes))
+        return replace(self._judged(joined, absent, notes_of(clips, features), confidence), notes=tuple(notes))
 
-    def _results(
+    def _judged(
         self,
         joined: JoinedCorpora,
         absent: Sequence[Mapping[str, str]],
         notes: Sequence[Mapping[str, str]],
         confidence: float,
     ) -> Results:
-        """Predict clips that have anything, and put each together with why the rest of it is not there."""
-        trained = self.trained
-        there = joined.presence.any(dim=1)
-        device = next(trained.model.parameters()).device
-        some = take(joined, torch.nonzero(there).flatten()).to(device)
-        predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
-        if len(some.clips):
-            predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
-        judged = iter(judge(predicted, trained.tasks, trained.calibration, confidence))
-        columns = joined.clips.astype(object)
-        rows = columns.where(columns.notna(), None).to_dict("records")
-        clips, defects = [], []
-        for row, has_any, reasons, said in zip(rows, there.tolist(), absent, notes, strict=True):
-            place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
-            if not has_any:
-                told = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
-                defects.append(Defect(*place, "; ".join(told)))
-                continue
-            narrated, others = "", said.get("behavior", "")
-            if trained.features.encoders.get("behavior") == _NARRATOR:
-                narrated, _, others = others.partition("\n")
-            seen = sentences_of(narrated) if narrated else ()
-            why = {name: reason for name, reason in reasons.items() if name in joined.features}
-            kept = {name: note for name, note in {**said, "behavior": others}.items() if note}
-            text = (row["text"], row.get("text_source"), row["language"])
-            clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
-        return Results(clips, defects, trained.tasks, some, predicted)
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
-        self.on_stage = on_stage
-        self.seconds: dict[str, float] = {}
-        self.stage, self.began = "", time.perf_counter()
-
-    def enter(self, stage: str) -> None:
-        self.leave()
-        self.stage = stage
-        if self.on_stage is not None:
-            self.on_stage(stage)
-
-    def leave(self) -> dict[str, float]:
-        now = time.perf_counter()
-        if self.stage:
-            self.seconds[self.stage] = now - self.began
-        self.began = now
-        return self.seconds
+        with self._lock:  # whoever explains watches the model's parts
+            return results_of(self.trained, joined, absent, notes, confidence)
 
 
 def _checked(trained: TrainedModel) -> TrainedModel:
     """The model, unless its encoders are not those installed."""
-    from training.bundle import check_encoders
+    from training.bundle import BundleError, check_encoders
 
-    check_encoders(trained)
+    try:
+        check_encoders(trained)
+    except BundleError as error:
+        raise BundleError(f"{error}{hint_at_local_weights(trained.features)}") from None
     return trained
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmpsr.batch import Batch
 from mmpsr.calibration import Calibration
 from mmpsr.decoding import decide_classes, decide_present
+from mmpsr.explanation import Explanation
 from mmpsr.reliability import confidences
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
@@ -137,9 +138,17 @@ class Results:
         """All clips as the model takes them, row i is `clips[i]`."""
         return self.joined.batch(torch.arange(len(self.clips), device=self.joined.presence.device))
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row per clip and per defect, see `frame_of`."""
-        return frame_of([clip.to_dict() for clip in self.clips], [each._asdict() for each in self.defects])
+    def to_dicts(self, explanations: Sequence[Explanation] | None = None) -> list[dict[str, Any]]:
+        """Clips as JSON values, each with its `explanation` where these are given, in the order of the clips."""
+        found = [clip.to_dict() for clip in self.clips]
+        if explanations is not None:
+            for clip, explanation in zip(found, explanations, strict=True):
+                clip["explanation"] = explanation.to_dict()
+        return found
+
+    def to_frame(self, explanations: Sequence[Explanation] | None = None) -> pd.DataFrame:
+        """One row per clip and per defect, see `frame_of`; explanations are in the order of the clips."""
+        return frame_of(self.to_dicts(explanations), [each._asdict() for each in self.defects])
 
 
 def judge(
@@ -209,10 +218,12 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
 
     Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`),
     `<task>.confidence` and `<task>.abstained`, or per trait `<task>.<trait>.low` and `.high`; per modality
-    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`.
+    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
+    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
+    modalities, none with fewer than two.
 
     Args:
-        clips: of `ClipResult.to_dict`.
+        clips: of `Results.to_dicts`.
         defects: with the fields of `Defect`.
     """
     rows: list[dict[str, Any]] = []
@@ -225,6 +236,11 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
             if found["kind"] != "regression":
                 row[f"{task}.decided"] = "+".join(found["decided"])
                 row |= {f"{task}.{name}": found[name] for name in ("confidence", "abstained")}
+        for task, why in clip.get("explanation", {"tasks": {}})["tasks"].items():
+            for name in why["prediction"]:
+                row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}
+            between = [pair["value"] for pair in why["conflicts"]]
+            row[f"conflict.{task}"] = sum(between) / len(between) if between else None
         row |= {f"absent.{modality}": reason for modality, reason in clip["absent"].items()}
         row |= {name: clip[name] for name in ("text", "text_source", "language")}
         row["narrative"] = " ".join(sentence["text"] for sentence in clip["narrative"]) or None
