@@ -55,7 +55,8 @@ class ModelConfig(FusionConfig):
     task_projectors: bool = True
     """Give each task its own projection of every modality as queries."""
     predictor_norm: Literal["paper", "none"] = "paper"
-    """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient."""
+    """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient, and
+    at C = 1 it would leave a constant, so that there is none."""
     conflict_features: bool = False
     """Give each head, beside the pooled modalities, the mean difference between two of them."""
     text_head: bool = False
@@ -69,8 +70,9 @@ class Adapter(nn.Module):
 
     def __init__(self, width: int, dropout: float, normalize: bool = True) -> None:
         super().__init__()
-        self.down = Linear(width, width // 2)
-        self.up = Linear(width // 2, width)
+        narrow = max(width // 2, 1)
+        self.down = Linear(width, narrow)
+        self.up = Linear(narrow, width)
         self.dropout = nn.Dropout(dropout)
         self.norm = LayerNorm(width) if normalize else nn.Identity()
 
@@ -111,7 +113,7 @@ class TaskTower(Tower):
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
         self.predictor: nn.Module | None = None
         if config.task_projectors:
-            self.predictor = Projector(width, outputs, dropout, config.predictor_norm == "paper")
+            self.predictor = Projector(width, outputs, dropout, config.predictor_norm == "paper" and outputs > 1)
             self.projector = Projector(outputs, width, dropout)
             self.graph = create_graph(config.graph, width, config.graph_dropout, num_nodes, config.graph_options)
         self.attention = create_attention(

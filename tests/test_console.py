@@ -220,6 +220,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "--explain",
                 "--weights",
                 "--trust-remote-code",
+                "--allow-custom-encoders",
             },
         ),
         ("report", {"path", "--output", "-o", "--by", "--subsets"}),

@@ -14,7 +14,7 @@ from mmpsr.attention import CrossAttention
 from mmpsr.batch import Batch, Predictions
 from mmpsr.graph import GAT, UCGNN
 from mmpsr.model import MCDM, Adapter, ModelConfig, Projector
-from mmpsr.tasks import BUILTIN_TASKS
+from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 PAPER_WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}
@@ -91,6 +91,20 @@ def test_published_parameter_counts(switches: dict[str, Any], absent: str, expec
     with torch.device("meta"):
         model = MCDM(without(PAPER_WIDTHS, absent), tasks, config)
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == expected
+
+
+def test_a_task_of_one_output_is_predicted_and_learns() -> None:
+    tasks = {"interview": TaskSpec(kind="regression", classes=("interview",), loss="mae", metrics=("mean_accuracy",))}
+    torch.manual_seed(0)
+    model = MCDM(WIDTHS, tasks, ModelConfig(hidden_width=16, head_width=8, num_heads=4, guide_bank=False))
+    batch = Batch(features(), torch.ones(16, 4, dtype=torch.bool))
+    scores = model(batch).of("interview")
+    assert scores.shape == (16, 1)
+    assert scores.std() > 0
+    scores.sum().backward()
+    down = model.towers["interview"].predictor[3].down.weight
+    assert down.shape == (1, 1)
+    assert model.projectors["text"][0].weight.grad.abs().max() > 0
 
 
 def test_shared_parameters() -> None:

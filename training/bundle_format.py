@@ -222,7 +222,7 @@ def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoder
         if isinstance(encoder, str) and ":" in encoder and not allow_custom_encoders:
             raise BundleError(
                 f"{source}: config.features.encoders.{modality} is {encoder!r}, a class whose module would run here "
-                "when it is imported; where you trust it, say allow_custom_encoders=True"
+                "when it is imported; where you trust it, say allow_custom_encoders=True (--allow-custom-encoders)"
             )
 
 

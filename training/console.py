@@ -214,6 +214,10 @@ def predict(
         list[str] | None,
         typer.Option("--trust-remote-code", metavar="ENCODER", help="Let its weights' own code run; repeatable."),
     ] = None,
+    allow_custom_encoders: Annotated[
+        bool,
+        typer.Option("--allow-custom-encoders", help="Import a bundle's encoders that are classes of one's own."),
+    ] = False,
 ) -> None:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     from training.predict_command import predict_command
@@ -222,7 +226,7 @@ def predict(
         status = predict_command(
             model, inputs, text=text, transcripts=transcripts, window=window, hop=hop, confidence=confidence,
             format_=format_, output=output, cards=cards, explain=explain, weights=weights or (),
-            trust_remote_code=trust_remote_code or (),
+            trust_remote_code=trust_remote_code or (), allow_custom_encoders=allow_custom_encoders,
         )  # fmt: skip
     except KeyboardInterrupt:
         kept = "; what is finished is kept, and the same command goes on" if output is not None else ""

@@ -45,7 +45,7 @@ def identities(clips: pd.DataFrame, joined: JoinedCorpora | None = None) -> pd.D
     """
     found = clips[["corpus", "split", "clip_id", "group", "speaker"]].copy()
     found["media"] = (
-        clips["media"].fillna(clips["audio_media"]).map(os.path.abspath, na_action="ignore").astype("string")
+        clips["media"].fillna(clips["audio_media"]).map(os.path.realpath, na_action="ignore").astype("string")
     )
     found["start"], found["end"] = clips["start"].fillna(clips["audio_start"]), clips["end"].fillna(clips["audio_end"])
     found["text"] = text_keys(clips).map(lambda text: _hash(text.encode()), na_action="ignore").astype("string")

@@ -61,6 +61,7 @@ def predict_command(
     explain: bool = False,
     weights: Sequence[str] = (),
     trust_remote_code: Sequence[str] = (),
+    allow_custom_encoders: bool = False,
 ) -> int:
     """Predict and print.
 
@@ -78,6 +79,7 @@ def predict_command(
         explain: also say why.
         weights: `ENCODER=FOLDER`, local copies of encoders' weights.
         trust_remote_code: encoders whose own code may run.
+        allow_custom_encoders: import a bundle's encoders that are classes of one's own.
 
     Returns:
         Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
@@ -90,7 +92,8 @@ def predict_command(
         found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
         clips = clips_of(found.recordings, window, hop)
         own = _weights(weights)
-        with open_predictor(model, _processes(len(clips)), own, trust_remote_code) as predictor:
+        trusted = (trust_remote_code, allow_custom_encoders)
+        with open_predictor(model, _processes(len(clips)), own, *trusted) as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
                 finished, notes = _predict(predictor, clips, Path(work), confidence, explain)
@@ -107,7 +110,11 @@ def predict_command(
 
 
 def open_predictor(
-    model: str, num_processes: int = 0, weights: Mapping[str, str] | None = None, trust_remote_code: Sequence[str] = ()
+    model: str,
+    num_processes: int = 0,
+    weights: Mapping[str, str] | None = None,
+    trust_remote_code: Sequence[str] = (),
+    allow_custom_encoders: bool = False,
 ) -> Predictor:
     """The predictor of a run directory, a bundle's folder, or a bundle's id on the hub.
 
@@ -116,6 +123,7 @@ def open_predictor(
         num_processes: see `Predictor`.
         weights: folders of local weights by encoder.
         trust_remote_code: encoders whose own code may run.
+        allow_custom_encoders: import a bundle's encoders that are classes of one's own; a run's always are.
 
     Raises:
         InputError: there is no such folder, and it cannot be an id.
@@ -125,6 +133,7 @@ def open_predictor(
     if path.is_dir() and not (path / CONTENT).exists():
         return Predictor.from_run(path, num_processes, **own)
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
+        own["allow_custom_encoders"] = allow_custom_encoders
         return Predictor.from_pretrained(model, num_processes=num_processes, **own)
     raise InputError(f"{model} is no folder; name a finished run or a bundle")
 
