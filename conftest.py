@@ -1,5 +1,11 @@
-"""Tests run in two processes, so each computes with one thread unless the environment says otherwise."""
+"""Tests run in two processes, so each computes with one thread unless the environment says otherwise.
+
+A shell that starts them in the background has them ignore Ctrl-C, and every process they start; some send it.
+"""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
