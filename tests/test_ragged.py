@@ -91,7 +91,7 @@ def joining(monkeypatch: pytest.MonkeyPatch) -> Callable[..., JoinedCorpora]:
         reader = Reader(clips, {"text": sequenced.ragged(lengths, 3)})
         monkeypatch.setattr(training.data, "read_vectors", lambda *_: reader.vectors)
         monkeypatch.setattr(training.data, "read_sequences", lambda *_: reader.sequences)
-        return join(table, FeaturesConfig(), small.tasks(), small.config().corpora, with_sequences)
+        return join(table, FeaturesConfig(sequences={"text": 8}), small.tasks(), small.config().corpora, with_sequences)
 
     return joined_with
 
