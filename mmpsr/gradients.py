@@ -15,7 +15,7 @@ Shape suffixes: B clips, R rows of a clip in a layer, T tasks, K losses of a tas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,10 @@ from torch.nn import functional
 from mmpsr.layers import Record
 
 __all__ = ["Use", "form_gradients", "gramian", "squared_norms", "uses"]
+
+
+LEAST_HALF = 64
+"""Clips of half a batch from which multiplying it by halves pays."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ def squared_norms(
     gather: Callable[[Tensor], Tensor] | None = None,
     total: Callable[[Tensor], Tensor] | None = None,
     num_processes: int = 1,
+    formed: dict[int, Tensor] | None = None,
 ) -> Tensor:
     """Squared gradient norms of all losses over the layers' parameters.
 
@@ -135,6 +140,8 @@ def squared_norms(
         gather: clips of all processes, joined along the first dimension; None for one process.
         total: sum over processes.
         num_processes: how many there are.
+        formed: takes, by number of the layer, the weight gradients `[T, K, O, I]` of the losses in this process, where
+            it was cheaper to form them than to do without; `form_gradients` need not form these again.
 
     Returns:
         `[T, K]`, at least float32.
@@ -143,7 +150,7 @@ def squared_norms(
     everywhere = masks if gather is None else gather(masks.permute(2, 0, 1)).permute(1, 2, 0)
     squares = torch.zeros(masks.shape[:2], dtype=masks.dtype, device=masks.device)
     summed: list[Tensor] = []
-    for use in layers:
+    for index, use in enumerate(layers):
         summed += [masks @ _wide(values) for _, values in use.per_clip()]
         if use.kind != "linear":
             continue
@@ -152,20 +159,43 @@ def squared_norms(
         num_tasks, num_clips, num_rows, width_out = gradients.shape
         width_in, all_rows = inputs.shape[-1], num_clips * num_rows * num_processes
         if all_rows * (width_in + num_tasks * width_out) > masks.shape[1] * num_tasks * width_in * width_out:
-            summed.append(_wide(_weight_gradients(inputs, gradients, masks_TKB).flatten(2)))
+            products = _weight_gradients(inputs, gradients, masks_TKB)
+            summed.append(_wide(products.flatten(2)))
+            if formed is not None:
+                formed[index] = products
             continue
         if gather is not None:
             inputs, gradients = gather(inputs), gather(gradients.transpose(0, 1).contiguous()).transpose(0, 1)
-        flat_in, flat_out = inputs.reshape(-1, width_in), gradients.reshape(num_tasks, -1, width_out)
-        flat_in = flat_in.to(flat_out.dtype)
-        products = _wide((flat_out @ flat_out.transpose(1, 2)).mul_(flat_in @ flat_in.T))
-        if num_rows > 1:
-            clips = products.shape[1] // num_rows
-            products = products.view(num_tasks, clips, num_rows, clips, num_rows).sum(dim=(2, 4))
-        squares += ((everywhere @ products) * everywhere).sum(dim=2)
+        squares += _norms_of_sums(inputs.to(gradients.dtype), gradients, everywhere)
     joined = torch.cat(summed, dim=2)
     joined = joined if total is None else total(joined)
     return squares + joined.square().sum(dim=2)
+
+
+def _norms_of_sums(inputs_BRI: Tensor, gradients_TBRO: Tensor, masks_TKB: Tensor) -> Tensor:
+    """|sum_b D_b^T X_b|^2 over each loss's clips, `[T, K]`, from the products of every two clips' rows.
+
+    These are symmetric, so that of a large batch's second half with its first, one side is enough.
+    """
+    half = len(inputs_BRI) // 2
+    if half < LEAST_HALF:
+        return _cross_products(*2 * [(inputs_BRI, gradients_TBRO, masks_TKB)])
+    halves = [
+        (inputs_BRI[part], gradients_TBRO[:, part], masks_TKB[..., part]) for part in (slice(half), slice(half, None))
+    ]
+    first, second = halves
+    return _norms_of_sums(*first) + _norms_of_sums(*second) + 2 * _cross_products(first, second)
+
+
+def _cross_products(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Inner products of the losses' weight gradients over some clips with those over others, `[T, K]`."""
+    (inputs, gradients, masks), (other_inputs, other_gradients, other_masks) = first, second
+    flat, other_flat = gradients.flatten(1, 2), other_gradients.flatten(1, 2)
+    products = flat @ other_flat.transpose(1, 2)
+    products = _wide(products.mul_(inputs.flatten(0, 1) @ other_inputs.flatten(0, 1).T))
+    if (num_rows := inputs.shape[1]) > 1:
+        products = products.view(len(products), len(inputs), num_rows, len(other_inputs), num_rows).sum(dim=(2, 4))
+    return ((masks @ products) * other_masks).sum(dim=2)
 
 
 def gramian(layers: Sequence[Use], masks_TKB: Tensor, total: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -192,17 +222,30 @@ def gramian(layers: Sequence[Use], masks_TKB: Tensor, total: Callable[[Tensor], 
     return found
 
 
-def form_gradients(layers: Sequence[Use], weights_TB: Tensor) -> None:
+def form_gradients(
+    layers: Sequence[Use],
+    weights_TB: Tensor,
+    weights_TK: Tensor | None = None,
+    formed: Mapping[int, Tensor] | None = None,
+) -> None:
     """Set `grad` of the layers' parameters to that of the weighted sum of losses.
 
     Args:
         layers: uses of parameters.
         weights_TB: weight of each clip's loss, by task.
+        weights_TK: weight of each loss; needed with `formed`.
+        formed: what `squared_norms` has formed already.
     """
-    for use in layers:
+    for index, use in enumerate(layers):
         first, *rest = use.parameters
         weights_TB11 = weights_TB[..., None, None].to(use.gradients.dtype)
         inputs = None if use.inputs is None else use.inputs.to(use.gradients.dtype)
+        if formed is not None and weights_TK is not None and index in formed:
+            _add(first, torch.einsum("tk,tkoi->oi", weights_TK.to(formed[index].dtype), formed[index]))
+            for bias in rest:
+                if bias is not None:
+                    _add(bias, (use.gradients.sum(dim=2) * weights_TB11.squeeze(-1)).sum(dim=(0, 1)))
+            continue
         if (
             use.kind == "linear"
             and inputs is not None

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from mmpsr import gradients
 from mmpsr.balancing import BalancingConfig, create_balancer
 from mmpsr.batch import Batch
 from mmpsr.gradients import Use, form_gradients, gramian, squared_norms, uses
@@ -81,6 +83,49 @@ def test_norms_are_those_of_single_losses(num_clips: int, num_rows: int) -> None
     wanted = torch.tensor([[float(each.square().sum()) for each in row] for row in expected], dtype=torch.float64)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
     assert float(wanted.min()) > 0
+
+
+@pytest.mark.parametrize("least", [2, 3, 4])
+def test_norms_by_halves_are_the_same(monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    """Seven clips of two rows: halves of 3 and 4, of which the second may be halved again."""
+    torch.manual_seed(0)
+    inputs, gradient = torch.randn(7, 2, 40).double(), torch.randn(3, 7, 2, 30).double()
+    masks = torch.rand(3, 2, 7) < 0.6
+    sums = torch.einsum("tkb,tbro,bri->tkoi", masks.double(), gradient, inputs)
+    biases = torch.einsum("tkb,tbro->tko", masks.double(), gradient)
+    sizes = []
+    inner = gradients._cross_products
+
+    def counted(*pair: Any) -> torch.Tensor:
+        sizes.append(tuple(len(each[0]) for each in pair))
+        return inner(*pair)
+
+    monkeypatch.setattr(gradients, "LEAST_HALF", least)
+    monkeypatch.setattr(gradients, "_cross_products", counted)
+    layer = Linear(40, 30)
+    found = squared_norms([Use("linear", (layer.weight, layer.bias), inputs, gradient)], masks)
+    wanted = sums.square().sum(dim=(2, 3)) + biases.square().sum(dim=2)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    two = [(2, 2), (2, 2), (2, 2)]
+    assert sizes == {2: [(3, 3), *two, (3, 4)], 3: [(3, 3), (4, 4), (3, 4)], 4: [(7, 7)]}[least]
+
+
+def test_what_norms_have_formed_is_not_formed_again() -> None:
+    model, layers, masks, expected = small_uses(60, 2)
+    weights, formed = torch.tensor([[0.5, 2.0], [3.0, 0.25]], dtype=torch.float64), {}
+    squared_norms(layers, masks, formed=formed)
+    assert formed
+    assert all(layers[index].kind == "linear" for index in formed)
+    form_gradients(layers, (weights.unsqueeze(2) * masks).sum(dim=1), weights, formed)
+    wanted = sum(weights[task, branch] * expected[task][branch] for task in range(2) for branch in range(2))
+    found = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
+    for parameter in model.parameters():
+        parameter.grad = None
+    form_gradients(layers, masks[:, 0] * 0.0, weights * 2, formed)  # the rest is weighed by clip, these by loss
+    index, products = next(iter(formed.items()))
+    doubled = torch.einsum("tk,tkoi->oi", weights * 2, products)
+    torch.testing.assert_close(layers[index].parameters[0].grad, doubled)
 
 
 def test_inner_products_are_those_of_single_losses() -> None:

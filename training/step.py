@@ -23,7 +23,7 @@ from mmpsr.objective import Objective
 
 __all__ = ["CONFLICT_STEPS", "StepResult", "hide_modalities", "shared_gradients", "sum_gradients", "training_step"]
 
-CONFLICT_STEPS = 50
+CONFLICT_STEPS = 100
 """Steps from one look at the conflicts between gradients to the next, where balancing does not need them anyway."""
 
 
@@ -251,7 +251,8 @@ def _one_pass(
     layers = uses(records, by_task)
     masks_TKB = torch.stack([views.masks(task) for task in tapes])[:, : len(objective.branches)]
     products = _products(layers, masks_TKB, accelerator) if need == "gramian" or looks else None
-    norms = None if need == "gramian" else _norms(layers, masks_TKB, accelerator)
+    formed: dict[int, Tensor] = {}
+    norms = None if need == "gramian" else _norms(layers, masks_TKB, accelerator, formed)
     weights, towers = _weights(objective, balancer, result, products if norms is None else norms)
 
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
@@ -259,7 +260,7 @@ def _one_pass(
         ends = [torch.einsum("tb,tb...->b...", weights_TB, torch.stack(each)) for each in zip(*at_ends, strict=True)]
         torch.autograd.backward(shared.ends, ends, inputs=model.shared_parameters())
     else:
-        form_gradients(layers, weights_TB)
+        form_gradients(layers, weights_TB, weights.T, formed)
     if towers is not weights:
         weights_TB = (towers.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     start = 0
@@ -270,10 +271,10 @@ def _one_pass(
     return replace(result, weights=weights, cosines=_cosines(products, result.counts))
 
 
-def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator) -> Tensor:
+def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator, formed: dict[int, Tensor]) -> Tensor:
     """Gradient norms of the losses, `[branches, tasks]`."""
     total, gather = _total(accelerator), _gather(accelerator) if accelerator.num_processes > 1 else None
-    return squared_norms(layers, masks_TKB, gather, total, accelerator.num_processes).T.sqrt()
+    return squared_norms(layers, masks_TKB, gather, total, accelerator.num_processes, formed).T.sqrt()
 
 
 def _products(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator) -> Tensor:

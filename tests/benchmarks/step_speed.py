@@ -80,12 +80,14 @@ class Trainer:
         self.balancer = create_balancer(self.objective.keys, BalancingConfig(method=method)).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.one_pass, self.accelerator = one_pass, accelerator
+        self.count = 0
 
     def step(self, batch: Batch) -> None:
         """Take a step."""
+        self.count += 1  # the conflicts of losses are looked at in every so many steps alone
         self.optimizer.zero_grad(set_to_none=True)
         with patch.object(MCDM, "one_pass", self.one_pass):
-            steps.training_step(self.model, self.objective, self.balancer, batch, self.accelerator)
+            steps.training_step(self.model, self.objective, self.balancer, batch, self.accelerator, step=self.count)
         self.optimizer.step()
 
 
