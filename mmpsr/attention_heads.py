@@ -153,14 +153,14 @@ class MTA(CrossAttention):
 
     def finish(self, heads_BNMD: Tensor) -> Tensor:
         """Root-mean-square normalisation by head, and a gate of what it gives."""
-        gain_BD = per_clip(self.gain, len(heads_BNMD))
+        gain_BD = per_clip(self.gain, heads_BNMD.shape[0])
         normed = functional.rms_norm(heads_BNMD, heads_BNMD.shape[-1:], eps=1e-5) * gain_BD[:, None, None]
         return normed * torch.sigmoid(self.gate(normed))
 
 
 def _convolve(maps_BNMM: Tensor, kernel_NRC: nn.Parameter, mixing_NN: nn.Parameter) -> Tensor:
     """Cross-correlation by head, zero outside the map, then mixing of heads, `[B, N, M, M] -> [B, N, M, M]`."""
-    num_clips, (rows, columns) = len(maps_BNMM), kernel_NRC.shape[1:]
+    num_clips, (rows, columns) = maps_BNMM.shape[0], kernel_NRC.shape[1:]
     padded = functional.pad(maps_BNMM, (columns // 2, columns // 2, rows // 2, rows // 2))
     windows_BNMMRC = padded.unfold(2, rows, 1).unfold(3, columns, 1)
     convolved = torch.einsum("bnijrc,bnrc->bnij", windows_BNMMRC, per_clip(kernel_NRC, num_clips))

@@ -222,7 +222,7 @@ class ConflictAware(FusionModel):
             ValueError: the batch has other modalities or sequences than the model.
         """
         vectors = self.standardize(batch)
-        places_B = torch.full((len(batch),), place, device=batch.presence.device)
+        places_B = torch.full((batch.presence.shape[0],), place, device=batch.presence.device)
         if self.training and self.window:
             places_B.uniform_()
         nodes, present = [], []

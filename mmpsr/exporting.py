@@ -190,30 +190,8 @@ def export_torch(
 def _program(predicting: Predicting) -> torch.export.ExportedProgram:
     example = predicting.example()
     batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad(), _open_sizes(predicting.model):
+    with torch.no_grad():
         return torch.export.export(predicting, example, dynamic_shapes={"inputs": tuple({0: batch} for _ in example)})
-
-
-@contextmanager
-def _open_sizes(model: FusionModel) -> Iterator[None]:
-    """Let the model's modules be traced for any number of clips.
-
-    Python's `len` always gives a plain number, which would be written into the program as the only number of clips.
-    While open, `len` in those modules gives the size itself.
-    """
-
-    def size(value: Any) -> Any:
-        return value.shape[0] if isinstance(value, Tensor) else value.__len__()
-
-    names = {"mmpsr.batch", *(base.__module__ for layer in model.modules() for base in type(layer).__mro__)}
-    modules = [vars(sys.modules[name]) for name in sorted(names) if name.startswith("mmpsr.")]
-    for module in modules:
-        module["len"] = size
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module["len"]
 
 
 @contextmanager

@@ -77,8 +77,8 @@ class EDGNN(nn.Module):
 
     def propagation(self, mask_BM: Tensor) -> Tensor:
         """P of each clip, zero from and to absent modalities, `[B, M, M]`."""
-        theta_BP = per_clip(self.theta, len(mask_BM))
-        zeros_B1 = theta_BP.new_zeros(len(mask_BM), 1)
+        theta_BP = per_clip(self.theta, mask_BM.shape[0])
+        zeros_B1 = theta_BP.new_zeros(mask_BM.shape[0], 1)
         entries = torch.cat([theta_BP.cos().square(), theta_BP.sin().square(), zeros_B1], dim=1)
         num_nodes = len(self.slots)
         weights_BMM = entries.index_select(1, self.slots.flatten()).unflatten(1, (num_nodes, num_nodes))

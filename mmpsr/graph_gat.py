@@ -43,7 +43,7 @@ class GAT(nn.Module):
         """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`; zero where no modality is present."""
         hidden_BMH = self.linear(nodes_BMH)
         target_BM1, source_BM1 = (
-            hidden_BMH @ per_clip(vector, len(nodes_BMH)).unsqueeze(-1) for vector in (self.target, self.source)
+            hidden_BMH @ per_clip(vector, nodes_BMH.shape[0]).unsqueeze(-1) for vector in (self.target, self.source)
         )
         scores_BMM = functional.leaky_relu(target_BM1 + source_BM1.transpose(1, 2), self.negative_slope)
         return masked_softmax(scores_BMM, mask_BM.unsqueeze(1)) @ hidden_BMH

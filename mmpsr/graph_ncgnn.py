@@ -148,7 +148,7 @@ class NCGNN(nn.Module):
 
     def expectation(self, gates_BMI: Tensor, mask_BM: Tensor) -> Tensor:
         """Mean of the final states over all walks from each node, `[B, M, I]`; zero for absent nodes."""
-        num_clips = len(mask_BM)
+        num_clips = mask_BM.shape[0]
         states = self.initial_states(self.forms.expand(num_clips, -1, -1))
         states_BWI = states.index_select(1, self.form_of_walk)
         means = []
@@ -171,7 +171,7 @@ class NCGNN(nn.Module):
             raise ValueError(f"NCGNN was made for {self.num_nodes} modalities; found {nodes_BMH.shape[1]}")
         gates_BMI = self.cell.from_input(nodes_BMH)
         if self.training:
-            scores = torch.rand(len(mask_BM), *self.scores.shape[1:], device=mask_BM.device)
+            scores = torch.rand(mask_BM.shape[0], *self.scores.shape[1:], device=mask_BM.device)
             means_BMI = self.sample(gates_BMI, mask_BM, scores)
         elif self.exact:
             means_BMI = self.expectation(gates_BMI, mask_BM)

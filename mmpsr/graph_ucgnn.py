@@ -100,7 +100,7 @@ class UCGNN(nn.Module):
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
         """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
-        mixed_BMH = self.mix(nodes_BMH, mask_BM) + per_clip(self.bias, len(nodes_BMH)).unsqueeze(1)
+        mixed_BMH = self.mix(nodes_BMH, mask_BM) + per_clip(self.bias, nodes_BMH.shape[0]).unsqueeze(1)
         return self.dropout(self.activation(mixed_BMH))
 
 

@@ -79,7 +79,7 @@ def sample_walks(scores: Tensor, mask_BM: Tensor) -> Tensor:
     """
     _, _, num_nodes, num_walks, _ = scores.shape
     nodes = torch.arange(num_nodes, device=mask_BM.device)
-    current = nodes.view(1, -1, 1).expand(len(mask_BM), num_nodes, num_walks)
+    current = nodes.view(1, -1, 1).expand(mask_BM.shape[0], num_nodes, num_walks)
     walks = [current]
     for step_scores in scores.unbind(dim=1):
         allowed = mask_BM[:, None, None, :] & (nodes != current.unsqueeze(-1))

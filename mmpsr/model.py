@@ -150,10 +150,10 @@ class TaskTower(Tower):
             inputs = torch.cat([pooled_BH, self.conflict(mean_conflict(context_BMH, mask_BM))], dim=1)
         output_BC = torch.sigmoid(self.head(inputs)) if self.regression else self.head(inputs)
         if self.guides is not None:
-            guides_BCH = per_clip(self.guides, len(pooled_BH))
+            guides_BCH = per_clip(self.guides, pooled_BH.shape[0])
             similarity_BC = functional.cosine_similarity(pooled_BH.unsqueeze(1), guides_BCH, dim=-1)
             if self.log_temperature is not None:
-                similarity_BC = similarity_BC * per_clip(self.log_temperature, len(pooled_BH)).exp().unsqueeze(1)
+                similarity_BC = similarity_BC * per_clip(self.log_temperature, pooled_BH.shape[0]).exp().unsqueeze(1)
             output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
         return self.beside(output_BC, offset_BC)
 
