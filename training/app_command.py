@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
@@ -16,6 +15,7 @@ from training.app_analysis import Limits
 from training.app_server import AddressError, serve
 from training.bundle import BundleError
 from training.inputs import InputError
+from training.messages import error_console, print_error
 from training.predict_command import open_predictor
 from training.stored_predictions import RunError
 
@@ -34,7 +34,7 @@ def app_command(model: str, port: int, max_seconds: float, max_megabytes: float)
     Returns:
         Exit status: 0 after it was stopped, 2 where it could not be begun.
     """
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    errors = error_console()
     try:
         if find_spec("gradio") is None:
             raise InputError('the page needs Gradio, which is not installed: pip install "mmpsr[app]"')
@@ -45,7 +45,7 @@ def app_command(model: str, port: int, max_seconds: float, max_megabytes: float)
     except KeyboardInterrupt:
         errors.print("stopped; what was uploaded is removed")
     except (AddressError, BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError) as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     return 0
 

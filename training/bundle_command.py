@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from mmpsr.bundle_files import FILES
 from mmpsr.config import ConfigError
 from training.bundle import BundledModel, BundleError, check_encoders, read_bundle, write_bundle
 from training.bundle_check import repeat_predictions
+from training.messages import print_error
 from training.stored_predictions import RunError
 
 __all__ = ["bundle_command"]
@@ -34,8 +33,7 @@ def bundle_command(run: Path, folder: Path, force: bool) -> int:
         write_bundle(run, folder, force)
         trained = read_bundle(folder, allow_custom_encoders=True)  # the run's own
     except (BundleError, RunError, ConfigError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     _print_files(trained)
     return _verify(trained, run)

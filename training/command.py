@@ -21,6 +21,7 @@ from training.checkpoint import CheckpointError
 from training.config import RunConfig
 from training.data import active_features
 from training.loop import DivergedError, Interrupted
+from training.messages import print_error
 from training.options import DEMO, ConfigOption, ResumeOption, RetryFailedOption, SetOption
 from training.pipeline import extract_features, load_clips, run_training
 from training.published import load_run_config
@@ -56,7 +57,6 @@ def extract_command(
 def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, Accelerator, Console], None]) -> None:
     """Load the configuration and work; errors of the user's making become one sentence and exit status 2."""
     console = Console(width=None if sys.stdout.isatty() else 120)
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
     try:
         resolved, notes = load_run_config(path, settings or ())
         accelerator = _accelerator(resolved)
@@ -64,7 +64,7 @@ def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, 
             console.print(note, highlight=False, markup=False)
         work(resolved, accelerator, console)
     except (ConfigError, CorpusError, StoreError, ExtractionError, CheckpointError, DivergedError) as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         raise typer.Exit(2) from None
     except Interrupted as stop:
         console.print(str(stop), highlight=False)

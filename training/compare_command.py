@@ -18,6 +18,7 @@ from mmpsr.config import ConfigError
 from mmpsr.reliability import correct_shares
 from training.detailed_evaluation import NUM_RESAMPLES, correct, decided_classes, plain, split_parts
 from training.evaluate_command import between, metric_name, number
+from training.messages import print_error
 from training.stored_predictions import Part, RunError, StoredRun
 
 __all__ = ["compare_command", "compare_runs"]
@@ -67,8 +68,7 @@ def compare_command(first: Path, second: Path, split: str | None, as_json: bool)
     try:
         found = compare_runs(StoredRun.read(first), StoredRun.read(second), split)
     except (RunError, ConfigError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     if as_json:
         typer.echo(json.dumps({"first": str(first), "second": str(second), **found}, indent=2, allow_nan=False))

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from training.messages import error_console, print_error
 from training.options import DEMO, ConfigOption, ResumeOption, RetryFailedOption, SetOption
 
 __all__ = ["app"]
@@ -58,7 +59,7 @@ def doctor(
     config: ConfigOption = DEMO, set_: SetOption = None, media: MediaOption = False, as_json: JsonOption = False
 ) -> None:
     """Examine what a run would read; exit status 1 where training would be wrong."""
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    errors = error_console()
     try:
         status = _examine(config, set_ or [], media, as_json, errors)
     except KeyboardInterrupt:
@@ -276,7 +277,7 @@ def _examine(config: Path, settings: list[str], media: bool, as_json: bool, erro
             resolved, notes = load_run_config(config, settings)
             diagnosis = examine(resolved, str(config), media)
     except (ConfigError, CorpusError, ExtractionError) as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     for note in notes:
         errors.print(note, highlight=False, markup=False)

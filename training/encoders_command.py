@@ -20,6 +20,7 @@ from encoders.catalogue_entry import EMBEDDED, Entry
 from encoders.checkpoint import is_cached
 from encoders.encoder import MODALITIES, FeaturesConfig
 from mmpsr.config import ConfigError, nearest
+from training.messages import error_console, print_error
 
 __all__ = ["encoders_command", "encoders_tables"]
 
@@ -30,7 +31,7 @@ def encoders_command(config: Path | None, settings: list[str], modality: str | N
     Returns:
         Exit status: 2 where the modality or the configuration is wrong.
     """
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    errors = error_console()
     try:
         if modality is not None and modality not in MODALITIES:
             raise ConfigError(f"no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
@@ -44,7 +45,7 @@ def encoders_command(config: Path | None, settings: list[str], modality: str | N
                 run, told = load_run_config(config, settings)
             features = run.features
     except ConfigError as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     for note in told:
         errors.print(note, highlight=False, markup=False)

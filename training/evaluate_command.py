@@ -18,6 +18,7 @@ from encoders.store import StoreError
 from mmpsr.config import ConfigError
 from training.evaluation_tables import between, metric_name, number, seed_tables, tables
 from training.full_evaluation import EvaluationOptions, evaluate
+from training.messages import print_error
 from training.seeds import over_seeds, require_seeds
 from training.stored_predictions import RunError, StoredRun
 
@@ -39,8 +40,7 @@ def evaluate_command(paths: Sequence[Path], options: EvaluationOptions, as_json:
         with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
             document = evaluate(paths[0], options) if len(paths) == 1 else evaluate_several(paths, options)
     except (RunError, ConfigError, CorpusError, ExtractionError, StoreError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     if as_json:
         typer.echo(json.dumps(document, indent=2, allow_nan=False))

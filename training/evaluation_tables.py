@@ -10,7 +10,7 @@ from rich.table import Table
 
 from training.report import SHORT_NAMES
 
-__all__ = ["between", "metric_name", "number", "seed_tables", "tables"]
+__all__ = ["between", "metric_name", "number", "seed_tables", "table_of", "tables"]
 
 PLACE = ("corpus", "split", "task")
 NUM_PAIRS = 8  # correlations that are shown of each corpus
@@ -69,7 +69,7 @@ def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
             yield f"{run}: {each}" if isinstance(each, str) else each
     seeds = [f"seed {seed}" for seed in document["seeds"]]
     yield f"Mean and standard deviation over {len(seeds)} seeds, in percent, higher is better"
-    table = _table((*PLACE, "metric"), ("clips", "mean", "deviation", "", "least", "most", *seeds))
+    table = table_of((*PLACE, "metric"), ("clips", "mean", "deviation", "", "least", "most", *seeds))
     for row in document["over_seeds"]:
         names = ("least", "most")
         table.add_row(
@@ -91,7 +91,7 @@ def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
         yield f"[{style}]{word}[/{style}] ({finding['kind']}): {finding['message']}"
     if leakage["effects"]:
         yield "What that is worth: figures of all clips, and of those that share nothing of the kind with training"
-        table = _table(("shared", *PLACE, "metric"), ("clips", "all", "", "unseen clips", "unseen", ""))
+        table = table_of(("shared", *PLACE, "metric"), ("clips", "all", "", "unseen clips", "unseen", ""))
         for row in leakage["effects"]:
             place = [row["kind"], *(row[name] for name in PLACE), metric_name(row["metric"])]
             unseen = row["unseen"]
@@ -104,7 +104,8 @@ def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
         yield "Leakage guard: these clips share no group, speaker, file, transcript or vector with training clips"
 
 
-def _table(left: Sequence[str], right: Sequence[str]) -> Table:
+def table_of(left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table of columns of words and columns of numbers."""
     table = Table()
     for name in left:
         table.add_column(name)
@@ -120,8 +121,8 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
         "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
     )
     beside = ("linear", "") if has_linear else ()
-    table = _table((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
-    over = _table((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
+    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
+    over = table_of((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
     for row in rows:
         place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
         cells = [str(row["num_clips"]), str(row["num_groups"]), f"[bold]{number(row['value'])}[/bold]", _quoted(row)]
@@ -139,7 +140,7 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
 
 def _rows(rows: Sequence[Mapping[str, Any]], name: str, counts: Sequence[str] = ()) -> Table:
     titles = [count.removeprefix("num_") for count in counts]
-    table = _table((*PLACE, "metric", name.split("_")[0]), ("clips", *titles, "model", ""))
+    table = table_of((*PLACE, "metric", name.split("_")[0]), ("clips", *titles, "model", ""))
     previous = None
     for row in rows:
         key = (row["corpus"], row["split"], row["task"], metric_name(row["metric"]))
@@ -155,14 +156,14 @@ def _quoted(row: Mapping[str, Any], sign: bool = False) -> str:
 
 
 def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(PLACE, ("error",))
+    table = table_of(PLACE, ("error",))
     for row in rows:
         table.add_row(row["corpus"], row["split"], row["task"], number(100 * row["error"]))
     return table
 
 
 def _confusion(found: Mapping[str, Any]) -> Table:
-    table = _table(("",), found["classes"])
+    table = table_of(("",), found["classes"])
     for name, counts in zip(found["classes"], found["counts"], strict=True):
         table.add_row(name, *map(str, counts))
     return table
@@ -170,7 +171,7 @@ def _confusion(found: Mapping[str, Any]) -> Table:
 
 def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
     """The strongest of each corpus between outputs of different tasks."""
-    table = _table(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
+    table = table_of(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
     for each in found:
         outputs, matrices = each["outputs"], each["spearman"]
         pairs = [

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
 
 from mmpsr.bundle_files import CONTENT, BundleError
 from mmpsr.config import ConfigError
 from mmpsr.exporting import PRESENCE, ExportError, export_onnx, export_torch
 from training.bundle import read_bundle
+from training.messages import print_error
 from training.stored_predictions import RunError
 from training.trained import TrainedModel
 
@@ -39,8 +38,7 @@ def export_command(source: Path, output: Path, format_: Format | None) -> int:
         write = export_onnx if chosen == "onnx" else export_torch
         difference = write(trained.model, output, trained.calibration, trained.fingerprints)
     except (BundleError, RunError, ConfigError, ExportError, OSError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
     widths = {name: len(trained.model.standardizers[name].mean) for name in trained.modalities}  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -28,6 +27,7 @@ from training.bundle import CONTENT, BundleError
 from training.card_explanation import explain_task
 from training.cards import clock, write_cards
 from training.inputs import InputError, find_inputs
+from training.messages import error_console, print_error
 from training.prediction_document import FinishedRows, document_of, keys_of
 from training.predictor import Predictor
 from training.results import frame_of
@@ -84,7 +84,7 @@ def predict_command(
     Returns:
         Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
     """
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    errors = error_console()
     try:
         chosen = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
@@ -104,7 +104,7 @@ def predict_command(
             )  # fmt: skip
         _write(document, chosen, output, cards, errors)
     except (BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError, StoreError) as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     return 0 if any(recording["clips"] for recording in document["recordings"]) else 1
 

@@ -14,6 +14,7 @@ from mmpsr.config import ConfigError
 from training.cost import COST
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.html_report import Page, render
+from training.messages import print_error
 from training.report_data import summarize
 from training.report_figures import (
     calibration_section,
@@ -103,8 +104,7 @@ def report_command(make: Callable[[], tuple[Page, Path]]) -> int:
         page, output = make()
         write_report(page, output)
     except (RunError, ConfigError, CorpusError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     console = Console(width=None if sys.stdout.isatty() else 1000)
     console.print(f"report {output} ({output.stat().st_size / 1e6:.1f} MB)", highlight=False, markup=False)

@@ -14,6 +14,7 @@ from encoders.encoding import ExtractionError
 from encoders.store import StoreError
 from mmpsr.config import ConfigError
 from training.loop import Interrupted
+from training.messages import print_error
 from training.options import SetOption
 from training.processes import requested_processes
 from tuning.joining import load_joined
@@ -36,7 +37,6 @@ def tune_command(
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several launched processes starts the workers
     console = Console(width=None if sys.stdout.isatty() else 120)
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
 
     def say(message: str) -> None:
         console.print(message, highlight=False, markup=False)
@@ -50,7 +50,7 @@ def tune_command(
         console.print(search_table(study))
         say(f"best configuration {write_results(search, study)}")
     except (ConfigError, CorpusError, StoreError, ExtractionError, SearchError) as error:
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         raise typer.Exit(2) from None
     except (Interrupted, KeyboardInterrupt):
         say("stopped; finished trials are kept, and the same command continues")

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmpsr.config import ConfigError
+from training.messages import error_console
 from tuning.study import run_study
 from tuning.study_config import load_study
 from tuning.study_workers import Stopped
@@ -32,7 +33,7 @@ def study_command(
         Exit status: 0 where every cell is done, 1 where one failed, 2 where the study is wrong, 130 where stopped.
     """
     console = Console(width=None if sys.stdout.isatty() else 120)
-    errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+    errors = error_console()
     try:
         study = load_study(path, settings, seeds, base)
         table = run_study(study, workers, console)

@@ -15,6 +15,8 @@ from rich.table import Table
 
 from mmpsr.config import ConfigError
 from training.evaluate_command import between, metric_name, number
+from training.evaluation_tables import table_of
+from training.messages import print_error
 from training.stored_predictions import RunError
 from tuning.study_config import load_study
 from tuning.transfer import find_runs, study_runs, transfer_report
@@ -44,8 +46,7 @@ def transfer_command(
             runs += study_runs(load_study(path, settings, None, base)) if is_study else find_runs(path)
         report = transfer_report(runs, split)
     except (RunError, ConfigError) as error:
-        errors = Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-        errors.print(f"error: {error}", style="bold red", highlight=False, markup=False)
+        print_error(error)
         return 2
     if as_json:
         typer.echo(json.dumps(report, indent=2, allow_nan=False))
@@ -79,18 +80,9 @@ def _tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
         yield _spans(report["accepted"], ("task",))
 
 
-def _table(names: Sequence[str], figures: Sequence[str]) -> Table:
-    table = Table()
-    for name in names:
-        table.add_column(name)
-    for name in figures:
-        table.add_column(name, justify="right")
-    return table
-
-
 def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
     figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "corr. p", "verdict")
-    table = _table(("task", "with", "corpus", "metric"), figures)
+    table = table_of(("task", "with", "corpus", "metric"), figures)
     for row in rows:
         p, difference = row["corrected_p"], row["difference"]
         seeds = f"{row['num_seeds']}"
@@ -115,7 +107,7 @@ def _matrix(report: Mapping[str, Any]) -> Table:
     for row in report["figures"]:
         cells.setdefault(row["task"], {}).setdefault(_others(row), []).append(row)
     columns = list(dict.fromkeys(others for found in cells.values() for others in found))
-    table = _table(("task",), [f"with {others}" for others in columns])
+    table = table_of(("task",), [f"with {others}" for others in columns])
     for task, found in cells.items():
         table.add_row(task, *(_summary(found.get(others, [])) for others in columns))
     return table
@@ -132,7 +124,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _spans(rows: Sequence[Mapping[str, Any]], names: Sequence[str], counts_negative: bool = False) -> Table:
     """A row per trajectory: its first, middle and last value, its mean."""
-    table = _table(("trained", *names), ("first", "middle", "last", "mean", *(["epochs below 0"] * counts_negative)))
+    table = table_of(("trained", *names), ("first", "middle", "last", "mean", *(["epochs below 0"] * counts_negative)))
     for row in rows:
         values = row["values"]
         shown = [values[0], values[len(values) // 2], values[-1], float(np.mean(values))]
