@@ -6,6 +6,8 @@ Vectors are read in this process where `without_workers` is used, since starting
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from rich.console import Console
 
 from encoders.encoder import FeaturesConfig
 from mmpsr.config import validate
-from training import data, fresh_evaluation, pipeline
+from training import correlations, data, detailed_evaluation, fresh_evaluation, pipeline
 from training.config import RunConfig
 from training.pipeline import run_training
 
@@ -48,6 +50,16 @@ def write(folder: Path, name: str, table: pd.DataFrame) -> None:
     table.assign(mood=names[table["mood"]], angry=table["mood"].eq(1) * 1.0, happy=table["mood"].eq(2) * 0.5).drop(
         columns="sound"
     ).to_csv(folder / f"{name}.csv", index=False)
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Few resamples, and no worker processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
+        patch.setattr(correlations, "NUM_RESAMPLES", 20)
+        without_workers(patch)
+        yield
 
 
 def without_workers(patch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,29 @@ return {wrong, width: document.documentElement.scrollWidth, inner: innerWidth,
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+@contextmanager
+def headless(*switches: str, **capabilities: Any) -> Iterator[Any]:
+    """Debian's Chromium without a screen; a skipped test where it is missing."""
     webdriver = pytest.importorskip("selenium.webdriver")
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
         pytest.skip("chromium or chromedriver is not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for name in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars"):
+    for name in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", *switches):
         options.add_argument(f"--{name}")
+    for name, value in capabilities.items():
+        options.set_capability(name, value)
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with headless("hide-scrollbars") as driver:
+        yield driver
 
 
 def look(browser: Any, page: Path, width: int, **media: Any) -> dict[str, Any]:

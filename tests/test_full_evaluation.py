@@ -19,7 +19,6 @@ from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
 from mmpsr.metrics import evaluate as metrics_of
 from mmpsr.objective import probabilities
-from training import correlations, detailed_evaluation
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.stored_predictions import RunError, StoredRun
 from training.subsets import masked, modality_subsets
@@ -30,10 +29,7 @@ OWN = {"train": 30, "dev": 16, "test": 12}
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
-        patch.setattr(correlations, "NUM_RESAMPLES", 20)
-        fresh_run.without_workers(patch)
+    with fresh_run.quickly():
         yield
 
 

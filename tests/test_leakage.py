@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from mmpsr.config import ConfigError
-from training import correlations, detailed_evaluation
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.identities import FILE, read_identities, same_clips, shared
 from training.leakage import refuse_trained_clips, require_choice_on_dev
@@ -23,10 +22,7 @@ LONG = "nine words are said here by everybody every time"
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
-        patch.setattr(correlations, "NUM_RESAMPLES", 20)
-        fresh_run.without_workers(patch)
+    with fresh_run.quickly():
         yield
 
 
