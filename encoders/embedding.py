@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from encoders.device import DeviceEncoder, Prepared, choose_device
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import Encoded, ExtractionError, Failure, check_results, load_encoder
-from encoders.workers import Job, Outcome
+from encoders.jobs import Job, Outcome
 
 __all__ = ["MOST_BYTES", "Embedder"]
 

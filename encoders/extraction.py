@@ -24,12 +24,13 @@ from encoders.embedding import Embedder
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import ExtractionError, Failure
 from encoders.identity import EncoderSpec, SequenceSpec
+from encoders.jobs import Job, Outcome, Result
 from encoders.reading import clip_records, encoder_specs, make_encoders, read_sequences, read_vectors, sequence_specs
 from encoders.reporting import Count, ExtractionSummary, Reporter
 from encoders.sequence_store import SequenceStore
 from encoders.store import Entry, clean, utc_now
 from encoders.warm import WarmEncoders
-from encoders.workers import Job, Outcome, Result, Workers
+from encoders.workers import Workers
 
 __all__ = [
     "ExtractionError",

@@ -22,9 +22,10 @@ from encoders.decoding import duration_of, opened, read_audio, stream_of
 from encoders.encoder import EncodingError
 from encoders.faces import largest_face
 from encoders.frames import read_frames
+from encoders.jobs import start_worker
 from encoders.media import BLACK_LUMA, ClipMedia, is_black
 from encoders.reporting import Reporter
-from encoders.workers import end_workers, start_worker
+from encoders.workers import end_workers
 
 __all__ = [
     "ANNOTATED_SECONDS",

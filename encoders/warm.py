@@ -10,8 +10,9 @@ import multiprocessing
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
 from encoders.encoder import FeaturesConfig
+from encoders.jobs import start_worker
 from encoders.reading import make_encoders
-from encoders.workers import end_workers, start_worker
+from encoders.workers import end_workers
 
 __all__ = ["WarmEncoders"]
 

@@ -33,11 +33,12 @@ from encoders.encoder import FeaturesConfig
 from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
 from encoders.extraction import extract, read_vectors
 from encoders.identity import EncoderSpec
+from encoders.jobs import Job, Outcome, Result, encode_job
 from encoders.media import ClipMedia
 from encoders.reading import clip_records
 from encoders.reporting import ExtractionSummary
 from encoders.store import FeatureStore
-from encoders.workers import Job, Outcome, Result, Workers, encode_job
+from encoders.workers import Workers
 from mmpsr.config import ConfigError, validate
 
 DEVICE = {"text": "fake_encoders:Attentive"}
@@ -562,6 +563,12 @@ def test_death_of_a_worker_keeps_what_is_stored(tmp_path: Path) -> None:
     clips.loc[4, "text"] = "lives"
     assert extract(clips, features(tmp_path, encoders=DEVICE), show_progress=False).counts["fake", "text"].failed == 0
     assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7)}
+
+
+def test_death_of_a_worker_with_many_clips_names_the_first(tmp_path: Path) -> None:
+    config = features(tmp_path, encoders=DEVICE).model_copy(update={"chunk_size": 12, "num_workers": 1})
+    with pytest.raises(ExtractionError, match=r"clips: (fake/clip\d, ){7}fake/clip7 and 4 more\. Out of memory"):
+        extract(table(["die", *"abcdefghijk"]), config, show_progress=False)
 
 
 @pytest.mark.parametrize(

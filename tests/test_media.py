@@ -21,8 +21,8 @@ from encoders.claims import Item
 from encoders.decoding import read_audio
 from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
 from encoders.frames import LONGEST_SIDE, read_frames
+from encoders.jobs import Job, encode_job
 from encoders.media import BLACK_LUMA, BLACK_SPREAD, ClipMedia, is_black
-from encoders.workers import Job, encode_job
 
 FPS = 25
 

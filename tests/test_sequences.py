@@ -22,7 +22,7 @@ import sequence_encoders
 from numpy.typing import NDArray
 from sequence_encoders import CALLS, features, ramp, table
 
-from encoders import workers
+from encoders import jobs, workers
 from encoders.claims import Claims, Item
 from encoders.encoder import FeaturesConfig, pool
 from encoders.encoding import Encoded, Failure, check_results, encode_clips
@@ -62,8 +62,8 @@ class _Pool:
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
-    def submit(self, function: Callable[[workers.Job], workers.Result], job: workers.Job) -> Future[workers.Result]:
-        future = Future[workers.Result]()
+    def submit(self, function: Callable[[jobs.Job], jobs.Result], job: jobs.Job) -> Future[jobs.Result]:
+        future = Future[jobs.Result]()
         future.set_result(function(job))
         return future
 
@@ -73,7 +73,7 @@ class _Pool:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", _Pool)
-    monkeypatch.setattr(workers, "_loaded", {})
+    monkeypatch.setattr(jobs, "_loaded", {})
 
 
 def rows_in(store: Path) -> Counter[tuple[bool, str]]:
@@ -459,7 +459,7 @@ def test_a_vector_that_another_process_works_on_is_left_to_it(tmp_path: Path) ->
         assert own.held == {*job.items} == {sequences, *(work._item(1, name) for name in work.specs)}
         assert len(waits_for) == 1
         peer.drop([vectors])
-        result = workers.encode_job(job)
+        result = jobs.encode_job(job)
         work.receive(job, result, own)
         assert own.held == set()
     assert rows_in(tmp_path) == {(True, "clip0"): 1, (True, "clip1"): 1, (False, "clip1"): 1}
