@@ -195,6 +195,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "--by",
                 "--aggregate",
                 "--subsets",
+                "--adapt",
                 "--allow-trained",
                 "--json",
             },

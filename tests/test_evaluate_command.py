@@ -63,7 +63,7 @@ def test_the_document_is_strict_json(path: Path) -> None:
     assert {row["split"] for row in document["figures"]} == {"dev"}
     assert set(document) == {
         "run", "config", "leakage", "level", "num_resamples", "column", "figures", "classes", "confusion",
-        "calibration", "presence", "by", "whole", "aggregated", "subsets", "correlations",
+        "calibration", "presence", "by", "whole", "aggregated", "subsets", "adapted", "correlations",
     }  # fmt: skip
 
 
@@ -124,9 +124,9 @@ def test_the_options_reach_the_evaluation(path: Path, monkeypatch: pytest.Monkey
     given: list[object] = []
     monkeypatch.setattr(evaluate_command, "evaluate_command", lambda *arguments: given.append(arguments) or 7)
     options = ["--config", "a.toml", "--set", "a.b=1", "--corpus", "c", "--corpus", "d", "--split", "dev", "--by", "e"]
-    options += ["--aggregate", "f", "--subsets"]
+    options += ["--aggregate", "f", "--subsets", "--adapt"]
     run("r", "s", *options, "--allow-trained", "--json", status=7)
-    expected = EvaluationOptions("dev", "e", "f", Path("a.toml"), ("a.b=1",), ("c", "d"), True, True)
+    expected = EvaluationOptions("dev", "e", "f", Path("a.toml"), ("a.b=1",), ("c", "d"), True, True, True)
     assert given == [([Path("r"), Path("s")], expected, True)]
 
 

@@ -131,6 +131,12 @@ def evaluate(
         str | None, typer.Option("--aggregate", help="Column that names what clips are averaged to, as a video.")
     ] = None,
     subsets: Annotated[bool, typer.Option("--subsets", help="Also with every subset of the modalities.")] = False,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt", help="Also fitted to the clips of corpora that were not trained on, without their labels."
+        ),
+    ] = False,
     allow_trained: Annotated[
         bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
     ] = False,
@@ -141,7 +147,7 @@ def evaluate(
     from training.full_evaluation import EvaluationOptions
 
     options = EvaluationOptions(
-        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, allow_trained
+        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, adapt, allow_trained
     )
     try:
         status = evaluate_command(runs, options, as_json)

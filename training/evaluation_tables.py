@@ -43,6 +43,8 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if document["subsets"]:
         yield "By the modalities that the model sees; without: clips that have none of them, which are left out"
         yield _rows(document["subsets"], "modalities", ("num_without",))
+    if document["adapted"]:
+        yield from _adapted(document["adapted"])
     if document["by"]:
         yield f"By {document['column']}"
         yield _rows(document["by"], "value_of_column")
@@ -136,6 +138,30 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if has_linear:
         yield "Model - linear baseline, percentage points; corrected over all rows (Holm)"
         yield over
+
+
+def _adapted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
+    """Figures after a label shift, and the shares of classes that it found."""
+    fitted = [row for row in rows if "reason" not in row]
+    yield (
+        "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' "
+        "shares that these clips make most likely; no label was read"
+    )
+    has_linear = any("linear" in row for row in fitted)
+    table = table_of((*PLACE, "metric"), ("clips", "zero-shot", "fitted", "", *(["linear, fitted", ""] * has_linear)))
+    for row in fitted:
+        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
+        beside = [number(row["linear"]["value"]), _quoted(row["linear"])] if has_linear else []
+        value = f"[bold]{number(row['value'])}[/bold]"
+        table.add_row(*place, str(row["num_clips"]), number(row["before"]), value, _quoted(row), *beside)
+    yield table
+    shares = {tuple(row[name] for name in PLACE): row["shares"] for row in fitted}
+    for (corpus, split, task), by_class in shares.items():
+        told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in by_class.items())
+        yield f"{corpus} {split}, {task}: {told}"
+    for row in rows:
+        if "reason" in row:
+            yield f"{row['corpus']} {row['split']}, {row['task']} is not fitted: {row['reason']}"
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], name: str, counts: Sequence[str] = ()) -> Table:

@@ -12,15 +12,17 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from corpora.registry import CorporaConfig
-from mmpsr.config import ConfigError, nearest
+from mmpsr.config import ConfigError, nearest, validate
+from training.adapted import adapted_rows
 from training.aggregated import aggregated_rows
+from training.config import RunConfig
 from training.correlations import correlations
 from training.data import JoinedCorpora
-from training.detailed_evaluation import column_values, evaluate_run, of_clips, split_parts
+from training.detailed_evaluation import column_values, correct, evaluate_run, of_clips, split_parts
 from training.fresh_evaluation import join_clips, load_corpora, predict_fresh, read_clips
 from training.identities import identities, read_identities, same_clips
 from training.leakage import guard, refuse_trained_clips
-from training.stored_predictions import Part, StoredRun
+from training.stored_predictions import Part, StoredRun, read_json
 from training.subsets import evaluate_subsets
 from training.trained import TrainedModel
 
@@ -41,6 +43,7 @@ class EvaluationOptions:
         settings: `section.key=value` over it.
         corpora: only these; empty for all.
         subsets: whether to evaluate every subset of the modalities.
+        adapt: whether to fit predictions of corpora that were not trained on to their clips, too.
         allow_trained: whether clips that the model was trained on may be evaluated.
     """
 
@@ -51,6 +54,7 @@ class EvaluationOptions:
     settings: Sequence[str] = ()
     corpora: Sequence[str] = ()
     subsets: bool = False
+    adapt: bool = False
     allow_trained: bool = False
 
 
@@ -63,7 +67,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
 
     Returns:
         `run`, `config`, `leakage` (see `training.leakage.guard`), what `evaluate_run` gives, `aggregated` (figures of
-        the wholes, see `training.aggregated`), `subsets` and `correlations`.
+        the wholes, see `training.aggregated`), `subsets`, `adapted` (see `training.adapted`) and `correlations`.
 
     Raises:
         RunError: the run cannot be read, its features are others, or its model was trained on the clips.
@@ -88,6 +92,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
         "run": str(path), "config": config, "leakage": leakage, **found, "whole": options.aggregate,
         "aggregated": [] if options.aggregate is None else _aggregated(run, parts, options.aggregate),
         "subsets": subsets,
+        "adapted": _adapted(run, parts, path, options) if options.adapt else [],
         "correlations": list(correlations(run, dict.fromkeys((part.corpus, part.split) for part in parts))),
     }  # fmt: skip
 
@@ -105,6 +110,14 @@ def _blank(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
                 "num_clips": len(there), "num_seen": count, "message": message,
                 "examples": list(part.clips.loc[~there, "clip_id"][:3]),
             }  # fmt: skip
+
+
+def _adapted(run: StoredRun, parts: Sequence[Part], path: Path, options: EvaluationOptions) -> list[dict[str, Any]]:
+    own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
+    linear = split_parts(run, options.split, "linear") if run.has_linear else []
+    rows = list(adapted_rows(parts, {tuple(part.key.values()): part for part in linear}, own))
+    correct([row["over_linear"] for row in rows if "over_linear" in row])
+    return rows
 
 
 def _aggregated(run: StoredRun, parts: Sequence[Part], column: str) -> list[dict[str, Any]]:

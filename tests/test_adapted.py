@@ -1,0 +1,91 @@
+"""`training.adapted`: figures of corpora that were not trained on, fitted to their clips without labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stored_run
+from typer.testing import CliRunner
+
+from mmpsr.label_shift import LabelShift
+from mmpsr.metrics import evaluate as metrics_of
+from training import correlations, detailed_evaluation
+from training.adapted import adapted_rows
+from training.console import app
+from training.stored_predictions import Part, StoredRun
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stored_run.finish(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detailed_evaluation, "NUM_RESAMPLES", 20)
+    monkeypatch.setattr(correlations, "NUM_RESAMPLES", 20)
+
+
+def repeated(path: Path, times: int = 20) -> list[Part]:
+    """The parts of a run with every clip several times, since the small corpora have few."""
+    return [part.take(np.tile(np.arange(len(part.clips)), times)) for part in StoredRun.read(path).parts()]
+
+
+def test_figures_of_the_shifted_predictions(path: Path) -> None:
+    parts = repeated(path)
+    rows = list(adapted_rows(parts, {}, ("mosei", "fiv2", "bah")))
+    assert {(row["corpus"], row["task"]) for row in rows} == {("meld", "emotion")}
+    assert [row["metric"] for row in rows] == ["macro_f1", "weighted_f1", "uar"]
+    (part,) = (part for part in parts if part.corpus == "meld")
+    shift = LabelShift.fit(part.predicted, "softmax")
+    expected = metrics_of(part.targets, shift.apply(part.predicted), part.spec, part.metrics)
+    assert [row["value"] for row in rows] == pytest.approx(list(expected.values()))
+    assert [row["before"] for row in rows] == pytest.approx(list(part.figures().values()))
+    assert list(rows[0]["shares"].values()) == pytest.approx(shift.shares)
+    assert expected != pytest.approx(part.figures())
+
+
+def test_no_label_is_read(path: Path) -> None:
+    (part,) = (part for part in repeated(path) if part.corpus == "meld")
+    other = replace(part, targets=part.targets[::-1].copy())
+    found, again = (next(iter(adapted_rows([each], {}, ()))) for each in (part, other))
+    assert found["shares"] == again["shares"]
+    assert found["value"] != again["value"]
+
+
+def test_the_linear_baseline_is_fitted_likewise(path: Path) -> None:
+    (part,) = (part for part in repeated(path) if part.corpus == "meld")
+    (row, *_) = adapted_rows([part], {("meld", part.split, "emotion"): part}, ())
+    assert row["linear"]["value"] == row["value"] != row["before"]
+    assert row["over_linear"]["value"] == 0.0
+
+
+def test_few_clips_are_left_alone(path: Path) -> None:
+    (part,) = (part for part in repeated(path) if part.corpus == "meld")
+    (row,) = adapted_rows([part.take(np.arange(29))], {}, ())
+    assert row == {**part.key, "reason": "29 clips, fewer than 30"}
+
+
+def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*options: str) -> str:
+        result = CliRunner().invoke(app, ["evaluate", str(path), *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert json.loads(run("--json"))["adapted"] == []
+    assert "fewer than 30" in run("--adapt")
+    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    rows = json.loads(run("--adapt", "--json"))["adapted"]
+    assert {row["corpus"] for row in rows} == {"meld"}
+    assert all("corrected_p" in row["over_linear"] for row in rows)
+    out = run("--adapt")
+    assert "Not zero-shot: one class per clip" in out
+    lines = out[out.index("Not zero-shot") :].splitlines()
+    cells = [cell.strip() for cell in next(line for line in lines if " MF1 " in line).split("│")[1:-1]]
+    assert cells[5:7] == [f"{rows[0]['before']:.2f}", f"{rows[0]['value']:.2f}"]
+    share = next(iter(rows[0]["shares"].values()))
+    assert f"meld dev, emotion: Neutral {100 * share:.0f} %" in out
