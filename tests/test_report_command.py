@@ -15,6 +15,7 @@ import stored_run
 from test_html_report import Outline
 
 from training import correlations, detailed_evaluation
+from training.full_evaluation import EvaluationOptions, evaluate
 from training.html_report import render
 from training.report_command import report_command, run_page, write_report
 from training.stored_predictions import RunError
@@ -77,6 +78,20 @@ def test_sections_and_figures(path: Path, html: str) -> None:
         assert f"{row['model']:.2f}" in outline.text
     identifiers = [found["id"] for _, found in outline.tags if "id" in found]
     assert len(identifiers) == len(set(identifiers))
+
+
+def test_unseen_corpora_are_fitted_too(path: Path, html: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    title = "Unseen corpora, fitted to their clips without labels"
+    assert title not in html  # MELD has fewer than 30 clips
+    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    text = Outline(render(run_page(path))).text
+    rows = evaluate(path, EvaluationOptions(adapt=True))["adapted"]
+    part = text[text.index(title) :]
+    assert len(rows) == 3
+    for row in rows:
+        place = part.index(f"{row['before']:.2f}")
+        assert f"{row['value']:.2f}" in part[place:]
+    assert f"Neutral {100 * rows[0]['shares']['Neutral']:.0f} %" in part
 
 
 def test_every_chart_has_a_caption_and_what_is_measured(html: str) -> None:

@@ -15,6 +15,7 @@ from training.cost import COST
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.html_report import Page, render
 from training.messages import print_error
+from training.report_adapted import adapted_table
 from training.report_data import summarize
 from training.report_figures import (
     calibration_section,
@@ -49,7 +50,7 @@ def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Pa
         ConfigError: its configuration is not one of this version.
     """
     run = StoredRun.read(path)
-    document = evaluate(path, EvaluationOptions(by=column, subsets=subsets))
+    document = evaluate(path, EvaluationOptions(by=column, subsets=subsets, adapt=True))
     results = read_json(path, "results.json")
     is_complete = (path / "data.json").exists()
     data = read_json(path, "data.json") if is_complete else summarize(run.table, run.tasks)
@@ -71,7 +72,7 @@ def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Pa
         ("seed", str(config.training.seed)),
     ]
     sections = [
-        figures_section(figures, results, zero_shot),
+        figures_section(figures, results, zero_shot, adapted_table(document["adapted"])),
         classes_section(document["classes"], zero_shot),
         confusion_section(document["confusion"], zero_shot),
         calibration_section(document["calibration"], zero_shot),

@@ -45,13 +45,16 @@ FEWEST = 5
 AXES = [("dot", "model, 95 % interval"), ("diamond", "linear baseline"), ("tick", "chance")]
 
 
-def figures_section(rows: Sequence[Row], results: Sequence[Row], zero_shot: Sequence[str]) -> Section:
+def figures_section(
+    rows: Sequence[Row], results: Sequence[Row], zero_shot: Sequence[str], adapted: Table | None = None
+) -> Section:
     """Figures with intervals beside the linear baseline and chance.
 
     Args:
         rows: `figures` of the document.
         results: `results.json`, for chance and the dev figures.
         zero_shot: corpora that were never trained on.
+        adapted: of `training.report_adapted`.
     """
     chance = {_key(row): row["chance"] for row in results}
     cards, charts, table = [], [], []
@@ -80,6 +83,8 @@ def figures_section(rows: Sequence[Row], results: Sequence[Row], zero_shot: Sequ
     )
     head = ["data and task", "metric", "model", "linear", "model - linear", "corrected p", "chance", "clips", "groups"]
     blocks: list[Block] = [Cards(cards), Charts(charts), Table(head, table, caption, 2)]
+    if adapted is not None:
+        blocks.append(adapted)
     metrics = dict.fromkeys(str(row["metric"]) for row in rows)
     names = [[metric_name(name), LONG_NAMES[name]] for name in metrics if name in LONG_NAMES]
     if names:
