@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -287,6 +288,60 @@ def test_the_interval_is_scipys() -> None:
     assert math.isnan(estimate([1.0]).sd)
 
 
+def test_the_interval_of_folds_is_wider() -> None:
+    """Of 1, 2 and 3 the deviation is 1; t(0.975, 2) = 4.3027, and sqrt(1/3 + 1/3) = 0.8165: half of it is 3.5132."""
+    found = estimate([1.0, 2.0, 3.0], 1 / 3)
+    assert (found.mean, found.sd) == (2.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((2.0 - 3.5132, 2.0 + 3.5132), abs=1e-4)
+
+
+FOLDS = STUDY.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4, 5]\nfolds = 3")
+
+
+def test_folds_test_every_clip_once(place: Path) -> None:
+    (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
+    study = load_study("study.toml", ["training.num_epochs=1"])
+    table = run_study(study, 1, quiet())
+    tested, developed = [], []
+    for cell in study.cells:
+        if cell.row == "full":
+            clips = pd.read_parquet(cell.path / "predictions.parquet").set_index("clip_id")["split"]
+            tested += clips.index[clips.eq("test")].tolist()
+            developed.append(set(clips.index[clips.eq("dev")]))
+    assert sorted(tested) == sorted(f"clip{i}" for i in range(60))
+    assert all(developed)
+    assert table.overlap == 1.0
+    values = [json.loads((cell.path / "results.json").read_text()) for cell in study.cells if cell.row == "full"]
+    linear = [next(row["linear"] for row in rows if row["split"] == "test") for rows in values]
+    assert len(set(linear)) > 1
+    assert table.linear[MF1] == pytest.approx(np.mean(linear))
+    text = (study.folder / "table.md").read_text()
+    assert "each of them one of 3 folds of the groups" in text
+    assert json.loads((study.folder / "manifest.json").read_text())["folds"] == 3
+
+
+def test_folds_are_seeds_and_leave_zero_shot_corpora_alone(place: Path) -> None:
+    other = '[corpora.sources.other]\nadapter = "meld"\nzero_shot = true\n[features]'
+    (place / "base.toml").write_text(BASE.replace("[features]", other), encoding="utf-8")
+    (place / "study.toml").write_text(FOLDS, encoding="utf-8")
+    cells = [cell for cell in load_study("study.toml").cells if cell.row == "full"]
+    found = [cell.config.corpora.sources["mine"].fold for cell in cells]
+    assert [(fold.of, fold.number, fold.dev) for fold in found if fold] == [(3, k, 0.5) for k in (0, 1, 2, 0, 1, 2)]
+    assert all(cell.config.corpora.sources["other"].fold is None for cell in cells)
+    assert len({cell.data_key for cell in cells}) == 3
+    assert len({cell.digest for cell in cells}) == 6
+
+
+def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
+    study = load_study("study.toml")
+    keys: list[str] = []
+    monkeypatch.setattr("tuning.study.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
+    run_study(study, 1, quiet())
+    changes = sum(one != two for one, two in itertools.pairwise(keys))
+    assert (len(keys), changes) == (9, len(set(keys)) - 1)
+
+
 def test_columns_are_chosen_and_dev_stands_in_for_test(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faked(monkeypatch, lambda *_: [*result(1.0, 2.0), *result(3.0, 4.0, split="dev")])
     assert run_study(load_study("study.toml"), 1, quiet()).columns == [MF1, UAR]
@@ -378,6 +433,7 @@ def test_cells_from_other_data_are_told(place: Path, monkeypatch: pytest.MonkeyP
         ('name = "w/o graph"', 'nam = "w/o graph"', r"rows\.1\.nam is not a setting"),
         ('compare_to = "full"', 'compare_to = "fill"', r"compare_to: no row is named 'fill'; did you mean 'full'"),
         ("seeds = [0, 1]", "seeds = [0, 0]", r"seeds: seeds are different numbers"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nfolds = 3", r"do not give every fold as often; take seeds 0 to 2, or to 5"),
         ("base.toml", "bas.toml", r"bas\.toml: there is no such configuration file"),
         ("[[rows]]", "[columns]\nmetrics = ['macrof1']\n[[rows]]", r"columns\.metrics: .*did you mean 'macro_f1'"),
     ],

@@ -49,8 +49,11 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         Stopped: see `tuning.study_workers.compute`.
     """
     todo = [cell for cell in study.cells if not is_done(cell)]
+    order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
+    todo.sort(key=lambda cell: order[cell.data_key])  # a process keeps the clips of its last cell
+    folds = f" over {study.config.folds} folds" if study.config.folds else ""
     console.print(
-        f"study {study.name}: {len(study.rows)} rows with {len(study.config.seeds)} seeds, "
+        f"study {study.name}: {len(study.rows)} rows with {len(study.config.seeds)} seeds{folds}, "
         f"{len(study.cells) - len(todo)} of {len(study.cells)} cells are done; in {study.folder}",
         highlight=False, markup=False,
     )  # fmt: skip
@@ -122,6 +125,7 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
             Path(path).name: _sha256(Path(path).read_bytes()) for path in dict.fromkeys((study.path, study.base))
         },
         "seeds": list(study.config.seeds),
+        "folds": study.config.folds,
         "tolerance": TOLERANCE,
         "cells": cells,
         "tables": {name: _sha256(text.encode()) for name, text in texts.items()},

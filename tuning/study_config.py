@@ -4,6 +4,7 @@
 base = "../demo.toml"                  # relative to this file
 seeds = [0, 1, 2]
 compare_to = "full"                    # optional: differences from this row, paired by seed
+folds = 5                              # optional: cross-validation; then as many seeds of each fold, as 0 to 4
 
 [settings]                             # optional: of every row
 "training.num_epochs" = 40
@@ -34,13 +35,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from corpora.splitting import Fold
 from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
 from mmpsr.conflict_aware import ConflictAwareConfig
 from mmpsr.metrics import METRICS
@@ -74,6 +77,9 @@ class StudyConfig(Config):
     """Configuration that all rows start from, relative to the study's file."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds that each row is trained with."""
+    folds: int | None = Field(default=None, ge=3)
+    """Cross-validation over groups: with seed s every corpus that is trained on is split anew, whatever its splits,
+    and fold s modulo `folds` is its test, one more fold's worth of the other groups its dev."""
     settings: Settings = Field(default_factory=dict)
     """What all rows change, before their own settings."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)
@@ -89,6 +95,16 @@ class StudyConfig(Config):
         if len(set(seeds)) != len(seeds) or min(seeds, default=0) < 0:
             raise ValueError("seeds are different numbers from 0 on")
         return seeds
+
+    @model_validator(mode="after")
+    def _folds_alike(self) -> StudyConfig:
+        counts = Counter(seed % self.folds for seed in self.seeds) if self.folds else Counter()
+        if self.folds and (len(counts) < self.folds or len(set(counts.values())) > 1):
+            raise ValueError(
+                f"seed s is fold s modulo {self.folds}, and seeds {list(self.seeds)} do not give every fold as often; "
+                f"take seeds 0 to {self.folds - 1}, or to {2 * self.folds - 1}"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,7 @@ def load_study(
     _require_columns(path, config.columns, resolved)
     folder = Path(next(iter(resolved.values())).output.directory) / name
     cells = [
-        Cell(name, seed, _with_seed(each, seed), folder / folders[name] / str(seed))
+        Cell(name, seed, _with_seed(each, seed, config.folds), folder / folders[name] / str(seed))
         for name, each in resolved.items()
         for seed in config.seeds
     ]
@@ -227,8 +243,16 @@ def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
     return folders
 
 
-def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+def _with_seed(config: RunConfig, seed: int, folds: int | None) -> RunConfig:
+    seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+    if folds is None:
+        return seeded
+    anew = {"fold": Fold(of=folds, number=seed % folds, dev=1 / (folds - 1)), "fractions": None, "hold_out": None}
+    sources = {
+        name: source if source.zero_shot else source.model_copy(update=anew)
+        for name, source in config.corpora.sources.items()
+    }
+    return seeded.model_copy(update={"corpora": config.corpora.model_copy(update={"sources": sources})})
 
 
 def _repeated(resolved: Mapping[str, RunConfig]) -> dict[str, str]:

@@ -14,11 +14,6 @@ from tuning.study_table import COSTS, LINEAR, Estimate, StudyTable, estimate
 
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 
-NOTE = (
-    "Percent; mean ± standard deviation over seeds [95 % t interval of the mean], best in bold; rank is the mean rank "
-    "over figures, n the number of seeds. Intervals are over seeds, not over clips, and are not corrected for many "
-    "comparisons."
-)
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
@@ -27,7 +22,7 @@ _TEX = {
 
 def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
     """The table, differences from a row where one is named, and what is missing."""
-    lines = [f"# {title}", "", NOTE, "", *_pipes(_grid(table, _markdown_cell, str))]
+    lines = [f"# {title}", "", table.note, "", *_pipes(_grid(table, _markdown_cell, str))]
     lines += ["", *(f"- {note}" for note in _notes(table))]
     if compare_to is not None:
         grid = [["row", *(column.title for column in table.columns)]]
@@ -42,7 +37,7 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
 def to_latex(table: StudyTable, title: str) -> str:
     """A `tabular` with booktabs' rules; notes are comments."""
     head, *body = [" & ".join(cells) + r" \\" for cells in _grid(table, _latex_cell, _escape)]
-    lines = [*(f"% {line}" for line in (title, NOTE, *_notes(table))), r"\begin{tabular}{l"]
+    lines = [*(f"% {line}" for line in (title, table.note, *_notes(table))), r"\begin{tabular}{l"]
     lines[-1] += "r" * (head.count(" & ")) + "}"
     lines += [r"\toprule", head, r"\midrule", *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"

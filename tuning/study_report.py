@@ -80,7 +80,7 @@ def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
             linear[column] = float(line["mean"])
     table = StudyTable(
         list(columns), {}, linear, None, {}, len(manifest["seeds"]), manifest.get("inapplicable", {}), cost,
-        manifest.get("warnings", []),
+        manifest.get("warnings", []), manifest.get("folds"),
     )  # fmt: skip
     for name, cell in manifest["cells"].items():
         row, _, seed = name.rpartition("/")
@@ -184,11 +184,7 @@ def _table(table: StudyTable) -> list[Block]:
         rank = ranks.get(row, math.nan)
         cells = [_cell(estimates[column][row], row in best[column]) for column in table.columns]
         rows.append([row, *cells, "-" if math.isnan(rank) else f"{rank:.2f}", "-" if row == LINEAR else str(done)])
-    caption = (
-        "Percent, higher is better, best in bold. Small: standard deviation over seeds and 95 % t interval of the "
-        "mean. They are over seeds, not over clips, and not corrected for many comparisons."
-    )
-    return [Table(["row", *(column.title for column in table.columns), "rank", "n"], rows, caption)]
+    return [Table(["row", *(column.title for column in table.columns), "rank", "n"], rows, table.note)]
 
 
 def _figures(table: StudyTable) -> list[Block]:
@@ -200,7 +196,7 @@ def _figures(table: StudyTable) -> list[Block]:
             else Range(row, None, linear=_finite(each.mean))
             for row, each in table.estimates(column).items()
         ]
-        axes = [("dot", "mean over seeds, 95 % t interval"), ("diamond", LINEAR)]
+        axes = [("dot", "mean over seeds, 95 % interval"), ("diamond", LINEAR)]
         caption = (
             f"{column.task}, {column.metric.replace('_', ' ')}. Rows whose intervals overlap widely are not told apart."
         )
@@ -217,7 +213,7 @@ def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
             found = [table.difference(row, compare_to, column) for column in table.columns]
             rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
     caption = (
-        f"Percentage points more than {compare_to!r}, paired by seed, with 95 % t intervals; bold where the interval "
+        f"Percentage points more than {compare_to!r}, paired by seed, with 95 % intervals; bold where the interval "
         "leaves out 0, which one in twenty does by chance."
     )
     return [Table(["row", *(column.title for column in table.columns)], rows, caption)]

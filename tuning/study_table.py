@@ -1,6 +1,7 @@
 """The table of a study: means over seeds with intervals, beside the linear baseline.
 
-Deviations and intervals are over seeds: they say how far training is decided by chance, not how far the clips are.
+Deviations and intervals are over seeds: they say how far training is decided by chance, not how far the clips are. In a
+cross-validation they are over folds, too, and say both.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Estimate:
         n: number of seeds.
         mean: NaN without seeds.
         sd: sample standard deviation, NaN below two seeds.
-        low: lower end of the 95 % t interval of the mean, NaN below two seeds.
+        low: lower end of the 95 % interval of the mean, NaN below two seeds.
         high: upper end.
     """
 
@@ -76,13 +77,15 @@ class StudyTable:
     Attributes:
         columns: figures in order.
         values: by row and figure, the value of every seed that is done, in percent.
-        linear: by figure, the baseline's value on the features of the row that others are compared with.
+        linear: by figure, the baseline's value on the features of the row that others are compared with, its mean over
+            the folds of a cross-validation.
         linear_row: that row, None where none is done.
         missing: by row, seeds that are not done, and why.
         num_seeds: seeds of every row.
         inapplicable: rows that make no sense on the study's base, and why.
         cost: by row and name in `COSTS`, the value of every seed that is done and has one; empty where not asked for.
         warnings: what a reader must know.
+        folds: of a cross-validation, None without one.
     """
 
     columns: list[Column]
@@ -94,10 +97,33 @@ class StudyTable:
     inapplicable: Mapping[str, str] = field(default_factory=dict)
     cost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    folds: int | None = None
+
+    @property
+    def overlap(self) -> float:
+        """Test clips for each training clip of a cross-validation, 0 without one; see `estimate`."""
+        return 1 / (self.folds - 2) if self.folds else 0.0
+
+    @property
+    def note(self) -> str:
+        """What the table's numbers are."""
+        over = f"seeds, each of them one of {self.folds} folds of the groups" if self.folds else "seeds"
+        hold = (
+            "They hold the chance of training and of clips, by Nadeau and Bengio's correction for the training clips "
+            "that folds share, and are not corrected for many comparisons."
+            if self.folds
+            else "They are over seeds, not over clips, and not corrected for many comparisons."
+        )
+        return (
+            f"Percent, higher is better; mean ± standard deviation over {over} [95 % interval of the mean], best in "
+            f"bold; rank is the mean rank over figures, n the number of seeds. {hold}"
+        )
 
     def estimates(self, column: Column) -> dict[str, Estimate]:
         """By row, and the baseline last."""
-        found = {row: estimate(list(values.get(column, {}).values())) for row, values in self.values.items()}
+        found = {
+            row: estimate(list(values.get(column, {}).values()), self.overlap) for row, values in self.values.items()
+        }
         return {**found, LINEAR: estimate([self.linear[column]] if column in self.linear else [])}
 
     def best(self, column: Column) -> set[str]:
@@ -120,11 +146,21 @@ class StudyTable:
     def difference(self, row: str, other: str, column: Column) -> Estimate:
         """Mean of a row minus another over the seeds that both have."""
         ours, theirs = self.values[row].get(column, {}), self.values[other].get(column, {})
-        return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs])
+        return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, sample standard deviation s and mean -+ t(0.975, n - 1) s / sqrt(n) of the values that are numbers.
+def estimate(values: Sequence[float], overlap: float = 0.0) -> Estimate:
+    """Mean, sample standard deviation s and mean -+ t(0.975, n - 1) s sqrt(1/n + overlap) of values that are numbers.
+
+    Folds are no independent draws, since they share training clips; their interval is wider by the correction of Nadeau
+    and Bengio, the number of test clips for each training clip.
+
+    Args:
+        values: one per seed.
+        overlap: that number, 0 where seeds share nothing but the data.
+
+    References:
+        Nadeau, Bengio: Inference for the generalization error. Machine Learning 52, 2003.
 
     Example:
         >>> estimate([1.0, 2.0, 3.0]).mean, estimate([1.0, 2.0, 3.0]).sd
@@ -136,7 +172,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n < 2:
         return Estimate(n, mean, math.nan, math.nan, math.nan)
     sd = float(np.std(known, ddof=1))
-    half = float(t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    half = float(t.ppf(0.975, n - 1)) * sd * math.sqrt(1 / n + overlap)
     return Estimate(n, mean, sd, mean - half, mean + half)
 
 
@@ -148,7 +184,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
         failed: why cells failed, by row and seed.
     """
     values: dict[str, dict[Column, dict[int, float]]] = {row: {} for row in study.rows}
-    linear: dict[str, dict[Column, float]] = {}
+    linear: dict[str, dict[Column, list[float]]] = {}
     missing: dict[str, dict[int, str]] = {}
     inputs: dict[str, dict[str, str]] = {}
     costs: dict[str, dict[str, list[float]]] = {}
@@ -161,7 +197,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
         for found in _wanted(run.read_json("results.json"), study.config.columns):
             column = Column(found["corpus"], found["split"], found["task"], found["metric"])
             values[cell.row].setdefault(column, {})[cell.seed] = found["model"]
-            linear.setdefault(cell.row, {}).setdefault(column, found["linear"])
+            linear.setdefault(cell.row, {}).setdefault(column, []).append(found["linear"])
         if study.config.columns.cost:
             for name, value in _cost(run).items():
                 costs.setdefault(cell.row, {}).setdefault(name, []).append(value)
@@ -175,10 +211,10 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     reference = next((row for row in (study.config.compare_to, *study.rows) if row in linear), None)
     columns = dict.fromkeys(column for row in study.rows for column in values[row])
     order = {name: i for i, name in enumerate(dict.fromkeys(n for c in study.cells for n in c.config.corpora.sources))}
-    baseline = linear[reference] if reference is not None else {}
+    baseline = {column: estimate(found).mean for column, found in linear.get(reference or "", {}).items()}
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
-        len(study.config.seeds), study.inapplicable, costs, warnings,
+        len(study.config.seeds), study.inapplicable, costs, warnings, study.config.folds,
     )  # fmt: skip
 
 
