@@ -89,3 +89,19 @@ def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cells[5:7] == [f"{rows[0]['before']:.2f}", f"{rows[0]['value']:.2f}"]
     share = next(iter(rows[0]["shares"].values()))
     assert f"meld dev, emotion: Neutral {100 * share:.0f} %" in out
+
+
+def test_several_seeds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    other = stored_run.finish(tmp_path, seed=1)
+    settings = json.loads((other / "config.json").read_text())
+    settings["corpora"]["root"] = json.loads((path / "config.json").read_text())["corpora"]["root"]
+    (other / "config.json").write_text(json.dumps(settings))
+    options = ["evaluate", str(path), str(other), "--corpus", "meld", "--adapt"]
+    document = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    found = [each["adapted"][0]["value"] for each in document["evaluations"]]
+    row = document["adapted_over_seeds"][0]
+    assert (row["metric"], row["values"]) == ("macro_f1", found)
+    assert row["mean"] == pytest.approx(np.mean(found))
+    out = CliRunner().invoke(app, options).stdout
+    assert f"{row['mean']:.2f}" in out[out.index("Not zero-shot") :]

@@ -55,7 +55,8 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
     """Runs of one configuration with different seeds.
 
     Returns:
-        `runs`, `seeds`, `over_seeds` (see `training.seeds.over_seeds`), and `evaluations`, the document of each run.
+        `runs`, `seeds`, `over_seeds` and `adapted_over_seeds` (see `training.seeds.over_seeds`), and `evaluations`,
+        the document of each run.
 
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.full_evaluation.evaluate`.
@@ -66,5 +67,6 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
         "runs": [str(path) for path in paths],
         "seeds": seeds,
         "over_seeds": over_seeds(found),
+        "adapted_over_seeds": over_seeds(found, "adapted"),
         "evaluations": found,
     }

@@ -13,6 +13,10 @@ from training.report import SHORT_NAMES
 __all__ = ["between", "metric_name", "number", "seed_tables", "table_of", "tables"]
 
 PLACE = ("corpus", "split", "task")
+NOT_ZERO_SHOT = (
+    "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' shares "
+    "that these clips make most likely; no label was read"
+)
 NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
@@ -69,21 +73,28 @@ def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     for run, found in zip(document["runs"], document["evaluations"], strict=True):
         for each in _leakage(found["leakage"]):
             yield f"{run}: {each}" if isinstance(each, str) else each
-    seeds = [f"seed {seed}" for seed in document["seeds"]]
-    yield f"Mean and standard deviation over {len(seeds)} seeds, in percent, higher is better"
-    table = table_of((*PLACE, "metric"), ("clips", "mean", "deviation", "", "least", "most", *seeds))
-    for row in document["over_seeds"]:
+    yield f"Mean and standard deviation over {len(document['seeds'])} seeds, in percent, higher is better"
+    yield _over_seeds(document["over_seeds"], document["seeds"])
+    if document["adapted_over_seeds"]:
+        yield f"{NOT_ZERO_SHOT}; mean and standard deviation over seeds"
+        yield _over_seeds(document["adapted_over_seeds"], document["seeds"])
+    yield (
+        "Square brackets: 95 % t intervals of the mean over seeds, which hold training's chance; what other clips "
+        "would change, the intervals of a single run say."
+    )
+
+
+def _over_seeds(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Table:
+    titles = ("clips", "mean", "deviation", "", "least", "most", *(f"seed {seed}" for seed in seeds))
+    table = table_of((*PLACE, "metric"), titles)
+    for row in rows:
         names = ("least", "most")
         table.add_row(
             row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
             f"[bold]{number(row['mean'])}[/bold]", number(row["deviation"]), _quoted(row),
             *(number(row[name]) for name in names), *map(number, row["values"]),
         )  # fmt: skip
-    yield table
-    yield (
-        "Square brackets: 95 % t intervals of the mean over seeds, which hold training's chance; what other clips "
-        "would change, the intervals of a single run say."
-    )
+    return table
 
 
 def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
@@ -143,10 +154,7 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
 def _adapted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
     """Figures after a label shift, and the shares of classes that it found."""
     fitted = [row for row in rows if "reason" not in row]
-    yield (
-        "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' "
-        "shares that these clips make most likely; no label was read"
-    )
+    yield NOT_ZERO_SHOT
     has_linear = any("linear" in row for row in fitted)
     table = table_of((*PLACE, "metric"), ("clips", "zero-shot", "fitted", "", *(["linear, fitted", ""] * has_linear)))
     for row in fitted:

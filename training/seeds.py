@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mmpsr.intervals import mean_and_deviation
 from training.run_directory import comparable
@@ -40,18 +40,21 @@ def require_seeds(runs: Sequence[StoredRun]) -> list[int]:
     return seeds
 
 
-def over_seeds(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def over_seeds(
+    documents: Sequence[Mapping[str, Any]], name: Literal["figures", "adapted"] = "figures"
+) -> list[dict[str, Any]]:
     """Each figure over runs.
 
     Args:
         documents: of `training.full_evaluation.evaluate`, one per seed, of the same clips.
+        name: which figures of the documents.
 
     Returns:
         Per figure `corpus, split, task, metric, num_clips`, `values` by run, `mean, deviation, low, high` (the t
         interval of the mean), `least, most` and `num_seeds`, the runs that have it; what is undefined is None.
     """
     rows = []
-    tables = [{tuple(row[name] for name in PLACE): row for row in each["figures"]} for each in documents]
+    tables = [{tuple(row[key] for key in PLACE): row for row in each[name] if "value" in row} for each in documents]
     for place in dict.fromkeys(key for table in tables for key in table):
         found = [table.get(place) for table in tables]
         values = [None if row is None else row["value"] for row in found]
@@ -62,7 +65,7 @@ def over_seeds(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 **dict(zip(PLACE, place, strict=True)),
                 "num_clips": next(row["num_clips"] for row in found if row is not None),
                 "values": values,
-                **{name: _finite(getattr(summary, name)) for name in ("mean", "deviation", "low", "high")},
+                **{key: _finite(getattr(summary, key)) for key in ("mean", "deviation", "low", "high")},
                 "least": min(known, default=None),
                 "most": max(known, default=None),
                 "num_seeds": summary.num_seeds,
