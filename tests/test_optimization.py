@@ -80,22 +80,6 @@ def test_equal_rates_of_several_layers_share_a_group() -> None:
     assert names(model, build_optimizer(model, OptimizationConfig()))[1:] == [["0.theta", "1.theta"]]
 
 
-def test_trained_linear_paths_have_a_rate_in_proportion() -> None:
-    model = network()
-    model.linear_paths = nn.ModuleDict({"a": nn.Linear(4, 2), "b": nn.Linear(4, 2).requires_grad_(False)})
-    settings = OptimizationConfig(lr=1e-3, linear_path_lr=0.1, weight_decay=0.2)
-    optimizer = build_optimizer(model, settings)
-    assert names(model, optimizer)[1:] == [["linear_paths.a.weight", "linear_paths.a.bias"], ["1.theta"]]
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3, 1e-4, 0.01])
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.2, 0.2, 0.0]
-    schedule = Schedule(optimizer, settings.model_copy(update={"scheduler": "linear"}), 4)
-    optimizer.step()
-    schedule.step()
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.75e-3, 0.75e-4, 0.0075])
-    alike = build_optimizer(model, OptimizationConfig(lr=1e-3))
-    assert "linear_paths.a.weight" in names(model, alike)[0]
-
-
 def test_without_layers_of_their_own_there_is_one_group_of_everything() -> None:
     model = nn.Linear(3, 2)
     assert names(model, build_optimizer(model, OptimizationConfig())) == [["weight", "bias"]]

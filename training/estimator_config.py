@@ -25,9 +25,7 @@ RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
     "objective": {"class_weights": "balanced"},
     "balancing": {"method": "equal"},
     "semi_supervision": {"method": "none"},
-    "training": {
-        "num_epochs": 80, "patience": 20, "modality_dropout": 0.3, "weight_averaging": 0.998, "linear_path_lr": 0.1,
-    },
+    "training": {"num_epochs": 40, "patience": 10, "modality_dropout": 0.3, "weight_averaging": 0.99},
 }  # fmt: skip
 """The settings of `configs/default.toml`."""
 OWN_SECTIONS = ("corpora", "features", "output")  # that follow from what `fit` is given

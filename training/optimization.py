@@ -31,8 +31,6 @@ class OptimizationConfig(Config):
     """Optimizer; `adam`, `sgd` and `rmsprop` add weight decay to the gradient, `adamw` and `lion` decouple it."""
     lr: float = Field(default=1e-4, gt=0.0)
     """Learning rate; layers with a rate of their own (the angles of `edgnn`) keep theirs."""
-    linear_path_lr: float = Field(default=1.0, gt=0.0)
-    """Factor on the learning rate for linear paths that are trained: they start where a fit has ended."""
     weight_decay: float = Field(default=1e-5, ge=0.0)
     """Weight decay."""
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
@@ -108,9 +106,8 @@ class Lion(Optimizer):
 def build_optimizer(model: nn.Module, settings: OptimizationConfig) -> Optimizer:
     """The optimizer of everything that is trained.
 
-    The first group is of all parameters but these: trained linear paths, where their factor is not 1, and those that a
-    module gives a rate of their own. It may hold `learning_rates`, own parameter names to learning rates, and these
-    parameters form groups without weight decay. Frozen parameters are left out.
+    A module may hold `learning_rates`, own parameter names to learning rates: these parameters form groups without
+    weight decay, after the first group of all others. Frozen parameters are left out.
 
     Args:
         model: parameters and their `requires_grad`.
@@ -124,11 +121,7 @@ def build_optimizer(model: nn.Module, settings: OptimizationConfig) -> Optimizer
         rates = cast(dict[str, float], getattr(module, "learning_rates", {}))
         own |= {module.get_parameter(name): rate for name, rate in rates.items()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    paths = set() if settings.linear_path_lr == 1.0 else set(getattr(model, "linear_paths", nn.Module()).parameters())
-    common = [parameter for parameter in trained if parameter not in own]
-    groups: list[dict[str, Any]] = [{"params": [each for each in common if each not in paths]}]
-    if members := [each for each in common if each in paths]:
-        groups.append({"params": members, "lr": settings.lr * settings.linear_path_lr})
+    groups: list[dict[str, Any]] = [{"params": [parameter for parameter in trained if parameter not in own]}]
     for rate in dict.fromkeys(own[parameter] for parameter in trained if parameter in own):
         members = [parameter for parameter in trained if own.get(parameter) == rate]
         groups.append({"params": members, "lr": rate, "weight_decay": 0.0})
