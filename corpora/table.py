@@ -103,11 +103,11 @@ class TableCorpus(CorpusSource):
 
     @model_validator(mode="after")
     def _one_split(self) -> TableCorpus:
-        given = (isinstance(self.files, dict), self.split is not None, self.splits_anew)
-        if sum(given) > 1 or (self.labels and not sum(given)):
+        own = isinstance(self.files, dict) + (self.split is not None)
+        if own > 1 or (self.labels and not (own or self.splits_anew)):
             raise ValueError(
-                "say once what the splits are: a file per split in `files`, or `split`, or one of `fractions`, "
-                "`hold_out` and `fold`"
+                "say once what the splits are: a file per split in `files`, or `split`; or split anew by one of "
+                "`fractions`, `hold_out` and `fold`"
             )
         if self.shares and self.splits_anew:
             raise ValueError("`shares` are of the corpus' own splits; leave out `fractions`, `hold_out` and `fold`")
@@ -137,16 +137,17 @@ class TableCorpus(CorpusSource):
     def _files_by_split(self, name: str) -> list[tuple[Split | None, str]]:
         if isinstance(self.files, str):
             return [(None, self.files)]
-        for split in self.splits or ():
+        wanted = self.own_splits
+        for split in wanted or ():
             if split not in self.files:
                 raise CorpusError(
                     f"corpora.sources.{name}.splits asks for {split!r}, but files has only {', '.join(self.files)}"
                 )
-        return [(split, file) for split, file in self.files.items() if split in (self.splits or SPLITS)]
+        return [(split, file) for split, file in self.files.items() if split in (wanted or SPLITS)]
 
     def wanted_splits(self, name: str) -> dict[Split, str]:
         """Splits that must have clips, and the settings that ask for them."""
-        if self.splits is None and isinstance(self.files, dict):
+        if self.splits is None and isinstance(self.files, dict) and not self.splits_anew:
             place = f"corpora.sources.{name}.files"
             return {split: f"{place}.{split} ({file})" for split, file in self.files.items()}
         if self.splits is None and self.split is None and isinstance(self.files, str) and not self.splits_anew:

@@ -31,6 +31,7 @@ from encoders.encoding import ExtractionError
 from mmpsr.config import ConfigError
 from training import pipeline
 from training.loop import Interrupted
+from training.stored_predictions import StoredRun
 from tuning import study_cells
 from tuning.study import run_study
 from tuning.study_command import study_command
@@ -299,6 +300,13 @@ FOLDS = STUDY.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4, 5]\nfolds = 3")
 
 
 def test_folds_test_every_clip_once(place: Path) -> None:
+    """Of a table with a file per split, whose files no longer say what is train."""
+    whole = pd.read_csv(place / "mine.csv", dtype=str).drop(columns="split")
+    whole[:40].to_csv(place / "one.csv", index=False)
+    whole[40:].to_csv(place / "two.csv", index=False)
+    files = 'files = { train = "one.csv", dev = "two.csv" }'
+    base = BASE.replace('files = "mine.csv"', files).replace('split = "split"\n', "")
+    (place / "base.toml").write_text(base, encoding="utf-8")
     (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
     study = load_study("study.toml", ["training.num_epochs=1"])
     table = run_study(study, 1, quiet())
@@ -306,6 +314,7 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     for cell in study.cells:
         if cell.row == "full":
             clips = pd.read_parquet(cell.path / "predictions.parquet").set_index("clip_id")["split"]
+            assert StoredRun.read(cell.path).config == cell.config
             tested += clips.index[clips.eq("test")].tolist()
             developed.append(set(clips.index[clips.eq("dev")]))
     assert sorted(tested) == sorted(f"clip{i}" for i in range(60))
@@ -330,6 +339,15 @@ def test_folds_are_seeds_and_leave_zero_shot_corpora_alone(place: Path) -> None:
     assert all(cell.config.corpora.sources["other"].fold is None for cell in cells)
     assert len({cell.data_key for cell in cells}) == 3
     assert len({cell.digest for cell in cells}) == 6
+
+
+def test_folds_of_a_corpus_that_cannot_be_split_anew_are_an_error(place: Path) -> None:
+    (place / "base.toml").write_text(
+        BASE.replace("[features]", "shares = { train = 0.5 }\n[features]"), encoding="utf-8"
+    )
+    (place / "study.toml").write_text(FOLDS, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"folds = 3: corpora\.sources\.mine: `shares` are of the corpus' own splits"):
+        load_study("study.toml")
 
 
 def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,6 +299,19 @@ def test_errors_name_file_row_column_and_value(tmp_path: Path, case: str) -> Non
     assert message in str(error.value)
 
 
+def test_files_of_splits_can_be_split_anew(tmp_path: Path) -> None:
+    rows = [f"c{number},g{number // 2}" for number in range(40)]
+    for name, some in (("a.csv", rows[:30]), ("b.csv", rows[30:])):
+        (tmp_path / name).write_text("\n".join(["name,group", *some]) + "\n", encoding="utf-8")
+    files = {"train": "a.csv", "dev": "b.csv"}
+    found = read(tmp_path, files=files, group="group", fold={"of": 4, "number": 1, "dev": 0.3}).clips
+    assert found["clip_id"].tolist() == [f"c{number}" for number in range(40)]
+    assert set(found["split"]) == {"train", "dev", "test"}
+    assert (found.groupby("group")["split"].nunique() == 1).all()
+    tested = read(tmp_path, files=files, group="group", fold={"of": 4, "number": 1}, splits=["test"]).clips
+    assert tested["clip_id"].tolist() == found.loc[found["split"].eq("test"), "clip_id"].tolist()
+
+
 def test_a_missing_file_is_named_in_full_with_the_root(tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as error:
         read(tmp_path, path="folder")

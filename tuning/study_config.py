@@ -43,7 +43,6 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from corpora.splitting import Fold
 from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
 from mmpsr.conflict_aware import ConflictAwareConfig
 from mmpsr.metrics import METRICS
@@ -247,12 +246,11 @@ def _with_seed(config: RunConfig, seed: int, folds: int | None) -> RunConfig:
     seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
     if folds is None:
         return seeded
-    anew = {"fold": Fold(of=folds, number=seed % folds, dev=1 / (folds - 1)), "fractions": None, "hold_out": None}
-    sources = {
-        name: source if source.zero_shot else source.model_copy(update=anew)
-        for name, source in config.corpora.sources.items()
-    }
-    return seeded.model_copy(update={"corpora": config.corpora.model_copy(update={"sources": sources})})
+    fold = {"of": folds, "number": seed % folds, "dev": 1 / (folds - 1)}
+    tree = seeded.model_dump(mode="json")
+    for name in config.corpora.trained():
+        tree["corpora"]["sources"][name] |= {"fold": fold, "fractions": None, "hold_out": None}
+    return validate(RunConfig, tree, f"folds = {folds}")
 
 
 def _repeated(resolved: Mapping[str, RunConfig]) -> dict[str, str]:
