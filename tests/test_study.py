@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import itertools
 import json
@@ -30,12 +31,14 @@ import training.loop
 from encoders.encoding import ExtractionError
 from mmpsr.config import ConfigError
 from training import pipeline
+from training.html_report import render
 from training.loop import Interrupted
 from training.stored_predictions import StoredRun
 from tuning import study_cells
 from tuning.study import run_study
 from tuning.study_command import study_command
 from tuning.study_config import Study, load_study
+from tuning.study_report import read_stored_table, study_page
 from tuning.study_table import LINEAR, Column, estimate
 from tuning.study_workers import Stopped
 
@@ -324,7 +327,21 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     linear = [next(row["linear"] for row in rows if row["split"] == "test") for rows in values]
     assert len(set(linear)) > 1
     assert table.linear[MF1] == pytest.approx(np.mean(linear))
+    over = [
+        row["model"] - row["linear"]
+        for rows in values
+        for row in rows
+        if (row["split"], row["metric"]) == ("test", "macro_f1")
+    ]
+    found = table.difference("full", LINEAR, MF1)
+    assert (found.n, found.mean) == (3, pytest.approx(np.mean(over)))
     text = (study.folder / "table.md").read_text()
+    assert (
+        f"| full | {found.mean:+.2f} [{found.low:.2f}, {found.high:.2f}]" in text[text.index("from linear baseline") :]
+    )
+    stored = read_stored_table(study.folder, json.loads((study.folder / "manifest.json").read_text()))
+    assert (stored.linear_by_seed, stored.folds) == (table.linear_by_seed, 3)
+    assert "more than 'linear baseline', paired by seed" in html.unescape(render(study_page(study.folder)))
     assert "each of them one of 3 folds of the groups" in text
     assert json.loads((study.folder / "manifest.json").read_text())["folds"] == 3
 

@@ -24,13 +24,13 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
     """The table, differences from a row where one is named, and what is missing."""
     lines = [f"# {title}", "", table.note, "", *_pipes(_grid(table, _markdown_cell, str))]
     lines += ["", *(f"- {note}" for note in _notes(table))]
-    if compare_to is not None:
+    for other in table.compared_with(compare_to):
         grid = [["row", *(column.title for column in table.columns)]]
         for row in table.values:
-            if row != compare_to:
-                found = [table.difference(row, compare_to, column) for column in table.columns]
+            if row != other:
+                found = [table.difference(row, other, column) for column in table.columns]
                 grid.append([row, *(f"{each.mean:+.2f}{_interval(each)}" if each.n else "-" for each in found)])
-        lines += ["", f"## Difference from {compare_to}, paired by seed", "", *_pipes(grid)]
+        lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
     return "\n".join(lines) + "\n"
 
 

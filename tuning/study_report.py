@@ -82,6 +82,8 @@ def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
         list(columns), {}, linear, None, {}, len(manifest["seeds"]), manifest.get("inapplicable", {}), cost,
         manifest.get("warnings", []), manifest.get("folds"),
     )  # fmt: skip
+    done = [name.rpartition("/")[0] for name, cell in manifest["cells"].items() if "missing" not in cell]
+    reference = next((row for row in (manifest.get("compare_to"), *done) if row in done), None)
     for name, cell in manifest["cells"].items():
         row, _, seed = name.rpartition("/")
         values = table.values.setdefault(row, {})
@@ -92,6 +94,8 @@ def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
             column = Column(found["corpus"], found["split"], found["task"], found["metric"])
             if column in table.columns:
                 values.setdefault(column, {})[int(seed)] = found["model"]
+                if table.folds and row == reference:
+                    table.linear_by_seed.setdefault(column, {})[int(seed)] = found["linear"]
     return table
 
 
@@ -205,18 +209,19 @@ def _figures(table: StudyTable) -> list[Block]:
 
 
 def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
-    if compare_to is None:
-        return []
-    rows: list[list[str | Cell]] = []
-    for row in table.values:
-        if row != compare_to:
-            found = [table.difference(row, compare_to, column) for column in table.columns]
-            rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
-    caption = (
-        f"Percentage points more than {compare_to!r}, paired by seed, with 95 % intervals; bold where the interval "
-        "leaves out 0, which one in twenty does by chance."
-    )
-    return [Table(["row", *(column.title for column in table.columns)], rows, caption)]
+    blocks: list[Block] = []
+    for other in table.compared_with(compare_to):
+        rows: list[list[str | Cell]] = []
+        for row in table.values:
+            if row != other:
+                found = [table.difference(row, other, column) for column in table.columns]
+                rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
+        caption = (
+            f"Percentage points more than {other!r}, paired by seed, with 95 % intervals; bold where the interval "
+            "leaves out 0, which one in twenty does by chance."
+        )
+        blocks.append(Table(["row", *(column.title for column in table.columns)], rows, caption))
+    return blocks
 
 
 def _cost(table: StudyTable) -> list[Block]:

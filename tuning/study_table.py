@@ -86,6 +86,7 @@ class StudyTable:
         cost: by row and name in `COSTS`, the value of every seed that is done and has one; empty where not asked for.
         warnings: what a reader must know.
         folds: of a cross-validation, None without one.
+        linear_by_seed: by figure, the baseline's value of every seed; empty without folds, where it is the same.
     """
 
     columns: list[Column]
@@ -98,6 +99,7 @@ class StudyTable:
     cost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     folds: int | None = None
+    linear_by_seed: dict[Column, dict[int, float]] = field(default_factory=dict)
 
     @property
     def overlap(self) -> float:
@@ -124,7 +126,8 @@ class StudyTable:
         found = {
             row: estimate(list(values.get(column, {}).values()), self.overlap) for row, values in self.values.items()
         }
-        return {**found, LINEAR: estimate([self.linear[column]] if column in self.linear else [])}
+        alone = [self.linear[column]] if column in self.linear else []
+        return {**found, LINEAR: estimate(list(self.linear_by_seed.get(column, {}).values()) or alone, self.overlap)}
 
     def best(self, column: Column) -> set[str]:
         """Rows with the highest mean, as printed; the baseline counts."""
@@ -143,9 +146,14 @@ class StudyTable:
         """Mean rank of each row over the figures that it has, 1 for the best; see `mmpsr.ranking.friedman_ranks`."""
         return dict(zip(self.values, friedman_ranks(self.means).tolist(), strict=True))
 
+    def compared_with(self, row: str | None) -> list[str]:
+        """What rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
+        return [*([] if row is None else [row]), *([LINEAR] if self.linear_by_seed else [])]
+
     def difference(self, row: str, other: str, column: Column) -> Estimate:
-        """Mean of a row minus another over the seeds that both have."""
-        ours, theirs = self.values[row].get(column, {}), self.values[other].get(column, {})
+        """Mean of a row minus another, or minus the baseline of folds, over the seeds that both have."""
+        ours = self.values[row].get(column, {})
+        theirs = (self.linear_by_seed if other == LINEAR else self.values[other]).get(column, {})
         return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
 
 
@@ -184,7 +192,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
         failed: why cells failed, by row and seed.
     """
     values: dict[str, dict[Column, dict[int, float]]] = {row: {} for row in study.rows}
-    linear: dict[str, dict[Column, list[float]]] = {}
+    linear: dict[str, dict[Column, dict[int, float]]] = {}
     missing: dict[str, dict[int, str]] = {}
     inputs: dict[str, dict[str, str]] = {}
     costs: dict[str, dict[str, list[float]]] = {}
@@ -197,7 +205,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
         for found in _wanted(run.read_json("results.json"), study.config.columns):
             column = Column(found["corpus"], found["split"], found["task"], found["metric"])
             values[cell.row].setdefault(column, {})[cell.seed] = found["model"]
-            linear.setdefault(cell.row, {}).setdefault(column, []).append(found["linear"])
+            linear.setdefault(cell.row, {}).setdefault(column, {})[cell.seed] = found["linear"]
         if study.config.columns.cost:
             for name, value in _cost(run).items():
                 costs.setdefault(cell.row, {}).setdefault(name, []).append(value)
@@ -211,10 +219,12 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     reference = next((row for row in (study.config.compare_to, *study.rows) if row in linear), None)
     columns = dict.fromkeys(column for row in study.rows for column in values[row])
     order = {name: i for i, name in enumerate(dict.fromkeys(n for c in study.cells for n in c.config.corpora.sources))}
-    baseline = {column: estimate(found).mean for column, found in linear.get(reference or "", {}).items()}
+    by_seed = linear.get(reference or "", {})
+    baseline = {column: estimate(list(found.values())).mean for column, found in by_seed.items()}
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
         len(study.config.seeds), study.inapplicable, costs, warnings, study.config.folds,
+        by_seed if study.config.folds else {},
     )  # fmt: skip
 
 
