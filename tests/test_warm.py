@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_encoders import Attentive, Obedient, features, table
 
-from encoders import workers
+from encoders import jobs
 from encoders.extraction import ExtractionError, extract, read_vectors
 from encoders.warm import WarmEncoders
 
@@ -38,7 +38,7 @@ class CountedAttentive(Attentive):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_loaded", {})
+    monkeypatch.setattr(jobs, "_loaded", {})
     monkeypatch.setattr(Counted, "num_loaded", 0)
     monkeypatch.setattr(CountedAttentive, "num_loaded", 0)
 
