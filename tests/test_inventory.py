@@ -341,7 +341,7 @@ def test_parts_are_read_one_by_one(store: FeatureStore, monkeypatch: pytest.Monk
     monkeypatch.setattr(inventory, "_read", watched)
     one(store)
     assert len(held) == 8
-    assert held[-1] == held[1]
+    assert abs(held[-1] - held[1]) < 1_000  # some bytes come and go; six parts would hold more
 
 
 def clip_table(path: Path, **texts: str | None) -> pd.DataFrame:

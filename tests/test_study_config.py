@@ -24,7 +24,16 @@ def shipped(name: str, base: str | None = None) -> Study:
 
 
 def test_every_shipped_study_is_counted() -> None:
-    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == set(NUM_ROWS)
+    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == {*NUM_ROWS, "text_cross_validation"}
+
+
+def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
+    study = load_study(FOLDER / "studies/text_cross_validation.toml")
+    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (6, 90, 5, {})
+    trained = {cell.row: cell.config.corpora.trained() for cell in study.cells}
+    assert (trained["joint"], trained["emotion alone"]) == (("mosei", "fiv2"), ("mosei",))
+    folds = [cell.config.corpora.sources["mosei"].fold for cell in study.cells if cell.row == "joint"]
+    assert [fold.number for fold in folds if fold] == [0, 1, 2, 3, 4] * 3
 
 
 @pytest.mark.parametrize("name", NUM_ROWS)
