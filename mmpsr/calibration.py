@@ -21,7 +21,7 @@ from mmpsr.config import Config, validate
 from mmpsr.reliability import confidences
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Calibration", "Form", "OperatingPoint", "TaskCalibration", "logits_of", "with_temperature"]
+__all__ = ["Calibration", "Form", "OperatingPoint", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
 
 Array = NDArray[np.float64]
 Form = Literal["softmax", "sigmoid", "score"]
@@ -164,6 +164,11 @@ class Calibration(Config):
                 )
             found += [text, *(f"{task}: {note}" for note in fitted.notes)]
         return found
+
+
+def form_of(spec: TaskSpec) -> Form:
+    """What a classification task's probabilities are."""
+    return "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
 
 
 def logits_of(probabilities_NC: Array, form: Form) -> Array:

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from mmpsr.calibration import SMALLEST, Calibration, Form, OperatingPoint, TaskCalibration, logits_of, with_temperature
+from mmpsr.calibration import (
+    SMALLEST,
+    Calibration,
+    Form,
+    OperatingPoint,
+    TaskCalibration,
+    form_of,
+    logits_of,
+    with_temperature,
+)
 from mmpsr.decoding import default_thresholds, only_neutral
 from mmpsr.metrics import labeled_rows
 from mmpsr.reliability import (
@@ -69,7 +78,7 @@ def _fit_scores(scores_NC: Array, targets_NC: Array, spec: TaskSpec, notes: list
 
 
 def _fit_classes(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, notes: list[str]) -> TaskCalibration:
-    form: Form = "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
+    form = form_of(spec)
     if not len(targets_NC):
         return TaskCalibration(form=form, num_clips=0, notes=tuple(notes))
     temperature = fit_temperature(probabilities_NC, targets_NC, spec)
@@ -115,7 +124,7 @@ def fit_temperature(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) 
     References:
         Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017.
     """
-    form: Form = "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
+    form = form_of(spec)
     wanted_NC, logits_NC = trained_targets(targets_NC, spec), logits_of(probabilities_NC, form)
     if not _is_mixed(wanted_NC, form):
         return 1.0

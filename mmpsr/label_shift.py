@@ -78,23 +78,21 @@ class LabelShift:
         logits_NC = _logits(probabilities_NC, form)
         deviations_C = logits_NC.std(axis=0)
         flat = deviations_C <= 1e-9 * np.abs(logits_NC).mean(axis=0).clip(min=1.0)
-        fitted = cls(form, logits_NC.mean(axis=0), np.where(flat, 1.0, deviations_C), np.ones(logits_NC.shape[1]))
-        likelihoods_NC = np.exp(fitted._standardized(probabilities_NC))
+        means_C, deviations_C = logits_NC.mean(axis=0), np.where(flat, 1.0, deviations_C)
+        likelihoods_NC = np.exp((logits_NC - means_C) / deviations_C)
         shares_C = np.full(logits_NC.shape[1], 1.0 / logits_NC.shape[1])
         for _ in range(NUM_ITERATIONS):
             weighted_NC = likelihoods_NC * shares_C
             previous_C, shares_C = shares_C, (weighted_NC / weighted_NC.sum(axis=1, keepdims=True)).mean(axis=0)
             if np.abs(shares_C - previous_C).max() < TOLERANCE:
                 break
-        return cls(form, fitted.means, fitted.deviations, shares_C)
+        return cls(form, means_C, deviations_C, shares_C)
 
     def apply(self, probabilities_NC: Array) -> Array:
         """Probabilities of one class per clip, `[N, C]`, rows of which sum to 1."""
+        standardized_NC = (_logits(probabilities_NC, self.form) - self.means) / self.deviations
         with np.errstate(divide="ignore"):  # a class that no clip has
-            return softmax(self._standardized(probabilities_NC) + np.log(self.shares), axis=1)
-
-    def _standardized(self, probabilities_NC: Array) -> Array:
-        return (_logits(probabilities_NC, self.form) - self.means) / self.deviations
+            return softmax(standardized_NC + np.log(self.shares), axis=1)
 
 
 def _logits(probabilities_NC: Array, form: Form) -> Array:

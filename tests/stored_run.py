@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import joined as small
+import pytest
 import torch
 
 from mmpsr.config import validate
-from training import pipeline
+from training import correlations, detailed_evaluation, pipeline
 from training.baseline import LinearBaseline
 from training.checkpoint import save_tensors
 from training.config import RunConfig
 from training.loop import build_model
 from training.run_directory import RunDirectory
+
+
+@contextmanager
+def few_resamples() -> Iterator[None]:
+    """Intervals are made of few resamples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
+        patch.setattr(correlations, "NUM_RESAMPLES", 20)
+        yield
 
 
 def finish(folder: Path, seed: int = 0, **sections: Any) -> Path:

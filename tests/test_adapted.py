@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from typer.testing import CliRunner
 
 from mmpsr.label_shift import LabelShift
 from mmpsr.metrics import evaluate as metrics_of
-from training import correlations, detailed_evaluation
 from training.adapted import adapted_rows
 from training.console import app
 from training.stored_predictions import Part, StoredRun
@@ -24,10 +24,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored_run.finish(tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detailed_evaluation, "NUM_RESAMPLES", 20)
-    monkeypatch.setattr(correlations, "NUM_RESAMPLES", 20)
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    with stored_run.few_resamples():
+        yield
 
 
 def repeated(path: Path, times: int = 20) -> list[Part]:

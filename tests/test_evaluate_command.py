@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import stored_run
 from typer.testing import CliRunner
 
-from training import correlations, detailed_evaluation, evaluate_command, full_evaluation
+from training import evaluate_command, full_evaluation
 from training.console import app
 from training.full_evaluation import EvaluationOptions
 
@@ -19,10 +20,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored_run.finish(tmp_path_factory.mktemp("runs"))
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
-    monkeypatch.setattr(correlations, "NUM_RESAMPLES", 20)
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    with stored_run.few_resamples():
+        yield
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:

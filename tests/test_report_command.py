@@ -14,7 +14,6 @@ import report_in_browser
 import stored_run
 from test_html_report import Outline
 
-from training import correlations, detailed_evaluation
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.html_report import render
 from training.report_command import report_command, run_page, write_report
@@ -40,9 +39,7 @@ def add_training(path: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_resamples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detailed_evaluation, "NUM_RESAMPLES", 50)
-        patch.setattr(correlations, "NUM_RESAMPLES", 20)
+    with stored_run.few_resamples():
         yield
 
 

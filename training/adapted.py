@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmpsr.calibration import Form
+from mmpsr.calibration import form_of
 from mmpsr.label_shift import LabelShift
 from training.detailed_evaluation import figure_rows
 from training.stored_predictions import Part
@@ -50,6 +50,5 @@ def adapted_rows(
 
 
 def _shifted(part: Part) -> tuple[Part, LabelShift]:
-    form: Form = "sigmoid" if part.spec.loss == "binary_cross_entropy" else "softmax"
-    shift = LabelShift.fit(part.predicted, form)
+    shift = LabelShift.fit(part.predicted, form_of(part.spec))
     return replace(part, predicted=shift.apply(part.predicted), thresholds=None), shift

@@ -24,8 +24,8 @@ from mmpsr.reliability import calibration_pairs, reliability_curve
 from training.stored_predictions import Part, RunError, StoredRun, System
 
 __all__ = [
-    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "of_clips", "plain",
-    "split_parts",
+    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "linear_parts", "of_clips",
+    "plain", "split_parts",
 ]  # fmt: skip
 
 NUM_RESAMPLES = 2000
@@ -47,7 +47,7 @@ def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[
         RunError: the split has no labelled clip, or there is no such column.
     """
     parts = split_parts(run, split)
-    linear = {tuple(part.key.values()): part for part in split_parts(run, split, "linear")} if run.has_linear else {}
+    linear = linear_parts(run, split)
     document: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("figures", "classes", "confusion", "calibration", "presence", "by")
     }
@@ -85,6 +85,11 @@ def split_parts(run: StoredRun, split: str | None, system: System = "model") -> 
         known = sorted({part.split for part in parts})
         raise RunError(f"{run.path}: no labelled clip of split {split!r} was evaluated; {nearest(str(split), known)}")
     return found
+
+
+def linear_parts(run: StoredRun, split: str | None) -> dict[tuple[str, ...], Part]:
+    """What the linear baseline says of a split's parts, by corpus, split and task; empty where it is not stored."""
+    return {tuple(part.key.values()): part for part in split_parts(run, split, "linear")} if run.has_linear else {}
 
 
 def correct(rows: list[dict[str, Any]]) -> None:

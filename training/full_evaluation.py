@@ -18,7 +18,7 @@ from training.aggregated import aggregated_rows
 from training.config import RunConfig
 from training.correlations import correlations
 from training.data import JoinedCorpora
-from training.detailed_evaluation import column_values, correct, evaluate_run, of_clips, split_parts
+from training.detailed_evaluation import column_values, correct, evaluate_run, linear_parts, of_clips, split_parts
 from training.fresh_evaluation import join_clips, load_corpora, predict_fresh, read_clips
 from training.identities import identities, read_identities, same_clips
 from training.leakage import guard, refuse_trained_clips
@@ -114,8 +114,7 @@ def _blank(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
 
 def _adapted(run: StoredRun, parts: Sequence[Part], path: Path, options: EvaluationOptions) -> list[dict[str, Any]]:
     own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
-    linear = split_parts(run, options.split, "linear") if run.has_linear else []
-    rows = list(adapted_rows(parts, {tuple(part.key.values()): part for part in linear}, own))
+    rows = list(adapted_rows(parts, linear_parts(run, options.split), own))
     correct([row["over_linear"] for row in rows if "over_linear" in row])
     return rows
 
