@@ -24,8 +24,8 @@ from mmpsr.reliability import calibration_pairs, reliability_curve
 from training.stored_predictions import Part, RunError, StoredRun, System
 
 __all__ = [
-    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "linear_parts", "of_clips",
-    "plain", "split_parts",
+    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "linear_parts",
+    "of_clips", "plain", "split_parts",
 ]  # fmt: skip
 
 NUM_RESAMPLES = 2000
