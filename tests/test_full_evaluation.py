@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from corpora.clips import label_columns
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
 from mmpsr.metrics import evaluate as metrics_of
 from mmpsr.objective import probabilities
+from training.console import app
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.stored_predictions import RunError, StoredRun
 from training.subsets import masked, modality_subsets
@@ -150,6 +152,26 @@ def test_subsets(run: Path) -> None:
         assert by_place["audio+text", metric]["num_clips"] == figure["num_clips"] - 1 == 11
     counts = {name: (by_place[name, "uar"]["num_clips"], by_place[name, "uar"]["num_without"]) for name, _ in by_place}
     assert counts == {"audio+text": (11, 1), "audio": (9, 3), "text": (11, 1)}  # three are silent, one wordless
+
+
+def test_subsets_over_seeds(folder: Path, run: Path) -> None:
+    paths = [str(run), str(fresh_run.train(folder, seed=1))]
+    command = ["evaluate", *paths, "--subsets"]
+    document = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    rows = {(row["modalities"], row["metric"]): row for row in document["subsets_over_seeds"]}
+    assert len(rows) == len(document["subsets_over_seeds"]) == 6
+    for index, found in enumerate(document["evaluations"]):
+        for row in found["subsets"]:
+            assert rows[row["modalities"], row["metric"]]["values"][index] == row["value"]
+    lines = CliRunner().invoke(app, command).stdout.splitlines()
+    title = next(line for line in lines if "own test emotion" in line)
+    assert [cell.strip() for cell in title.split("┃")[1:-1]] == ["own test emotion", "clips", "MF1", "UAR"]
+    shown = [line for line in lines[lines.index(title) :] if line.startswith("│")]
+    assert [line.split("│")[1].strip() for line in shown] == ["audio+text", "audio", "text"]
+    row = rows["audio", "uar"]
+    mean, deviation = np.mean(row["values"]), np.std(row["values"], ddof=1)
+    assert shown[1].split("│")[2].strip() == str(row["num_clips"]) == "9"
+    assert shown[1].split("│")[4].strip() == f"{mean:.2f} ± {deviation:.2f}"
 
 
 def test_clips_without_anything_are_named(run: Path) -> None:

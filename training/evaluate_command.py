@@ -55,8 +55,8 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
     """Runs of one configuration with different seeds.
 
     Returns:
-        `runs`, `seeds`, `over_seeds` and `adapted_over_seeds` (see `training.seeds.over_seeds`), and `evaluations`,
-        the document of each run.
+        `runs`, `seeds`, `over_seeds`, `adapted_over_seeds` and `subsets_over_seeds` (see
+        `training.seeds.over_seeds`), and `evaluations`, the document of each run.
 
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.full_evaluation.evaluate`.
@@ -68,5 +68,6 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
         "seeds": seeds,
         "over_seeds": over_seeds(found),
         "adapted_over_seeds": over_seeds(found, "adapted"),
+        "subsets_over_seeds": over_seeds(found, "subsets"),
         "evaluations": found,
     }

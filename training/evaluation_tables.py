@@ -17,6 +17,7 @@ NOT_ZERO_SHOT = (
     "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' shares "
     "that these clips make most likely; no label was read"
 )
+BY_SUBSET = "By the modalities that the model sees"
 NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
@@ -45,7 +46,7 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         yield "By the modalities that clips have"
         yield _rows(document["presence"], "modalities")
     if document["subsets"]:
-        yield "By the modalities that the model sees; without: clips that have none of them, which are left out"
+        yield f"{BY_SUBSET}; without: clips that have none of them, which are left out"
         yield _rows(document["subsets"], "modalities", ("num_without",))
     if document["adapted"]:
         yield from _adapted(document["adapted"])
@@ -78,6 +79,9 @@ def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if document["adapted_over_seeds"]:
         yield f"{NOT_ZERO_SHOT}; mean and standard deviation over seeds"
         yield _over_seeds(document["adapted_over_seeds"], document["seeds"])
+    if document["subsets_over_seeds"]:
+        yield f"{BY_SUBSET}, of clips that have any of them; mean and standard deviation over seeds"
+        yield from _subsets_over_seeds(document["subsets_over_seeds"])
     yield (
         "Square brackets: 95 % t intervals of the mean over seeds, which hold training's chance; what other clips "
         "would change, the intervals of a single run say."
@@ -95,6 +99,19 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Tabl
             *(number(row[name]) for name in names), *map(number, row["values"]),
         )  # fmt: skip
     return table
+
+
+def _subsets_over_seeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """A table per corpus and task: figures by subset (rows) and metric (columns)."""
+    for place, of_place in itertools.groupby(rows, key=lambda row: tuple(row[name] for name in PLACE)):
+        found = {(row["modalities"], row["metric"]): row for row in of_place}
+        metrics = list(dict.fromkeys(metric for _, metric in found))
+        table = table_of((" ".join(place),), ("clips", *map(metric_name, metrics)))
+        for chosen in dict.fromkeys(chosen for chosen, _ in found):
+            cells = [found[chosen, metric] for metric in metrics]
+            of_seeds = [f"{number(cell['mean'])} ± {number(cell['deviation'])}" for cell in cells]
+            table.add_row(chosen, str(cells[0]["num_clips"]), *of_seeds)
+        yield table
 
 
 def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:

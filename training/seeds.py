@@ -41,7 +41,7 @@ def require_seeds(runs: Sequence[StoredRun]) -> list[int]:
 
 
 def over_seeds(
-    documents: Sequence[Mapping[str, Any]], name: Literal["figures", "adapted"] = "figures"
+    documents: Sequence[Mapping[str, Any]], name: Literal["figures", "adapted", "subsets"] = "figures"
 ) -> list[dict[str, Any]]:
     """Each figure over runs.
 
@@ -50,11 +50,12 @@ def over_seeds(
         name: which figures of the documents.
 
     Returns:
-        Per figure `corpus, split, task, metric, num_clips`, `values` by run, `mean, deviation, low, high` (the t
+        Per figure `corpus, split, task, metric, num_clips` (of subsets also `modalities`), `values` by run, `mean, deviation, low, high` (the t
         interval of the mean), `least, most` and `num_seeds`, the runs that have it; what is undefined is None.
     """
     rows = []
-    tables = [{tuple(row[key] for key in PLACE): row for row in each[name] if "value" in row} for each in documents]
+    keys = (*PLACE, "modalities") if name == "subsets" else PLACE
+    tables = [{tuple(row[key] for key in keys): row for row in each[name] if "value" in row} for each in documents]
     for place in dict.fromkeys(key for table in tables for key in table):
         found = [table.get(place) for table in tables]
         values = [None if row is None else row["value"] for row in found]
@@ -62,7 +63,7 @@ def over_seeds(
         summary = mean_and_deviation(known)
         rows.append(
             {
-                **dict(zip(PLACE, place, strict=True)),
+                **dict(zip(keys, place, strict=True)),
                 "num_clips": next(row["num_clips"] for row in found if row is not None),
                 "values": values,
                 **{key: _finite(getattr(summary, key)) for key in ("mean", "deviation", "low", "high")},
