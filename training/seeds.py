@@ -50,8 +50,9 @@ def over_seeds(
         name: which figures of the documents.
 
     Returns:
-        Per figure `corpus, split, task, metric, num_clips` (of subsets also `modalities`), `values` by run, `mean, deviation, low, high` (the t
-        interval of the mean), `least, most` and `num_seeds`, the runs that have it; what is undefined is None.
+        Per figure `corpus, split, task, metric, num_clips` (of subsets also `modalities`), `values` by run, `mean,
+        deviation, low, high` (the t interval of the mean), `least, most` and `num_seeds`, the runs that have it; what
+        is undefined is None.
     """
     rows = []
     keys = (*PLACE, "modalities") if name == "subsets" else PLACE
