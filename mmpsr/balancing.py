@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from mmpsr.config import Config, ConfigError, nearest
 
-__all__ = ["Balancer", "BalancingConfig", "EqualWeights", "GradNorm", "Need", "create_balancer"]
+__all__ = ["LOSSES_ALONE", "Balancer", "BalancingConfig", "EqualWeights", "GradNorm", "Need", "create_balancer"]
 
 
 Need = Literal["nothing", "norms", "gramian"]
+LOSSES_ALONE = ("equal", "fixed", "uncertainty", "dwa", "random")
+"""Methods that look at no gradient."""
 
 
 class BalancingConfig(Config):
@@ -53,6 +55,13 @@ class BalancingConfig(Config):
     """Gradient norms over all shared parameters, over those of the last shared layer alone, or only every few steps."""
     every: int = Field(default=10, ge=1)
     """k of `cost = "every_k"`: steps from one update of the weights to the next."""
+
+    @property
+    def always_needs_gradients(self) -> bool:
+        """Whether every step looks at the gradients of single losses."""
+        if self.method == "gradnorm":
+            return self.cost != "every_k"
+        return self.method not in LOSSES_ALONE
 
 
 class Balancer(nn.Module, ABC):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,6 +58,8 @@ _TAPE: ContextVar[Tape | None] = ContextVar("tape", default=None)
 
 
 def _record(kind: str, parameters: tuple[Tensor | None, ...], inputs: Tensor | None, outputs: Tensor) -> None:
+    if torch.compiler.is_compiling():  # no tape is open around a compiled model, and a look at it would split the graph
+        return
     tape = _TAPE.get()
     if tape is not None and any(each is not None and each.requires_grad for each in parameters):
         tape.records.append(Record(kind, parameters, None if inputs is None else inputs.detach(), outputs))

@@ -14,7 +14,8 @@ from mmpsr.model import MCDM
 from mmpsr.objective import Objective
 from training.loop import build_model
 from training.progress import Totals
-from training.step import CONFLICT_STEPS, StepResult, training_step
+from training.step import CONFLICT_STEPS, training_step
+from training.views import StepResult
 
 SPECS = {"specs": {"emotion": {"threshold": 0.5}, "ambivalence": {"threshold": 0.5}}}
 

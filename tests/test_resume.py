@@ -16,7 +16,7 @@ from training.checkpoint import CheckpointError, latest_checkpoint
 from training.config import RunConfig
 from training.loop import DivergedError, Interrupted, train
 from training.run_directory import RunDirectory
-from training.step import StepResult
+from training.views import StepResult
 
 
 class KilledError(Exception):

@@ -16,7 +16,8 @@ from mmpsr.batch import Batch
 from mmpsr.model import MCDM
 from mmpsr.objective import Objective
 from training.loop import build_model
-from training.step import hide_modalities, shared_gradients, training_step
+from training.step import shared_gradients, training_step
+from training.views import hide_modalities
 
 
 @pytest.mark.slow
@@ -133,16 +134,3 @@ def test_the_ramp_scales_the_pseudo_branch_after_balancing() -> None:
     seen = [training_step(model, objective, balancer, batch, Accelerator(cpu=True)).weights for _ in range(5)]
     assert [float(each[1].sum()) for each in seen] == pytest.approx([0.3 * share for share in (0.25, 0.5, 0.75, 1, 1)])
     assert [float(each[0].sum()) for each in seen] == pytest.approx([3.0] * 5)
-
-
-def test_hidden_modalities_leave_at_least_one_and_hide_at_the_rate() -> None:
-    torch.manual_seed(0)
-    clips = small.joined()
-    batch = clips.batch(torch.arange(170).repeat(50))
-    hidden = hide_modalities(batch, 0.4)
-    assert hidden.presence.any(dim=1).all()
-    assert not (hidden.presence & ~batch.presence).any()
-    both = batch.presence.all(dim=1)
-    # Of two present modalities both stay with 0.6^2, or because both fell (0.4^2): 0.36 + 0.16 = 0.52.
-    assert float(hidden.presence[both].all(dim=1).float().mean()) == pytest.approx(0.52, abs=0.02)
-    assert hide_modalities(batch, 0.0) is batch

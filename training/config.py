@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.encoder import MODALITIES, FeaturesConfig
-from mmpsr.balancing import BalancingConfig
+from mmpsr.balancing import LOSSES_ALONE, BalancingConfig
 from mmpsr.config import Config, nearest
 from mmpsr.conflict_aware import ConflictAwareConfig
 from mmpsr.model import ModelConfig
@@ -65,6 +65,10 @@ class TrainingConfig(OptimizationConfig):
     """Decay per step of an exponential average of the weights, which is then what is evaluated; 0 is off."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """Precision of the forward pass; losses, gradients and weights stay float32."""
+    compile: bool = False
+    """Compile the model's forward and backward pass (`torch.compile`), for steps whose balancing looks at no gradient
+    of a single loss. On a CPU it takes up to a minute and a C++ compiler, for steps that are 7 % shorter with 32 clips
+    a batch and no shorter with 256."""
     checkpoint_steps: int = Field(default=200, ge=1)
     """Steps between checkpoints, besides one after every epoch."""
 
@@ -113,4 +117,14 @@ class RunConfig(Config):
         for name in self.model.linear_path:
             if name not in known:
                 raise ValueError(f"model.linear_path: no task is named {name!r}; {nearest(name, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _compiled_steps(self) -> RunConfig:
+        if self.training.compile and self.balancing.always_needs_gradients:
+            raise ValueError(
+                "training.compile does nothing where every step looks at the gradients of single losses, as with "
+                f'balancing.method = "{self.balancing.method}"; choose {", ".join(LOSSES_ALONE)}, or gradnorm with '
+                'balancing.cost = "every_k"'
+            )
         return self

@@ -30,6 +30,7 @@ from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.blending import Blend, choose_blends
 from training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from training.compilation import compile_model
 from training.config import RunConfig
 from training.data import JoinedCorpora
 from training.evaluation import evaluate_rows, predict
@@ -117,6 +118,9 @@ def train(
         modules["average"] = average
     if teacher is not None:
         modules["teacher"] = teacher
+    compiled = compile_model(model) if settings.compile else None
+    if compiled is not None:
+        say("the model is compiled at its first step, which takes up to a minute")
     set_seed(settings.seed + 1 + accelerator.process_index)
 
     progress, step = Progress(), 0
@@ -148,7 +152,7 @@ def train(
                     totals.add(
                         training_step(
                             model, objective, balancer, batch, accelerator,
-                            step=step, hide_rate=hide_rate, teacher=teacher,
+                            step=step, hide_rate=hide_rate, teacher=teacher, compiled=compiled,
                         )
                     )  # fmt: skip
                 sum_gradients(model, accelerator, 1 / len(added_up))

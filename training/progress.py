@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmpsr.objective import Objective
 from mmpsr.tasks import TaskSpec
 from training.evaluation import Figure
-from training.step import StepResult
+from training.views import StepResult
 
 __all__ = ["Progress", "Totals", "epoch_record", "track"]
 

@@ -7,7 +7,7 @@ processes of losses, and of their gradients, is that of the whole batch on one p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,103 +20,12 @@ from mmpsr.fusion import FusionModel
 from mmpsr.gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.layers import Tape
 from mmpsr.objective import Objective
+from training.views import StepResult, Views, look, sum_over_processes
 
-__all__ = ["CONFLICT_STEPS", "StepResult", "hide_modalities", "shared_gradients", "sum_gradients", "training_step"]
+__all__ = ["CONFLICT_STEPS", "shared_gradients", "sum_gradients", "training_step"]
 
 CONFLICT_STEPS = 100
 """Steps from one look at the conflicts between gradients to the next, where balancing does not need them anyway."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step found, over the global batch; all tensors stay on the device.
-
-    Attributes:
-        losses: `[branches, tasks]` means.
-        counts: `[branches, tasks]` rows or elements that counted.
-        weights: `[branches, tasks]` after balancing.
-        accepted: by task `[C]`, pseudo-labels that counted (`mmpsr.semi_supervision.PseudoLoss`); empty without any.
-        candidates: likewise, those that could have.
-        cosines: `[K, K]` between the losses' gradients over shared parameters, branch by branch, NaN for a loss without
-            a row or gradient; None at steps that do not look (`CONFLICT_STEPS`).
-    """
-
-    losses: Tensor
-    counts: Tensor
-    weights: Tensor
-    accepted: dict[str, Tensor]
-    candidates: dict[str, Tensor]
-    cosines: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Views:
-    """The clips of a step as the model sees them, and what the losses compare them with.
-
-    Attributes:
-        batch: what the losses are taken on.
-        rows: what the model predicts: the batch, followed by its strong view where the method has one.
-        weak: the model's predictions of the clips with all modalities, where the batch has lost some and a strong view
-            is to be taught.
-        teacher: the averaged model's predictions of the clips with all modalities.
-    """
-
-    batch: Batch
-    rows: Batch
-    weak: Predictions | None
-    teacher: Predictions | None
-
-    @property
-    def is_double(self) -> bool:
-        return len(self.rows) > len(self.batch)
-
-    def losses(self, objective: Objective, outputs: Predictions, accelerator: Accelerator) -> tuple[Tensor, StepResult]:
-        """This process' share of every mean loss `[K]`, and the global means and counts."""
-        size = len(self.batch)
-        strong = outputs.slice(size, 2 * size) if self.is_double else None
-        total = partial(_sum_over_processes, accelerator=accelerator)
-        own = outputs.slice(0, size) if self.is_double else outputs
-        terms = objective.terms(own, self.batch, weak=self.weak, strong=strong, teacher=self.teacher, total=total)
-        losses = [terms.losses[key] for key in objective.keys]
-        shape = (len(objective.branches), len(objective.tasks))
-        counts = total(torch.stack([term.count.to(term.total.dtype) for term in losses]))
-        shares = torch.stack([term.total for term in losses]) / counts.clamp(min=1)
-        means = total(shares.detach().clone()).view(shape)
-        pseudo = [{name: total(each) for name, each in found.items()} for found in (terms.accepted, terms.candidates)]
-        return shares, StepResult(means, counts.view(shape), torch.ones_like(means), pseudo[0], pseudo[1])
-
-    def masks(self, task: str) -> Tensor:
-        """Which rows count for the supervised and for the pseudo-label loss of a task, bool `[2, rows]`."""
-        labeled_B = self.batch.labeled(task)
-        if not self.is_double:
-            return torch.stack([labeled_B, ~labeled_B])
-        none_B = torch.zeros_like(labeled_B)
-        return torch.stack([torch.cat([labeled_B, none_B]), torch.cat([none_B, ~labeled_B])])
-
-
-@torch.no_grad()
-def _look(
-    model: FusionModel, objective: Objective, batch: Batch, hide_rate: float, teacher: FusionModel | None
-) -> _Views:
-    hidden = hide_modalities(batch, hide_rate)
-    semi, rows, weak = objective.semi_supervision, hidden, None
-    if semi is not None and semi.needs_strong_view:
-        rows = hidden.followed_by(semi.strong_view(batch))
-        weak = model(batch) if hidden is not batch else None
-    return _Views(hidden, rows, weak, None if teacher is None else teacher(batch))
-
-
-def hide_modalities(batch: Batch, rate: float) -> Batch:
-    """Hide each present modality with the given probability; a clip that would lose all keeps all.
-
-    Args:
-        batch: presence `[B, M]`.
-        rate: in [0, 1).
-    """
-    if rate == 0.0:
-        return batch
-    kept = batch.presence & (torch.rand(batch.presence.shape, device=batch.presence.device) >= rate)
-    return batch.with_presence(torch.where(kept.any(dim=1, keepdim=True), kept, batch.presence))
 
 
 def shared_gradients(losses: Tensor, shared: Sequence[nn.Parameter], accelerator: Accelerator) -> Tensor:
@@ -134,7 +43,7 @@ def shared_gradients(losses: Tensor, shared: Sequence[nn.Parameter], accelerator
     for loss in losses:
         gradients = torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)
         found.append(torch.cat([gradient.flatten() for gradient in gradients]))
-    return _sum_over_processes(torch.stack(found), accelerator)
+    return sum_over_processes(torch.stack(found), accelerator)
 
 
 def training_step(
@@ -147,6 +56,7 @@ def training_step(
     step: int = 0,
     hide_rate: float = 0.0,
     teacher: FusionModel | None = None,
+    compiled: Callable[[Batch], Predictions] | None = None,
 ) -> StepResult:
     """Add that of the balanced loss of the global batch to every parameter's gradient.
 
@@ -163,14 +73,16 @@ def training_step(
         step: number of the step, from 0.
         hide_rate: see `hide_modalities`; the strong view and the teacher see what the batch has.
         teacher: averaged model in evaluation mode, where the semi-supervised method needs one.
+        compiled: the model, compiled; taken at steps that look at the gradient of no single loss.
     """
     with accelerator.autocast():
-        views = _look(model, objective, batch, hide_rate, teacher)
+        views = look(model, objective, batch, hide_rate, teacher)
     need, looks = balancer.needs(step), step % CONFLICT_STEPS == 0 and len(objective.keys) > 1
     if need != "nothing" and model.one_pass:
         return _one_pass(model, objective, balancer, views, accelerator, need, looks)
+    forward = model if compiled is None or looks or need != "nothing" else compiled
     with accelerator.autocast():
-        predictions = model(views.rows)
+        predictions = forward(views.rows)
     losses, result = views.losses(objective, predictions, accelerator)
     found = products = None
     if need != "nothing" or looks:
@@ -214,7 +126,7 @@ def _one_pass(
     model: FusionModel,
     objective: Objective,
     balancer: Balancer,
-    views: _Views,
+    views: Views,
     accelerator: Accelerator,
     need: Need,
     looks: bool,
@@ -285,7 +197,7 @@ def _products(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator
 
 
 def _total(accelerator: Accelerator) -> Callable[[Tensor], Tensor] | None:
-    return partial(_sum_over_processes, accelerator=accelerator) if accelerator.num_processes > 1 else None
+    return partial(sum_over_processes, accelerator=accelerator) if accelerator.num_processes > 1 else None
 
 
 def _gather(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
@@ -293,15 +205,11 @@ def _gather(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
     return lambda tensor: accelerator.gather(accelerator.pad_across_processes(tensor.contiguous(), dim=0))
 
 
-def _sum_over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
-    return accelerator.reduce(tensor, reduction="sum") if accelerator.num_processes > 1 else tensor
-
-
 def sum_gradients(model: nn.Module, accelerator: Accelerator, scale: float = 1.0) -> None:
     """Replace every gradient by its sum over processes, times `scale`."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     if accelerator.num_processes > 1:
-        total = _sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients]), accelerator)
+        total = sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients]), accelerator)
         for gradient, piece in zip(gradients, total.split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
     if scale != 1.0:

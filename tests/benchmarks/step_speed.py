@@ -1,11 +1,12 @@
 """Milliseconds of a training step, by part, beside what it could cost at least.
 
-    uv run python tests/benchmarks/step_speed.py [--sizes 32 256 2048] [--device cpu] [--precision no]
+    uv run python tests/benchmarks/step_speed.py [--sizes 32 256 2048] [--device cpu] [--precision no] [--compile]
 
 The model has the published sizes: inputs 1024/1536/1536/1536, hidden 512, three tasks, both branches. Steps with
-GradNorm are compared with the same model under fixed weights and under GradNorm by one backward pass for each of the
-six losses, and with the machine's floor: the forward and backward products (71.4 million multiply-adds a clip) at the
-rate of a large matrix product, and the optimizer's bytes at the rate of a large copy, both measured in the same run.
+GradNorm are compared with the same model under fixed weights (also compiled, with `--compile`), under GradNorm by one
+backward pass for each of the six losses, and with the machine's floor: the forward and backward products (71.4 million
+multiply-adds a clip) at the rate of a large matrix product, and the optimizer's bytes at the rate of a large copy, both
+measured in the same run.
 All variants take turns, so that other work on the machine falls on all of them.
 """
 
@@ -32,6 +33,7 @@ from mmpsr.model import MCDM, ModelConfig
 from mmpsr.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from training import step as steps
+from training.compilation import compile_model
 
 WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}
 MULTIPLY_ADDS = 71.4e6
@@ -72,7 +74,9 @@ def make_batch(num_clips: int, device: str) -> Batch:
 class Trainer:
     """One variant of a step, with weights of its own."""
 
-    def __init__(self, method: str, one_pass: bool, accelerator: Accelerator, device: str) -> None:
+    def __init__(
+        self, method: str, one_pass: bool, accelerator: Accelerator, device: str, compiled: bool = False
+    ) -> None:
         torch.manual_seed(0)
         config = ModelConfig(hidden_width=512, head_width=512)
         self.model = MCDM(WIDTHS, BUILTIN_TASKS, config).to(device).train()
@@ -80,6 +84,7 @@ class Trainer:
         self.balancer = create_balancer(self.objective.keys, BalancingConfig(method=method)).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.one_pass, self.accelerator = one_pass, accelerator
+        self.compiled = compile_model(self.model) if compiled else None
         self.count = 0
 
     def step(self, batch: Batch) -> None:
@@ -87,7 +92,10 @@ class Trainer:
         self.count += 1  # the conflicts of losses are looked at in every so many steps alone
         self.optimizer.zero_grad(set_to_none=True)
         with patch.object(MCDM, "one_pass", self.one_pass):
-            steps.training_step(self.model, self.objective, self.balancer, batch, self.accelerator, step=self.count)
+            steps.training_step(
+                self.model, self.objective, self.balancer, batch, self.accelerator,
+                step=self.count, compiled=self.compiled,
+            )  # fmt: skip
         self.optimizer.step()
 
 
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="steps of each variant")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["no", "bf16"], default="no")
+    parser.add_argument("--compile", action="store_true", help="also the compiled model")
     arguments = parser.parse_args()
     device = arguments.device
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=arguments.precision)
@@ -150,6 +159,8 @@ def main() -> None:
         "gradnorm": Trainer("gradnorm", True, accelerator, device),
         "gradnorm, six passes": Trainer("gradnorm", False, accelerator, device),
     }
+    if arguments.compile:
+        trainers["fixed weights, compiled"] = Trainer("equal", True, accelerator, device, compiled=True)
     num_parameters = sum(each.numel() for each in trainers["gradnorm"].model.parameters())
     table = Table("clips", "variant", "ms (median)", "ms (least)", "x fixed", "x floor", "x six passes")
     console = Console(width=110)
