@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import tiny_checkpoints as tiny
+from starting import assert_starts_light
 from typer.testing import CliRunner
 
 from encoders.catalogue import CATALOGUE, WRITERS
@@ -165,15 +163,4 @@ def test_settings_need_a_file_and_a_wrong_one_is_told(configured: tuple[str, str
 
 
 def test_it_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
-    program = (
-        "import sys; from training.console import app\ntry: app(['encoders', '--json'])\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "found = {'torch', 'transformers', 'mediapipe', 'accelerate', 'cv2', 'av', 'opensmile'} & set(sys.modules)\n"
-        "assert not found, found"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    json.loads(done.stdout)
+    assert_starts_light("encoders", tmp_path)

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from starting import assert_starts_light
 from typer.testing import CliRunner
 
 from encoders.claims import Claims, Item
@@ -294,15 +293,4 @@ def test_pruning_keeps_folders_while_others_work_on_the_store(store: FeatureStor
 
 
 def test_it_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
-    program = (
-        "import sys; from training.console import app\ntry: app(['features', '--json'])\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "found = {'torch', 'transformers', 'mediapipe', 'accelerate', 'cv2', 'av', 'opensmile'} & set(sys.modules)\n"
-        "assert not found, found"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    json.loads(done.stdout)
+    assert_starts_light("features", tmp_path)
