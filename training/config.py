@@ -68,7 +68,7 @@ class TrainingConfig(OptimizationConfig):
     compile: bool = False
     """Compile the model's forward and backward pass (`torch.compile`), for steps whose balancing looks at no gradient
     of a single loss. On a CPU it takes up to a minute and a C++ compiler, for steps that are 7 % shorter with 32 clips
-    a batch and no shorter with 256."""
+    a batch and no shorter with 256. Dropout draws other numbers, and a resumed run is the same up to rounding only."""
     checkpoint_steps: int = Field(default=200, ge=1)
     """Steps between checkpoints, besides one after every epoch."""
 
