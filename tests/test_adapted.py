@@ -91,12 +91,9 @@ def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"meld dev, emotion: Neutral {100 * share:.0f} %" in out
 
 
-def test_several_seeds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
-    other = stored_run.finish(tmp_path, seed=1)
-    settings = json.loads((other / "config.json").read_text())
-    settings["corpora"]["root"] = json.loads((path / "config.json").read_text())["corpora"]["root"]
-    (other / "config.json").write_text(json.dumps(settings))
+    other = stored_run.finish(path.parents[1], seed=1)  # beside the first, of the same corpora
     options = ["evaluate", str(path), str(other), "--corpus", "meld", "--adapt"]
     document = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
     found = [each["adapted"][0]["value"] for each in document["evaluations"]]

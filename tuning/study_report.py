@@ -20,7 +20,7 @@ from training.report_command import report_command, run_page
 from training.report_inputs import command_line
 from training.stored_predictions import RunError, read_json
 from tuning.study_config import load_study
-from tuning.study_table import COSTS, LINEAR, Column, Estimate, StudyTable
+from tuning.study_table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
 
 __all__ = ["any_report_command", "read_stored_table", "study_page"]
 
@@ -83,7 +83,7 @@ def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
         manifest.get("warnings", []), manifest.get("folds"),
     )  # fmt: skip
     done = [name.rpartition("/")[0] for name, cell in manifest["cells"].items() if "missing" not in cell]
-    reference = next((row for row in (manifest.get("compare_to"), *done) if row in done), None)
+    reference = baseline_row(manifest.get("compare_to"), done)
     for name, cell in manifest["cells"].items():
         row, _, seed = name.rpartition("/")
         values = table.values.setdefault(row, {})

@@ -7,7 +7,7 @@ cross-validation they are over folds, too, and say both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.run_directory import RunDirectory
 from tuning.study_cells import is_done
 from tuning.study_config import ColumnsConfig, Study
 
-__all__ = ["COSTS", "LINEAR", "Column", "Estimate", "StudyTable", "estimate", "read_table"]
+__all__ = ["COSTS", "LINEAR", "Column", "Estimate", "StudyTable", "baseline_row", "estimate", "read_table"]
 
 LINEAR = "linear baseline"
 
@@ -184,6 +184,11 @@ def estimate(values: Sequence[float], overlap: float = 0.0) -> Estimate:
     return Estimate(n, mean, sd, mean - half, mean + half)
 
 
+def baseline_row(compare_to: str | None, done: Collection[str]) -> str | None:
+    """The row whose linear baseline stands beside all: that which rows are compared with, or the first that is done."""
+    return compare_to if compare_to in done else next(iter(done), None)
+
+
 def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
     """Read the results of all cells that are done.
 
@@ -216,7 +221,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
                 f"row {cell.row!r}, seed {cell.seed}, was computed from other {', '.join(differing)} than the rows "
                 "above it, which share its configuration of corpora and features; remove its folder to compute it again"
             )
-    reference = next((row for row in (study.config.compare_to, *study.rows) if row in linear), None)
+    reference = baseline_row(study.config.compare_to, linear)
     columns = dict.fromkeys(column for row in study.rows for column in values[row])
     order = {name: i for i, name in enumerate(dict.fromkeys(n for c in study.cells for n in c.config.corpora.sources))}
     by_seed = linear.get(reference or "", {})
