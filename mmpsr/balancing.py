@@ -60,7 +60,7 @@ class BalancingConfig(Config):
     def always_needs_gradients(self) -> bool:
         """Whether every step looks at the gradients of single losses."""
         if self.method == "gradnorm":
-            return self.cost != "every_k"
+            return self.cost != "every_k" or self.every == 1
         return self.method not in LOSSES_ALONE
 
 

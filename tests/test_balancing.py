@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -204,6 +204,14 @@ def test_create_balancer() -> None:
     assert isinstance(equal, EqualWeights)
     assert equal.weights.tolist() == [[1.0] * 4]
     assert (balancer.needs(0), equal.needs(0)) == ("norms", "nothing")
+
+
+@pytest.mark.parametrize("method", get_args(BalancingConfig.model_fields["method"].annotation))
+@pytest.mark.parametrize(("cost", "every"), [("exact", 10), ("last_layer", 10), ("every_k", 3), ("every_k", 1)])
+def test_the_configuration_knows_what_the_balancer_needs(method: str, cost: str, every: int) -> None:
+    config = BalancingConfig(method=method, cost=cost, every=every)
+    balancer = create_balancer([("supervised", "a"), ("supervised", "b")], config)
+    assert config.always_needs_gradients == all(balancer.needs(step) != "nothing" for step in range(10))
 
 
 def test_a_budget_of_zero_stays_zero() -> None:
