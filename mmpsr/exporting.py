@@ -180,7 +180,7 @@ def export_torch(
     """
     predicting = Predicting(model, calibration)
     example = predicting.example()
-    with _replacing(path) as new, _quiet():
+    with _replacing(path, ".pt2") as new, _quiet():
         description = json.dumps(predicting.description(fingerprints or {}))
         torch.export.save(_program(predicting), new, extra_files={METADATA: description})
         found = torch.export.load(new).module()(*example)
@@ -203,11 +203,11 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path`, with its suffix, that takes its place when all has gone well."""
+def _replacing(path: Path, suffix: str | None = None) -> Iterator[Path]:
+    """A file beside `path`, with its suffix or another, that takes its place when all has gone well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        new = Path(folder) / path.name
+        new = Path(folder) / (path.name if suffix is None else f"model{suffix}")
         yield new
         os.replace(new, path)
 
