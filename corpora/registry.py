@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -14,16 +15,45 @@ from corpora.clips import ClipTable, CorpusError, concatenate
 from corpora.fiv2 import FirstImpressionsCorpus
 from corpora.meld import MeldCorpus
 from corpora.mosei import MoseiCorpus
+from corpora.source import CorpusSource
 from corpora.table import TableCorpus
 from mmpsr.config import Config, nearest
+from mmpsr.extras import require_extra
+from mmpsr.plugins import load_plugins
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
-__all__ = ["CorporaConfig", "Source", "prepare", "read_corpora", "scan_corpora"]
+__all__ = ["CorporaConfig", "Source", "adapter_of", "adapters", "prepare", "read_corpora", "scan_corpora"]
 
-Source = Annotated[
-    TableCorpus | BahCorpus | FirstImpressionsCorpus | MeldCorpus | MoseiCorpus, Field(discriminator="adapter")
-]
-"""A corpus entry of any kind; a new adapter is added here."""
+
+def adapters() -> dict[str, type[CorpusSource]]:
+    """Classes that a corpus entry can be, by what `adapter` says: those that ship, and those of installed packages.
+
+    A plug-in is a subclass of `CorpusSource` with a field `adapter: Literal["<its name>"]`.
+    """
+    known: dict[str, type[CorpusSource]] = {str(adapter_of(source)): source for source in _SHIPPED}
+    for point, source in load_plugins("mmpsr.corpora", CorpusSource).items():
+        name = adapter_of(source)
+        if name is None or name in known:
+            reason = "has no field adapter of one name" if name is None else f"is named {name!r} like another"
+            warnings.warn(f"mmpsr.corpora: {point!r} is left out: its class {reason}", stacklevel=2)
+        else:
+            known[name] = source
+    return known
+
+
+def adapter_of(source: type[CorpusSource]) -> str | None:
+    """The name by which a configuration chooses a class; None where it has none, or several."""
+    field = source.model_fields.get("adapter")
+    names = () if field is None else get_args(field.annotation)
+    return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+
+_SHIPPED = (TableCorpus, BahCorpus, FirstImpressionsCorpus, MeldCorpus, MoseiCorpus)
+if TYPE_CHECKING:
+    Source = CorpusSource
+else:
+    Source = Annotated[Union[tuple(adapters().values())], Field(discriminator="adapter")]  # noqa: UP007
+    """A corpus entry of any kind; a new adapter is added to `_SHIPPED`, or by an entry point."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -50,14 +80,20 @@ def prepare(config: CorporaConfig) -> None:
     """Build the demo corpora where the configuration asks for them and they are missing or half built.
 
     A complete demo of any size is left as it is. Several processes may call this: one builds, the others wait.
+
+    Raises:
+        MissingExtraError: what draws, speaks and writes media is not installed.
     """
     if config.build == "none":
         return
     from corpora.demo import MARKER, build_demo  # drawing and speaking need libraries that reading does not
 
     marker = Path(config.root) / MARKER
-    if not (marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]):
-        build_demo(Path(config.root))
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]:
+        return
+    for extra in ("media", "corpora"):
+        require_extra(extra)
+    build_demo(Path(config.root))
 
 
 def read_corpora(config: CorporaConfig, tasks: Mapping[str, TaskSpec]) -> ClipTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 from pydantic import Field
@@ -22,6 +22,8 @@ __all__ = ["CorpusSource", "OfficialCorpus", "require_splits"]
 class CorpusSource(SplitSettings):
     """One corpus on a user's disk. Adapters add the field `adapter`, by which the configuration chooses them."""
 
+    if TYPE_CHECKING:
+        adapter: str
     path: str = "."
     """Folder of the corpus, relative to `corpora.root`."""
     release: str | None = None

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
@@ -94,6 +93,8 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
 
 def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: float) -> list[NDArray[np.float64]]:
     """Landmarks `[21, 2]` in pixels of up to two hands around a face."""
+    import cv2
+
     middle, half = face[:, :2].mean(axis=0), _AROUND * distance / 2
     left, top = np.maximum(middle - half, 0).astype(int)
     right, bottom = np.ceil(middle + half).astype(int)

@@ -12,6 +12,7 @@ from encoders.catalogue_entry import EMBEDDED, CatalogueEntry, Entry, WriterEntr
 from encoders.checkpoint import Checkpoint, is_cached, is_offline
 from encoders.encoder import Encoder, FeaturesConfig
 from mmpsr.config import ConfigError, nearest
+from mmpsr.extras import extra_of
 
 __all__ = ["CATALOGUE", "WRITERS", "CatalogueEntry", "WriterEntry", "can_run", "create_encoder", "writer_checkpoint"]
 
@@ -19,6 +20,8 @@ CATALOGUE: Mapping[str, CatalogueEntry] = {entry.id: entry for entry in catalogu
 """Encoders by id."""
 WRITERS: Mapping[str, WriterEntry] = {entry.id: entry for entry in catalogue_entries.WRITERS}
 """Models that write transcripts and descriptions, by id."""
+_READS: Mapping[str, tuple[str, ...]] = {"video": ("av", "cv2", "mediapipe"), "audio": ("av",)}
+"""Modality -> what its media are read with."""
 
 
 def create_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None = None) -> Encoder:
@@ -99,6 +102,14 @@ def writer_checkpoint(section: str, model: str, revision: str | None, features: 
     return Checkpoint(section, model, revision, weights, trusted, download_mb)
 
 
+def libraries_of(entry: Entry) -> list[str]:
+    """Optional top-level modules that a model needs: to read its modality, to run its family, and its own."""
+    reads = (entry.reads,) if isinstance(entry, WriterEntry) else getattr(entry, "modalities", ())
+    names = [name for modality in reads for name in _READS.get(modality, ())]
+    family = () if entry.family == EMBEDDED or entry.libraries else ("transformers",)
+    return list(dict.fromkeys([*names, *family, *entry.libraries]))
+
+
 def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
     """Why a model cannot run here as things are, or None where it can; nothing is fetched or loaded.
 
@@ -107,9 +118,11 @@ def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
         features: as for `create_encoder`.
     """
     features = features or FeaturesConfig()
-    missing = [library for library in entry.libraries if importlib.util.find_spec(library) is None]
+    missing = [library for library in libraries_of(entry) if importlib.util.find_spec(library) is None]
     if missing:
-        return f"not installed: {', '.join(missing)}"
+        return f"not installed: {', '.join(missing)}" + "".join(
+            f'; pip install "mmpsr[{extra}]"' for extra in dict.fromkeys(map(extra_of, missing)) if extra is not None
+        )
     try:
         if isinstance(entry, WriterEntry):
             _check_writer(entry, features)

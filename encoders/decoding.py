@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import av
 import numpy as np
-from av.container import InputContainer
 from numpy.typing import NDArray
 
 from encoders.encoder import EncodingError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 __all__ = [
     "SLACK",
@@ -33,6 +34,7 @@ __all__ = [
 
 SLACK = 0.5
 """Seconds that a stream may end before the duration its container states."""
+_MICROSECONDS = 1_000_000  # the unit of a container's own times, as fractions of a second
 _ESTIMATED = frozenset({"mp3", "aac"})  # formats whose stated duration is a guess from the bit rate
 
 
@@ -46,6 +48,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
     size = path.stat().st_size
     if size == 0:
         raise EncodingError(f"{path}: file is empty (0 bytes)")
+    import av
+
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -77,7 +81,7 @@ def _lacks_moov(path: Path) -> bool:
 
 def origin_of(container: InputContainer) -> float:
     """The container's own start time in seconds, which counts as 0 everywhere else."""
-    return 0.0 if container.start_time is None else container.start_time / av.time_base
+    return 0.0 if container.start_time is None else container.start_time / _MICROSECONDS
 
 
 def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
@@ -94,7 +98,7 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         except ValueError:
             pass
-    return _measured_duration(path, stream.index) if container.duration is None else container.duration / av.time_base
+    return _measured_duration(path, stream.index) if container.duration is None else container.duration / _MICROSECONDS
 
 
 def _measured_duration(path: Path, index: int) -> float:
@@ -141,22 +145,28 @@ def stream_of(container: InputContainer, path: Path, kind: Literal["video", "aud
 
 
 def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def packets_of(container: InputContainer, stream: Any) -> Iterator[Any]:
     """Packets from the current position to the end, an empty one last; reading errors end it."""
+    from av.error import FFmpegError
+
     try:
         yield from container.demux(stream)
-    except av.error.FFmpegError:
+    except FFmpegError:
         return
 
 
 def decoded(packet: Any) -> list[Any]:
     """Frames that a decoder gives on a packet; none where it is damaged."""
+    from av.error import FFmpegError
+
     try:
         return list(packet.decode())
-    except av.error.FFmpegError:
+    except FFmpegError:
         return []
 
 
@@ -186,6 +196,8 @@ def read_audio(path: Path, start: float | None, end: float | None, rate: int) ->
 
 
 def _read_audio(path: Path, start: float | None, end: float | None, rate: int, may_jump: bool) -> NDArray[np.float32]:
+    from av import AudioResampler
+
     with opened(path) as container:
         stream = stream_of(container, path, "audio")
         first, last = span_of(path, start, end, duration_of(container, stream, path), "audio")
@@ -193,7 +205,7 @@ def _read_audio(path: Path, start: float | None, end: float | None, rate: int, m
         jumps = may_jump and first > 1.0
         if jumps:  # half a second of run-up lets the decoder settle
             container.seek(int((first - 0.5 + origin) / stream.time_base), stream=stream)
-        resampler = av.AudioResampler(format="fltp", rate=rate)
+        resampler = AudioResampler(format="fltp", rate=rate)
         chunks: list[NDArray[np.float32]] = []
         begins: float | None = None
         for frame in decode(container, stream):

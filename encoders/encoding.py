@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig, pool
 from encoders.sequences import shorten, to_half
 from mmpsr.config import ConfigError, nearest
+from mmpsr.extras import sentence_of
 
 if TYPE_CHECKING:
     from encoders.media import ClipMedia
@@ -30,6 +31,7 @@ __all__ = [
     "encode_clips",
     "load_encoder",
     "make_encoder",
+    "reason_of",
 ]
 
 Vector = NDArray[np.float32]
@@ -110,6 +112,13 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
     return found(modality)
 
 
+def reason_of(error: Exception) -> str:
+    """What to tell of an exception: of a missing optional package, the extra that brings it; else class and message."""
+    if isinstance(error, ImportError):
+        return sentence_of(error.name or "") or str(error)
+    return f"{type(error).__name__}: {error}"
+
+
 def load_encoder(encoder: Encoder, fingerprint: str) -> None:
     """Load an encoder and see that it is still the one expected.
 
@@ -122,7 +131,7 @@ def load_encoder(encoder: Encoder, fingerprint: str) -> None:
     except ExtractionError:
         raise
     except Exception as error:  # raised as text: foreign exceptions may not survive pickling
-        raise ExtractionError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ExtractionError(f"{name} cannot be loaded: {reason_of(error)}") from error
     if encoder.fingerprint() != fingerprint:
         raise ExtractionError(
             f"{name} has fingerprint {encoder.fingerprint()} once loaded and {fingerprint} before; "
@@ -163,7 +172,9 @@ def encode_both(encoder: Encoder, clips: Sequence[ClipMedia], cap: int | None) -
     try:
         results: Sequence[Vector | Exception] = encoder.encode(clips)
     except ImportError as error:
-        raise ExtractionError(f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {error}") from error
+        raise ExtractionError(
+            f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}"
+        ) from error
     except Exception as error:
         if len(clips) > 1:
             return [result for clip in clips for result in encode_both(encoder, [clip], cap)]

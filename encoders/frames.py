@@ -9,15 +9,16 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
-from av.container import InputContainer
 from numpy.typing import NDArray
 
 from encoders.decoding import SLACK, decoded, duration_of, opened, origin_of, packets_of, span_of, stream_of
 from encoders.encoder import EncodingError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 __all__ = ["LONGEST_SIDE", "read_frames"]
 
@@ -134,12 +135,14 @@ class _FrameReader:
         return float(entries[found].timestamp * self._stream.time_base) - self._origin
 
     def _jump(self, moment: float) -> None:
+        from av.error import FFmpegError
+
         before = self._position()
         for earlier in (0.0, 1.0, 5.0):
             target = max(moment - earlier, 0.0)
             try:
                 self._container.seek(int((target + self._origin) / self._stream.time_base), stream=self._stream)
-            except av.error.FFmpegError as error:
+            except FFmpegError as error:
                 raise _LostError("jump") from error
             self._restart(moment)
             if self._following is not None and self.seconds(self._following) <= moment + _TOLERANCE:

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from encoders.claims import Item
 from encoders.device import DeviceEncoder, Prepared
 from encoders.encoder import Encoder, EncodingError, FeaturesConfig
-from encoders.encoding import Encoded, ExtractionError, Failure, Vector, encode_both, load_encoder, make_encoder
+from encoders.encoding import (
+    Encoded,
+    ExtractionError,
+    Failure,
+    Vector,
+    encode_both,
+    load_encoder,
+    make_encoder,
+    reason_of,
+)
 from mmpsr.config import ConfigError
 
 if TYPE_CHECKING:
@@ -172,7 +181,9 @@ def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
     except ExtractionError:
         raise
     except ImportError as error:
-        raise ExtractionError(f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {error}") from error
+        raise ExtractionError(
+            f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}"
+        ) from error
     except Exception as error:
         return Failure.of(error)
     if prepared.note is not None:
@@ -207,9 +218,7 @@ def _encoder(encoder_id: str, fingerprint: str, modality: str, features: Feature
         except (ExtractionError, ConfigError):
             raise
         except Exception as error:  # raised as text: foreign exceptions may not survive pickling
-            raise ExtractionError(
-                f"encoder {encoder_id!r} ({modality}) cannot be made: {type(error).__name__}: {error}"
-            ) from error
+            raise ExtractionError(f"encoder {encoder_id!r} ({modality}) cannot be made: {reason_of(error)}") from error
         if not isinstance(encoder, DeviceEncoder):
             load_encoder(encoder, fingerprint)
         if multiprocessing.parent_process() is not None:

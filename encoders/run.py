@@ -1,10 +1,8 @@
 """`accelerate launch encoders/run.py`: extract features alone; `--help` lists the options."""
 
-import typer
-
-from training.command import extract_command
+from training.console import extract, launched
 from training.processes import become_launcher
 
 if __name__ == "__main__":
     become_launcher()
-    typer.run(extract_command)
+    launched(extract)

@@ -45,13 +45,6 @@ def test_what_cannot_be_begun(
     assert message in " ".join(result.stderr.split())
 
 
-def test_without_gradio_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_command, "find_spec", lambda _: None)
-    result = run("nothing")
-    assert result.exit_code == 2
-    assert result.stderr == 'error: the page needs Gradio, which is not installed: pip install "mmpsr[app]"\n'
-
-
 def test_a_taken_port_and_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_run(tmp_path / "small")
     with app_server.listen(0) as taken:

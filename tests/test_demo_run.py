@@ -173,7 +173,7 @@ def test_a_killed_command_resumes_to_the_same_table(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (newest(killed) / "results.json").exists()
-    assert list(newest(whole).glob("tensorboard/events*"))
+    assert list(newest(whole).glob("trackers/mmpsr/events*"))
     resumed = subprocess.run(
         command(killed, "--resume"), capture_output=True, text=True, env=environment, check=True, timeout=200
     )

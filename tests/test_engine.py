@@ -636,7 +636,7 @@ def test_failed_clips_are_retried_by_flag_or_setting(
     from training import command
 
     asked: list[bool] = []
-    monkeypatch.setattr(command, "_accelerator", lambda config: SimpleNamespace(is_main_process=False))
+    monkeypatch.setattr(command, "create_accelerator", lambda *given: SimpleNamespace(is_main_process=False))
     monkeypatch.setattr(command, "load_clips", lambda *_: SimpleNamespace(clips=None))
     monkeypatch.setattr(command, "extract_features", lambda _, features, *rest: asked.append(features.retry_failed))
     command.extract_command(command.DEMO, [f"features.retry_failed={setting}"], flag)

@@ -282,7 +282,7 @@ def test_our_own_configurations_load_as_before(path: Path) -> None:
 def test_the_command_line_takes_it_and_tells(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(published.parent)
     monkeypatch.setattr("training.command.run_training", lambda config, *rest: print(config.corpora.root))
-    monkeypatch.setattr("training.command._accelerator", lambda config: SimpleNamespace(is_main_process=True))
+    monkeypatch.setattr("training.command.create_accelerator", lambda *given: SimpleNamespace(is_main_process=True))
     app = typer.Typer()
     app.command()(train_command)
     result = CliRunner().invoke(app, ["--config", "config.toml"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import typer
@@ -36,8 +35,6 @@ def app_command(model: str, port: int, max_seconds: float, max_megabytes: float)
     """
     errors = error_console()
     try:
-        if find_spec("gradio") is None:
-            raise InputError('the page needs Gradio, which is not installed: pip install "mmpsr[app]"')
         if max_seconds <= 0 or max_megabytes <= 0:
             raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
         with open_predictor(model) as predictor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 import typer
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
 from corpora.clips import CorpusError
@@ -20,6 +17,7 @@ from mmpsr.config import ConfigError
 from training.checkpoint import CheckpointError
 from training.config import RunConfig
 from training.data import active_features
+from training.launching import create_accelerator
 from training.loop import DivergedError, Interrupted
 from training.messages import print_error
 from training.options import DEMO, ConfigOption, ResumeOption, RetryFailedOption, SetOption
@@ -51,15 +49,20 @@ def extract_command(
         clips = load_clips(resolved, tasks, accelerator).clips
         extract_features(clips, features, accelerator, console)
 
-    _guarded(config, set_, work)
+    _guarded(config, set_, work, with_trackers=False)
 
 
-def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, Accelerator, Console], None]) -> None:
+def _guarded(
+    path: Path,
+    settings: list[str] | None,
+    work: Callable[[RunConfig, Accelerator, Console], None],
+    with_trackers: bool = True,
+) -> None:
     """Load the configuration and work; errors of the user's making become one sentence and exit status 2."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         resolved, notes = load_run_config(path, settings or ())
-        accelerator = _accelerator(resolved)
+        accelerator = create_accelerator(resolved, with_trackers)
         for note in notes if accelerator.is_main_process else ():
             console.print(note, highlight=False, markup=False)
         work(resolved, accelerator, console)
@@ -72,14 +75,3 @@ def _guarded(path: Path, settings: list[str] | None, work: Callable[[RunConfig, 
     except KeyboardInterrupt:
         console.print("stopped; what is complete is kept, and the same command continues (training with --resume)")
         raise typer.Exit(130) from None
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    """One accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_deterministic_debug_mode("warn")
-    return Accelerator(
-        mixed_precision=config.training.mixed_precision,
-        log_with="tensorboard",
-        project_config=ProjectConfiguration(project_dir=config.output.directory),
-    )

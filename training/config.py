@@ -17,7 +17,10 @@ from mmpsr.semi_supervision import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
 from training.optimization import OptimizationConfig
 
-__all__ = ["DataConfig", "OutputConfig", "RunConfig", "TrainingConfig"]
+__all__ = ["TRACKERS", "DataConfig", "OutputConfig", "RunConfig", "TrainingConfig"]
+
+TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
+"""Experiment trackers that accelerate knows."""
 
 
 class DataConfig(Config):
@@ -80,6 +83,16 @@ class OutputConfig(Config):
     """Folder of all runs, relative to the working directory."""
     name: str | None = None
     """Folder of this configuration's runs below it; the configuration file's name where left out."""
+    trackers: tuple[str, ...] = ()
+    """Where figures are logged besides `metrics.jsonl`, by accelerate's names: `tensorboard`, `wandb`, `mlflow` ..."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _known(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        for name in trackers:
+            if name not in TRACKERS:
+                raise ValueError(f"no tracker is named {name!r}; {nearest(name, TRACKERS)}")
+        return trackers
 
 
 class RunConfig(Config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,15 +13,25 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from training.messages import error_console, print_error
+from mmpsr.extras import require_extra
+from training.messages import Commands, error_console, print_error
 from training.options import DEMO, ConfigOption, ResumeOption, RetryFailedOption, SetOption
 
-__all__ = ["app"]
+__all__ = ["app", "launched"]
 
-app = typer.Typer(name="mmpsr", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="mmpsr", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 MediaOption = Annotated[bool, typer.Option("--media", help="Also open every media file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+def launched(command: Callable[..., None]) -> None:
+    """Run one command as a program of its own, as `accelerate launch` does."""
+    program = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
+    program.command()(command)
+    program()
 
 
 def _print_version(wanted: bool) -> None:
@@ -59,6 +70,8 @@ def doctor(
     config: ConfigOption = DEMO, set_: SetOption = None, media: MediaOption = False, as_json: JsonOption = False
 ) -> None:
     """Examine what a run would read; exit status 1 where training would be wrong."""
+    if media:
+        require_extra("media")
     errors = error_console()
     try:
         status = _examine(config, set_ or [], media, as_json, errors)
@@ -227,6 +240,7 @@ def predict(
     ] = False,
 ) -> None:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
+    require_extra("media")
     from training.predict_command import predict_command
 
     try:
@@ -264,6 +278,8 @@ def serve_app(
     max_megabytes: Annotated[float, typer.Option("--max-megabytes", help="Largest file that is taken.")] = 200.0,
 ) -> None:
     """Open a page, for this machine only, that analyses videos and says why."""
+    for extra in ("app", "media", "report"):
+        require_extra(extra)
     from training.app_command import app_command
 
     raise typer.Exit(app_command(model, port, max_seconds, max_megabytes))

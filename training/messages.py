@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
-__all__ = ["error_console", "print_error"]
+from mmpsr.extras import MissingExtraError, sentence_of
+
+__all__ = ["Commands", "error_console", "missing_extras_told", "print_error"]
 
 
 def error_console() -> Console:
@@ -17,3 +24,29 @@ def error_console() -> Console:
 def print_error(error: Exception) -> None:
     """Print `error: <its message>`."""
     error_console().print(f"error: {error}", style="bold red", highlight=False, markup=False)
+
+
+@contextmanager
+def missing_extras_told() -> Iterator[None]:
+    """End a command that lacks an optional package with one sentence, which names the extra, and exit status 2."""
+    try:
+        yield
+    except MissingExtraError as error:
+        print_error(error)
+    except ModuleNotFoundError as error:
+        sentence = sentence_of(error.name or "")
+        if sentence is None:
+            raise
+        print_error(MissingExtraError(sentence))
+    else:
+        return
+    raise typer.Exit(2)
+
+
+class Commands(TyperGroup):
+    """The subcommands of `mmpsr`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the one that was asked for."""
+        with missing_extras_told():
+            return super().invoke(ctx)

@@ -24,6 +24,7 @@ from training.cost import CostMeter
 from training.data import JoinedCorpora, active_features, join, require_metrics, used_clips
 from training.evaluation import calibrate, chance_level, evaluate_rows, predict, prediction_table
 from training.identities import write_identities
+from training.launching import start_trackers
 from training.leakage import require_choice_on_dev
 from training.loop import train
 from training.report import result_table
@@ -152,8 +153,7 @@ def train_joined(
         write_identities(run, joined, config.corpora)
         defects.to_csv(run.path / "defects.csv", index=False)
         ledger.to_csv(run.path / "ledger.csv", index=False)
-    accelerator.project_configuration.logging_dir = str(run.path)
-    accelerator.init_trackers("tensorboard")
+    start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
         model = train(config, joined, tasks, accelerator, run, say, baseline)

@@ -1,10 +1,8 @@
 """`accelerate launch training/run.py`: train, evaluate and report; `--help` lists the options."""
 
-import typer
-
-from training.command import train_command
+from training.console import launched, train
 from training.processes import become_launcher
 
 if __name__ == "__main__":
     become_launcher()
-    typer.run(train_command)
+    launched(train)

@@ -11,7 +11,7 @@
     cost.json        parameters, seconds and memory      data.json        counts of clips and labels, for the report
     predictions.parquet                                  results.json     figures of the final evaluation
     manifest.json    sums of the files that figures follow from, for `mmpsr verify`
-    tensorboard/
+    trackers/        logs of `output.trackers` that are files
 ```
 """
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmpsr.extras import require_extra
 from training.console import app
 from training.options import SetOption
 from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
@@ -22,6 +23,7 @@ def tune(
     workers: WorkersOption = None,
 ) -> None:
     """Search over the fields of a configuration by dev figures; a killed or repeated command continues."""
+    require_extra("tune")
     from tuning.command import tune_command
 
     tune_command(config, set_, base, workers)
@@ -64,6 +66,7 @@ def report(
     ] = False,
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
+    require_extra("report")
     from tuning.study_report import any_report_command
 
     raise typer.Exit(any_report_command(path, output, by, subsets))

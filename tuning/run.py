@@ -1,8 +1,7 @@
 """`accelerate launch tuning/run.py`: search over a run's configuration; `--help` lists the options."""
 
-import typer
-
-from tuning.command import tune_command
+from training.console import launched
+from tuning.console import tune
 
 if __name__ == "__main__":
-    typer.run(tune_command)
+    launched(tune)

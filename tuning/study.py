@@ -21,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
+from training.launching import require_trackers
 from training.run_directory import package_versions
 from tuning.study_cells import INPUTS, is_done
 from tuning.study_config import Cell, Study
@@ -50,6 +51,8 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
     """
     todo = [cell for cell in study.cells if not is_done(cell)]
     order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
+    for cell in todo[:1]:  # what is missing would fail every cell
+        require_trackers(cell.config)
     todo.sort(key=lambda cell: order[cell.data_key])  # a process keeps the clips of its last cell
     folds = f" over {study.config.folds} folds" if study.config.folds else ""
     console.print(

