@@ -18,7 +18,22 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-__all__ = ["Config", "ConfigError", "load_config", "nearest", "parse_setting", "read_toml", "resolve", "validate"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "find_config",
+    "load_config",
+    "nearest",
+    "parse_setting",
+    "read_toml",
+    "resolve",
+    "shipped_configs",
+    "validate",
+]
+
+_HERE = Path(__file__).resolve().parent
+_SHIPPED = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
+"""In an installed wheel beside this file, in a checkout beside the packages."""
 
 
 class ConfigError(ValueError):
@@ -159,16 +174,43 @@ def _merge(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
+def shipped_configs() -> dict[str, Path]:
+    """Configurations that ship, by the name that `--config` takes, such as `demo` and `studies/table1`."""
+    files = sorted(_SHIPPED.rglob("*.toml"))
+    return {path.relative_to(_SHIPPED).with_suffix("").as_posix(): path for path in files}
+
+
+def find_config(path: str | Path) -> Path:
+    """The file of a path or of a shipped configuration's name; a file that exists comes before a name.
+
+    `configs/demo.toml` is understood as the name `demo` where there is no such file, as outside a checkout.
+
+    Example:
+        >>> find_config("demo").name, find_config("studies/table1").name
+        ('demo.toml', 'table1.toml')
+        >>> find_config("nowhere/mine.toml").as_posix()
+        'nowhere/mine.toml'
+    """
+    if Path(path).is_file():
+        return Path(path)
+    name = Path(path).as_posix().removeprefix("configs/").removesuffix(".toml")
+    return shipped_configs().get(name, Path(path))
+
+
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file, or a shipped one by its name, see `find_config`.
 
     Raises:
         ConfigError: the file is missing or not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(find_config(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: there is no such configuration file; configs/ holds those that ship") from None
+        name = Path(path).with_suffix("").as_posix()
+        raise ConfigError(
+            f"{path}: there is no such configuration file, and none that ships is named {name!r}; "
+            f"{nearest(name, shipped_configs())}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 

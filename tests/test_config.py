@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from mmpsr.config import Config, ConfigError, load_config, nearest, parse_setting
+from mmpsr.config import (
+    Config,
+    ConfigError,
+    find_config,
+    load_config,
+    nearest,
+    parse_setting,
+    read_toml,
+    shipped_configs,
+)
 
 
 class Part(Config):
@@ -161,3 +170,16 @@ def test_file_errors_name_the_file(tmp_path: Path) -> None:
         load_config(Root, write(tmp_path, "section = ="))
     with pytest.raises(ConfigError, match=r"run\.toml: section\.rat is not a setting"):
         load_config(Root, write(tmp_path, "[section]\nrat = 1"))
+
+
+def test_shipped_configurations_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = shipped_configs()
+    assert {"demo", "default", "paper", "studies/table1", "searches/demo"} <= set(shipped)
+    for name in ("demo", "demo.toml", "configs/demo.toml"):
+        assert find_config(name) == shipped["demo"]
+        assert read_toml(name)["corpora"]["build"] == "demo"
+    (tmp_path / "demo").write_text("")  # a file of one's own comes first
+    assert find_config("demo") == Path("demo")
+    with pytest.raises(ConfigError, match=r"dmo: there is no such configuration file, .*did you mean 'demo'\?"):
+        read_toml("dmo")

@@ -9,9 +9,11 @@ import typer
 
 __all__ = ["DEMO", "ConfigOption", "ResumeOption", "RetryFailedOption", "SetOption"]
 
-DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.toml"
+DEMO = Path("demo")
 
-ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file; the demo where left out.")]
+ConfigOption = Annotated[
+    Path, typer.Option("--config", help="TOML file, or the name of one that ships; the demo where left out.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value over the file, for example training.lr=3e-4.")
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.clips import SPLITS
-from mmpsr.config import ConfigError, load_config, nearest, read_toml, resolve
+from mmpsr.config import ConfigError, find_config, load_config, nearest, read_toml, resolve
 from mmpsr.tasks import EMOTION, PERSONALITY
 from training.config import RunConfig
 
@@ -155,6 +155,7 @@ def load_run_config(path: str | Path, settings: Iterable[str] = ()) -> tuple[Run
     Raises:
         ConfigError: see `mmpsr.config.load_config`; also where the published form names no path or an unknown corpus.
     """
+    path = find_config(path)
     tree = read_toml(path)
     if not is_published(tree):
         return load_config(RunConfig, path, settings), []

@@ -9,10 +9,13 @@ import typer
 
 __all__ = ["SEARCH", "BaseOption", "SearchOption", "StudyBaseOption", "WorkersOption"]
 
-SEARCH = Path(__file__).resolve().parent.parent / "configs" / "searches" / "demo.toml"
+SEARCH = Path("searches/demo")
 
 SearchOption = Annotated[
-    Path, typer.Option("--config", help="TOML file with a search section; the demo's where left out.")
+    Path,
+    typer.Option(
+        "--config", help="TOML file with a search section, or the name of one that ships; the demo's where left out."
+    ),
 ]
 BaseOption = Annotated[
     Path | None, typer.Option("--base", help="Configuration to start from, in place of the file's search.base.")

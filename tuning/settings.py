@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpsr.config import ConfigError, read_toml, resolve
+from mmpsr.config import ConfigError, find_config, read_toml, resolve
 from training.config import RunConfig
 from training.published import is_published, translate
 from tuning.space import SearchConfig
@@ -31,6 +31,7 @@ def load_search(
     Raises:
         ConfigError: a file is missing or not TOML, there is no `[search]` section, or a key or value is wrong.
     """
+    path, base = find_config(path), None if base is None else find_config(base)
     tree = read_toml(path)
     if not isinstance(tree.get("search"), dict):
         raise ConfigError(f"{path}: there is no [search] section; configs/searches/ holds files that have one")

@@ -43,7 +43,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
+from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
 from mmpsr.conflict_aware import ConflictAwareConfig
 from mmpsr.metrics import METRICS
 from training.config import RunConfig
@@ -184,7 +184,7 @@ def load_study(
     Raises:
         ConfigError: the file, a column or a row is wrong; all wrong rows are named at once.
     """
-    path = Path(path)
+    path, base = find_config(path), None if base is None else find_config(base)
     tree = read_toml(path)
     config = validate(StudyConfig, tree if seeds is None else {**tree, "seeds": tuple(seeds)}, str(path))
     folders = _folders(path, config)
