@@ -7,17 +7,17 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from encoders import catalogue_entries
+from encoders import catalogue_entries, catalogue_writers
 from encoders.catalogue_entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
 from encoders.checkpoint import Checkpoint, is_cached, is_offline
 from encoders.encoder import Encoder, FeaturesConfig
 from mmpsr.config import ConfigError, nearest
 
-__all__ = ["CATALOGUE", "WRITERS", "CatalogueEntry", "WriterEntry", "can_run", "create_encoder", "writer_checkpoint"]
+__all__ = ["CATALOGUE", "WRITERS", "can_run", "create_encoder", "writer_checkpoint"]
 
 CATALOGUE: Mapping[str, CatalogueEntry] = {entry.id: entry for entry in catalogue_entries.ENTRIES}
 """Encoders by id."""
-WRITERS: Mapping[str, WriterEntry] = {entry.id: entry for entry in catalogue_entries.WRITERS}
+WRITERS: Mapping[str, WriterEntry] = {entry.id: entry for entry in catalogue_writers.WRITERS}
 """Models that write transcripts and descriptions, by id."""
 
 

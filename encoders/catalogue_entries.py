@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from encoders.catalogue_entry import EMBEDDED, CatalogueEntry
+from encoders.catalogue_entry import CatalogueEntry
 from encoders.catalogue_images import IMAGES
 from encoders.catalogue_sounds import SOUNDS
 from encoders.catalogue_texts import TEXTS
-from encoders.catalogue_writers import WRITERS
 
-__all__ = ["EMBEDDED", "ENTRIES", "WRITERS", "CatalogueEntry"]
+__all__ = ["ENTRIES"]
 
 _TOKENS = "mean and standard deviation over tokens"
 _CLIP = "Radford et al. 2021, arXiv:2103.00020"

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from encoders.store import clean, write_whole
+from encoders.parts import clean, write_whole
 
 __all__ = ["Claims", "Item"]
 

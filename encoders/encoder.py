@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from encoders.catalogue_entries import EMBEDDED, ENTRIES
+from encoders.catalogue_entries import ENTRIES
+from encoders.catalogue_entry import EMBEDDED
 from encoders.face_config import FacesConfig
 from encoders.identity import source_of
 from encoders.text_config import DescriberConfig, TranscriberConfig

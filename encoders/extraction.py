@@ -22,25 +22,18 @@ from encoders.claims import Claims, Item
 from encoders.device import DeviceEncoder
 from encoders.embedding import Embedder
 from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError, Failure
+from encoders.encoding import Failure
 from encoders.identity import EncoderSpec, SequenceSpec
 from encoders.jobs import Job, Outcome, Result
-from encoders.reading import clip_records, encoder_specs, make_encoders, read_sequences, read_vectors, sequence_specs
+from encoders.parts import clean, utc_now
+from encoders.reading import clip_records, make_encoders, sequence_specs
 from encoders.reporting import Count, ExtractionSummary, Reporter
 from encoders.sequence_store import SequenceStore
-from encoders.store import Entry, clean, utc_now
+from encoders.store import Entry
 from encoders.warm import WarmEncoders
 from encoders.workers import Workers
 
-__all__ = [
-    "ExtractionError",
-    "ExtractionSummary",
-    "encoder_specs",
-    "extract",
-    "read_sequences",
-    "read_vectors",
-    "sequence_specs",
-]
+__all__ = ["extract"]
 
 _POLL_SECONDS = 0.2
 

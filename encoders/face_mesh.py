@@ -13,7 +13,7 @@ from encoders.encoder import Absent, Encoder, EncodingError
 from encoders.faces import NUM_FRAMES, align, face_settings, face_track
 from encoders.media import ClipMedia
 
-__all__ = ["CUE_NAMES", "SHAPE_POINTS", "FaceMesh"]
+__all__ = ["SHAPE_POINTS", "FaceMesh"]
 
 SHAPE_POINTS: Mapping[str, int] = {
     "brow_inner_right": 107, "brow_middle_right": 105, "brow_outer_right": 70,

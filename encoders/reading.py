@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from encoders.encoder import MODALITIES, Encoder, FeaturesConfig
 from encoders.encoding import make_encoder
 from encoders.identity import EncoderSpec, SequenceSpec
+from encoders.parts import StoreError
 from encoders.sequence_store import SequenceStore
 from encoders.sequences import Sequences
-from encoders.store import FeatureStore, StoreError
+from encoders.store import FeatureStore
 from mmpsr.config import ConfigError, nearest
 
 __all__ = [

@@ -31,9 +31,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from encoders.identity import EncoderSpec
-from encoders.parts import StoreError, clean, list_parts, read_part, utc_now, write_whole
+from encoders.parts import StoreError, list_parts, read_part, utc_now, write_whole
 
-__all__ = ["LEDGER_COLUMNS", "Entry", "FeatureStore", "StoreError", "clean", "positions", "utc_now", "write_whole"]
+__all__ = ["LEDGER_COLUMNS", "Entry", "FeatureStore", "positions"]
 
 LEDGER_COLUMNS = ("corpus", "clip_id", "modality", "encoder", "status", "reason", "time")
 

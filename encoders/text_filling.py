@@ -17,8 +17,8 @@ import pandas as pd
 from encoders.claims import Claims
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import Failure
+from encoders.parts import write_whole
 from encoders.reporting import ExtractionSummary, Reporter
-from encoders.store import write_whole
 from encoders.text_work import TextWork
 from encoders.text_writing import TextWriter, text_writers
 from encoders.texts import CORRECTIONS

@@ -12,8 +12,8 @@ import pandas as pd
 from encoders.claims import Claims, Item
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import Failure
+from encoders.parts import StoreError, clean, utc_now
 from encoders.reporting import Count, ExtractionSummary
-from encoders.store import StoreError, clean, utc_now
 from encoders.text_writing import TextWriter, write_batch
 from encoders.texts import CORRECTIONS, TextStore, Written
 

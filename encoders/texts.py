@@ -20,7 +20,8 @@ import pandas as pd
 import pyarrow as pa
 
 from encoders.identity import EncoderSpec
-from encoders.store import FeatureStore, StoreError
+from encoders.parts import StoreError
+from encoders.store import FeatureStore
 
 __all__ = ["CORRECTIONS", "TEXTS", "TextStore", "Word", "Written"]
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from encoders.encoder import FeaturesConfig
 from encoders.identity import EncoderSpec
+from encoders.parts import StoreError
 from encoders.reading import make_encoders, sequence_specs
-from encoders.store import StoreError
 from encoders.text_work import TextWork
 from encoders.text_writing import text_writers
 

@@ -16,7 +16,7 @@ from mmpsr.attention_heads import FA, MTA, CrossAttention
 from mmpsr.attention_streams import BiCA, CrossMPT
 from mmpsr.config import Config
 
-__all__ = ["FA", "MTA", "AttentionConfig", "BiCA", "CrossAttention", "CrossMPT", "NoAttention", "create_attention"]
+__all__ = ["AttentionConfig", "NoAttention", "create_attention"]
 
 
 class AttentionConfig(Config):

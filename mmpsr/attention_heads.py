@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpsr.graph import masked_softmax
+from mmpsr.graph_nodes import masked_softmax
 from mmpsr.layers import Linear, per_clip
 
 __all__ = ["FA", "MTA", "CrossAttention", "head_width", "join_heads", "split_heads"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmpsr.attention_heads import CrossAttention, head_width, join_heads, split_heads
-from mmpsr.graph import masked_softmax
+from mmpsr.graph_nodes import masked_softmax
 from mmpsr.layers import LayerNorm, Linear
 
 __all__ = ["BiCA", "CrossMPT", "TwoStreams"]

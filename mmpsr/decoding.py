@@ -28,7 +28,7 @@ def decide_present(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array 
     cross-entropy) 0.5. Of a softmax, every other class is absent where the neutral class has at least (C - 1)/C.
 
     Args:
-        probabilities_NC: of `mmpsr.objective.probabilities`.
+        probabilities_NC: of `mmpsr.losses.probabilities`.
         spec: the task.
         thresholds_C: in place of the default ones.
 

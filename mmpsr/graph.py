@@ -22,22 +22,9 @@ from mmpsr.graph_edgnn import EDGNN
 from mmpsr.graph_gat import GAT
 from mmpsr.graph_hgnn import HGNN
 from mmpsr.graph_ncgnn import NCGNN
-from mmpsr.graph_nodes import masked_mean, masked_softmax
 from mmpsr.graph_ucgnn import UCGNN, LieUCGNN
 
-__all__ = [
-    "EDGNN",
-    "GAT",
-    "HGNN",
-    "NCGNN",
-    "UCGNN",
-    "GraphConfig",
-    "LieUCGNN",
-    "NoGraph",
-    "create_graph",
-    "masked_mean",
-    "masked_softmax",
-]
+__all__ = ["GraphConfig", "NoGraph", "create_graph"]
 
 
 class GraphConfig(Config):

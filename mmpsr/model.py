@@ -17,7 +17,8 @@ from mmpsr.attention import AttentionConfig, create_attention
 from mmpsr.batch import Batch
 from mmpsr.conflict import mean_conflict
 from mmpsr.fusion import FusionConfig, FusionModel, Shared, Tower
-from mmpsr.graph import GraphConfig, create_graph, masked_mean
+from mmpsr.graph import GraphConfig, create_graph
+from mmpsr.graph_nodes import masked_mean
 from mmpsr.layers import LayerNorm, Linear, per_clip
 from mmpsr.tasks import TaskSpec
 

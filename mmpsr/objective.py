@@ -19,22 +19,12 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import Config
-from mmpsr.losses import LossSum, at_least_single, probabilities
-from mmpsr.semi_supervision import SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.losses import LossSum, at_least_single
+from mmpsr.semi_supervision import SemiSupervision, SemiSupervisionConfig
 from mmpsr.semi_supervision_rules import Total, identity
 from mmpsr.tasks import TaskSpec
 
-__all__ = [
-    "BRANCHES",
-    "LossSum",
-    "Objective",
-    "ObjectiveConfig",
-    "Terms",
-    "balanced_weights",
-    "probabilities",
-    "pseudo_label_loss",
-    "supervised_loss",
-]
+__all__ = ["BRANCHES", "Objective", "ObjectiveConfig", "Terms", "balanced_weights", "supervised_loss"]
 
 BRANCHES = ("supervised", "pseudo")
 

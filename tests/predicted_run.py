@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from encoders.encoder import Absent, Encoder, EncodingError
-from encoders.extraction import encoder_specs
 from encoders.media import ClipMedia
+from encoders.reading import encoder_specs
 from mmpsr.calibration import Calibration, TaskCalibration
 from mmpsr.config import validate
 from mmpsr.creation import create_model

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mmpsr.attention import MTA, AttentionConfig, NoAttention, create_attention
-from mmpsr.graph import masked_mean
+from mmpsr.attention import AttentionConfig, NoAttention, create_attention
+from mmpsr.attention_heads import MTA
+from mmpsr.graph_nodes import masked_mean
 from mmpsr.layers import Tape
 
 KINDS = ("mha", "mta", "crossmpt", "bica", "fa")

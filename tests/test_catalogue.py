@@ -10,7 +10,8 @@ import pytest
 
 from encoders import catalogue
 from encoders.catalogue import CATALOGUE, WRITERS, create_encoder, writer_checkpoint
-from encoders.catalogue_entries import EMBEDDED, ENTRIES, CatalogueEntry
+from encoders.catalogue_entries import ENTRIES
+from encoders.catalogue_entry import EMBEDDED, CatalogueEntry
 from encoders.encoder import MODALITIES, Encoder, FeaturesConfig
 from encoders.text_config import DescriberConfig, TranscriberConfig
 from mmpsr.config import ConfigError

@@ -31,11 +31,11 @@ from encoders.device import Prepared, choose_device
 from encoders.embedding import Embedder
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
-from encoders.extraction import extract, read_vectors
+from encoders.extraction import extract
 from encoders.identity import EncoderSpec
 from encoders.jobs import Job, Outcome, Result, encode_job
 from encoders.media import ClipMedia
-from encoders.reading import clip_records
+from encoders.reading import clip_records, read_vectors
 from encoders.reporting import ExtractionSummary
 from encoders.store import FeatureStore
 from encoders.workers import Workers

@@ -23,12 +23,14 @@ from rich.console import Console
 
 from encoders import workers
 from encoders.claims import Claims, Item
-from encoders.encoding import Failure, encode_clips, make_encoder
-from encoders.extraction import ExtractionError, ExtractionSummary, _Work, encoder_specs, extract, read_vectors
+from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
+from encoders.extraction import _Work, extract
 from encoders.identity import EncoderSpec, source_of
 from encoders.media import ClipMedia
-from encoders.reporting import Count
-from encoders.store import LEDGER_COLUMNS, FeatureStore, StoreError
+from encoders.parts import StoreError
+from encoders.reading import encoder_specs, read_vectors
+from encoders.reporting import Count, ExtractionSummary
+from encoders.store import LEDGER_COLUMNS, FeatureStore
 from mmpsr.config import ConfigError
 
 Mixed = tuple[Path, pd.DataFrame, ExtractionSummary]

@@ -13,7 +13,8 @@ from media_files import grey, tone, write_media
 
 from corpora.demo_clip import plan, write_clip
 from encoders.encoder import FeaturesConfig
-from encoders.extraction import extract, read_vectors
+from encoders.extraction import extract
+from encoders.reading import read_vectors
 
 pytestmark = pytest.mark.slow
 ENCODERS = {"video": "face-mesh", "audio": "egemaps", "behavior": "cue-narrative"}

@@ -10,7 +10,13 @@ from graph_cases import LAYERS, all_masks, create, label, uniform
 from torch import Tensor, nn
 
 from mmpsr.gradients import form_gradients, uses
-from mmpsr.graph import EDGNN, GAT, HGNN, NCGNN, UCGNN, GraphConfig, LieUCGNN, NoGraph, create_graph, masked_mean
+from mmpsr.graph import GraphConfig, NoGraph, create_graph
+from mmpsr.graph_edgnn import EDGNN
+from mmpsr.graph_gat import GAT
+from mmpsr.graph_hgnn import HGNN
+from mmpsr.graph_ncgnn import NCGNN
+from mmpsr.graph_nodes import masked_mean
+from mmpsr.graph_ucgnn import UCGNN, LieUCGNN
 from mmpsr.layers import Tape
 
 EVERY = pytest.mark.parametrize(("kind", "options"), LAYERS, ids=label)

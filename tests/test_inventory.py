@@ -23,9 +23,10 @@ from encoders.encoder import FeaturesConfig
 from encoders.encoding import make_encoder
 from encoders.identity import EncoderSpec, SequenceSpec
 from encoders.inventory import FolderReport, take_inventory
+from encoders.parts import StoreError
 from encoders.pruning import Leftover, find_leftovers, prunable, remove
 from encoders.sequence_store import SequenceStore
-from encoders.store import FeatureStore, StoreError
+from encoders.store import FeatureStore
 from encoders.text_config import TranscriberConfig
 from encoders.text_writing import text_writers
 from encoders.texts import TextStore, Written

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpsr.attention import CrossAttention
+from mmpsr.attention_heads import CrossAttention
 from mmpsr.batch import Batch, Predictions
-from mmpsr.graph import GAT, UCGNN
+from mmpsr.graph_gat import GAT
+from mmpsr.graph_ucgnn import UCGNN
 from mmpsr.model import MCDM, Adapter, ModelConfig, Projector
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from encoders import text_filling
 from encoders.encoder import FeaturesConfig
-from encoders.extraction import read_vectors
+from encoders.reading import read_vectors
 from encoders.text_config import TranscriberConfig
 from training.pipeline import extract_features
 

@@ -19,10 +19,11 @@ from encoders import feature_files, precomputed, workers
 from encoders.catalogue import create_encoder
 from encoders.encoder import Absent, FeaturesConfig, PrecomputedConfig, pool
 from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
-from encoders.extraction import encoder_specs, extract, read_vectors
+from encoders.extraction import extract
 from encoders.identity import EncoderSpec
 from encoders.media import ClipMedia
 from encoders.precomputed import Precomputed
+from encoders.reading import encoder_specs, read_vectors
 from mmpsr.config import Config, ConfigError, validate
 from mmpsr.unpickling import load_pickle
 

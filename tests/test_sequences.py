@@ -26,20 +26,15 @@ from encoders import jobs, workers
 from encoders.claims import Claims, Item
 from encoders.encoder import FeaturesConfig, pool
 from encoders.encoding import Encoded, Failure, check_results, encode_clips
-from encoders.extraction import (
-    ExtractionSummary,
-    _Work,
-    encoder_specs,
-    extract,
-    read_sequences,
-    read_vectors,
-    sequence_specs,
-)  # fmt: skip
+from encoders.extraction import _Work, extract
 from encoders.identity import EncoderSpec, SequenceSpec
 from encoders.media import ClipMedia
+from encoders.parts import StoreError
+from encoders.reading import encoder_specs, read_sequences, read_vectors, sequence_specs
+from encoders.reporting import ExtractionSummary
 from encoders.sequence_store import SequenceStore
 from encoders.sequences import Sequences, shorten, to_half
-from encoders.store import FeatureStore, StoreError
+from encoders.store import FeatureStore
 from mmpsr.config import Config, ConfigError, validate
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")

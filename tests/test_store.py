@@ -15,7 +15,8 @@ import pytest
 from encoders import store as store_module
 from encoders.claims import Claims, Item
 from encoders.identity import EncoderSpec, source_of
-from encoders.store import LEDGER_COLUMNS, FeatureStore, StoreError, clean
+from encoders.parts import StoreError, clean
+from encoders.store import LEDGER_COLUMNS, FeatureStore
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {"revision": "abc"}, "0123456789ab")
 

@@ -21,7 +21,7 @@ from encoders.claims import Claims
 from encoders.encoding import ExtractionError
 from encoders.identity import source_of
 from encoders.media import ClipMedia
-from encoders.store import StoreError
+from encoders.parts import StoreError
 from encoders.text_config import DescriberConfig, TranscriberConfig
 from encoders.text_filling import FilledTexts, export_texts, fill_texts
 from encoders.text_work import TextWork

@@ -8,7 +8,9 @@ import pytest
 from fake_encoders import Attentive, Obedient, features, table
 
 from encoders import jobs
-from encoders.extraction import ExtractionError, extract, read_vectors
+from encoders.encoding import ExtractionError
+from encoders.extraction import extract
+from encoders.reading import read_vectors
 from encoders.warm import WarmEncoders
 
 

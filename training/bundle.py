@@ -46,10 +46,7 @@ from training.model_card import model_card
 from training.trained import TrainedModel
 from training.verify import verify_run
 
-__all__ = [
-    "CONTENT", "BundleError", "BundledModel", "check_encoders", "copy_bundle", "read_bundle", "save_bundle",
-    "write_bundle",
-]  # fmt: skip
+__all__ = ["BundledModel", "check_encoders", "copy_bundle", "read_bundle", "save_bundle", "write_bundle"]
 
 
 @dataclass(frozen=True)

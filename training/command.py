@@ -15,7 +15,7 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
-from encoders.store import StoreError
+from encoders.parts import StoreError
 from mmpsr.config import ConfigError
 from training.checkpoint import CheckpointError
 from training.config import RunConfig

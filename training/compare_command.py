@@ -17,7 +17,7 @@ from mmpsr.comparison import mcnemar, paired_bootstrap, wilcoxon
 from mmpsr.config import ConfigError
 from mmpsr.reliability import correct_shares
 from training.detailed_evaluation import NUM_RESAMPLES, correct, decided_classes, plain, split_parts
-from training.evaluate_command import between, metric_name, number
+from training.evaluation_tables import between, metric_name, number
 from training.messages import print_error
 from training.stored_predictions import Part, RunError, StoredRun
 

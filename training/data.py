@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from corpora.clips import CorpusError, label_columns
 from corpora.registry import CorporaConfig
 from encoders.encoder import FeaturesConfig
-from encoders.extraction import read_sequences, read_vectors
+from encoders.reading import read_sequences, read_vectors
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, nearest
 from mmpsr.metrics import METRICS

@@ -15,7 +15,7 @@ from corpora.overlap import between_corpora, between_splits
 from corpora.registry import Source, prepare, scan_corpora
 from encoders.catalogue import CATALOGUE
 from encoders.encoding import ExtractionError
-from encoders.extraction import encoder_specs
+from encoders.reading import encoder_specs
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import RunConfig

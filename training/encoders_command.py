@@ -15,8 +15,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from encoders.catalogue import CATALOGUE, WRITERS, CatalogueEntry, WriterEntry, can_run
-from encoders.catalogue_entry import EMBEDDED, Entry
+from encoders.catalogue import CATALOGUE, WRITERS, can_run
+from encoders.catalogue_entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
 from encoders.checkpoint import is_cached
 from encoders.encoder import MODALITIES, FeaturesConfig
 from mmpsr.config import ConfigError, nearest

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
-from encoders.store import StoreError
+from encoders.parts import StoreError
 from mmpsr.config import ConfigError
-from training.evaluation_tables import between, metric_name, number, seed_tables, tables
+from training.evaluation_tables import seed_tables, tables
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.messages import print_error
 from training.seeds import over_seeds, require_seeds
 from training.stored_predictions import RunError, StoredRun
 
-__all__ = ["between", "evaluate_command", "evaluate_several", "metric_name", "number"]
+__all__ = ["evaluate_command", "evaluate_several"]
 
 
 def evaluate_command(paths: Sequence[Path], options: EvaluationOptions, as_json: bool) -> int:

@@ -21,8 +21,8 @@ from corpora.registry import CorporaConfig
 from mmpsr.calibration import Calibration
 from mmpsr.calibration_fitting import fit_calibration
 from mmpsr.fusion import FusionModel
+from mmpsr.losses import probabilities
 from mmpsr.metrics import METRICS, evaluate, labeled_rows
-from mmpsr.objective import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
 

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import ExtractionError
 from encoders.inventory import FolderReport, take_inventory
+from encoders.parts import StoreError
 from encoders.pruning import Leftover, find_leftovers, prunable, remove
-from encoders.store import StoreError
 from mmpsr.config import ConfigError
 from training.features_report import features_tables, prune_table
 

@@ -14,7 +14,8 @@ from corpora.clips import ClipTable
 from corpora.registry import prepare, read_corpora
 from encoders.device import choose_device
 from encoders.encoder import FeaturesConfig
-from encoders.extraction import encoder_specs, extract, sequence_specs
+from encoders.extraction import extract
+from encoders.reading import encoder_specs, sequence_specs
 from mmpsr.calibration import Calibration
 from mmpsr.fusion import FusionModel
 from mmpsr.tasks import TaskSpec

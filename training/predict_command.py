@@ -20,10 +20,10 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
+from encoders.parts import StoreError, write_whole
 from encoders.reporting import Reporter
-from encoders.store import StoreError, write_whole
+from mmpsr.bundle_files import CONTENT, BundleError
 from mmpsr.config import ConfigError
-from training.bundle import CONTENT, BundleError
 from training.card_explanation import explain_task
 from training.cards import clock, write_cards
 from training.inputs import InputError, find_inputs

@@ -304,7 +304,8 @@ class Predictor(ModelHubMixin):
 
 def _checked(trained: TrainedModel) -> TrainedModel:
     """The model, unless its encoders are not those installed."""
-    from training.bundle import BundleError, check_encoders
+    from mmpsr.bundle_files import BundleError
+    from training.bundle import check_encoders
 
     try:
         check_encoders(trained)

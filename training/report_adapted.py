@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.evaluate_command import between, metric_name, number
+from training.evaluation_tables import between, metric_name, number
 from training.html_report import Cell, Table
 
 __all__ = ["adapted_table"]

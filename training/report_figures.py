@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from training.evaluate_command import between, metric_name, number
+from training.evaluation_tables import between, metric_name, number
 from training.html_report import Block, Card, Cards, Cell, Chart, Charts, Section, Table
 from training.report_charts import Range, forest, heat, reliability
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluate_command import metric_name
+from training.evaluation_tables import metric_name
 from training.html_report import Block, Card, Cards, Chart, Charts, Section, Text
 from training.report_charts import Line, heat, lines
 from training.report_drawing import legend

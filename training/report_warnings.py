@@ -11,7 +11,7 @@ import pandas as pd
 from corpora.clips import DEFECT_KINDS
 from mmpsr.calibration import Calibration
 from training.config import RunConfig
-from training.evaluate_command import metric_name
+from training.evaluation_tables import metric_name
 from training.html_report import Warning_
 from training.report_training import best_epoch
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
-from encoders.store import StoreError
+from encoders.parts import StoreError
 from mmpsr.config import ConfigError
 from training.loop import Interrupted
 from training.messages import print_error

@@ -11,7 +11,7 @@ from training.console import app
 from training.options import SetOption
 from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
 
-__all__ = ["app"]
+__all__ = []
 
 
 @app.command()

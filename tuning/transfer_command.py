@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpsr.config import ConfigError
-from training.evaluate_command import between, metric_name, number
-from training.evaluation_tables import table_of
+from training.evaluation_tables import between, metric_name, number, table_of
 from training.messages import print_error
 from training.stored_predictions import RunError
 from tuning.study_config import load_study

@@ -29,7 +29,7 @@ from talking_clips import clip_table, write_clip
 
 from encoders import faces, frames, media
 from encoders.catalogue import CATALOGUE
-from encoders.catalogue_entries import EMBEDDED
+from encoders.catalogue_entry import EMBEDDED
 from encoders.decoding import decode, opened, stream_of
 from encoders.encoder import FeaturesConfig
 from encoders.encoding import encode_clips, load_encoder, make_encoder
