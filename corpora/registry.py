@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from corpora.bah import BahCorpus
+from corpora.bah.corpus import BahCorpus
 from corpora.clips import ClipTable, CorpusError, concatenate
-from corpora.fiv2 import FirstImpressionsCorpus
-from corpora.meld import MeldCorpus
-from corpora.mosei import MoseiCorpus
+from corpora.fiv2.corpus import FirstImpressionsCorpus
+from corpora.meld.corpus import MeldCorpus
+from corpora.mosei.corpus import MoseiCorpus
 from corpora.table import TableCorpus
 from mmpsr.config import Config, nearest
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
@@ -53,7 +53,7 @@ def prepare(config: CorporaConfig) -> None:
     """
     if config.build == "none":
         return
-    from corpora.demo import MARKER, build_demo  # drawing and speaking need libraries that reading does not
+    from corpora.demo.build import MARKER, build_demo  # drawing and speaking need libraries that reading does not
 
     marker = Path(config.root) / MARKER
     if not (marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from corpora.layout_bah import BahVideo, faces_path, media_path, write_bah
+from corpora.bah.layout import BahVideo, faces_path, media_path, write_bah
 
 CUES = (
     {"audio": "a long pause", "body": None, "facial": "frowns", "inconsistencies": None, "language": "but then"},

@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 from media_files import tone, write_media
 
-from corpora import layout_bah, layout_fiv2, layout_meld, layout_mosei
+from corpora.bah import layout as layout_bah
+from corpora.bah.layout import BahVideo
 from corpora.clips import SPLITS, Split
-from corpora.layout_bah import BahVideo
-from corpora.layout_fiv2 import FirstImpressionsClip
-from corpora.layout_meld import MeldUtterance
-from corpora.layout_mosei import MoseiSegment
+from corpora.fiv2 import layout as layout_fiv2
+from corpora.fiv2.layout import FirstImpressionsClip
+from corpora.meld import layout as layout_meld
+from corpora.meld.layout import MeldUtterance
+from corpora.mosei import layout as layout_mosei
+from corpora.mosei.layout import MoseiSegment
 from mmpsr.tasks import EMOTION
 
 COUNTS = {

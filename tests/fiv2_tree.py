@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpora.clips import Split
-from corpora.layout_fiv2 import FirstImpressionsClip, media_path, write_fiv2
+from corpora.fiv2.layout import FirstImpressionsClip, media_path, write_fiv2
 
 TRAITS = ("extraversion", "neuroticism", "agreeableness", "conscientiousness", "interview", "openness")
 _LINES: tuple[tuple[Split, int, str, float, str, int, int], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpora.clips import Split
-from corpora.layout_meld import MeldUtterance, media_path, write_meld
+from corpora.meld.layout import MeldUtterance, media_path, write_meld
 
 _LINES: tuple[tuple[Split, int, int, str, str, str, str, float, float], ...] = (
     ("train", 0, 0, "Mara", "Is that, um, “soup”?", "surprise", "negative", 10.0, 12.5),

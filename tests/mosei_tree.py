@@ -9,7 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from corpora.layout_mosei import (
+from corpora.mosei.labels import CSD
+from corpora.mosei.layout import (
     MoseiSegment,
     full_path,
     segment_path,
@@ -18,7 +19,6 @@ from corpora.layout_mosei import (
     write_folds,
     write_transcripts,
 )
-from corpora.mosei_labels import CSD
 
 LONG, DASH, SHORT, UNDER, STRAY = "vA1b2C3d4E5", "-dash_end_", "210433", "zz__Q9-long_id", "inNoFold_01"
 

@@ -25,11 +25,11 @@ from bah_tree import (
     touch,
 )
 
-from corpora.bah import QUESTIONS, BahCorpus
-from corpora.bah_facts import chunks_of, language_columns, number
-from corpora.bah_files import find_files, video_key
+from corpora.bah.corpus import QUESTIONS, BahCorpus
+from corpora.bah.facts import chunks_of, language_columns, number
+from corpora.bah.files import find_files, video_key
+from corpora.bah.layout import BahVideo, faces_path, media_path, write_bah
 from corpora.clips import CLIP_COLUMNS, ClipTable, CorpusError, Defects
-from corpora.layout_bah import BahVideo, faces_path, media_path, write_bah
 from mmpsr.tasks import BUILTIN_TASKS
 
 ANNOTATION = "video_annotation_transcript.yaml"

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpora.checkup import Case, Finding, check_corpus, file_sizes, text_keys, without_texts
+from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, text_keys, without_texts
+from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.statistics import ClassFigures, ConsentFigures, SplitFigures, corpus_figures
 from corpora.clips import ClipTable
-from corpora.figures import ClassFigures, ConsentFigures, SplitFigures, corpus_figures
-from corpora.overlap import between_corpora, between_splits
 from corpora.table import TableCorpus
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 

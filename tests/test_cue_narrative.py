@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schematic_faces import draw_hand
 from skimage.data import astronaut
 
-from corpora.demo_face import CUES, FPS, Look, render
+from corpora.demo.face import CUES, FPS, Look, render
 from encoders.cue_narrative import CueNarrative, measure_events, narrative_of
 from encoders.encoder import Absent, EncodingError
 from encoders.face_mesh import FaceMesh

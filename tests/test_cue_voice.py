@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from corpora.demo_voice import SAMPLE_RATE, VoiceScript, speak
+from corpora.demo.voice import SAMPLE_RATE, VoiceScript, speak
 from encoders.cue_events import CueEvent
 from encoders.cue_voice import filler_events, measure_voice, voice_events
 

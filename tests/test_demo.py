@@ -16,12 +16,12 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from corpora import demo_text
 from corpora.clips import ClipTable, CorpusError
-from corpora.demo import DEFAULT_CLIPS, MARKER, build_demo
-from corpora.demo_clip import BROKEN_KINDS, CORPORA, ClipPlan, plan, write_clip
-from corpora.demo_face import CUES, FPS, SIZE, FaceScript, Look, cue_curves, render, render_wall
-from corpora.demo_voice import SAMPLE_RATE, VoiceScript, speak
+from corpora.demo import text as demo_text
+from corpora.demo.build import DEFAULT_CLIPS, MARKER, build_demo
+from corpora.demo.clip import BROKEN_KINDS, CORPORA, ClipPlan, plan, write_clip
+from corpora.demo.face import CUES, FPS, SIZE, FaceScript, Look, cue_curves, render, render_wall
+from corpora.demo.voice import SAMPLE_RATE, VoiceScript, speak
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS
 
@@ -252,7 +252,7 @@ def test_a_killed_build_is_completed(demo: Path, tmp_path: Path, monkeypatch: py
         write_clip(folder, clip)
 
     with monkeypatch.context() as patch:
-        patch.setattr("corpora.demo.write_clip", dies)
+        patch.setattr("corpora.demo.build.write_clip", dies)
         with pytest.raises(KeyboardInterrupt):
             build_demo(root, clips_per_corpus={"mosei": 15}, num_workers=1)
     assert json.loads((root / MARKER).read_text())["complete"] is False
@@ -282,7 +282,7 @@ def test_two_builds_at_once_write_every_clip_once(tmp_path: Path, monkeypatch: p
         time.sleep(0.01)
         written.append(clip)
 
-    monkeypatch.setattr("corpora.demo.write_clip", record)
+    monkeypatch.setattr("corpora.demo.build.write_clip", record)
     with ThreadPoolExecutor(2) as pool:
         builds = [
             pool.submit(build_demo, tmp_path / "demo", clips_per_corpus={"bah": 15}, num_workers=1) for _ in range(2)
@@ -305,7 +305,7 @@ def test_a_demo_with_other_settings_or_foreign_files_is_refused(demo: Path, tmp_
 def test_shuffled_labels_are_the_same_labels_elsewhere(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpora.demo.write_clip", lambda root, clip: None)
+    monkeypatch.setattr("corpora.demo.build.write_clip", lambda root, clip: None)
     root = tmp_path / "demo"
     build_demo(root, clips_per_corpus=15, shuffle_labels=True, num_workers=1)
     facts = {
@@ -384,7 +384,7 @@ def test_broken_clips_are_broken_as_listed(tmp_path: Path, demo: Path, face_mesh
 def test_an_empty_transcript_is_the_only_defect_of_the_full_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corpora.demo.write_clip", lambda root, clip: None)
+    monkeypatch.setattr("corpora.demo.build.write_clip", lambda root, clip: None)
     build_demo(tmp_path / "demo", num_workers=1)
     listed = pd.read_csv(tmp_path / "demo" / "broken.csv")
     table = read(tmp_path / "demo")

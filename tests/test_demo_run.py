@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from accelerate import Accelerator
 
-from corpora.demo import MARKER, build_demo
+from corpora.demo.build import MARKER, build_demo
 from corpora.registry import read_corpora
 from encoders.extraction import extract
 from mmpsr.config import load_config

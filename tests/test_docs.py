@@ -21,7 +21,7 @@ import typer
 from accelerate import Accelerator
 from guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 
-from corpora.demo import build_demo
+from corpora.demo.build import build_demo
 from encoders.extraction import extract
 from encoders.warm import WarmEncoders
 from mmpsr.config import load_config, validate

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from doctor_tree import COUNTS, Media, build
 
-from corpora.bah import BahCorpus
-from corpora.fiv2 import FirstImpressionsCorpus
-from corpora.meld import MeldCorpus
-from corpora.mosei import MoseiCorpus
+from corpora.bah.corpus import BahCorpus
+from corpora.fiv2.corpus import FirstImpressionsCorpus
+from corpora.meld.corpus import MeldCorpus
+from corpora.mosei.corpus import MoseiCorpus
 from encoders.inspection import MEDIA_KINDS
 from mmpsr.config import load_config
 from training.config import RunConfig

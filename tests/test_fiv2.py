@@ -14,8 +14,8 @@ import pytest
 from fiv2_tree import CLIPS, build
 
 from corpora.clips import ClipTable, CorpusError, label_columns
-from corpora.fiv2 import FirstImpressionsCorpus, _split_of
-from corpora.layout_fiv2 import media_path
+from corpora.fiv2.corpus import FirstImpressionsCorpus, _split_of
+from corpora.fiv2.layout import media_path
 from corpora.registry import CorporaConfig
 from mmpsr.tasks import BUILTIN_TASKS, PERSONALITY, TaskSpec
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from media_files import grey, tone, write_media
 
-from corpora.demo_clip import plan, write_clip
+from corpora.demo.clip import plan, write_clip
 from encoders.encoder import FeaturesConfig
 from encoders.extraction import extract
 from encoders.reading import read_vectors

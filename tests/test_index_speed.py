@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from corpora import layout_fiv2, layout_meld, layout_mosei
-from corpora.layout_fiv2 import FirstImpressionsClip
-from corpora.layout_meld import MeldUtterance
-from corpora.layout_mosei import MoseiSegment
+from corpora.fiv2 import layout as layout_fiv2
+from corpora.fiv2.layout import FirstImpressionsClip
+from corpora.meld import layout as layout_meld
+from corpora.meld.layout import MeldUtterance
+from corpora.mosei import layout as layout_mosei
+from corpora.mosei.layout import MoseiSegment
 from mmpsr.tasks import PERSONALITY
 
 pytestmark = pytest.mark.slow
@@ -24,14 +26,14 @@ TRAITS = ("interview", "neuroticism", *(name for name in PERSONALITY.classes if 
 READ = r"""
 import json, os, re, sys, time
 from pathlib import Path
-import corpora.paths
+import corpora.reading.paths
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS
 walked, scandir = [], os.scandir
 def counted(folder):
     walked.append(os.fspath(folder))
     return scandir(folder)
-corpora.paths.os.scandir = counted
+corpora.reading.paths.os.scandir = counted
 config = CorporaConfig.model_validate(json.loads(sys.argv[1]))
 began = time.perf_counter()
 table = read_corpora(config, BUILTIN_TASKS)

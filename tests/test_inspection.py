@@ -15,7 +15,7 @@ from media_files import tone, write_media
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from corpora.demo_clip import ClipPlan, write_clip
+from corpora.demo.clip import ClipPlan, write_clip
 from encoders import inspection
 from encoders.encoder import Absent, EncodingError
 from encoders.face_mesh import FaceMesh

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpora.cells import Cells
 from corpora.clips import CorpusError, Defects
 from corpora.labels import LabelColumns, read_labels
+from corpora.reading.cells import Cells
 from mmpsr.tasks import AMBIVALENCE, EMOTION, TaskSpec
 
 NAN = float("nan")

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError, label_columns
-from corpora.layout_meld import COLUMNS, MeldUtterance, media_path, write_meld
-from corpora.meld import MeldCorpus, seconds
+from corpora.meld.corpus import MeldCorpus, seconds
+from corpora.meld.layout import COLUMNS, MeldUtterance, media_path, write_meld
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.config import Config, load_config
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TasksConfig

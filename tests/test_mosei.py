@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError, Defects, label_columns
-from corpora.layout_mosei import DIMENSIONS, MoseiSegment, full_path, segment_path, sound_path, write_csd, write_mosei
-from corpora.mosei import MoseiCorpus
-from corpora.mosei_labels import CSD, MOST_SEGMENTS
-from corpora.mosei_transcripts import match_spans
+from corpora.mosei.corpus import MoseiCorpus
+from corpora.mosei.labels import CSD, MOST_SEGMENTS
+from corpora.mosei.layout import DIMENSIONS, MoseiSegment, full_path, segment_path, sound_path, write_csd, write_mosei
+from corpora.mosei.transcripts import match_spans
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TaskSpec
 from tests.mosei_tree import DASH, LINES, LONG, SHORT, STRAY, UNDER, build

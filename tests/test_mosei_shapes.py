@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError
-from corpora.layout_mosei import (
+from corpora.mosei.corpus import Labels, MoseiCorpus
+from corpora.mosei.labels import CSD
+from corpora.mosei.layout import (
     MoseiSegment,
     full_path,
     mmsa_path,
@@ -25,8 +27,6 @@ from corpora.layout_mosei import (
     write_table,
     write_transcripts,
 )
-from corpora.mosei import Labels, MoseiCorpus
-from corpora.mosei_labels import CSD
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.mosei_tree import DASH, LINES, LONG, SHORT
 

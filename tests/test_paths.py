@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from corpora.clips import CorpusError, Defects
-from corpora.paths import Tree, missing_path, shown_path, walk
+from corpora.reading.paths import Tree, missing_path, shown_path, walk
 
 
 def fill(folder: Path, *files: str) -> Path:

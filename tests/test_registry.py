@@ -127,9 +127,9 @@ def test_prepare_builds_the_demo_only_where_it_is_asked_for_and_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Path] = []
-    demo = ModuleType("corpora.demo")
+    demo = ModuleType("corpora.demo.build")
     demo.build_demo, demo.MARKER = built.append, "demo.json"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "corpora.demo", demo)
+    monkeypatch.setitem(sys.modules, "corpora.demo.build", demo)
     root = tmp_path / "demo"
     values: dict[str, Any] = {"root": str(root), "sources": {"m": {"adapter": "meld", "path": "meld"}}}
     prepare(CorporaConfig.model_validate(values))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from corpora import table_media
+from corpora import table as table_media
 from corpora.clips import ClipTable, CorpusError
 from corpora.table import TableCorpus
 from mmpsr.tasks import BUILTIN_TASKS

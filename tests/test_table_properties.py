@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from corpora.cells import read_cells
 from corpora.clips import ClipTable, CorpusError
+from corpora.reading.cells import read_cells
 from corpora.table import TableCorpus
 from mmpsr.tasks import BUILTIN_TASKS
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from corpora.clips import CorpusError
-from corpora.untrusted_pickle import load_pickle
+from corpora.reading.untrusted import load_pickle
 
 
 def test_what_is_refused_names_the_file_and_what_to_do(tmp_path: Path) -> None:

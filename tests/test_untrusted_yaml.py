@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from corpora.clips import CorpusError
-from corpora.untrusted_yaml import DEEPEST, ForbiddenTagError, as_text, load_yaml, read_yaml
+from corpora.reading.untrusted import DEEPEST, ForbiddenTagError, as_text, load_yaml, read_yaml
 
 
 def test_plain_values_and_tuples_are_read() -> None:

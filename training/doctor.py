@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from corpora.checkup import Case, Finding, check_corpus, file_sizes, known_rows, without_texts
+from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, known_rows, without_texts
+from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
-from corpora.figures import CorpusFigures, corpus_figures
-from corpora.overlap import between_corpora, between_splits
 from corpora.registry import Source, prepare, scan_corpora
 from encoders.catalogue import CATALOGUE
 from encoders.encoding import ExtractionError

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from corpora.checkup import Case, Finding
+from corpora.checks.findings import Case, Finding
+from corpora.checks.statistics import ClassFigures, CorpusFigures, LabelFigures
 from corpora.clips import SPLITS
-from corpora.figures import ClassFigures, CorpusFigures, LabelFigures
 from training.doctor import Diagnosis
 
 __all__ = ["render"]

@@ -69,7 +69,7 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
         raise ConfigError(f"--store: there is no folder {store}")
     if config is None:
         return store or Path(FeaturesConfig().store), None, []
-    from corpora.checkup import without_texts  # what only a configuration needs
+    from corpora.checks.findings import without_texts  # what only a configuration needs
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
     from encoders.usage import usage_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from corpora.checkup import text_keys
+from corpora.checks.findings import text_keys
 from corpora.registry import CorporaConfig
 from training.data import JoinedCorpora
 from training.run_directory import RunDirectory
