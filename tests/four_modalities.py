@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from mmpsr.batch import Batch
-from mmpsr.calibration import Calibration, TaskCalibration
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.creation import create_model
-from mmpsr.fusion import FusionModel
-from mmpsr.model import ModelConfig
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.models.base import FusionModel
+from mmpsr.models.build import create_model
+from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.mcdm import ModelConfig
 from mmpsr.tasks import BUILTIN_TASKS
 
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmpsr.graph import GraphConfig, create_graph
+from mmpsr.layers.graph.build import GraphConfig, create_graph
 
 LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("ucgnn", {}),

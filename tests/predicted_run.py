@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from encoders.encoder import Absent, Encoder, EncodingError
 from encoders.media import ClipMedia
 from encoders.reading import encoder_specs
-from mmpsr.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.config import validate
-from mmpsr.creation import create_model
+from mmpsr.models.build import create_model
 from training.config import RunConfig
 from training.data import active_features
 

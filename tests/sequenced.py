@@ -11,7 +11,7 @@ from torch import nn
 
 from encoders.sequences import Sequences
 from mmpsr.batch import Batch
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from training.data import JoinedCorpora
 from training.ragged import Ragged

@@ -7,8 +7,8 @@ import joined as small
 import torch
 from accelerate import Accelerator
 
-from mmpsr.balancing import create_balancer
-from mmpsr.objective import Objective
+from mmpsr.balancing.build import create_balancer
+from mmpsr.objective.objective import Objective
 from training.checkpoint import save_tensors
 from training.loop import build_model
 from training.step import sum_gradients, training_step

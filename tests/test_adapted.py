@@ -12,8 +12,8 @@ import pytest
 import stored_run
 from typer.testing import CliRunner
 
-from mmpsr.label_shift import LabelShift
-from mmpsr.metrics import evaluate as metrics_of
+from mmpsr.calibration.label_shift import LabelShift
+from mmpsr.metrics.definitions import evaluate as metrics_of
 from training.adapted import adapted_rows
 from training.console import app
 from training.stored_predictions import Part, StoredRun

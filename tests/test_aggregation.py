@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpsr.aggregation import METHODS
-from mmpsr.balancing import Balancer, BalancingConfig, create_balancer
+from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.gradient_based import METHODS
 from mmpsr.config import ConfigError
 
 KEYS = [(branch, task) for branch in ("supervised", "pseudo") for task in ("a", "b")]

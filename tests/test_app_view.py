@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from analysed import analysed, small_predictor, without_faces
 
-from mmpsr.explanation import TaskExplanation
+from mmpsr.explanation.explain import TaskExplanation
 from training.app_analysis import Analysis, Wishes, decide
 from training.app_view import compare_view, result_view, status_view, steps_of
 from training.predictor import Predictor

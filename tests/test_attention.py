@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mmpsr.attention import AttentionConfig, NoAttention, create_attention
-from mmpsr.attention_heads import MTA
-from mmpsr.graph_nodes import masked_mean
-from mmpsr.layers import Tape
+from mmpsr.layers.attention.build import AttentionConfig, NoAttention, create_attention
+from mmpsr.layers.attention.cross import MTA
+from mmpsr.layers.nodes import masked_mean
+from mmpsr.layers.recorded import Tape
 
 KINDS = ("mha", "mta", "crossmpt", "bica", "fa")
 UNORDERED = ("mha", "crossmpt", "bica")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpsr.attention_heads import FA, MTA, CrossAttention, join_heads, split_heads
+from mmpsr.layers.attention.cross import FA, MTA, CrossAttention, join_heads, split_heads
 
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=4)))
 WIDTH, NUM_HEADS = 16, 4

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmpsr.attention_heads import CrossAttention
-from mmpsr.attention_streams import BiCA, CrossMPT, TwoStreams
-from mmpsr.graph_nodes import masked_mean
+from mmpsr.layers.attention.cross import CrossAttention
+from mmpsr.layers.attention.two_stream import BiCA, CrossMPT, TwoStreams
+from mmpsr.layers.nodes import masked_mean
 
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=4)))
 WIDTH, NUM_HEADS = 16, 4

@@ -10,11 +10,11 @@ import pytest
 import torch
 from four_modalities import AWARE_CONFIG, CALIBRATION, MCDM_CONFIG, PRESENCE, batch_of, model_of
 
-from mmpsr.attribution import attribute, shapley, shapley_values, subset_predictions
 from mmpsr.batch import Batch
-from mmpsr.creation import create_model
-from mmpsr.losses import probabilities
-from mmpsr.model import ModelConfig
+from mmpsr.explanation.shapley import attribute, shapley, shapley_values, subset_predictions
+from mmpsr.models.build import create_model
+from mmpsr.models.mcdm import ModelConfig
+from mmpsr.probabilities import probabilities
 
 
 def brute_force(values: np.ndarray) -> np.ndarray:

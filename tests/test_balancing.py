@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpsr.balancing import BalancingConfig, EqualWeights, GradNorm, create_balancer
+from mmpsr.balancing.base import BalancingConfig
+from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.gradnorm import EqualWeights, GradNorm
 
 NAN = float("nan")
 ALL = torch.ones(2, 3, dtype=torch.bool)

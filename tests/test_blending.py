@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.model import MCDM
+from mmpsr.models.mcdm import MCDM
 from training import blending
 from training.baseline import SPREADS, LinearBaseline
 from training.blending import SHARES, TOLERANCE, Blend, choose_blends

@@ -27,10 +27,10 @@ from encoders.minilm import MiniLM
 from encoders.reading import encoder_specs
 from mmpsr import tasks
 from mmpsr.batch import Batch
-from mmpsr.bundle_files import BundleError
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.creation import create_model
+from mmpsr.models.build import create_model
+from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.bundle import BundledModel, check_encoders, copy_bundle, read_bundle, save_bundle, write_bundle
+from training.bundle_files import BundleError
 from training.bundle_format import FORMAT_VERSION
 from training.trained import TrainedModel
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmpsr.bundle_files import (
+from mmpsr.files import sha256
+from training.bundle_files import (
     BundleError,
     new_folder,
     read_content,
     read_file,
     require_name,
     require_no_pickle,
-    sha256,
     to_tensors,
     weights_bytes,
 )

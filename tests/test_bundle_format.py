@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bundled import small_bundle
 
-from mmpsr.bundle_files import BundleError
+from training.bundle_files import BundleError
 from training.bundle_format import FEATURES, SECTIONS, parse_bundle
 from training.config import RunConfig
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mmpsr.calibration import Calibration, OperatingPoint, TaskCalibration, logits_of, with_temperature
+from mmpsr.calibration.calibration import Calibration, OperatingPoint, TaskCalibration, logits_of, with_temperature
 from mmpsr.config import ConfigError
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY
 

@@ -9,11 +9,11 @@ from scipy import stats
 from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
-from mmpsr.calibration import Calibration, TaskCalibration
-from mmpsr.calibration_fitting import fit_calibration, fit_temperature, fit_threshold
-from mmpsr.decoding import decide_classes, decide_present, only_neutral
-from mmpsr.metrics import evaluate
-from mmpsr.reliability import confidences, correct_shares
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.fitting import fit_calibration, fit_temperature, fit_threshold
+from mmpsr.calibration.reliability import confidences, correct_shares
+from mmpsr.metrics.definitions import evaluate
+from mmpsr.probabilities import decide_classes, decide_present, only_neutral
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 NAN = float("nan")

@@ -13,7 +13,7 @@ import pytest
 import stored_run
 from typer.testing import CliRunner
 
-from mmpsr.comparison import holm, mcnemar, wilcoxon
+from mmpsr.metrics.paired_tests import holm, mcnemar, wilcoxon
 from training import compare_command
 from training.compare_command import compare_runs
 from training.console import app

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmpsr.comparison import holm, mcnemar, paired_bootstrap, wilcoxon
-from mmpsr.intervals import bootstrap, of_sums
-from mmpsr.metric_sums import metric_statistic
+from mmpsr.metrics.bootstrap import bootstrap, of_sums
+from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
+from mmpsr.metrics.sums import metric_statistic
 from mmpsr.tasks import AMBIVALENCE
 
 

@@ -11,10 +11,10 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
-from mmpsr.balancing import create_balancer
+from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
-from mmpsr.objective import Objective
+from mmpsr.objective.objective import Objective
 from training.compilation import compile_model
 from training.loop import build_model, train
 from training.run_directory import RunDirectory

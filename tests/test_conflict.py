@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from mmpsr.conflict import conflicts, mean_conflict, present_pairs
+from mmpsr.layers.nodes import conflicts, mean_conflict, present_pairs
 
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=3)))
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig, cut_windows
-from mmpsr.losses import probabilities
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig, cut_windows
+from mmpsr.probabilities import probabilities
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS
 
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=3)))

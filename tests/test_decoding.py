@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmpsr.decoding import decide_classes, decide_present, default_thresholds, only_neutral
+from mmpsr.probabilities import decide_classes, decide_present, default_thresholds, only_neutral
 from mmpsr.tasks import AMBIVALENCE, EMOTION, TaskSpec
 
 BINARY = EMOTION.model_copy(update={"loss": "binary_cross_entropy"})

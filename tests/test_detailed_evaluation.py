@@ -10,9 +10,9 @@ import pytest
 import stored_run
 
 from corpora.clips import ClipTable
-from mmpsr.comparison import holm
-from mmpsr.intervals import bootstrap
-from mmpsr.metrics import METRICS
+from mmpsr.metrics.bootstrap import bootstrap
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.metrics.paired_tests import holm
 from training import detailed_evaluation
 from training.detailed_evaluation import decided_classes, evaluate_run, split_parts
 from training.stored_predictions import RunError, StoredRun

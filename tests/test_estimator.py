@@ -18,10 +18,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import f1_score
 
 from corpora.clips import CorpusError
-from mmpsr.bundle_files import BundleError
-from mmpsr.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.config import ConfigError
 from training.bundle import check_encoders, read_bundle
+from training.bundle_files import BundleError
 from training.data import JoinedCorpora
 from training.estimator import MultiTaskEstimator
 from training.evaluation import predict

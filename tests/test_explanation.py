@@ -11,11 +11,11 @@ import torch
 from four_modalities import AWARE_CONFIG, CALIBRATION, PRESENCE, WIDTHS, batch_of, model_of
 from torch.nn import functional
 
-from mmpsr.attribution import shapley
-from mmpsr.explanation import explain, prediction_conflicts
-from mmpsr.fusion import FusionModel
-from mmpsr.losses import probabilities
-from mmpsr.model import ModelConfig
+from mmpsr.explanation.explain import explain, prediction_conflicts
+from mmpsr.explanation.shapley import shapley
+from mmpsr.models.base import FusionModel
+from mmpsr.models.mcdm import ModelConfig
+from mmpsr.probabilities import probabilities
 
 SMALL = {"hidden_width": 8, "head_width": 8, "num_heads": 2}
 

@@ -18,12 +18,12 @@ from four_modalities import AWARE_CONFIG, CALIBRATION, WIDTHS, model_of
 from torch import Tensor
 
 from mmpsr.batch import Batch
-from mmpsr.calibration import Calibration
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.exporting import ExportError, export_onnx, export_torch
-from mmpsr.fusion import FusionModel
-from mmpsr.losses import probabilities
-from mmpsr.model import ModelConfig
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.export import ExportError, export_onnx, export_torch
+from mmpsr.models.base import FusionModel
+from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.mcdm import ModelConfig
+from mmpsr.probabilities import probabilities
 
 SUBSETS = [subset for subset in product([True, False], repeat=4) if any(subset)]
 SMALL: dict[str, Any] = {"hidden_width": 8, "head_width": 8, "num_heads": 2}
@@ -150,7 +150,7 @@ def test_says_what_it_takes_and_gives(exported: Path) -> None:
 
 
 def test_leaves_the_model_and_its_modules_as_they_were(model: FusionModel, tmp_path: Path) -> None:
-    import mmpsr.model
+    import mmpsr.models.mcdm
 
     model.train()
     with warnings.catch_warnings():
@@ -158,7 +158,7 @@ def test_leaves_the_model_and_its_modules_as_they_were(model: FusionModel, tmp_p
         export_torch(model, tmp_path / "model.pt2")
     assert model.training
     model.eval()
-    assert "len" not in vars(mmpsr.model)
+    assert "len" not in vars(mmpsr.models.mcdm)
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
 
 

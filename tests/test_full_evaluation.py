@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from corpora.clips import label_columns
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
-from mmpsr.losses import probabilities
-from mmpsr.metrics import evaluate as metrics_of
+from mmpsr.metrics.definitions import evaluate as metrics_of
+from mmpsr.probabilities import probabilities
 from training.console import app
 from training.full_evaluation import EvaluationOptions, evaluate
 from training.stored_predictions import RunError, StoredRun

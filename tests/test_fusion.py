@@ -17,15 +17,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import training.loop
-from mmpsr.balancing import BalancingConfig, create_balancer
+from mmpsr.balancing.base import BalancingConfig
+from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError, validate
-from mmpsr.conflict import mean_conflict
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.fusion import FusionModel
-from mmpsr.losses import probabilities
-from mmpsr.model import MCDM, ModelConfig
-from mmpsr.objective import Objective, ObjectiveConfig, supervised_loss
+from mmpsr.layers.nodes import mean_conflict
+from mmpsr.models.base import FusionModel
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.supervised import supervised_loss
+from mmpsr.probabilities import probabilities
 from mmpsr.tasks import BUILTIN_TASKS
 from training.checkpoint import latest_checkpoint
 from training.config import RunConfig

@@ -9,13 +9,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mmpsr import gradients
-from mmpsr.balancing import BalancingConfig, create_balancer
+from mmpsr.balancing import loss_gradients as gradients
+from mmpsr.balancing.base import BalancingConfig
+from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.batch import Batch
-from mmpsr.gradients import Use, form_gradients, gramian, squared_norms, uses
-from mmpsr.layers import LayerNorm, Linear, Tape, per_clip
-from mmpsr.model import MCDM, ModelConfig
-from mmpsr.objective import Objective, ObjectiveConfig
+from mmpsr.layers.recorded import LayerNorm, Linear, Tape, per_clip
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from training.step import shared_gradients, training_step
 

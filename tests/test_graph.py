@@ -9,15 +9,15 @@ import torch
 from graph_cases import LAYERS, all_masks, create, label, uniform
 from torch import Tensor, nn
 
-from mmpsr.gradients import form_gradients, uses
-from mmpsr.graph import GraphConfig, NoGraph, create_graph
-from mmpsr.graph_edgnn import EDGNN
-from mmpsr.graph_gat import GAT
-from mmpsr.graph_hgnn import HGNN
-from mmpsr.graph_ncgnn import NCGNN
-from mmpsr.graph_nodes import masked_mean
-from mmpsr.graph_ucgnn import UCGNN, LieUCGNN
-from mmpsr.layers import Tape
+from mmpsr.balancing.loss_gradients import form_gradients, uses
+from mmpsr.layers.graph.build import GraphConfig, NoGraph, create_graph
+from mmpsr.layers.graph.edgnn import EDGNN
+from mmpsr.layers.graph.gat import GAT
+from mmpsr.layers.graph.hgnn import HGNN
+from mmpsr.layers.graph.ncgnn import NCGNN
+from mmpsr.layers.graph.ucgnn import UCGNN, LieUCGNN
+from mmpsr.layers.nodes import masked_mean
+from mmpsr.layers.recorded import Tape
 
 EVERY = pytest.mark.parametrize(("kind", "options"), LAYERS, ids=label)
 # All but the layer that reads a sample of walks even at evaluation: other nodes give other walks.

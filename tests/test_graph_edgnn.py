@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import DirGNNConv, MessagePassing
 from torch_geometric.utils import degree
 
-from mmpsr.graph_edgnn import EDGNN
+from mmpsr.layers.graph.edgnn import EDGNN
 
 
 def create(num_nodes: int = 4, alpha: float = 0.5, self_loop: bool = True) -> EDGNN:

@@ -4,7 +4,7 @@ import torch
 from graph_cases import all_masks, uniform
 from torch_geometric.nn import DenseGATConv, GATConv
 
-from mmpsr.graph_gat import GAT
+from mmpsr.layers.graph.gat import GAT
 
 
 def test_gat_is_torch_geometrics_on_every_subset() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from graph_cases import all_masks, normalized_adjacency, uniform
 
-from mmpsr.graph_hgnn import HGNN
+from mmpsr.layers.graph.hgnn import HGNN
 
 
 @pytest.mark.parametrize(("steps", "size"), [(1, 0.25), (2, 1.9), (4, 0.25), (7, 0.6), (100, 0.01)])

@@ -9,7 +9,7 @@ import torch
 from graph_cases import all_masks, uniform
 from torch import Tensor, nn
 
-from mmpsr.graph_ncgnn import NCGNN, GRUCell
+from mmpsr.layers.graph.ncgnn import NCGNN, GRUCell
 
 
 def create(width: int = 6, num_nodes: int = 4, **options: Any) -> NCGNN:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from graph_cases import all_masks, normalized_adjacency, uniform
 
-from mmpsr.graph_nodes import masked_mean, masked_softmax, spectral_filter
+from mmpsr.layers.nodes import masked_mean, masked_softmax, spectral_filter
 
 
 def test_masked_mean() -> None:

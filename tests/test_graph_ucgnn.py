@@ -5,7 +5,7 @@ import torch
 from graph_cases import all_masks, normalized_adjacency, uniform
 from torch import Tensor, nn
 
-from mmpsr.graph_ucgnn import UCGNN, LieUCGNN, group_sort
+from mmpsr.layers.graph.ucgnn import UCGNN, LieUCGNN, group_sort
 
 
 def propagated(nodes_MH: Tensor, mask_M: Tensor) -> Tensor:

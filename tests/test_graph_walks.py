@@ -6,7 +6,7 @@ import pytest
 import torch
 from graph_cases import all_masks
 
-from mmpsr.graph_walks import all_walks, anonymous_ranks, sample_walks, walk_probabilities
+from mmpsr.layers.graph.walks import all_walks, anonymous_ranks, sample_walks, walk_probabilities
 
 
 def ranks(walk: tuple[int, ...]) -> list[int]:

@@ -10,8 +10,8 @@ from test_model import MASKS, PATHS, SWITCHES, WIDTHS, create, features, joined,
 from torch import Tensor
 
 from mmpsr.batch import Batch
-from mmpsr.model import MCDM, Projector
-from mmpsr.objective import Objective, ObjectiveConfig
+from mmpsr.models.mcdm import MCDM, Projector
+from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
 
 CLIPS = [0, 1, 5, 11, 15]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmpsr.intervals import Bootstrap, bootstrap, mean_and_deviation, of_rows, of_sums
-from mmpsr.metric_sums import metric_statistic
-from mmpsr.metrics import METRICS
+from mmpsr.metrics.bootstrap import Bootstrap, bootstrap, of_rows, of_sums
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.metrics.seeds import mean_and_deviation
+from mmpsr.metrics.sums import metric_statistic
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY
 
 Clips = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -97,7 +98,7 @@ def test_draws_depend_on_the_seed_only() -> None:
 def test_drawing_in_pieces_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = np.arange(30.0), np.arange(30) // 3
     whole = mean_bootstrap(values, groups, num_resamples=100)
-    monkeypatch.setattr("mmpsr.intervals.MOST_COUNTS", 75)  # 7 resamples of 10 groups at a time
+    monkeypatch.setattr("mmpsr.metrics.bootstrap.MOST_COUNTS", 75)  # 7 resamples of 10 groups at a time
     assert np.array_equal(mean_bootstrap(values, groups, num_resamples=100).values, whole.values)
 
 

@@ -1,4 +1,4 @@
-"""`mmpsr.label_shift` against its definition, an optimizer of the same likelihood, and a corpus that was shifted."""
+"""`LabelShift` against its definition, an optimizer of the same likelihood, and a corpus that was shifted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 
-from mmpsr.label_shift import LabelShift
+from mmpsr.calibration.label_shift import LabelShift
 
 
 def sigmoids(num_clips: int = 400, num_classes: int = 4, seed: int = 0) -> np.ndarray:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmpsr.late_fusion import blend, mixture
-from mmpsr.losses import probabilities
+from mmpsr.probabilities import blend, mixture, probabilities
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 BINARY = EMOTION.model_copy(update={"loss": "binary_cross_entropy"})

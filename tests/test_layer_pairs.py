@@ -8,10 +8,11 @@ import torch
 from accelerate import Accelerator
 from test_gradients import WIDTHS, batch_of
 
-from mmpsr.balancing import BalancingConfig, create_balancer
+from mmpsr.balancing.base import BalancingConfig
+from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
-from mmpsr.model import MCDM, ModelConfig
-from mmpsr.objective import Objective, ObjectiveConfig
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from training.step import training_step
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from encoders.encoder import FeaturesConfig
 from encoders.text_config import TranscriberConfig
-from mmpsr.bundle_files import BundleError
 from mmpsr.config import ConfigError
 from training.bundle import save_bundle
 from training.bundle_collection import collect_bundle
+from training.bundle_files import BundleError
 from training.local_weights import hint_at_local_weights, with_local_weights
 from training.predictor import Predictor
 from training.trained import TrainedModel

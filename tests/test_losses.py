@@ -6,7 +6,8 @@ import pytest
 import torch
 from test_objective import BINARY, SOFT
 
-from mmpsr.losses import LossSum, has_one_class, probabilities
+from mmpsr.objective.supervised import LossSum
+from mmpsr.probabilities import has_one_class, probabilities
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY
 
 

@@ -1,13 +1,13 @@
-"""Metrics from sums: the same values as `mmpsr.metrics`, for any clips and any repetition of groups."""
+"""Metrics from sums: the same values as `mmpsr.metrics.definitions`, for any clips and any repetition of groups."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mmpsr import metric_sums
-from mmpsr.metric_sums import METRIC_SUMS, class_statistics, metric_statistic
-from mmpsr.metrics import METRICS
+from mmpsr.metrics import sums as metric_sums
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.metrics.sums import METRIC_SUMS, class_statistics, metric_statistic
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 Array = np.ndarray

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpsr.attention_heads import CrossAttention
 from mmpsr.batch import Batch, Predictions
-from mmpsr.graph_gat import GAT
-from mmpsr.graph_ucgnn import UCGNN
-from mmpsr.model import MCDM, Adapter, ModelConfig, Projector
+from mmpsr.layers.attention.cross import CrossAttention
+from mmpsr.layers.graph.gat import GAT
+from mmpsr.layers.graph.ucgnn import UCGNN
+from mmpsr.models.mcdm import MCDM, Adapter, ModelConfig, Projector
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 PAPER_WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}

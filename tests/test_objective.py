@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.objective import Objective, ObjectiveConfig, balanced_weights, supervised_loss
-from mmpsr.semi_supervision import SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.objective.supervised import balanced_weights, supervised_loss
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, EMOTION, PERSONALITY, TaskSpec
 
 NAN = float("nan")

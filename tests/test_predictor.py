@@ -21,10 +21,10 @@ from encoders.encoding import ExtractionError
 from encoders.media import ClipMedia
 from encoders.reading import make_encoders
 from encoders.text_config import TranscriberConfig
-from mmpsr.bundle_files import BundleError
-from mmpsr.explanation import explain
+from mmpsr.explanation.explain import explain
 from training import prediction_data
 from training import predictor as module
+from training.bundle_files import BundleError
 from training.data import JoinedCorpora
 from training.inputs import InputError
 from training.predictor import Predictor

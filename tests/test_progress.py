@@ -9,9 +9,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from mmpsr.balancing import create_balancer
-from mmpsr.model import MCDM
-from mmpsr.objective import Objective
+from mmpsr.balancing.build import create_balancer
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.objective import Objective
 from training.loop import build_model
 from training.progress import Totals
 from training.step import CONFLICT_STEPS, training_step

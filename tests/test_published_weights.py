@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.batch import Batch
-from mmpsr.published_weights import load_published, read_published
+from mmpsr.models.published_weights import load_published, read_published
 
 WIDTHS = {"face": 6, "audio": 10, "text": 8, "behavior": 4}
 OUTPUTS = {"emotion": 7, "personality": 5, "ah": 2}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmpsr.ranking import column_ranks, friedman_ranks, friedman_test, nemenyi_difference
+from mmpsr.metrics.ranking import column_ranks, friedman_ranks, friedman_test, nemenyi_difference
 
 NAN = np.nan
 

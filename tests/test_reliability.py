@@ -8,7 +8,7 @@ import torch
 from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from mmpsr.reliability import (
+from mmpsr.calibration.reliability import (
     calibration_pairs,
     confidences,
     correct_shares,

@@ -8,7 +8,7 @@ import joined as small
 import pandas as pd
 import pytest
 
-from mmpsr.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from training.report_warnings import run_warnings
 
 FITTED = Calibration(tasks={"emotion": TaskCalibration(form="softmax", num_clips=50)})

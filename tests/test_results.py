@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mmpsr.calibration import Calibration, TaskCalibration
-from mmpsr.explanation import Explanation, PairConflict, TaskExplanation
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.explanation.explain import Explanation, PairConflict, TaskExplanation
 from mmpsr.tasks import BUILTIN_TASKS
 from training.data import JoinedCorpora
 from training.inputs import Defect

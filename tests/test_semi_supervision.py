@@ -14,13 +14,8 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, validate
-from mmpsr.losses import has_one_class
-from mmpsr.semi_supervision import (
-    PseudoLoss,
-    SemiSupervision,
-    SemiSupervisionConfig,
-    pseudo_label_loss,
-)
+from mmpsr.objective.pseudo_labels import PseudoLoss, SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ import torch
 from test_objective import BINARY, NAN
 from torch import Tensor
 
-from mmpsr.semi_supervision import SemiSupervision, SemiSupervisionConfig
-from mmpsr.semi_supervision_quality import pseudo_label_quality
+from mmpsr.objective.pseudo_label_quality import pseudo_label_quality
+from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 
 

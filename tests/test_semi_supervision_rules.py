@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from test_objective import BINARY, NAN, SOFT
 from torch import Tensor
 
-from mmpsr.semi_supervision_rules import Alignment, FlexMatch, FreeMatch, chosen, distributions, identity, marginal
+from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, chosen, distributions, identity, marginal
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 SHAPES = [(1, 4), (3, 2)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from mmpsr.standardizer import Standardizer
+from mmpsr.layers.standardizer import Standardizer
 
 NAN = float("nan")
 

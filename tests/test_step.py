@@ -11,10 +11,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from step_script import CASES, take_steps
 
-from mmpsr.balancing import Balancer, create_balancer
+from mmpsr.balancing.base import Balancer
+from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
-from mmpsr.model import MCDM
-from mmpsr.objective import Objective
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.objective import Objective
 from training.loop import build_model
 from training.step import shared_gradients, training_step
 from training.views import hide_modalities

@@ -14,8 +14,8 @@ from stored_run import finish
 
 from corpora.clips import label_columns
 from mmpsr.batch import Batch
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.creation import create_model, restore_model
+from mmpsr.models.build import create_model, restore_model
+from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.stored_predictions import RunError
 from training.trained import TrainedModel
 

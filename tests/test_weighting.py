@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmpsr.balancing import Balancer, BalancingConfig, create_balancer
+from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.build import create_balancer
 from mmpsr.config import ConfigError
 
 KEYS = [(branch, task) for branch in ("supervised", "pseudo") for task in ("emotion", "personality")]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmpsr.calibration import form_of
-from mmpsr.label_shift import LabelShift
+from mmpsr.calibration.calibration import form_of
+from mmpsr.calibration.label_shift import LabelShift
 from training.detailed_evaluation import figure_rows
 from training.stored_predictions import Part
 
@@ -20,7 +20,7 @@ _SEVERAL = "multilabel_"  # metrics that decide several classes per clip
 def adapted_rows(
     parts: Sequence[Part], linear: Mapping[tuple[str, ...], Part], trained: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Metrics of one class per clip after a label shift (`mmpsr.label_shift`), of corpora that were not trained on.
+    """Metrics of one class per clip after a label shift (see `LabelShift`), of corpora that were not trained on.
 
     The shift is fitted to the very clips that are evaluated; no label is read. Intervals hold what other clips would
     change, with the shift as it is.

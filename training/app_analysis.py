@@ -17,7 +17,7 @@ from PIL import Image
 from encoders.encoder import Absent, EncodingError
 from encoders.faces import face_track
 from encoders.media import ClipMedia
-from mmpsr.explanation import Explanation
+from mmpsr.explanation.explain import Explanation
 from training.inputs import Defect, Recording
 from training.inputs_transcripts import Cue, Transcript, read_transcript
 from training.predictor import Predictor

@@ -10,10 +10,10 @@ import typer
 
 from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
-from mmpsr.bundle_files import BundleError
 from mmpsr.config import ConfigError
 from training.app_analysis import Limits
 from training.app_server import AddressError, serve
+from training.bundle_files import BundleError
 from training.inputs import InputError
 from training.messages import error_console, print_error
 from training.predict_command import open_predictor

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mmpsr.explanation import TaskExplanation
+from mmpsr.explanation.explain import TaskExplanation
 from training.app_analysis import STAGES, Analysis
 from training.cards import clock
 from training.report_charts import Line, lines

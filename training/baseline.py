@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
 from corpora.registry import CorporaConfig
-from mmpsr.metrics import labeled_rows
-from mmpsr.standardizer import Standardizer
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.metrics.definitions import labeled_rows
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
 from training.evaluation import evaluate_rows

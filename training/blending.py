@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpsr.fusion import FusionModel, Tower
+from mmpsr.models.base import FusionModel, Tower
 from training.baseline import LinearBaseline
 from training.config import RunConfig
 from training.data import JoinedCorpora

@@ -23,7 +23,11 @@ from torch import Tensor
 from encoders.encoding import ExtractionError
 from encoders.identity import EncoderSpec
 from encoders.reading import encoder_specs
-from mmpsr.bundle_files import (
+from mmpsr.config import ConfigError
+from mmpsr.files import sha256
+from mmpsr.models.build import restore_model
+from training.bundle_collection import collect_bundle
+from training.bundle_files import (
     CARD,
     CONTENT,
     FILES,
@@ -34,13 +38,9 @@ from mmpsr.bundle_files import (
     read_file,
     require_free,
     require_no_pickle,
-    sha256,
     to_tensors,
     weights_bytes,
 )
-from mmpsr.config import ConfigError
-from mmpsr.creation import restore_model
-from training.bundle_collection import collect_bundle
 from training.bundle_format import Bundle, parse_bundle
 from training.model_card import model_card
 from training.trained import TrainedModel

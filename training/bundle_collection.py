@@ -17,8 +17,8 @@ from encoders.encoding import ExtractionError
 from encoders.identity import EncoderSpec
 from encoders.reading import encoder_specs
 from mmpsr.config import ConfigError
-from mmpsr.fusion import FusionModel
-from mmpsr.standardizer import Standardizer
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.models.base import FusionModel
 from training.bundle_format import (
     FORMAT_VERSION,
     Bundle,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
-from mmpsr.bundle_files import FILES, BundleError
 from mmpsr.config import ConfigError
 from training.bundle import BundledModel, check_encoders, read_bundle, write_bundle
 from training.bundle_check import repeat_predictions
+from training.bundle_files import FILES, BundleError
 from training.messages import print_error
 from training.stored_predictions import RunError
 

@@ -13,9 +13,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pydantic import Field, JsonValue, field_serializer
 
-from mmpsr.bundle_files import CARD, WEIGHTS, BundleError, require_name
-from mmpsr.calibration import Calibration
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
+from training.bundle_files import CARD, WEIGHTS, BundleError, require_name
 from training.config import RunConfig
 
 __all__ = [

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mmpsr.comparison import mcnemar, paired_bootstrap, wilcoxon
+from mmpsr.calibration.reliability import correct_shares
 from mmpsr.config import ConfigError
-from mmpsr.reliability import correct_shares
+from mmpsr.metrics.paired_tests import mcnemar, paired_bootstrap, wilcoxon
 from training.detailed_evaluation import NUM_RESAMPLES, correct, decided_classes, plain, split_parts
 from training.evaluation_tables import between, metric_name, number
 from training.messages import print_error

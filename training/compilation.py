@@ -11,7 +11,7 @@ import torch
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
-from mmpsr.fusion import FusionModel
+from mmpsr.models.base import FusionModel
 
 __all__ = ["compile_model"]
 

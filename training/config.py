@@ -8,12 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.encoder import MODALITIES, FeaturesConfig
-from mmpsr.balancing import LOSSES_ALONE, BalancingConfig
+from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
 from mmpsr.config import Config, nearest
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.model import ModelConfig
-from mmpsr.objective import ObjectiveConfig
-from mmpsr.semi_supervision import SemiSupervisionConfig
+from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.mcdm import ModelConfig
+from mmpsr.objective.objective import ObjectiveConfig
+from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
 from training.optimization import OptimizationConfig
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpora.clips import label_columns
-from mmpsr.intervals import Bootstrap
+from mmpsr.metrics.bootstrap import Bootstrap
 from training.stored_predictions import StoredRun
 
 __all__ = ["NUM_RESAMPLES", "correlate", "correlations", "weighted_correlations", "weighted_ranks"]

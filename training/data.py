@@ -21,8 +21,8 @@ from encoders.encoder import FeaturesConfig
 from encoders.reading import read_sequences, read_vectors
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, nearest
-from mmpsr.metrics import METRICS
-from mmpsr.standardizer import Standardizer
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.metrics.definitions import METRICS
 from mmpsr.tasks import TaskSpec
 from training.ragged import Ragged
 

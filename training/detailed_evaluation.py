@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from corpora.clips import CorpusError
 from corpora.registry import read_corpora
-from mmpsr.comparison import holm, paired_bootstrap
+from mmpsr.calibration.reliability import calibration_pairs, reliability_curve
 from mmpsr.config import nearest
-from mmpsr.decoding import decide_classes
-from mmpsr.intervals import Bootstrap, bootstrap
-from mmpsr.metric_sums import class_statistics, metric_limits
-from mmpsr.reliability import calibration_pairs, reliability_curve
+from mmpsr.metrics.bootstrap import Bootstrap, bootstrap
+from mmpsr.metrics.paired_tests import holm, paired_bootstrap
+from mmpsr.metrics.sums import class_statistics, metric_limits
+from mmpsr.probabilities import decide_classes
 from training.stored_predictions import Part, RunError, StoredRun, System
 
 __all__ = [

@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from corpora.clips import CorpusError, Split
 from mmpsr.config import nearest
-from mmpsr.decoding import decide_classes, decide_present
+from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.bundle import read_bundle, save_bundle

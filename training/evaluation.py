@@ -18,11 +18,11 @@ from torch import Tensor
 
 from corpora.clips import label_columns
 from corpora.registry import CorporaConfig
-from mmpsr.calibration import Calibration
-from mmpsr.calibration_fitting import fit_calibration
-from mmpsr.fusion import FusionModel
-from mmpsr.losses import probabilities
-from mmpsr.metrics import METRICS, evaluate, labeled_rows
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.fitting import fit_calibration
+from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
+from mmpsr.models.base import FusionModel
+from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 import typer
 
-from mmpsr.bundle_files import CONTENT, BundleError
 from mmpsr.config import ConfigError
-from mmpsr.exporting import PRESENCE, ExportError, export_onnx, export_torch
+from mmpsr.export import PRESENCE, ExportError, export_onnx, export_torch
 from training.bundle import read_bundle
+from training.bundle_files import CONTENT, BundleError
 from training.messages import print_error
 from training.stored_predictions import RunError
 from training.trained import TrainedModel

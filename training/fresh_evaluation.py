@@ -20,9 +20,9 @@ from corpora.clips import label_columns
 from corpora.registry import CorporaConfig, prepare, read_corpora
 from encoders.encoder import FeaturesConfig
 from encoders.reading import encoder_specs, sequence_specs
-from mmpsr.calibration import Calibration
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError, nearest, read_toml, resolve
-from mmpsr.decoding import default_thresholds, only_neutral
+from mmpsr.probabilities import default_thresholds, only_neutral
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data import JoinedCorpora, active_features, gather, require_metrics

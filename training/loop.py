@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmpsr.balancing import create_balancer
-from mmpsr.conflict_aware import ConflictAware
-from mmpsr.creation import create_model
-from mmpsr.fusion import FusionModel
-from mmpsr.objective import Objective
-from mmpsr.semi_supervision import SemiSupervision
-from mmpsr.semi_supervision_quality import pseudo_label_quality
+from mmpsr.balancing.build import create_balancer
+from mmpsr.models.base import FusionModel
+from mmpsr.models.build import create_model
+from mmpsr.models.conflict_aware import ConflictAware
+from mmpsr.objective.objective import Objective
+from mmpsr.objective.pseudo_label_quality import pseudo_label_quality
+from mmpsr.objective.pseudo_labels import SemiSupervision
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.blending import Blend, choose_blends

@@ -16,8 +16,8 @@ from encoders.device import choose_device
 from encoders.encoder import FeaturesConfig
 from encoders.extraction import extract
 from encoders.reading import encoder_specs, sequence_specs
-from mmpsr.calibration import Calibration
-from mmpsr.fusion import FusionModel
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.baseline import LinearBaseline
 from training.config import RunConfig

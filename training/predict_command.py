@@ -22,8 +22,8 @@ from corpora.clips import CorpusError
 from encoders.encoding import ExtractionError
 from encoders.parts import StoreError, write_whole
 from encoders.reporting import Reporter
-from mmpsr.bundle_files import CONTENT, BundleError
 from mmpsr.config import ConfigError
+from training.bundle_files import CONTENT, BundleError
 from training.card_explanation import explain_task
 from training.cards import clock, write_cards
 from training.inputs import InputError, find_inputs

@@ -23,7 +23,7 @@ from encoders.reading import clip_records, make_encoders
 from encoders.store import FeatureStore
 from encoders.text_writing import TextWriter, text_writers
 from mmpsr.config import ConfigError, nearest
-from mmpsr.standardizer import Standardizer
+from mmpsr.layers.standardizer import Standardizer
 from training.data import JoinedCorpora, gather
 from training.ragged import Ragged
 from training.trained import TrainedModel

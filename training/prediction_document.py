@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmpsr.explanation import Explanation
+from mmpsr.explanation.explain import Explanation
 from training.inputs import Defect
 from training.results import Results
 from training.trained import TrainedModel
@@ -92,7 +92,7 @@ def document_of(
 ) -> dict[str, Any]:
     """The whole as JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
 
-    A clip that was explained has an `explanation`, see `mmpsr.explanation`.
+    A clip that was explained has an `explanation`, see `mmpsr.explanation.explain`.
 
     Args:
         rows: of `FinishedRows`, in the order of the inputs.

@@ -29,8 +29,8 @@ from encoders.encoder import FeaturesConfig
 from encoders.extraction import extract
 from encoders.text_writing import TextWriter
 from encoders.warm import WarmEncoders
-from mmpsr.bundle_files import FILES
-from mmpsr.explanation import Explanation, explain
+from mmpsr.explanation.explain import Explanation, explain
+from training.bundle_files import FILES
 from training.data import JoinedCorpora
 from training.inputs import Defect, find_inputs
 from training.local_weights import hint_at_local_weights, with_local_weights
@@ -251,7 +251,7 @@ class Predictor(ModelHubMixin):
         return self._judged(joined, absent, [{}] * len(absent), confidence)
 
     def explain(self, results: Results) -> list[Explanation]:
-        """Why clips are predicted what they are, see `mmpsr.explanation`; in the order of `results.clips`.
+        """Why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of `results.clips`.
 
         Args:
             results: of this predictor.
@@ -304,8 +304,8 @@ class Predictor(ModelHubMixin):
 
 def _checked(trained: TrainedModel) -> TrainedModel:
     """The model, unless its encoders are not those installed."""
-    from mmpsr.bundle_files import BundleError
     from training.bundle import check_encoders
+    from training.bundle_files import BundleError
 
     try:
         check_encoders(trained)

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mmpsr.objective import Objective
+from mmpsr.objective.objective import Objective
 from mmpsr.tasks import TaskSpec
 from training.evaluation import Figure
 from training.views import StepResult
@@ -123,7 +123,7 @@ def epoch_record(
         objective: names of the loss terms.
         weights: of the loss terms now, `[branches, T]`.
         optimizer: its learning rate.
-        quality: by task, what pseudo-labels are worth on dev, see `mmpsr.semi_supervision_quality`.
+        quality: by task, what pseudo-labels are worth on dev, see `mmpsr.objective.pseudo_label_quality`.
     """
     means = (totals.losses / totals.steps.clamp(min=1)).flatten().tolist()
     terms = {

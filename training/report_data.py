@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from corpora.clips import SPLITS, label_columns
-from mmpsr.metrics import labeled_rows
+from mmpsr.metrics.definitions import labeled_rows
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
 

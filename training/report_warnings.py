@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corpora.clips import DEFECT_KINDS
-from mmpsr.calibration import Calibration
+from mmpsr.calibration.calibration import Calibration
 from training.config import RunConfig
 from training.evaluation_tables import metric_name
 from training.html_report import Warning_

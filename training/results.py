@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from mmpsr.batch import Batch
-from mmpsr.calibration import Calibration
-from mmpsr.decoding import decide_classes, decide_present
-from mmpsr.explanation import Explanation
-from mmpsr.reliability import confidences
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.reliability import confidences
+from mmpsr.explanation.explain import Explanation
+from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora
 from training.inputs import Defect

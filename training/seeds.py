@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mmpsr.intervals import mean_and_deviation
+from mmpsr.metrics.seeds import mean_and_deviation
 from training.run_directory import comparable
 from training.stored_predictions import RunError, StoredRun
 

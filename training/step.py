@@ -14,12 +14,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mmpsr.balancing import Balancer, Need
+from mmpsr.balancing.base import Balancer, Need
+from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.batch import Batch, Predictions
-from mmpsr.fusion import FusionModel
-from mmpsr.gradients import Use, form_gradients, gramian, squared_norms, uses
-from mmpsr.layers import Tape
-from mmpsr.objective import Objective
+from mmpsr.layers.recorded import Tape
+from mmpsr.models.base import FusionModel
+from mmpsr.objective.objective import Objective
 from training.views import StepResult, Views, look, sum_over_processes
 
 __all__ = ["CONFLICT_STEPS", "shared_gradients", "sum_gradients", "training_step"]
@@ -61,8 +61,8 @@ def training_step(
     """Add that of the balanced loss of the global batch to every parameter's gradient.
 
     What the balancer needs of the gradients of single losses comes from one backward pass over activations, see
-    `mmpsr.gradients`; from one backward pass for each loss where the model has a layer that this does not hold for.
-    Looking at their conflicts changes no gradient.
+    `mmpsr.balancing.loss_gradients`; from one backward pass for each loss where the model has a layer that this does
+    not hold for. Looking at their conflicts changes no gradient.
 
     Args:
         model: in training mode; the same weights in every process.

@@ -20,11 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpora.clips import SPLITS, label_columns
-from mmpsr.calibration import Calibration
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import validate
-from mmpsr.intervals import Statistic
-from mmpsr.metric_sums import metric_statistic
-from mmpsr.metrics import evaluate, labeled_rows
+from mmpsr.metrics.bootstrap import Statistic
+from mmpsr.metrics.definitions import evaluate, labeled_rows
+from mmpsr.metrics.sums import metric_statistic
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 

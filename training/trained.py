@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from encoders.encoder import FeaturesConfig
-from mmpsr.calibration import Calibration
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import validate
-from mmpsr.creation import restore_model
-from mmpsr.fusion import FusionModel
+from mmpsr.models.base import FusionModel
+from mmpsr.models.build import restore_model
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data import JoinedCorpora, active_features

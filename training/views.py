@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.fusion import FusionModel
-from mmpsr.objective import Objective
+from mmpsr.models.base import FusionModel
+from mmpsr.objective.objective import Objective
 
 __all__ = ["StepResult", "Views", "hide_modalities", "look", "sum_over_processes"]
 
@@ -24,7 +24,8 @@ class StepResult:
         losses: `[branches, tasks]` means.
         counts: `[branches, tasks]` rows or elements that counted.
         weights: `[branches, tasks]` after balancing.
-        accepted: by task `[C]`, pseudo-labels that counted (`mmpsr.semi_supervision.PseudoLoss`); empty without any.
+        accepted: by task `[C]`, pseudo-labels that counted (`mmpsr.objective.pseudo_labels.PseudoLoss`); empty without
+            any.
         candidates: likewise, those that could have.
         cosines: `[K, K]` between the losses' gradients over shared parameters, branch by branch, NaN for a loss without
             a row or gradient; None at steps that do not look (`CONFLICT_STEPS`).

@@ -44,8 +44,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.metrics import METRICS
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.config import RunConfig
 from training.data import active_features
 from training.run_directory import comparable

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmpsr.ranking import friedman_test, nemenyi_difference
+from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
 from training.html_report import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
 from training.report_charts import Range, forest, rank_axis
 from training.report_command import report_command, run_page

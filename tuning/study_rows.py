@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from mmpsr.balancing import create_balancer
+from mmpsr.balancing.build import create_balancer
 from mmpsr.config import Config, ConfigError, parse_setting, validate
-from mmpsr.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.model import MCDM
-from mmpsr.objective import BRANCHES
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
 from training.data import active_features, require_metrics
 

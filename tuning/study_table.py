@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from mmpsr.ranking import friedman_ranks
+from mmpsr.metrics.ranking import friedman_ranks
 from training.cost import COST
 from training.report import SHORT_NAMES
 from training.run_directory import RunDirectory
@@ -143,7 +143,7 @@ class StudyTable:
         return np.array(cells, dtype=np.float64).reshape(len(self.values), len(self.columns))
 
     def ranks(self) -> dict[str, float]:
-        """Mean rank of each row over the figures that it has, 1 for the best; see `mmpsr.ranking.friedman_ranks`."""
+        """Mean rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
         return dict(zip(self.values, friedman_ranks(self.means).tolist(), strict=True))
 
     def compared_with(self, row: str | None) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mmpsr.comparison import paired_bootstrap
-from mmpsr.intervals import Statistic
+from mmpsr.metrics.bootstrap import Statistic
+from mmpsr.metrics.paired_tests import paired_bootstrap
 from training.detailed_evaluation import NUM_RESAMPLES, correct, plain, split_parts
 from training.stored_predictions import Part, RunError, StoredRun
 from tuning.study_cells import is_done
