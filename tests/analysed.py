@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from predicted_run import write_run, write_video
 
-from encoders.encoder import EncodingError
-from encoders.media import ClipMedia
+from encoders.errors import EncodingError
+from encoders.media.clip import ClipMedia
 from training import app_analysis
 from training.app_analysis import Analysis, Limits, Wishes, analyse
 from training.predictor import Predictor

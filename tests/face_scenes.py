@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from encoders.media import ClipMedia
+from encoders.media.clip import ClipMedia
 
 
 @lru_cache(maxsize=8)

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from encoders.base import Encoder
+from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
-from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
 
 
 class Obedient(Encoder):
@@ -254,7 +256,7 @@ def main(store: str, seconds: str, kill_at: str, moment: str, text_encoder: str 
     """
     import signal
 
-    from encoders.extraction import extract
+    from encoders.extraction.extract import extract
 
     replace, count = os.replace, 0
 

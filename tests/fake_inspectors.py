@@ -1,4 +1,4 @@
-"""What stands for `encoders.inspection.inspect_clips` in worker processes; importable by them, and light."""
+"""What stands for `inspect_clips` in worker processes; importable by them, and light."""
 
 from __future__ import annotations
 

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from encoders.checkpoint import Checkpoint
-from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
-from encoders.encoding import Failure
-from encoders.media import ClipMedia
-from encoders.text_writing import TextWriter
-from encoders.texts import Written
+from encoders.base import Encoder
+from encoders.catalogue.checkpoint import Checkpoint
+from encoders.config import FeaturesConfig
+from encoders.errors import Absent, EncodingError, Failure
+from encoders.media.clip import ClipMedia
+from encoders.store.text_store import Written
+from encoders.writers.base import TextWriter
 
 
 class OutOfMemoryError(RuntimeError):
@@ -100,7 +101,7 @@ def main(store: str, log: str, num_clips: str, kill_at: str, moment: str) -> Non
     """Fill clips in a process of its own; SIGKILL comes right before or after the `kill_at`-th rename of a part."""
     import signal
 
-    from encoders import text_filling
+    from encoders.writers import fill as text_filling
 
     replace, count = os.replace, 0
 

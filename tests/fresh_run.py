@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
-from encoders.encoder import FeaturesConfig
+from encoders.config import FeaturesConfig
 from mmpsr.config import validate
 from training import correlations, data, detailed_evaluation, fresh_evaluation, pipeline
 from training.config import RunConfig

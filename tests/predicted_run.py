@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from encoders.encoder import Absent, Encoder, EncodingError
-from encoders.media import ClipMedia
-from encoders.reading import encoder_specs
+from encoders.base import Encoder
+from encoders.errors import Absent, EncodingError
+from encoders.extraction.read import encoder_specs
+from encoders.media.clip import ClipMedia
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.config import validate
 from mmpsr.models.build import create_model

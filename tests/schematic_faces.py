@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.faces import FaceTrack
+from encoders.face.landmarks import FaceTrack
 
 Moves = Mapping[str, tuple[float, float, float]]
 

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from encoders.base import Encoder
+from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
-from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
 
 CALLS = "SEQUENCE_ENCODER_CALLS"
 """Environment variable with the path of a file that gets a line for each clip that is encoded."""
@@ -83,7 +85,7 @@ def features(
 
 def main(store: str) -> None:
     """Extract four clips, killed right before the first part of sequences gets its name."""
-    from encoders.extraction import extract
+    from encoders.extraction.extract import extract
 
     replace = os.replace
 

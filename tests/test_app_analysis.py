@@ -13,9 +13,9 @@ from media_files import grey, tone, write_media
 from PIL import Image
 from predicted_run import write_video
 
-from encoders.encoder import EncodingError
-from encoders.faces import FaceTrack
-from encoders.media import ClipMedia
+from encoders.errors import EncodingError
+from encoders.face.landmarks import FaceTrack
+from encoders.media.clip import ClipMedia
 from training import app_analysis
 from training.app_analysis import STAGES, AppError, Limits, Wishes, analyse, decide, key_frames
 from training.inputs_transcripts import TranscriptError

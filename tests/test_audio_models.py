@@ -11,9 +11,9 @@ import transformers
 from tiny_checkpoints import encode_sounds as rows_of
 from tiny_checkpoints import load_sound_model, peak, seconds
 
-from encoders.audio_models import split
-from encoders.encoder import Absent, EncodingError
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
+from encoders.models.audio import split
 
 BASE, MSP = "facebook/wav2vec2-base-960h", "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
 HUBERT, EXHUBERT = "facebook/hubert-base-ls960", "amiriparian/ExHuBERT"

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from schematic_faces import draw_hand, face, track, turned
 from skimage.data import astronaut
 
-from encoders.body import BodyTrack, body_events, body_settings, body_track, share_at_face
-from encoders.faces import FaceTrack
-from encoders.media import ClipMedia
+from encoders.cues.body import BodyTrack, body_events, body_settings, body_track, share_at_face
+from encoders.face.landmarks import FaceTrack
+from encoders.media.clip import ClipMedia
 
 
 def filmed(*frames: NDArray[np.uint8], fps: float) -> ClipMedia:
@@ -115,7 +115,7 @@ def test_shoulders_of_the_portrait_follow_the_picture() -> None:
 
 
 def test_shoulders_are_not_looked_for_where_the_frame_ends_at_the_chin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("encoders.body._pose_model", lambda: pytest.fail("the pose model ran"))
+    monkeypatch.setattr("encoders.cues.body._pose_model", lambda: pytest.fail("the pose model ran"))
     assert np.isnan(body_track(clip_of(scene((160, 60, 300))), 30).shoulders).all()
 
 

@@ -23,8 +23,8 @@ from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 from safetensors.torch import load_file, save_file
 
 from corpora.clips import label_columns
-from encoders.minilm import MiniLM
-from encoders.reading import encoder_specs
+from encoders.extraction.read import encoder_specs
+from encoders.models.minilm import MiniLM
 from mmpsr import tasks
 from mmpsr.batch import Batch
 from mmpsr.models.build import create_model

@@ -11,8 +11,8 @@ import pytest
 from bundled import small_run
 
 from corpora.registry import Source
-from encoders.encoder import PrecomputedConfig
-from encoders.reading import encoder_specs
+from encoders.config import PrecomputedConfig
+from encoders.extraction.read import encoder_specs
 from training.bundle_collection import DEMO, LICENCES, collect_bundle, vector_widths
 from training.trained import TrainedModel
 

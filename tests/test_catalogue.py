@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 import subprocess
 import sys
 
 import pytest
 
-from encoders import catalogue
-from encoders.catalogue import CATALOGUE, WRITERS, create_encoder, writer_checkpoint
-from encoders.catalogue_entries import ENTRIES
-from encoders.catalogue_entry import EMBEDDED, CatalogueEntry
-from encoders.encoder import MODALITIES, Encoder, FeaturesConfig
-from encoders.text_config import DescriberConfig, TranscriberConfig
+from encoders import build as catalogue
+from encoders.base import Encoder
+from encoders.build import CATALOGUE, WRITERS, create_encoder, writer_checkpoint
+from encoders.catalogue.entries import ENTRIES
+from encoders.catalogue.entry import EMBEDDED, CatalogueEntry
+from encoders.config import MODALITIES, DescriberConfig, FeaturesConfig, TranscriberConfig
 from mmpsr.config import ConfigError
 
 TRUSTING = FeaturesConfig(trust_remote_code=tuple(entry.home for entry in ENTRIES if entry.remote_code))
@@ -127,8 +126,9 @@ def test_no_two_encoders_share_a_fingerprint() -> None:
 
 def test_importing_the_catalogue_imports_no_encoder() -> None:
     program = (
-        "import sys, encoders.catalogue; "
-        "raise SystemExit(any(name in sys.modules for name in ('torch', 'transformers', 'encoders.hub', 'mediapipe')))"
+        "import sys, encoders.build; "
+        "heavy = 'torch', 'transformers', 'encoders.models.hub', 'mediapipe'; "
+        "raise SystemExit(any(name in sys.modules for name in heavy))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -161,10 +161,3 @@ def test_a_width_that_differs_from_the_catalogue_is_an_error(monkeypatch: pytest
     monkeypatch.setattr(catalogue, "CATALOGUE", {"egemaps": wrong})
     with pytest.raises(ConfigError, match="gives embeddings 25 wide, the catalogue says 23"):
         create_encoder("egemaps", "audio")
-
-
-def test_no_module_here_hides_an_importable_one() -> None:
-    """`accelerate launch encoders/run.py` puts encoders/ first on the path."""
-    for name in ("media", "decoding", "frames", "faces", "cues", "face_mesh", "narration", "minilm", "hub", "vggish"):
-        assert importlib.util.find_spec(name) is None, name
-        assert name not in sys.stdlib_module_names

@@ -24,14 +24,15 @@ from face_scenes import scene
 from media_files import tone, write_media
 from tiny_writers import tiny_internvl, tiny_qwen, tiny_whisper
 
-from encoders import vggish
-from encoders.catalogue import CATALOGUE, WRITERS, create_encoder
-from encoders.catalogue_entry import EMBEDDED
-from encoders.encoder import Encoder, FeaturesConfig, pool
-from encoders.hub import PRECISION_TOLERANCE, HubEncoder
-from encoders.media import ClipMedia
-from encoders.text_writing import text_writers
-from encoders.texts import Written
+from encoders.base import Encoder, pool
+from encoders.build import CATALOGUE, WRITERS, create_encoder
+from encoders.catalogue.entry import EMBEDDED
+from encoders.config import FeaturesConfig
+from encoders.media.clip import ClipMedia
+from encoders.models import vggish
+from encoders.models.hub import PRECISION_TOLERANCE, HubEncoder
+from encoders.store.text_store import Written
+from encoders.writers.build import text_writers
 
 Write = Callable[[Path], Path]
 

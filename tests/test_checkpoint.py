@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from encoders.checkpoint import Checkpoint, weights_digest
-from encoders.encoding import ExtractionError
+from encoders.catalogue.checkpoint import Checkpoint, weights_digest
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from corpora.clips import CorpusError
-from encoders.encoder import FeaturesConfig
+from encoders.config import FeaturesConfig
 from mmpsr.config import ConfigError, load_config
 from training.command import extract_command, train_command
 from training.config import RunConfig

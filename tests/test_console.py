@@ -12,8 +12,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from encoders import inspection
-from encoders.encoding import ExtractionError
+from encoders.errors import ExtractionError
+from encoders.maintenance import inspection
 from training import command, doctor, encoders_command, features_command, published
 from tuning.console import app
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from encoders.cue_events import degrees_above, events_where, runs, spacing
+from encoders.cues.events import degrees_above, events_where, runs, spacing
 
 SECONDS = np.arange(8) / 4
 

@@ -7,9 +7,9 @@ import pytest
 import schematic_faces as faces
 from schematic_faces import Moves, face, looking, showing, track, turned
 
-from encoders.cue_events import CueEvent
-from encoders.cue_face import eye_events, face_events, face_series
-from encoders.faces import FaceTrack
+from encoders.cues.events import CueEvent
+from encoders.cues.face import eye_events, face_events, face_series
+from encoders.face.landmarks import FaceTrack
 
 
 def seen(shown: FaceTrack, begin: float = 0.0) -> list[CueEvent]:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from schematic_faces import face, swinging, track
 
-from encoders.cue_events import CueEvent
-from encoders.cue_face import face_series
-from encoders.cue_head import half_swings, head_events, hidden_events, posture_events
-from encoders.faces import FaceTrack
+from encoders.cues.events import CueEvent
+from encoders.cues.face import face_series
+from encoders.cues.head import half_swings, head_events, hidden_events, posture_events
+from encoders.face.landmarks import FaceTrack
 
 
 def seen(shown: FaceTrack, swings: bool = False) -> list[CueEvent]:

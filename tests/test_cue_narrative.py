@@ -14,12 +14,12 @@ from schematic_faces import draw_hand
 from skimage.data import astronaut
 
 from corpora.demo.face import CUES, FPS, Look, render
-from encoders.cue_narrative import CueNarrative, measure_events, narrative_of
-from encoders.encoder import Absent, EncodingError
-from encoders.face_mesh import FaceMesh
-from encoders.media import ClipMedia
-from encoders.minilm import MAX_TOKENS, shared_embedder
-from encoders.narration import Narrative, narrate
+from encoders.cues.encoder import CueNarrative, measure_events, narrative_of
+from encoders.cues.narration import Narrative, narrate
+from encoders.errors import Absent, EncodingError
+from encoders.face.mesh import FaceMesh
+from encoders.media.clip import ClipMedia
+from encoders.models.minilm import MAX_TOKENS, shared_embedder
 
 
 def filmed(*frames: NDArray[np.uint8], fps: float, **given: object) -> ClipMedia:
@@ -113,7 +113,7 @@ def test_a_real_clip_is_told_embedded_and_noted(clip_file: Path, monkeypatch: py
     encoder = CueNarrative("behavior")
     clip = ClipMedia(media=clip_file, text="Um, maybe.")
     FaceMesh("video").encode([clip])
-    monkeypatch.setattr("encoders.faces.largest_face", lambda _: pytest.fail("landmarks are computed twice"))
+    monkeypatch.setattr("encoders.face.landmarks.largest_face", lambda _: pytest.fail("landmarks are computed twice"))
     rows, absent, gone = encoder.encode([clip, ClipMedia(text="hi"), ClipMedia(media=Path("gone.mp4"))])
     note = clip.notes["cue-narrative"]
     assert re.search(r"At 0\.[01]-1\.9 s the person smiles (clearly|strongly), throughout\.", note)
@@ -194,7 +194,7 @@ def test_fingerprint_covers_face_body_and_text_settings(monkeypatch: pytest.Monk
     before = CueNarrative("behavior").fingerprint()
     assert before != CueNarrative("behavior", num_frames=13).fingerprint()
     with monkeypatch.context() as changed:
-        changed.setattr("encoders.body._AROUND", 5.0)
+        changed.setattr("encoders.cues.body._AROUND", 5.0)
         assert CueNarrative("behavior").fingerprint() != before
-    monkeypatch.setattr("encoders.minilm.MAX_TOKENS", MAX_TOKENS // 2)
+    monkeypatch.setattr("encoders.models.minilm.MAX_TOKENS", MAX_TOKENS // 2)
     assert CueNarrative("behavior").fingerprint() != before

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from corpora.demo.voice import SAMPLE_RATE, VoiceScript, speak
-from encoders.cue_events import CueEvent
-from encoders.cue_voice import filler_events, measure_voice, voice_events
+from encoders.cues.events import CueEvent
+from encoders.cues.voice import filler_events, measure_voice, voice_events
 
 RATE = 16_000
 

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 
 from corpora.demo.build import MARKER, build_demo
 from corpora.registry import read_corpora
-from encoders.extraction import extract
+from encoders.extraction.extract import extract
 from mmpsr.config import load_config
 from training.baseline import LinearBaseline
 from training.config import RunConfig

@@ -14,15 +14,19 @@ from media_files import write_media
 from numpy.typing import NDArray
 from tiny_writers import tiny_internvl, tiny_qwen
 
-from encoders.checkpoint import Checkpoint
-from encoders.description import LONGEST_SIDE, Describer, messages, whole_sentences
-from encoders.encoder import Absent, FeaturesConfig
-from encoders.encoding import ExtractionError, Failure
-from encoders.media import ClipMedia
-from encoders.prompts import AMBIVALENCE_PROMPTS, DESCRIPTION_PROMPTS, ambivalence_prompt
-from encoders.text_config import DescriberConfig
-from encoders.text_filling import fill_texts
-from encoders.texts import Written
+from encoders.catalogue.checkpoint import Checkpoint
+from encoders.config import (
+    AMBIVALENCE_PROMPTS,
+    DESCRIPTION_PROMPTS,
+    DescriberConfig,
+    FeaturesConfig,
+    ambivalence_prompt,
+)
+from encoders.errors import Absent, ExtractionError, Failure
+from encoders.media.clip import ClipMedia
+from encoders.store.text_store import Written
+from encoders.writers.describer import LONGEST_SIDE, Describer, messages, whole_sentences
+from encoders.writers.fill import fill_texts
 from mmpsr.config import ConfigError
 
 MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -213,7 +217,7 @@ def test_fingerprint_covers_all_that_decides(
     ]  # fmt: skip
     assert len(set(different)) == len(different)
     assert fingerprint(batch_size=1) == fingerprint() == fingerprint(prompt=DESCRIPTION_PROMPTS["full"])
-    monkeypatch.setattr("encoders.description.LONGEST_SIDE", 224)
+    monkeypatch.setattr("encoders.writers.describer.LONGEST_SIDE", 224)
     assert fingerprint() not in different
 
 

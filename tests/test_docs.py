@@ -22,8 +22,8 @@ from accelerate import Accelerator
 from guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 
 from corpora.demo.build import build_demo
-from encoders.extraction import extract
-from encoders.warm import WarmEncoders
+from encoders.extraction.extract import extract
+from encoders.extraction.warm import WarmEncoders
 from mmpsr.config import load_config, validate
 from training.config import RunConfig
 from training.pipeline import load_clips

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders import inspection
+from encoders.maintenance import inspection
 from mmpsr.config import ConfigError, load_config
 from training import doctor
 from training.config import RunConfig

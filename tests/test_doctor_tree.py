@@ -13,7 +13,7 @@ from corpora.bah.corpus import BahCorpus
 from corpora.fiv2.corpus import FirstImpressionsCorpus
 from corpora.meld.corpus import MeldCorpus
 from corpora.mosei.corpus import MoseiCorpus
-from encoders.inspection import MEDIA_KINDS
+from encoders.maintenance.inspection import MEDIA_KINDS
 from mmpsr.config import load_config
 from training.config import RunConfig
 from training.doctor import Diagnosis, examine

@@ -7,9 +7,9 @@ import opensmile
 import pytest
 from media_files import grey, tone, write_media
 
-from encoders.egemaps import EGeMAPS
-from encoders.encoder import Absent, EncodingError
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
+from encoders.models.egemaps import EGeMAPS
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tiny_images import affectnet_state
 
-from encoders.catalogue import CATALOGUE, create_encoder
-from encoders.emotion_faces import read_tensors
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.face_config import FacesConfig
-from encoders.face_crops import face_crops
-from encoders.image_models import PictureEncoder
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FacesConfig, FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.face.crops import face_crops
+from encoders.models.emotion_faces import read_tensors
+from encoders.models.image import PictureEncoder
 from mmpsr.config import ConfigError
 
 AFFECTNET, EFFICIENT = "emo-affect-net", "emotiefflib/enet_b0_8_best_afew"
@@ -193,9 +192,9 @@ def test_what_is_no_checkpoint_is_named(name: str, content: bytes, tmp_path: Pat
 
 def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("encoders.checkpoint.is_offline", lambda: True)
+    monkeypatch.setattr("encoders.catalogue.checkpoint.is_offline", lambda: True)
     entry = dataclasses.replace(CATALOGUE[EFFICIENT], libraries=())
-    from encoders.emotion_faces import EmotiEff
+    from encoders.models.emotion_faces import EmotiEff
 
     pytest.importorskip("timm")
     with pytest.raises(ExtractionError, match=r"about 17 MB.*HF_HUB_OFFLINE.*features\.weights"):

@@ -12,7 +12,7 @@ import tiny_checkpoints as tiny
 from starting import assert_starts_light
 from typer.testing import CliRunner
 
-from encoders.catalogue import CATALOGUE, WRITERS
+from encoders.build import CATALOGUE, WRITERS
 from training import encoders_command
 from training.console import app
 

@@ -25,20 +25,22 @@ from media_files import grey, write_media
 from rich.console import Console
 from test_extraction import rows_in
 
-from encoders import embedding, media
-from encoders.claims import Item
+from encoders.config import FeaturesConfig
 from encoders.device import Prepared, choose_device
-from encoders.embedding import Embedder
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
-from encoders.extraction import extract
-from encoders.identity import EncoderSpec
-from encoders.jobs import Job, Outcome, Result, encode_job
-from encoders.media import ClipMedia
-from encoders.reading import clip_records, read_vectors
-from encoders.reporting import ExtractionSummary
-from encoders.store import FeatureStore
-from encoders.workers import Workers
+from encoders.errors import ExtractionError, Failure
+from encoders.extraction import device_batches as embedding
+from encoders.extraction.device_batches import Embedder
+from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.extract import extract
+from encoders.extraction.jobs import Job, Outcome, Result, encode_job
+from encoders.extraction.read import clip_records, read_vectors
+from encoders.extraction.workers import Workers
+from encoders.media import clip as media
+from encoders.media.clip import ClipMedia
+from encoders.spec import EncoderSpec
+from encoders.store.claims import Item
+from encoders.store.progress import ExtractionSummary
+from encoders.store.vector_store import FeatureStore
 from mmpsr.config import ConfigError, validate
 
 DEVICE = {"text": "fake_encoders:Attentive"}
@@ -232,7 +234,7 @@ def test_weights_that_cannot_be_loaded_end_the_run_before_it_begins(
         raise AssertionError(f"{job} was submitted")
 
     monkeypatch.setattr(Attentive, "load", refuse)
-    monkeypatch.setattr("encoders.workers.Workers.submit", start)
+    monkeypatch.setattr("encoders.extraction.workers.Workers.submit", start)
     with pytest.raises(ExtractionError, match=r"'attentive' \(text\) cannot be loaded: OSError: a download of 400 MB"):
         extract(table(["a"]), features(tmp_path, encoders=BOTH), show_progress=False)
 

@@ -21,16 +21,16 @@ import pytest
 from fake_encoders import Obedient, Other, expected, features, table
 from rich.console import Console
 
-from encoders import workers
-from encoders.claims import Claims, Item
-from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
-from encoders.extraction import _Work, extract
-from encoders.identity import EncoderSpec, source_of
-from encoders.media import ClipMedia
-from encoders.parts import StoreError
-from encoders.reading import encoder_specs, read_vectors
-from encoders.reporting import Count, ExtractionSummary
-from encoders.store import LEDGER_COLUMNS, FeatureStore
+from encoders.errors import ExtractionError, Failure, StoreError
+from encoders.extraction import workers
+from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.extract import _Work, extract
+from encoders.extraction.read import encoder_specs, read_vectors
+from encoders.media.clip import ClipMedia
+from encoders.spec import EncoderSpec, source_of
+from encoders.store.claims import Claims, Item
+from encoders.store.progress import Count, ExtractionSummary
+from encoders.store.vector_store import LEDGER_COLUMNS, FeatureStore
 from mmpsr.config import ConfigError
 
 Mixed = tuple[Path, pd.DataFrame, ExtractionSummary]
@@ -339,8 +339,8 @@ def test_own_encoders_are_named_by_import_path() -> None:
     for name, message in [
         ("no_such_module:Encoder", "No module named 'no_such_module'.*importable"),
         ("fake_encoders:Absence", "no attribute 'Absence'|has no attribute"),
-        ("fake_encoders:table", "table is not a subclass of encoders.encoder.Encoder"),
-        ("encoders.encoder:Encoder", "id must be a string"),
+        ("fake_encoders:table", "table is not a subclass of encoders.base.Encoder"),
+        ("encoders.base:Encoder", "id must be a string"),
     ]:
         with pytest.raises(ExtractionError, match=message):
             make_encoder(name, "text")

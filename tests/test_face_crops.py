@@ -9,11 +9,11 @@ from face_scenes import WALL, clip_of, head, scene
 from media_files import write_media
 from numpy.typing import NDArray
 
-from encoders import face_crops as module
-from encoders.encoder import Absent, EncodingError
-from encoders.face_config import FacesConfig
-from encoders.face_crops import FaceCrops, average_faces, crop_settings, face_crops
-from encoders.media import ClipMedia
+from encoders.config import FacesConfig
+from encoders.errors import Absent, EncodingError
+from encoders.face import crops as module
+from encoders.face.crops import FaceCrops, average_faces, crop_settings, face_crops
+from encoders.media.clip import ClipMedia
 
 PLAIN = FacesConfig(align=False, remove_background=False)
 SIZE = 64

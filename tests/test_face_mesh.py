@@ -12,11 +12,11 @@ from media_files import write_media
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from encoders.cues import CUE_NAMES, NEUTRAL, measure_cues
-from encoders.encoder import Absent, EncodingError
-from encoders.face_mesh import SHAPE_POINTS, FaceMesh
-from encoders.faces import FaceTrack, align, eye_centres, face_track, largest_face
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.face.landmarks import FaceTrack, align, eye_centres, face_track, largest_face
+from encoders.face.measures import CUE_NAMES, NEUTRAL, measure_cues
+from encoders.face.mesh import SHAPE_POINTS, FaceMesh
+from encoders.media.clip import ClipMedia
 
 FACE = (224.0, 110.0)
 """Middle of the portrait's face, pixels."""
@@ -272,7 +272,7 @@ def test_fingerprint_follows_the_number_of_frames() -> None:
 
 def test_mediapipe_says_nothing_on_standard_error() -> None:
     program = (
-        "from skimage.data import astronaut; from encoders.faces import largest_face; import numpy as np\n"
+        "from skimage.data import astronaut; from encoders.face.landmarks import largest_face; import numpy as np\n"
         "for _ in range(4): assert largest_face(astronaut()) is not None\n"
         "largest_face(np.zeros((64, 64, 3), np.uint8)); import sys; print('python is heard', file=sys.stderr)"
     )

@@ -17,14 +17,13 @@ import pytest
 from starting import assert_starts_light
 from typer.testing import CliRunner
 
-from encoders.claims import Claims, Item
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import make_encoder
-from encoders.identity import EncoderSpec
-from encoders.sequence_store import SequenceStore
-from encoders.store import FeatureStore
-from encoders.text_config import TranscriberConfig
-from encoders.text_writing import text_writers
+from encoders.config import FeaturesConfig, TranscriberConfig
+from encoders.extraction.encode import make_encoder
+from encoders.spec import EncoderSpec
+from encoders.store.claims import Claims, Item
+from encoders.store.sequence_store import SequenceStore
+from encoders.store.vector_store import FeatureStore
+from encoders.writers.build import text_writers
 from training import features_command
 from training.console import app
 

@@ -12,9 +12,9 @@ import pytest
 from media_files import grey, tone, write_media
 
 from corpora.demo.clip import plan, write_clip
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import extract
-from encoders.reading import read_vectors
+from encoders.config import FeaturesConfig
+from encoders.extraction.extract import extract
+from encoders.extraction.read import read_vectors
 
 pytestmark = pytest.mark.slow
 ENCODERS = {"video": "face-mesh", "audio": "egemaps", "behavior": "cue-narrative"}

@@ -68,7 +68,7 @@ def test_imports_point_one_way() -> None:
     ("file", "source"),
     [
         ("mmpsr/a.py", "import corpora.clips"),
-        ("corpora/a.py", "def f():\n    from encoders.encoder import Encoder"),
+        ("corpora/a.py", "def f():\n    from encoders.base import Encoder"),
         ("encoders/a.py", "from training import loop"),
         ("encoders/a.py", "from corpora.clips import ClipTable"),
         ("training/a.py", "import tuning"),

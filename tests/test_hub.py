@@ -15,14 +15,15 @@ import tiny_checkpoints as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from encoders.catalogue import CATALOGUE, can_run, create_encoder
-from encoders.checkpoint import is_cached, is_offline
+from encoders.base import pool
+from encoders.build import CATALOGUE, can_run, create_encoder
+from encoders.catalogue.checkpoint import is_cached, is_offline
+from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder
-from encoders.encoder import FeaturesConfig, pool
-from encoders.encoding import ExtractionError
-from encoders.hub import PRECISION_TOLERANCE, batches
-from encoders.media import ClipMedia
-from encoders.text_models import TextModel
+from encoders.errors import ExtractionError
+from encoders.media.clip import ClipMedia
+from encoders.models.hub import PRECISION_TOLERANCE, batches
+from encoders.models.text import TextModel
 from mmpsr.config import ConfigError
 
 BERT = CATALOGUE["google-bert/bert-base-uncased"]
@@ -240,7 +241,7 @@ def test_a_folder_without_a_model_is_said_before_anything_is_loaded(tmp_path: Pa
 
 
 def test_a_local_width_that_is_wrong_is_an_error(tmp_path: Path) -> None:
-    from encoders.windowed_sound import ClapAudio
+    from encoders.models.windowed_audio import ClapAudio
 
     folder = tiny.write_clap(tmp_path / "clap")
     config = json.loads((folder / "config.json").read_text())
@@ -257,7 +258,7 @@ def test_a_local_width_that_is_wrong_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_preprocessing_from_another_repository_is_named(tmp_path: Path) -> None:
-    from encoders.audio_models import Wav2Vec
+    from encoders.models.audio import Wav2Vec
 
     folder = tiny.write_wav2vec(tmp_path / "hubert", "hubert", "layer")
     other = ("nobody/no-such-model", "2" * 40)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from tiny_checkpoints import write_clip
 from tiny_images import write_dinov2, write_resnet, write_videomae, write_vit
 
-from encoders import image_models
-from encoders.catalogue import CATALOGUE, create_encoder
-from encoders.encoder import Absent, FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.face_config import FacesConfig
-from encoders.face_crops import face_crops
-from encoders.image_models import PictureEncoder, VideoMAE
-from encoders.media import ClipMedia
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FacesConfig, FeaturesConfig
+from encoders.errors import Absent, ExtractionError
+from encoders.face.crops import face_crops
+from encoders.media.clip import ClipMedia
+from encoders.models import image as image_models
+from encoders.models.image import PictureEncoder, VideoMAE
 
 ONE, OTHER, BOTH = scene((20, 60, 240)), scene((380, 60, 200)), scene((20, 60, 240), (380, 60, 240))
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from corpora.demo.clip import ClipPlan, write_clip
-from encoders import inspection
-from encoders.encoder import Absent, EncodingError
-from encoders.face_mesh import FaceMesh
-from encoders.inspection import MEDIA_KINDS, inspect_clip, inspect_media
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.face.mesh import FaceMesh
+from encoders.maintenance import inspection
+from encoders.maintenance.inspection import MEDIA_KINDS, inspect_clip, inspect_media
+from encoders.media.clip import ClipMedia
 
 SECONDS = 1.2
 FACE = np.ascontiguousarray(astronaut()[:240, 100:340])

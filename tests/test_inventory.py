@@ -17,20 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from encoders import inventory
-from encoders.claims import Claims, Item
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import make_encoder
-from encoders.identity import EncoderSpec, SequenceSpec
-from encoders.inventory import FolderReport, take_inventory
-from encoders.parts import StoreError
-from encoders.pruning import Leftover, find_leftovers, prunable, remove
-from encoders.sequence_store import SequenceStore
-from encoders.store import FeatureStore
-from encoders.text_config import TranscriberConfig
-from encoders.text_writing import text_writers
-from encoders.texts import TextStore, Written
-from encoders.usage import Usage, usage_of
+from encoders.config import FeaturesConfig, TranscriberConfig
+from encoders.errors import StoreError
+from encoders.extraction.encode import make_encoder
+from encoders.maintenance import inventory
+from encoders.maintenance.inventory import FolderReport, take_inventory
+from encoders.maintenance.pruning import Leftover, find_leftovers, prunable, remove
+from encoders.maintenance.usage import Usage, usage_of
+from encoders.spec import EncoderSpec, SequenceSpec
+from encoders.store.claims import Claims, Item
+from encoders.store.sequence_store import SequenceStore
+from encoders.store.text_store import TextStore, Written
+from encoders.store.vector_store import FeatureStore
+from encoders.writers.build import text_writers
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")
 PLAIN = EncoderSpec("plain", 1, "video", 3, {}, "ba9876543210", "none")
@@ -376,7 +375,7 @@ def test_usage_follows_the_clips_as_they_are(tmp_path: Path) -> None:
 def test_encoders_see_none_where_a_clip_has_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, seen = make_encoder("minilm", "text"), []
     monkeypatch.setattr(encoder, "source", lambda row: seen.append((row["text"], row["audio_start"])) or "s")
-    monkeypatch.setattr("encoders.reading.make_encoder", lambda *_: encoder)
+    monkeypatch.setattr("encoders.extraction.read.make_encoder", lambda *_: encoder)
     features = FeaturesConfig(store=str(tmp_path), encoders={"text": "minilm"})
     usage_of(features, {"mine": clip_table(tmp_path / "a.mp4", a="good", b=None)})
     assert seen == [("good", None), (None, None)]
@@ -492,7 +491,7 @@ def test_a_removal_that_is_killed_leaves_the_folder_whole_or_a_leftover(
     def killed(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("encoders.pruning.shutil.rmtree", killed)
+    monkeypatch.setattr("encoders.maintenance.pruning.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         remove(store.root, [FOLDER], [])
     monkeypatch.undo()
@@ -504,7 +503,7 @@ def test_a_removal_that_is_killed_leaves_the_folder_whole_or_a_leftover(
 
 def test_weights_that_torch_keeps_are_found_without_it(tmp_path: Path) -> None:
     program = (
-        "import sys, dataclasses; from encoders.catalogue import CATALOGUE; from encoders.checkpoint import is_cached\n"
+        "import sys; from encoders.build import CATALOGUE; from encoders.catalogue.checkpoint import is_cached\n"
         "assert is_cached(CATALOGUE['vggish']); assert 'torch' not in sys.modules"
     )
     torch_home = tmp_path / "torch"

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 
-from encoders.catalogue import create_encoder
-from encoders.encoding import ExtractionError
-from encoders.media import ClipMedia
+from encoders.build import create_encoder
+from encoders.errors import ExtractionError
+from encoders.media.clip import ClipMedia
 
 ROOT = Path(__file__).parents[1]
 needs_library = pytest.mark.skipif(importlib.util.find_spec("laion_clap") is None, reason="laion-clap is not installed")
@@ -24,11 +24,11 @@ import json, sys
 import numpy as np, torch
 sys.path[:0] = [{tests!r}]
 import tiny_checkpoints as tiny
-from encoders.catalogue import CATALOGUE, create_encoder
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.laion_clap_models import import_laion_clap
-from encoders.media import ClipMedia
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.models.laion_clap import import_laion_clap
+from encoders.media.clip import ClipMedia
 
 path = list(sys.path)
 entry, checkpoint, found = CATALOGUE["laion-clap/630k-audioset-fusion"], {checkpoint!r}, {{}}
@@ -166,8 +166,8 @@ def test_it_constructs_and_encodes_from_a_local_cache(tmp_path: Path) -> None:
 def test_without_the_text_weights_it_says_what_to_fetch(tmp_path: Path) -> None:
     program = """
 from pathlib import Path
-from encoders.encoding import ExtractionError
-from encoders.laion_clap_models import create_clap
+from encoders.errors import ExtractionError
+from encoders.models.laion_clap import create_clap
 try:
     create_clap("laion-clap/x", Path("nowhere.pt"))
 except ExtractionError as error:
@@ -189,7 +189,7 @@ def test_without_its_vocabulary_it_says_what_to_fetch(tmp_path: Path, monkeypatc
 
 
 def test_importing_the_module_does_not_import_the_library() -> None:
-    program = "import sys, encoders.laion_clap_models; raise SystemExit('laion_clap' in sys.modules)"
+    program = "import sys, encoders.models.laion_clap; raise SystemExit('laion_clap' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 

@@ -15,8 +15,7 @@ from bundled import small_run
 from predicted_run import write_run, write_video
 from typer.testing import CliRunner
 
-from encoders.encoder import FeaturesConfig
-from encoders.text_config import TranscriberConfig
+from encoders.config import FeaturesConfig, TranscriberConfig
 from mmpsr.config import ConfigError
 from training.bundle import save_bundle
 from training.bundle_collection import collect_bundle

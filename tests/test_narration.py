@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from encoders.cue_events import CueEvent
-from encoders.narration import WORDING, Narrative, Sentence, narrate
+from encoders.cues.events import CueEvent
+from encoders.cues.narration import WORDING, Narrative, Sentence, narrate
 
 STILL = "The face stays neutral. The gaze stays on the camera. Head and posture stay still."
 

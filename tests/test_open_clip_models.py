@@ -9,10 +9,10 @@ import pytest
 from face_scenes import WALL, clip_of, scene
 from tiny_images import write_twins
 
-from encoders.catalogue import CATALOGUE, create_encoder
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.open_clip_models import OpenClipImage
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.models.open_clip import OpenClipImage
 from mmpsr.config import ConfigError
 
 TWIN, ENCODER = "openai/clip-vit-base-patch32", "open_clip/ViT-B-32/openai"

@@ -18,7 +18,7 @@ from huggingface_hub import hub_mixin
 
 from corpora.clips import label_columns
 from corpora.registry import read_corpora
-from encoders import frames
+from encoders.media import frames
 from mmpsr.config import load_config
 from mmpsr.tasks import BUILTIN_TASKS
 from training.config import RunConfig

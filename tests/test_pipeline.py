@@ -11,10 +11,9 @@ import pytest
 from accelerate import Accelerator
 from rich.console import Console
 
-from encoders import text_filling
-from encoders.encoder import FeaturesConfig
-from encoders.reading import read_vectors
-from encoders.text_config import TranscriberConfig
+from encoders.config import FeaturesConfig, TranscriberConfig
+from encoders.extraction.read import read_vectors
+from encoders.writers import fill as text_filling
 from training.pipeline import extract_features
 
 

@@ -15,15 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from fake_encoders import Obedient, features
 
-from encoders import feature_files, precomputed, workers
-from encoders.catalogue import create_encoder
-from encoders.encoder import Absent, FeaturesConfig, PrecomputedConfig, pool
-from encoders.encoding import ExtractionError, Failure, encode_clips, make_encoder
-from encoders.extraction import extract
-from encoders.identity import EncoderSpec
-from encoders.media import ClipMedia
-from encoders.precomputed import Precomputed
-from encoders.reading import encoder_specs, read_vectors
+from encoders.base import pool
+from encoders.build import create_encoder
+from encoders.config import FeaturesConfig, PrecomputedConfig
+from encoders.errors import Absent, ExtractionError, Failure
+from encoders.extraction import precomputed, workers
+from encoders.extraction import precomputed_files as feature_files
+from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.extract import extract
+from encoders.extraction.precomputed import Precomputed
+from encoders.extraction.read import encoder_specs, read_vectors
+from encoders.media.clip import ClipMedia
+from encoders.spec import EncoderSpec
 from mmpsr.config import Config, ConfigError, validate
 from mmpsr.unpickling import load_pickle
 
@@ -540,7 +543,7 @@ def test_a_resolved_configuration_is_read_again() -> None:
 
 
 def test_workers_are_given_every_column_that_encoders_read(tmp_path: Path) -> None:
-    from encoders.reading import clip_records
+    from encoders.extraction.read import clip_records
 
     save(tmp_path / "a.npy", [1.0])
     clips = table({"clip_id": "a", "audio_media": "a.wav", "audio_start": 1.5, "raw.x": 3, "raw.y": 4, "faces": None})
@@ -554,7 +557,7 @@ def test_workers_are_given_every_column_that_encoders_read(tmp_path: Path) -> No
 
 
 def test_an_encoder_may_tell_its_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from encoders.extraction import _Work
+    from encoders.extraction.extract import _Work
 
     monkeypatch.setattr(Obedient, "source", lambda self, clip: f"{self.modality} of {clip['clip_id']}", raising=False)
     work = _Work(table({"clip_id": "a"}), features(tmp_path))

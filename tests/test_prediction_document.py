@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from predicted_run import write_run, write_video
 
-from encoders.text_config import TranscriberConfig
+from encoders.config import TranscriberConfig
 from training.inputs import Defect, Recording
 from training.inputs_transcripts import Transcript
 from training.prediction_document import FinishedRows, document_of, keys_of

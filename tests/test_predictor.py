@@ -15,12 +15,12 @@ import torch
 from predicted_run import write_run, write_video
 
 from corpora.clips import CorpusError
-from encoders import text_filling
-from encoders.encoder import pool
-from encoders.encoding import ExtractionError
-from encoders.media import ClipMedia
-from encoders.reading import make_encoders
-from encoders.text_config import TranscriberConfig
+from encoders.base import pool
+from encoders.config import TranscriberConfig
+from encoders.errors import ExtractionError
+from encoders.extraction.read import make_encoders
+from encoders.media.clip import ClipMedia
+from encoders.writers import fill as text_filling
 from mmpsr.explanation.explain import explain
 from training import prediction_data
 from training import predictor as module

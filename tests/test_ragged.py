@@ -12,7 +12,7 @@ import torch
 
 import training.data
 from corpora.clips import CorpusError
-from encoders.encoder import FeaturesConfig
+from encoders.config import FeaturesConfig
 from encoders.sequences import Sequences
 from training.data import JoinedCorpora, join
 from training.ragged import Ragged

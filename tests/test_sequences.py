@@ -22,19 +22,20 @@ import sequence_encoders
 from numpy.typing import NDArray
 from sequence_encoders import CALLS, features, ramp, table
 
-from encoders import jobs, workers
-from encoders.claims import Claims, Item
-from encoders.encoder import FeaturesConfig, pool
-from encoders.encoding import Encoded, Failure, check_results, encode_clips
-from encoders.extraction import _Work, extract
-from encoders.identity import EncoderSpec, SequenceSpec
-from encoders.media import ClipMedia
-from encoders.parts import StoreError
-from encoders.reading import encoder_specs, read_sequences, read_vectors, sequence_specs
-from encoders.reporting import ExtractionSummary
-from encoders.sequence_store import SequenceStore
+from encoders.base import pool
+from encoders.config import FeaturesConfig
+from encoders.errors import Failure, StoreError
+from encoders.extraction import jobs, workers
+from encoders.extraction.encode import Encoded, check_results, encode_clips
+from encoders.extraction.extract import _Work, extract
+from encoders.extraction.read import encoder_specs, read_sequences, read_vectors, sequence_specs
+from encoders.media.clip import ClipMedia
 from encoders.sequences import Sequences, shorten, to_half
-from encoders.store import FeatureStore
+from encoders.spec import EncoderSpec, SequenceSpec
+from encoders.store.claims import Claims, Item
+from encoders.store.progress import ExtractionSummary
+from encoders.store.sequence_store import SequenceStore
+from encoders.store.vector_store import FeatureStore
 from mmpsr.config import Config, ConfigError, validate
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")

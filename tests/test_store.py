@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from encoders import store as store_module
-from encoders.claims import Claims, Item
-from encoders.identity import EncoderSpec, source_of
-from encoders.parts import StoreError, clean
-from encoders.store import LEDGER_COLUMNS, FeatureStore
+from encoders.errors import StoreError
+from encoders.spec import EncoderSpec, source_of
+from encoders.store import vector_store as store_module
+from encoders.store.claims import Claims, Item
+from encoders.store.parts import clean
+from encoders.store.vector_store import LEDGER_COLUMNS, FeatureStore
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {"revision": "abc"}, "0123456789ab")
 
@@ -253,7 +254,7 @@ def test_source_of_a_clip_without_other_files_never_changes(tmp_path: Path) -> N
 
 def test_claims_of_the_living_are_seen_and_those_of_the_dead_removed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from encoders.claims import Claims, Item\n"
+        "import sys, time; from encoders.store.claims import Claims, Item\n"
         "with Claims(sys.argv[1]) as claims:\n"
         "    with claims.exclusive: claims.add([Item('f', 'a', 's'), Item('f', 'b', 's')])\n"
         "    claims.drop([Item('f', 'b', 's')]); print('claimed', flush=True); time.sleep(60)\n"

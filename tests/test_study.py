@@ -28,7 +28,7 @@ from filelock import FileLock
 from rich.console import Console
 
 import training.loop
-from encoders.encoding import ExtractionError
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from training import pipeline
 from training.html_report import render

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from encoders.catalogue import CATALOGUE, WRITERS
-from encoders.prompts import DESCRIPTION_PROMPTS
+from encoders.build import CATALOGUE, WRITERS
+from encoders.config import DESCRIPTION_PROMPTS
 from mmpsr.config import ConfigError
 from tuning.study_config import Study, load_study
 

@@ -11,12 +11,12 @@ import tiny_checkpoints as tiny
 import transformers
 from numpy.typing import NDArray
 
-from encoders.catalogue import CATALOGUE, create_encoder
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder
-from encoders.encoder import Absent, EncodingError, FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.media import ClipMedia
-from encoders.text_models import BATCH_TOKENS
+from encoders.errors import Absent, EncodingError, ExtractionError
+from encoders.media.clip import ClipMedia
+from encoders.models.text import BATCH_TOKENS
 from mmpsr.config import ConfigError
 
 SENTENCE = "Maybe I could stop, but it is hard to say."
@@ -97,7 +97,7 @@ def test_batches_keep_the_order(folders: dict[str, Path], monkeypatch: pytest.Mo
     encoder = loaded(folders, "google-bert/bert-base-uncased")
     texts = ["maybe " * 9, "stop", "hard hard", "it is " * 8]
     before = rows_of(encoder, *texts)
-    monkeypatch.setattr("encoders.text_models.BATCH_TOKENS", 12)
+    monkeypatch.setattr("encoders.models.text.BATCH_TOKENS", 12)
     for rows, expected in zip(rows_of(encoder, *texts), before, strict=True):
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 

@@ -15,17 +15,16 @@ import pandas as pd
 import pytest
 from fake_writers import FakeWriter, batches, features, table
 
-from encoders import text_filling
-from encoders.catalogue import WRITERS
-from encoders.claims import Claims
-from encoders.encoding import ExtractionError
-from encoders.identity import source_of
-from encoders.media import ClipMedia
-from encoders.parts import StoreError
-from encoders.text_config import DescriberConfig, TranscriberConfig
-from encoders.text_filling import FilledTexts, export_texts, fill_texts
-from encoders.text_work import TextWork
-from encoders.texts import TextStore, Written
+from encoders.build import WRITERS
+from encoders.config import DescriberConfig, TranscriberConfig
+from encoders.errors import ExtractionError, StoreError
+from encoders.media.clip import ClipMedia
+from encoders.spec import source_of
+from encoders.store.claims import Claims
+from encoders.store.text_store import TextStore, Written
+from encoders.writers import fill as text_filling
+from encoders.writers.fill import FilledTexts, export_texts, fill_texts
+from encoders.writers.work import TextWork
 from mmpsr.config import ConfigError, validate
 
 
@@ -347,7 +346,7 @@ def test_prompt_configuration() -> None:
 
 
 def test_writers_of_a_configuration(tmp_path: Path) -> None:
-    from encoders.text_writing import text_writers
+    from encoders.writers.build import text_writers
 
     asked = features(
         tmp_path, transcriber={"batch_size": 3, "overwrite": True}, describer={"revision": "abc", "prompt": "short"},

@@ -16,17 +16,16 @@ from media_files import write_media
 from numpy.typing import NDArray
 from tiny_writers import tiny_whisper
 
-from encoders import transcription
-from encoders.checkpoint import Checkpoint
-from encoders.encoder import EncodingError, FeaturesConfig
-from encoders.encoding import ExtractionError, Failure
-from encoders.media import ClipMedia
-from encoders.text_config import TranscriberConfig
-from encoders.text_filling import fill_texts
-from encoders.text_writing import text_writers
-from encoders.texts import TextStore, Written
-from encoders.transcription import RATE, Transcriber, split_windows
-from encoders.word_times import align, group_words
+from encoders.catalogue.checkpoint import Checkpoint
+from encoders.config import FeaturesConfig, TranscriberConfig
+from encoders.errors import EncodingError, ExtractionError, Failure
+from encoders.media.clip import ClipMedia
+from encoders.store.text_store import TextStore, Written
+from encoders.writers import transcriber as transcription
+from encoders.writers.build import text_writers
+from encoders.writers.fill import fill_texts
+from encoders.writers.transcriber import RATE, Transcriber, split_windows
+from encoders.writers.word_times import align, group_words
 from mmpsr.config import ConfigError
 
 MODEL = "openai/whisper-large-v3-turbo"
@@ -276,7 +275,7 @@ def test_through_the_store(folder: Path, clips: Sequence[ClipMedia], whisper: Tr
 
 
 def test_missing_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("encoders.checkpoint.is_offline", lambda: True)
+    monkeypatch.setattr("encoders.catalogue.checkpoint.is_offline", lambda: True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ExtractionError) as error:
         text_writers(FeaturesConfig(transcriber=TranscriberConfig()))[0].load()

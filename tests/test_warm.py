@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from fake_encoders import Attentive, Obedient, features, table
 
-from encoders import jobs
-from encoders.encoding import ExtractionError
-from encoders.extraction import extract
-from encoders.reading import read_vectors
-from encoders.warm import WarmEncoders
+from encoders.errors import ExtractionError
+from encoders.extraction import jobs
+from encoders.extraction.extract import extract
+from encoders.extraction.read import read_vectors
+from encoders.extraction.warm import WarmEncoders
 
 
 class Counted(Obedient):

@@ -11,7 +11,7 @@ import transformers
 from tiny_checkpoints import encode_sounds as rows_of
 from tiny_checkpoints import load_sound_model, peak, seconds
 
-from encoders.windowed_sound import same_crops
+from encoders.models.windowed_audio import same_crops
 
 AST, WHISPER, CLAP = "MIT/ast-finetuned-audioset-10-10-0.4593", "openai/whisper-base", "laion/clap-htsat-fused"
 FAMILIES = {AST: tiny.write_ast, WHISPER: tiny.write_whisper, CLAP: tiny.write_clap}
@@ -125,7 +125,7 @@ def test_batches_of_windows_keep_the_order(folders: dict[str, Path], monkeypatch
     encoder = loaded(folders, AST)
     sounds = [seconds(AST, length, seed) for seed, length in enumerate((2.0, 0.3, 1.5))]
     before = rows_of(encoder, *sounds)
-    monkeypatch.setattr("encoders.windowed_sound.BATCH_WINDOWS", 2)
+    monkeypatch.setattr("encoders.models.windowed_audio.BATCH_WINDOWS", 2)
     for rows, expected in zip(rows_of(encoder, *sounds), before, strict=True):
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from predicted_run import write_video
 
-from encoders.encoder import EncodingError
+from encoders.errors import EncodingError
 from training.inputs import InputError, Recording
 from training.inputs_transcripts import Cue, Transcript
 from training.windows import clips_of, cut, length_of

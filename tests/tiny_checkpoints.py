@@ -13,10 +13,10 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from encoders.catalogue import CATALOGUE, create_encoder
+from encoders.build import CATALOGUE, create_encoder
+from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder
-from encoders.encoder import FeaturesConfig
-from encoders.media import ClipMedia
+from encoders.media.clip import ClipMedia
 
 WIDTH = 16
 WORDS = ("maybe", "i", "could", "stop", "but", "it", "is", "hard", "to", "say", "what", "would", "change", ".", ",")

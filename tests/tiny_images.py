@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from encoders.emotion_faces import affectnet_resnet
+from encoders.models.emotion_faces import affectnet_resnet
 
 TOWER = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 

@@ -104,7 +104,7 @@ def import_all() -> None:
     from sklearn import linear_model  # noqa: F401
     from torch.utils import tensorboard  # noqa: F401
 
-    from encoders.minilm import shared_embedder
+    from encoders.models.minilm import shared_embedder
 
     for name in COMMANDS:
         importlib.import_module(name)

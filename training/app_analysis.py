@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders.encoder import Absent, EncodingError
-from encoders.faces import face_track
-from encoders.media import ClipMedia
+from encoders.errors import Absent, EncodingError
+from encoders.face.landmarks import face_track
+from encoders.media.clip import ClipMedia
 from mmpsr.explanation.explain import Explanation
 from training.inputs import Defect, Recording
 from training.inputs_transcripts import Cue, Transcript, read_transcript

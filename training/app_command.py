@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from training.app_analysis import Limits
 from training.app_server import AddressError, serve

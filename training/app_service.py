@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpora.clips import CorpusError
-from encoders.encoder import EncodingError
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError
+from encoders.errors import EncodingError, ExtractionError, StoreError
 from training.app_analysis import Analysis, AppError, Limits, Wishes, analyse, decide
 from training.app_download import write_zip
 from training.app_sessions import Sessions

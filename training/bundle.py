@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from encoders.encoding import ExtractionError
-from encoders.identity import EncoderSpec
-from encoders.reading import encoder_specs
+from encoders.errors import ExtractionError
+from encoders.extraction.read import encoder_specs
+from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
 from mmpsr.files import sha256
 from mmpsr.models.build import restore_model

@@ -11,8 +11,7 @@ import torch
 
 from corpora.clips import CorpusError, label_columns
 from corpora.registry import read_corpora
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError
+from encoders.errors import ExtractionError, StoreError
 from mmpsr.config import ConfigError
 from training.data import JoinedCorpora, gather, used_clips
 from training.stored_predictions import RunError

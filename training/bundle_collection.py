@@ -12,10 +12,10 @@ import pandas as pd
 
 from corpora.clips import SPLITS
 from corpora.registry import CorporaConfig
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.identity import EncoderSpec
-from encoders.reading import encoder_specs
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.extraction.read import encoder_specs
+from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel

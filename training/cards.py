@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from encoders.parts import write_whole
+from encoders.store.parts import write_whole
 from training.card_explanation import explain_task
 
 __all__ = ["render_card", "write_cards"]

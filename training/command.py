@@ -14,8 +14,7 @@ from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError
+from encoders.errors import ExtractionError, StoreError
 from mmpsr.config import ConfigError
 from training.checkpoint import CheckpointError
 from training.config import RunConfig

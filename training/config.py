@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
-from encoders.encoder import MODALITIES, FeaturesConfig
+from encoders.config import MODALITIES, FeaturesConfig
 from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
 from mmpsr.config import Config, nearest
 from mmpsr.models.conflict_aware import ConflictAwareConfig

@@ -272,7 +272,7 @@ def serve_app(
 def _examine(config: Path, settings: list[str], media: bool, as_json: bool, errors: Console) -> int:
     """Examine and print; returns the exit status."""
     from corpora.clips import CorpusError
-    from encoders.encoding import ExtractionError
+    from encoders.errors import ExtractionError
     from mmpsr.config import ConfigError
     from training.doctor import examine
     from training.doctor_report import render

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from corpora.clips import CorpusError, label_columns
 from corpora.registry import CorporaConfig
-from encoders.encoder import FeaturesConfig
-from encoders.reading import read_sequences, read_vectors
+from encoders.config import FeaturesConfig
+from encoders.extraction.read import read_sequences, read_vectors
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, nearest
 from mmpsr.layers.standardizer import Standardizer

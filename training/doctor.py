@@ -13,9 +13,9 @@ from corpora.checks.overlap import between_corpora, between_splits
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
 from corpora.registry import Source, prepare, scan_corpora
-from encoders.catalogue import CATALOGUE
-from encoders.encoding import ExtractionError
-from encoders.reading import encoder_specs
+from encoders.build import CATALOGUE
+from encoders.errors import ExtractionError
+from encoders.extraction.read import encoder_specs
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import RunConfig
@@ -138,7 +138,7 @@ def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
     findings += _training(config, tasks, used)
     inspected = None
     if with_media and used:
-        from encoders.inspection import MEDIA_KINDS, inspect_media
+        from encoders.maintenance.inspection import MEDIA_KINDS, inspect_media
 
         found = inspect_media(pd.concat(list(used.values()), ignore_index=True), config.features.num_workers, True)
         inspected = int(found.attrs["num_inspected"])

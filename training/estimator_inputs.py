@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from corpora.clips import ClipTable, CorpusError, Split, conform, label_columns
 from corpora.splitting import split_by_group
-from encoders.encoder import MODALITIES
+from encoders.config import MODALITIES
 from mmpsr.config import nearest
 from mmpsr.tasks import TaskSpec
 from training.data import JoinedCorpora

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError
+from encoders.errors import ExtractionError, StoreError
 from mmpsr.config import ConfigError
 from training.evaluation_tables import seed_tables, tables
 from training.full_evaluation import EvaluationOptions, evaluate

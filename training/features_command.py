@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console, RenderableType
 
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.inventory import FolderReport, take_inventory
-from encoders.parts import StoreError
-from encoders.pruning import Leftover, find_leftovers, prunable, remove
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError, StoreError
+from encoders.maintenance.inventory import FolderReport, take_inventory
+from encoders.maintenance.pruning import Leftover, find_leftovers, prunable, remove
 from mmpsr.config import ConfigError
 from training.features_report import features_tables, prune_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from encoders.usage import Usage
+    from encoders.maintenance.usage import Usage
 
 __all__ = ["features_command"]
 
@@ -72,7 +71,7 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.checks.findings import without_texts  # what only a configuration needs
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
-    from encoders.usage import usage_of
+    from encoders.maintenance.usage import usage_of
     from training.published import load_run_config
 
     run, told = load_run_config(config, settings)

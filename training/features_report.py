@@ -11,8 +11,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from encoders.inventory import FolderReport
-from encoders.pruning import Leftover
+from encoders.maintenance.inventory import FolderReport
+from encoders.maintenance.pruning import Leftover
 
 __all__ = ["features_tables", "prune_table"]
 

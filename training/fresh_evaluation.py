@@ -18,8 +18,8 @@ from rich.console import Console
 
 from corpora.clips import label_columns
 from corpora.registry import CorporaConfig, prepare, read_corpora
-from encoders.encoder import FeaturesConfig
-from encoders.reading import encoder_specs, sequence_specs
+from encoders.config import FeaturesConfig
+from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError, nearest, read_toml, resolve
 from mmpsr.probabilities import default_thresholds, only_neutral

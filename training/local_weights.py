@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from encoders.catalogue import CATALOGUE
-from encoders.catalogue_entry import EMBEDDED
-from encoders.encoder import FeaturesConfig
+from encoders.build import CATALOGUE
+from encoders.catalogue.entry import EMBEDDED
+from encoders.config import FeaturesConfig
 from mmpsr.config import ConfigError, nearest, validate
 from training.trained import TrainedModel
 

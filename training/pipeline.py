@@ -12,10 +12,10 @@ from rich.console import Console
 
 from corpora.clips import ClipTable
 from corpora.registry import prepare, read_corpora
+from encoders.config import FeaturesConfig
 from encoders.device import choose_device
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import extract
-from encoders.reading import encoder_specs, sequence_specs
+from encoders.extraction.extract import extract
+from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
@@ -64,7 +64,7 @@ def extract_features(
     """
     ledgers = []
     if features.transcriber is not None or features.describer is not None:
-        from encoders.text_filling import fill_texts
+        from encoders.writers.fill import fill_texts
 
         device, dtype = choose_device(features)
         filled = fill_texts(clips, features, device=device, dtype=dtype, show_progress=accelerator.is_main_process)

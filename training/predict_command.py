@@ -19,9 +19,9 @@ import typer
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError, write_whole
-from encoders.reporting import Reporter
+from encoders.errors import ExtractionError, StoreError
+from encoders.store.parts import write_whole
+from encoders.store.progress import Reporter
 from mmpsr.config import ConfigError
 from training.bundle_files import CONTENT, BundleError
 from training.card_explanation import explain_task

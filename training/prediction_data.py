@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from corpora.clips import ClipTable, conform, label_columns
+from encoders.config import FeaturesConfig
 from encoders.device import choose_device
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import ExtractionError
-from encoders.identity import EncoderSpec
-from encoders.reading import clip_records, make_encoders
-from encoders.store import FeatureStore
-from encoders.text_writing import TextWriter, text_writers
+from encoders.errors import ExtractionError
+from encoders.extraction.read import clip_records, make_encoders
+from encoders.spec import EncoderSpec
+from encoders.store.vector_store import FeatureStore
+from encoders.writers.base import TextWriter
+from encoders.writers.build import text_writers
 from mmpsr.config import ConfigError, nearest
 from mmpsr.layers.standardizer import Standardizer
 from training.data import JoinedCorpora, gather
@@ -63,7 +64,7 @@ def fill(
     for name, what in _WRITERS.items():
         if getattr(features, name) is None:
             continue
-        from encoders.text_filling import fill_texts
+        from encoders.writers.fill import fill_texts
 
         device, dtype = choose_device(features)
         try:

@@ -25,10 +25,10 @@ import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from numpy.typing import ArrayLike
 
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import extract
-from encoders.text_writing import TextWriter
-from encoders.warm import WarmEncoders
+from encoders.config import FeaturesConfig
+from encoders.extraction.extract import extract
+from encoders.extraction.warm import WarmEncoders
+from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
 from training.bundle_files import FILES
 from training.data import JoinedCorpora

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from encoders.encoder import FeaturesConfig
+from encoders.config import FeaturesConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel

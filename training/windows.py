@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from corpora.clips import conform
-from encoders.decoding import duration_of, opened
-from encoders.encoder import EncodingError
+from encoders.errors import EncodingError
+from encoders.media.decoding import duration_of, opened
 from training.inputs import InputError, Recording
 
 __all__ = ["CORPUS", "clips_of", "cut", "length_of"]

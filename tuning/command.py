@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
-from encoders.parts import StoreError
+from encoders.errors import ExtractionError, StoreError
 from mmpsr.config import ConfigError
 from training.loop import Interrupted
 from training.messages import print_error

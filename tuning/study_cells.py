@@ -25,7 +25,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from corpora.clips import CorpusError
-from encoders.encoding import ExtractionError
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from training.baseline import LinearBaseline
 from training.config import RunConfig
