@@ -12,8 +12,8 @@ from rich.console import Console
 from mmpsr.config import validate
 from training.config import RunConfig
 from training.data import JoinedCorpora
-from tuning.search import Search
-from tuning.space import SearchConfig
+from tuning.search.objective import Search
+from tuning.search.space import SearchConfig
 
 
 def load(config: RunConfig, accelerator: Accelerator, console: Console) -> JoinedCorpora:

@@ -29,8 +29,8 @@ from training.config import RunConfig
 from training.pipeline import load_clips
 from training.published import load_run_config
 from tuning.console import app
-from tuning.settings import load_search
-from tuning.study_config import load_study
+from tuning.search.config import load_search
+from tuning.study.config import load_study
 
 REASONS = {
     "installs": r"pip|uv|source|git",

@@ -34,13 +34,12 @@ from training import pipeline
 from training.html_report import render
 from training.loop import Interrupted
 from training.stored_predictions import StoredRun
-from tuning import study_cells
-from tuning.study import run_study
-from tuning.study_command import study_command
-from tuning.study_config import Study, load_study
-from tuning.study_report import read_stored_table, study_page
-from tuning.study_table import LINEAR, Column, estimate
-from tuning.study_workers import Stopped
+from tuning.study import cells as study_cells
+from tuning.study.command import run_study, study_command
+from tuning.study.config import Study, load_study
+from tuning.study.report import read_stored_table, study_page
+from tuning.study.table import LINEAR, Column, estimate
+from tuning.study.workers import Stopped
 
 BASE = """
 [corpora]
@@ -371,7 +370,7 @@ def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch:
     (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
     study = load_study("study.toml")
     keys: list[str] = []
-    monkeypatch.setattr("tuning.study.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
+    monkeypatch.setattr("tuning.study.command.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
     run_study(study, 1, quiet())
     changes = sum(one != two for one, two in itertools.pairwise(keys))
     assert (len(keys), changes) == (9, len(set(keys)) - 1)
@@ -552,7 +551,7 @@ TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
 import sys
 from pathlib import Path
-from tuning.study_command import study_command
+from tuning.study.command import study_command
 if __name__ == "__main__":
     sys.exit(study_command(Path("study.toml"), ["training.num_epochs=100", "training.patience=100"], 2, [0, 1]))
 """

@@ -9,7 +9,7 @@ import pytest
 from encoders.build import CATALOGUE, WRITERS
 from encoders.config import DESCRIPTION_PROMPTS
 from mmpsr.config import ConfigError
-from tuning.study_config import Study, load_study
+from tuning.study.config import Study, load_study
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NUM_ROWS = {

@@ -13,10 +13,10 @@ from test_html_report import Outline
 from mmpsr.config import ConfigError
 from training.html_report import render
 from training.stored_predictions import RunError
-from tuning import study_report
-from tuning.study_rendering import to_csv
-from tuning.study_report import any_report_command, read_stored_table, study_page
-from tuning.study_table import Column, StudyTable
+from tuning.study import report as study_report
+from tuning.study.rendering import to_csv
+from tuning.study.report import any_report_command, read_stored_table, study_page
+from tuning.study.table import Column, StudyTable
 
 HOSTILE = "w/o <script>graph</script>"
 MF1 = Column("bah", "test", "ambivalence", "macro_f1")

@@ -12,8 +12,8 @@ import stored_run
 
 from training.compare_command import compare_runs
 from training.stored_predictions import RunError, StoredRun
-from tuning.transfer import _verdict, find_runs, transfer_report
-from tuning.transfer_command import transfer_command
+from tuning.transfer.analysis import _verdict, find_runs, transfer_report
+from tuning.transfer.command import transfer_command
 
 
 def record(epoch: int, weight: float, cosine: float | None, share: float) -> dict[str, object]:

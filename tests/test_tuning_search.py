@@ -28,8 +28,8 @@ from accelerate import Accelerator
 from optuna.trial import TrialState
 from rich.console import Console
 
-import tuning.joining
-import tuning.search
+import tuning.data
+import tuning.search.objective
 from corpora.clips import ClipTable
 from mmpsr.config import ConfigError
 from training.config import RunConfig
@@ -37,10 +37,10 @@ from training.data import JoinedCorpora
 from training.loop import DivergedError, train
 from training.published import load_run_config
 from training.run_directory import RunDirectory
-from tuning import trials
-from tuning.results import importances, search_table, trial_table, value_table, write_results
-from tuning.search import Search
-from tuning.search_workers import SearchError, run_search
+from tuning.search import trials
+from tuning.search.objective import Search
+from tuning.search.results import importances, search_table, trial_table, value_table, write_results
+from tuning.search.workers import SearchError, run_search
 
 
 def silent(message: str) -> None:
@@ -57,7 +57,7 @@ def imitate(monkeypatch: pytest.MonkeyPatch, figure: Callable[[RunConfig, int], 
         for epoch in range(1, config.training.num_epochs + 1):
             run.log({"epoch": epoch, "dev_figure": figure(config, epoch)})
 
-    monkeypatch.setattr(tuning.search, "train", imitated)
+    monkeypatch.setattr(tuning.search.objective, "train", imitated)
     return trained
 
 
@@ -285,12 +285,12 @@ def test_test_clips_are_left_out_before_their_features_are_read(
             {task: values[rows] for task, values in whole.labels.items()},
         )
 
-    monkeypatch.setattr(tuning.joining, "load_clips", lambda *_: ClipTable(whole.clips, defects))
-    monkeypatch.setattr(tuning.joining, "extract_features", extracted)
-    monkeypatch.setattr(tuning.joining, "join", joined)
+    monkeypatch.setattr(tuning.data, "load_clips", lambda *_: ClipTable(whole.clips, defects))
+    monkeypatch.setattr(tuning.data, "extract_features", extracted)
+    monkeypatch.setattr(tuning.data, "join", joined)
     settings: dict[str, Any] = {"method": "grid", "space": {"model.hidden_width": [16]}}
     clean = run_search(searched.search(tmp_path / "clean", **settings), 1, silent)
-    search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.joining.load_joined)
+    search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.data.load_joined)
     study = run_search(search, 1, silent)
     assert not seen[0]["split"].eq("test").any()
     assert set(seen[0]["corpus"]) == {"mosei", "fiv2", "bah"}  # meld is zero-shot
@@ -398,14 +398,14 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-import searched, tuning.search, tuning.search_workers
+import searched, tuning.search.objective, tuning.search.workers
 def stuck(*arguments):
     print("training", flush=True)
     import time
     time.sleep(600)
-tuning.search.train = stuck
+tuning.search.objective.train = stuck
 search = searched.search(Path({folder!r}), method="random", num_trials=2, storage={storage!r}, **{settings!r})
-tuning.search_workers.run_search(search, 1, print)
+tuning.search.workers.run_search(search, 1, print)
 """
 
 

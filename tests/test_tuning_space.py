@@ -12,9 +12,9 @@ import pytest
 
 from mmpsr.config import ConfigError, load_config, validate
 from training.config import RunConfig
-from tuning.plans import GridPlan, SampledPlan, make_plan
-from tuning.settings import load_search, toml_text
-from tuning.space import Dimension, SearchConfig, apply, dimensions
+from tuning.search.config import load_search, toml_text
+from tuning.search.plans import GridPlan, SampledPlan, make_plan
+from tuning.search.space import Dimension, SearchConfig, apply, dimensions
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "searches"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 COMMANDS = (
     "training.command", "training.compare_command", "training.doctor", "training.estimator",
     "training.evaluate_command", "training.export_command", "training.predict_command", "training.report_command",
-    "tuning.console", "tuning.study_command", "tuning.transfer_command",
+    "tuning.console", "tuning.study.command", "tuning.transfer.command",
 )  # fmt: skip
 PROGRAMS = ("mmpsr", "python", "accelerate")
 CLIENT = """#!{python} -IS

@@ -22,7 +22,7 @@ def tune(
     workers: WorkersOption = None,
 ) -> None:
     """Search over the fields of a configuration by dev figures; a killed or repeated command continues."""
-    from tuning.command import tune_command
+    from tuning.search.command import tune_command
 
     tune_command(config, set_, base, workers)
 
@@ -36,7 +36,7 @@ def study(
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
 ) -> None:
     """Fill the table of a study; only missing cells are computed."""
-    from tuning.study_command import study_command
+    from tuning.study.command import study_command
 
     chosen = None
     if seeds is not None:
@@ -64,7 +64,7 @@ def report(
     ] = False,
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
-    from tuning.study_report import any_report_command
+    from tuning.study.report import any_report_command
 
     raise typer.Exit(any_report_command(path, output, by, subsets))
 
@@ -78,7 +78,7 @@ def transfer(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
-    from tuning.transfer_command import transfer_command
+    from tuning.transfer.command import transfer_command
 
     raise typer.Exit(transfer_command(paths, set_ or [], base, split, as_json))
 

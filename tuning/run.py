@@ -2,7 +2,7 @@
 
 import typer
 
-from tuning.command import tune_command
+from tuning.search.command import tune_command
 
 if __name__ == "__main__":
     typer.run(tune_command)

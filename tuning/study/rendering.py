@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from tuning.study_table import COSTS, LINEAR, Estimate, StudyTable, estimate
+from tuning.study.table import COSTS, LINEAR, Estimate, StudyTable, estimate
 
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 

@@ -19,8 +19,8 @@ from training.report_charts import Range, forest, rank_axis
 from training.report_command import report_command, run_page
 from training.report_inputs import command_line
 from training.stored_predictions import RunError, read_json
-from tuning.study_config import load_study
-from tuning.study_table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
+from tuning.study.config import load_study
+from tuning.study.table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
 
 __all__ = ["any_report_command", "read_stored_table", "study_page"]
 

@@ -49,7 +49,7 @@ from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.config import RunConfig
 from training.data import active_features
 from training.run_directory import comparable
-from tuning.study_rows import InapplicableError, RowConfig, Settings, resolve_row
+from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row
 
 __all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
 

@@ -25,8 +25,8 @@ from rich.console import Console
 from training.data import active_features
 from training.loop import Interrupted
 from training.pipeline import extract_features, load_clips
-from tuning.study_cells import CellRunner
-from tuning.study_config import Cell
+from tuning.study.cells import CellRunner
+from tuning.study.config import Cell
 
 __all__ = ["Stopped", "compute"]
 

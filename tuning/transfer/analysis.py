@@ -20,8 +20,8 @@ from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
 from training.detailed_evaluation import NUM_RESAMPLES, correct, plain, split_parts
 from training.stored_predictions import Part, RunError, StoredRun
-from tuning.study_cells import is_done
-from tuning.study_config import Study
+from tuning.study.cells import is_done
+from tuning.study.config import Study
 
 __all__ = ["System", "find_runs", "study_runs", "transfer_report"]
 

@@ -1,11 +1,4 @@
-"""From a study's file to its table: missing cells are computed, then everything that is done is written down.
-
-```
-<output.directory>/<study>/
-    <row>/<seed>/     a run directory per cell       table.md  table.tex  table.csv
-    manifest.json     what the table was made from
-```
-"""
+"""The command `mmpsr study`: every cell of a study computed, and its tables written."""
 
 from __future__ import annotations
 
@@ -14,21 +7,24 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from mmpsr.config import ConfigError
+from training.messages import error_console
 from training.run_directory import package_versions
-from tuning.study_cells import INPUTS, is_done
-from tuning.study_config import Cell, Study
-from tuning.study_rendering import to_csv, to_latex, to_markdown
-from tuning.study_table import StudyTable, read_table
-from tuning.study_workers import compute
+from tuning.study.cells import INPUTS, is_done
+from tuning.study.config import Cell, Study, load_study
+from tuning.study.rendering import to_csv, to_latex, to_markdown
+from tuning.study.table import StudyTable, read_table
+from tuning.study.workers import Stopped, compute
 
-__all__ = ["run_study", "write_tables"]
+__all__ = ["run_study", "study_command", "write_tables"]
+
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
@@ -46,7 +42,7 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         The table.
 
     Raises:
-        Stopped: see `tuning.study_workers.compute`.
+        Stopped: see `tuning.study.workers.compute`.
     """
     todo = [cell for cell in study.cells if not is_done(cell)]
     order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
@@ -134,3 +130,36 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def study_command(
+    path: Path, settings: Sequence[str], workers: int, seeds: Sequence[int] | None, base: Path | None = None
+) -> int:
+    """Fill a study's table.
+
+    Args:
+        path: TOML file, see `tuning.study.config`.
+        settings: `section.key=value` over all rows.
+        workers: processes, at least 1.
+        seeds: in place of the file's; None for these.
+        base: configuration to start from in place of the file's; None for this.
+
+    Returns:
+        Exit status: 0 where every cell is done, 1 where one failed, 2 where the study is wrong, 130 where stopped.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    errors = error_console()
+    try:
+        study = load_study(path, settings, seeds, base)
+        table = run_study(study, workers, console)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            errors.print(f"error: {line}", style="bold red", highlight=False, markup=False)
+        return 2
+    except Stopped:
+        console.print("stopped; what is complete is kept, and the same command continues")
+        return 130
+    for warning in table.warnings:
+        errors.print(f"warning: {warning}", highlight=False, markup=False)
+    console.print(f"tables in {study.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)
+    return 1 if table.missing else 0

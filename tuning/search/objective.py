@@ -20,9 +20,9 @@ from training.config import RunConfig
 from training.data import JoinedCorpora
 from training.loop import DivergedError, train
 from training.run_directory import RunDirectory
-from tuning import trials
-from tuning.joining import data_key
-from tuning.space import Dimension, Label, SearchConfig, apply, effective
+from tuning.data import data_key
+from tuning.search import trials
+from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
 
 __all__ = ["Objective", "Search", "SurplusTrial", "configured"]
 
@@ -57,7 +57,7 @@ class Search:
         return Path(self.base.output.directory) / "searches" / self.name
 
     def study(self) -> optuna.Study:
-        """The trials so far; see `tuning.trials.open_study`."""
+        """The trials so far; see `tuning.search.trials.open_study`."""
         config = self.config
         # how many trials, and what keeps them alive, may change between commands
         own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})

@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from training.config import RunConfig
-from tuning import trials
-from tuning.search import Search, configured
-from tuning.settings import toml_text
-from tuning.space import apply, dimensions
+from tuning.search import trials
+from tuning.search.config import toml_text
+from tuning.search.objective import Search, configured
+from tuning.search.space import apply, dimensions
 
 __all__ = ["best_trial", "importances", "search_table", "trial_table", "value_table", "winner", "write_results"]
 

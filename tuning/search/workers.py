@@ -20,10 +20,10 @@ from rich.console import Console
 
 from training.config import RunConfig
 from training.loop import Interrupted
-from tuning import trials
-from tuning.plans import Plan, Slot, make_plan
-from tuning.search import Objective, Search, SurplusTrial
-from tuning.space import SearchConfig, dimensions
+from tuning.search import trials
+from tuning.search.objective import Objective, Search, SurplusTrial
+from tuning.search.plans import Plan, Slot, make_plan
+from tuning.search.space import SearchConfig, dimensions
 
 __all__ = ["SearchError", "run_search", "work"]
 

@@ -33,7 +33,7 @@ from training.data import JoinedCorpora, active_features, join
 from training.loop import Interrupted
 from training.pipeline import extract_features, load_clips, train_joined
 from training.run_directory import RunDirectory, package_versions
-from tuning.study_config import Cell, configuration_hash
+from tuning.study.config import Cell, configuration_hash
 
 __all__ = ["CellRunner", "Data", "input_hashes", "is_done", "prepare"]
 

@@ -19,8 +19,8 @@ from mmpsr.metrics.ranking import friedman_ranks
 from training.cost import COST
 from training.report import SHORT_NAMES
 from training.run_directory import RunDirectory
-from tuning.study_cells import is_done
-from tuning.study_config import ColumnsConfig, Study
+from tuning.study.cells import is_done
+from tuning.study.config import ColumnsConfig, Study
 
 __all__ = ["COSTS", "LINEAR", "Column", "Estimate", "StudyTable", "baseline_row", "estimate", "read_table"]
 

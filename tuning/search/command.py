@@ -16,12 +16,12 @@ from training.loop import Interrupted
 from training.messages import print_error
 from training.options import SetOption
 from training.processes import requested_processes
-from tuning.joining import load_joined
+from tuning.data import load_joined
 from tuning.options import SEARCH, BaseOption, SearchOption, WorkersOption
-from tuning.results import search_table, write_results
-from tuning.search import Search
-from tuning.search_workers import SearchError, run_search
-from tuning.settings import load_search
+from tuning.search.config import load_search
+from tuning.search.objective import Search
+from tuning.search.results import search_table, write_results
+from tuning.search.workers import SearchError, run_search
 
 __all__ = ["tune_command"]
 

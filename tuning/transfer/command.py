@@ -17,8 +17,8 @@ from mmpsr.config import ConfigError
 from training.evaluation_tables import between, metric_name, number, table_of
 from training.messages import print_error
 from training.stored_predictions import RunError
-from tuning.study_config import load_study
-from tuning.transfer import find_runs, study_runs, transfer_report
+from tuning.study.config import load_study
+from tuning.transfer.analysis import find_runs, study_runs, transfer_report
 
 __all__ = ["transfer_command"]
 
@@ -32,7 +32,7 @@ def transfer_command(
         paths: a study's TOML file, or folders of runs.
         settings: those that the study was filled with.
         base: configuration that it was filled with, in place of the study's own.
-        split: see `tuning.transfer.transfer_report`.
+        split: see `tuning.transfer.analysis.transfer_report`.
         as_json: one JSON document instead of tables.
 
     Returns:

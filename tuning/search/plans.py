@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuning.space import Dimension, Label, SearchConfig
+from tuning.search.space import Dimension, Label, SearchConfig
 
 __all__ = ["GridPlan", "Plan", "SampledPlan", "make_plan"]
 
