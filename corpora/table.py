@@ -26,7 +26,6 @@ from mmpsr.tasks import TaskSpec
 
 __all__ = ["MEDIA_COLUMNS", "SplitColumn", "TableCorpus", "find_media"]
 
-
 _SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg")
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder", "Pooling", "pool"]
 
-
 Pooling = Literal["mean+std", "none"]
 
 

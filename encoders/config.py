@@ -31,7 +31,6 @@ __all__ = [
     "ambivalence_prompt",
 ]
 
-
 _EXPERT = "You are an expert in visual human behaviour. The pictures are frames of one video clip, in order of time."
 _EVIDENCE = (
     "Rely only on the face, the gaze, the posture, the gestures and the movements of the head; do not guess at "

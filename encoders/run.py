@@ -2,8 +2,8 @@
 
 import typer
 
-from training.command import extract_command
-from training.processes import become_launcher
+from training.commands.train import extract_command
+from training.launch import become_launcher
 
 if __name__ == "__main__":
     become_launcher()

@@ -9,9 +9,9 @@ from predicted_run import write_run, write_video
 
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
-from training import app_analysis
-from training.app_analysis import Analysis, Limits, Wishes, analyse
-from training.predictor import Predictor
+from training.app import analysis as app_analysis
+from training.app.analysis import Analysis, Limits, Wishes, analyse
+from training.predict.predictor import Predictor
 
 
 def small_predictor(folder: Path) -> Predictor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stored_run import finish
 
-from training.bundle import write_bundle
+from training.bundle.bundle import write_bundle
 
 _MADE: dict[str, Path] = {}
 

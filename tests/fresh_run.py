@@ -20,8 +20,12 @@ from rich.console import Console
 
 from encoders.config import FeaturesConfig
 from mmpsr.config import validate
-from training import correlations, data, detailed_evaluation, fresh_evaluation, pipeline
+from training import pipeline
 from training.config import RunConfig
+from training.data import joined as data
+from training.evaluation import correlations
+from training.evaluation import cross_corpus as fresh_evaluation
+from training.evaluation import figures as detailed_evaluation
 from training.pipeline import run_training
 
 MOODS = ("Neutral", "Anger", "Happiness")

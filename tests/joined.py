@@ -10,7 +10,7 @@ from corpora.clips import conform
 from mmpsr.config import validate
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import RunConfig
-from training.data import JoinedCorpora
+from training.data.joined import JoinedCorpora
 
 SIZES = {"mosei": 60, "fiv2": 50, "bah": 40, "meld": 30}
 TASK_OF = {"mosei": "emotion", "fiv2": "personality", "bah": "ambivalence", "meld": "emotion"}

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmpsr.config import validate
 from training.config import RunConfig
-from training.data import JoinedCorpora
+from training.data.joined import JoinedCorpora
 from tuning.search.objective import Search
 from tuning.search.space import SearchConfig
 

@@ -13,8 +13,8 @@ from encoders.sequences import Sequences
 from mmpsr.batch import Batch
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.tasks import BUILTIN_TASKS
-from training.data import JoinedCorpora
-from training.ragged import Ragged
+from training.data.joined import JoinedCorpora
+from training.data.ragged import Ragged
 
 WIDTHS = {"video": 6, "audio": 5, "text": 4}
 SEQUENCE_WIDTHS = {"video": 3, "text": 2}

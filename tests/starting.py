@@ -14,7 +14,7 @@ HEAVY = ("torch", "transformers", "mediapipe", "accelerate", "cv2", "av", "opens
 def assert_starts_light(command: str, folder: Path) -> None:
     """`mmpsr <command> --json` in an empty folder prints a document without importing a heavy library."""
     program = (
-        f"import sys; from training.console import app\ntry: app([{command!r}, '--json'])\n"
+        f"import sys; from training.commands.console import app\ntry: app([{command!r}, '--json'])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         f"found = set({HEAVY!r}) & set(sys.modules)\n"
         "assert not found, found"

@@ -9,9 +9,9 @@ from accelerate import Accelerator
 
 from mmpsr.balancing.build import create_balancer
 from mmpsr.objective.objective import Objective
-from training.checkpoint import save_tensors
-from training.loop import build_model
-from training.step import sum_gradients, training_step
+from training.fit.checkpoint import save_tensors
+from training.fit.loop import build_model
+from training.fit.step import sum_gradients, training_step
 
 BALANCING = [
     {"method": method}

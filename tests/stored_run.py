@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from mmpsr.config import validate
-from training import correlations, detailed_evaluation, pipeline
-from training.baseline import LinearBaseline
-from training.checkpoint import save_tensors
+from training import pipeline
 from training.config import RunConfig
-from training.loop import build_model
-from training.run_directory import RunDirectory
+from training.evaluation import correlations
+from training.evaluation import figures as detailed_evaluation
+from training.fit.baseline import LinearBaseline
+from training.fit.checkpoint import save_tensors
+from training.fit.loop import build_model
+from training.runs.directory import RunDirectory
 
 
 @contextmanager

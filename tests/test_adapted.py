@@ -1,4 +1,4 @@
-"""`training.adapted`: figures of corpora that were not trained on, fitted to their clips without labels."""
+"""Adaptation to new labels: figures of corpora that were not trained on, fitted to their clips without labels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from mmpsr.calibration.label_shift import LabelShift
 from mmpsr.metrics.definitions import evaluate as metrics_of
-from training.adapted import adapted_rows
-from training.console import app
-from training.stored_predictions import Part, StoredRun
+from training.commands.console import app
+from training.evaluation.breakdowns import adapted_rows
+from training.runs.stored import Part, StoredRun
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert json.loads(run("--json"))["adapted"] == []
     assert "fewer than 30" in run("--adapt")
-    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    monkeypatch.setattr("training.evaluation.breakdowns.MIN_CLIPS", 2)
     rows = json.loads(run("--adapt", "--json"))["adapted"]
     assert {row["corpus"] for row in rows} == {"meld"}
     assert all("corrected_p" in row["over_linear"] for row in rows)
@@ -92,7 +92,7 @@ def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    monkeypatch.setattr("training.evaluation.breakdowns.MIN_CLIPS", 2)
     other = stored_run.finish(path.parents[1], seed=1)  # beside the first, of the same corpora
     options = ["evaluate", str(path), str(other), "--corpus", "meld", "--adapt"]
     document = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, TaskSpec
-from training.aggregated import aggregate, aggregated_rows
-from training.stored_predictions import Part, RunError
+from training.evaluation.breakdowns import aggregate, aggregated_rows
+from training.runs.directory import RunError
+from training.runs.stored import Part
 
 NAN = float("nan")
 

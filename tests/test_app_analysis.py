@@ -16,10 +16,10 @@ from predicted_run import write_video
 from encoders.errors import EncodingError
 from encoders.face.landmarks import FaceTrack
 from encoders.media.clip import ClipMedia
-from training import app_analysis
-from training.app_analysis import STAGES, AppError, Limits, Wishes, analyse, decide, key_frames
-from training.inputs_transcripts import TranscriptError
-from training.predictor import Predictor
+from training.app import analysis as app_analysis
+from training.app.analysis import STAGES, AppError, Limits, Wishes, analyse, decide, key_frames
+from training.predict.predictor import Predictor
+from training.predict.transcripts import TranscriptError
 
 
 @pytest.fixture(scope="module")

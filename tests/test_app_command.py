@@ -9,8 +9,9 @@ import pytest
 from predicted_run import write_run
 from typer.testing import CliRunner, Result
 
-from training import app_command, app_server
-from training.app_analysis import Limits
+from training.app import server as app_server
+from training.app.analysis import Limits
+from training.commands import predict as app_command
 from tuning.console import app
 
 

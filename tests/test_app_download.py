@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from analysed import analysed, small_predictor, without_faces
 
-from training.app_analysis import Wishes
-from training.app_download import write_zip
+from training.app.analysis import Wishes
+from training.app.download import write_zip
 
 
 def test_json_csv_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import predicted_run
 import pytest
 from analysed import small_predictor
 
-from training.app_server import HOST, POLICY, AddressError, listen, warm_up
+from training.app.server import HOST, POLICY, AddressError, listen, warm_up
 
 
 def test_the_socket_is_of_this_machine_alone() -> None:

@@ -10,10 +10,10 @@ import pytest
 from analysed import small_predictor, without_faces
 from predicted_run import write_video
 
-from training import app_service
-from training.app_analysis import Limits, Wishes
-from training.app_service import Service, Shown
-from training.predictor import Predictor
+from training.app import service as app_service
+from training.app.analysis import Limits, Wishes
+from training.app.service import Service, Shown
+from training.predict.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

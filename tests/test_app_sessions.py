@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from training.app_analysis import AppError
-from training.app_sessions import KEPT, Sessions
+from training.app.analysis import AppError
+from training.app.service import KEPT, Sessions
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from analysed import analysed, small_predictor, without_faces
 
 from mmpsr.explanation.explain import TaskExplanation
-from training.app_analysis import Analysis, Wishes, decide
-from training.app_view import compare_view, result_view, status_view, steps_of
-from training.predictor import Predictor
+from training.app.analysis import Analysis, Wishes, decide
+from training.app.view import compare_view, result_view, status_view, steps_of
+from training.predict.predictor import Predictor
 
 EVIL = "<script>alert(1)</script>"
 

@@ -29,10 +29,10 @@ from mmpsr import tasks
 from mmpsr.batch import Batch
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
-from training.bundle import BundledModel, check_encoders, copy_bundle, read_bundle, save_bundle, write_bundle
-from training.bundle_files import BundleError
-from training.bundle_format import FORMAT_VERSION
-from training.trained import TrainedModel
+from training.bundle.bundle import BundledModel, check_encoders, copy_bundle, read_bundle, save_bundle, write_bundle
+from training.bundle.files import BundleError
+from training.bundle.format import FORMAT_VERSION
+from training.runs.trained import TrainedModel
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["README.md", "bundle.json", "model.safetensors"]
@@ -157,7 +157,7 @@ def test_a_new_process_in_another_folder_gives_the_same(written: Path, run: Path
     moved = shutil.copytree(written, tmp_path / "elsewhere" / "it")
     program = (
         "import sys, numpy; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests']\n"
-        "import joined, torch; from pathlib import Path; from training.bundle import read_bundle\n"
+        "import joined, torch; from pathlib import Path; from training.bundle.bundle import read_bundle\n"
         "clips = joined.joined(); found = read_bundle(Path('it')).predict(clips, torch.arange(len(clips.clips)))\n"
         "numpy.savez('found.npz', **found)"
     )

@@ -13,8 +13,8 @@ from bundled import small_run
 from corpora.registry import Source
 from encoders.config import PrecomputedConfig
 from encoders.extraction.read import encoder_specs
-from training.bundle_collection import DEMO, LICENCES, collect_bundle, vector_widths
-from training.trained import TrainedModel
+from training.bundle.collect import DEMO, LICENCES, collect_bundle, vector_widths
+from training.runs.trained import TrainedModel
 
 
 @pytest.fixture(scope="module")

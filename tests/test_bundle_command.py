@@ -13,10 +13,11 @@ import pytest
 from bundled import small_bundle, small_run
 from typer.testing import CliRunner
 
-from training import bundle_check, bundle_command
-from training.bundle import read_bundle
-from training.bundle_check import Repeated, compare_predictions, repeat_predictions
-from training.trained import TrainedModel
+from training.bundle import check as bundle_check
+from training.bundle.bundle import read_bundle
+from training.bundle.check import Repeated, compare_predictions, repeat_predictions
+from training.commands import bundle as bundle_command
+from training.runs.trained import TrainedModel
 from tuning.console import app
 
 

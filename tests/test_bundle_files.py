@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmpsr.files import sha256
-from training.bundle_files import (
+from training.bundle.files import (
     BundleError,
     new_folder,
     read_content,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from bundled import small_bundle
 
-from training.bundle_files import BundleError
-from training.bundle_format import FEATURES, SECTIONS, parse_bundle
+from training.bundle.files import BundleError
+from training.bundle.format import FEATURES, SECTIONS, parse_bundle
 from training.config import RunConfig
 
 

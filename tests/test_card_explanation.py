@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training.card_explanation import explain_task
+from training.report.card_explanation import explain_task
 
 
 def clip(

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from training.cards import clock, render_card, write_cards
+from training.report.cards import clock, render_card, write_cards
 
 TASKS = {
     "emotion": {"kind": "multi_label", "classes": ["Neutral", "Anger"]},

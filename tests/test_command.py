@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from corpora.clips import CorpusError
 from encoders.config import FeaturesConfig
 from mmpsr.config import ConfigError, load_config
-from training.command import extract_command, train_command
+from training.commands.train import extract_command, train_command
 from training.config import RunConfig
-from training.data import _check, active_features
-from training.processes import requested_processes
+from training.data.joined import _check, active_features
+from training.launch import requested_processes
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 

@@ -14,11 +14,12 @@ import stored_run
 from typer.testing import CliRunner
 
 from mmpsr.metrics.paired_tests import holm, mcnemar, wilcoxon
-from training import compare_command
-from training.compare_command import compare_runs
-from training.console import app
-from training.detailed_evaluation import decided_classes, split_parts
-from training.stored_predictions import RunError, StoredRun
+from training.commands.console import app
+from training.evaluation import compare as compare_command
+from training.evaluation.compare import compare_runs
+from training.evaluation.figures import decided_classes, split_parts
+from training.runs.directory import RunError
+from training.runs.stored import StoredRun
 
 
 @pytest.fixture(scope="module")

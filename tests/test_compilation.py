@@ -15,10 +15,10 @@ from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
 from mmpsr.objective.objective import Objective
-from training.compilation import compile_model
-from training.loop import build_model, train
-from training.run_directory import RunDirectory
-from training.step import CONFLICT_STEPS, training_step
+from training.fit.loop import build_model, train
+from training.fit.step import CONFLICT_STEPS, training_step
+from training.fit.views import compile_model
+from training.runs.directory import RunDirectory
 
 
 @pytest.mark.parametrize(

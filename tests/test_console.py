@@ -14,7 +14,11 @@ from typer.testing import CliRunner
 
 from encoders.errors import ExtractionError
 from encoders.maintenance import inspection
-from training import command, doctor, encoders_command, features_command, published
+from training import published_config as published
+from training.commands import encoders as encoders_command
+from training.commands import features as features_command
+from training.commands import train as command
+from training.doctor import doctor
 from tuning.console import app
 
 CONFIG = """
@@ -277,7 +281,7 @@ def test_ctrl_c_stops_listing_and_pruning(monkeypatch: pytest.MonkeyPatch) -> No
 def test_as_a_module_it_starts_without_the_heavy_libraries() -> None:
     program = (
         "import sys, runpy; sys.argv = ['mmpsr', '--version']\n"
-        "try: runpy.run_module('training.console', run_name='__main__')\n"
+        "try: runpy.run_module('training.commands.console', run_name='__main__')\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert not {'torch', 'accelerate', 'pandas'} & set(sys.modules)"
     )

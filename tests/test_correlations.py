@@ -10,9 +10,9 @@ import pytest
 import stored_run
 from scipy import stats
 
-from training import correlations as module
-from training.correlations import correlate, correlations, weighted_correlations, weighted_ranks
-from training.stored_predictions import StoredRun
+from training.evaluation import correlations as module
+from training.evaluation.correlations import correlate, correlations, weighted_correlations, weighted_ranks
+from training.runs.stored import StoredRun
 
 
 def clips(seed: int = 0, num_clips: int = 40) -> tuple[np.ndarray, np.ndarray]:

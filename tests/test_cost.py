@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from training import cost
-from training.cost import CostMeter
-from training.run_directory import RunDirectory
+from training.fit import cost
+from training.fit.cost import CostMeter
+from training.runs.directory import RunDirectory
 
 
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, epoch: int, step: int) -> dict[str, object]:

@@ -23,13 +23,13 @@ from corpora.demo.build import MARKER, build_demo
 from corpora.registry import read_corpora
 from encoders.extraction.extract import extract
 from mmpsr.config import load_config
-from training.baseline import LinearBaseline
 from training.config import RunConfig
-from training.data import JoinedCorpora, join
-from training.evaluation import chance_level, evaluate_rows, predict
-from training.loop import train
-from training.pipeline import load_clips
-from training.run_directory import RunDirectory
+from training.data.joined import JoinedCorpora, join
+from training.data.load import load_clips
+from training.fit.baseline import LinearBaseline
+from training.fit.loop import train
+from training.runs.directory import RunDirectory
+from training.scoring.scores import chance_level, evaluate_rows, predict
 
 REPOSITORY = Path(__file__).parent.parent
 SEEDS = (0, 1, 2)

@@ -13,9 +13,10 @@ from corpora.clips import ClipTable
 from mmpsr.metrics.bootstrap import bootstrap
 from mmpsr.metrics.definitions import METRICS
 from mmpsr.metrics.paired_tests import holm
-from training import detailed_evaluation
-from training.detailed_evaluation import decided_classes, evaluate_run, split_parts
-from training.stored_predictions import RunError, StoredRun
+from training.evaluation import figures as detailed_evaluation
+from training.evaluation.figures import decided_classes, evaluate_run, split_parts
+from training.runs.directory import RunError
+from training.runs.stored import StoredRun
 
 
 @pytest.fixture(scope="module", autouse=True)

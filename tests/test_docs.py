@@ -26,8 +26,8 @@ from encoders.extraction.extract import extract
 from encoders.extraction.warm import WarmEncoders
 from mmpsr.config import load_config, validate
 from training.config import RunConfig
-from training.pipeline import load_clips
-from training.published import load_run_config
+from training.data.load import load_clips
+from training.published_config import load_run_config
 from tuning.console import app
 from tuning.search.config import load_search
 from tuning.study.config import load_study

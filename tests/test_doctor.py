@@ -15,10 +15,10 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from encoders.maintenance import inspection
 from mmpsr.config import ConfigError, load_config
-from training import doctor
 from training.config import RunConfig
-from training.doctor import Diagnosis, examine
-from training.doctor_report import render
+from training.doctor import doctor
+from training.doctor.doctor import Diagnosis, examine
+from training.doctor.report import render
 
 SOURCE = """
 [corpora.sources.{name}]

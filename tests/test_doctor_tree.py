@@ -16,7 +16,7 @@ from corpora.mosei.corpus import MoseiCorpus
 from encoders.maintenance.inspection import MEDIA_KINDS
 from mmpsr.config import load_config
 from training.config import RunConfig
-from training.doctor import Diagnosis, examine
+from training.doctor.doctor import Diagnosis, examine
 
 PLANTED = (
     # number, corpus, kind, severity, clip, where (its end), reason (part)

@@ -13,8 +13,8 @@ from starting import assert_starts_light
 from typer.testing import CliRunner
 
 from encoders.build import CATALOGUE, WRITERS
-from training import encoders_command
-from training.console import app
+from training.commands import encoders as encoders_command
+from training.commands.console import app
 
 CONFIG = """
 [corpora]

@@ -635,7 +635,7 @@ def test_settings_reach_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_failed_clips_are_retried_by_flag_or_setting(
     flag: bool, setting: str, retried: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import command
+    from training.commands import train as command
 
     asked: list[bool] = []
     monkeypatch.setattr(command, "_accelerator", lambda config: SimpleNamespace(is_main_process=False))

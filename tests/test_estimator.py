@@ -20,11 +20,11 @@ from sklearn.metrics import f1_score
 from corpora.clips import CorpusError
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.config import ConfigError
-from training.bundle import check_encoders, read_bundle
-from training.bundle_files import BundleError
-from training.data import JoinedCorpora
-from training.estimator import MultiTaskEstimator
-from training.evaluation import predict
+from training.bundle.bundle import check_encoders, read_bundle
+from training.bundle.files import BundleError
+from training.data.joined import JoinedCorpora
+from training.estimator.estimator import MultiTaskEstimator
+from training.scoring.scores import predict
 
 QUICK = {"model": {"hidden_width": 16, "head_width": 16, "num_heads": 2}, "training": {"num_epochs": 3}}
 TRAITS = ["openness", "conscientiousness", "extraversion", "agreeableness", "non-neuroticism"]

@@ -11,7 +11,7 @@ import pytest
 from corpora.clips import CorpusError
 from mmpsr.config import ConfigError, load_config
 from training.config import RunConfig
-from training.estimator_config import OWN_SECTIONS, corpora_configuration, run_configuration
+from training.estimator.inputs import OWN_SECTIONS, corpora_configuration, run_configuration
 
 DEFAULT = Path(__file__).parents[1] / "configs" / "default.toml"
 TABLES = {

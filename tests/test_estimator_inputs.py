@@ -11,7 +11,7 @@ import pytest
 from corpora.clips import CorpusError
 from corpora.splitting import split_by_group
 from mmpsr.tasks import BUILTIN_TASKS
-from training.estimator_inputs import clip_table, index_of, join_clips, modalities_of, vectors_of
+from training.estimator.inputs import clip_table, index_of, join_clips, modalities_of, vectors_of
 
 NAN = float("nan")
 HALVES = {"train": 0.5, "dev": 0.5}

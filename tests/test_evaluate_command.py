@@ -10,9 +10,10 @@ import pytest
 import stored_run
 from typer.testing import CliRunner
 
-from training import evaluate_command, full_evaluation
-from training.console import app
-from training.full_evaluation import EvaluationOptions
+from training.commands import evaluate as evaluate_command
+from training.commands.console import app
+from training.evaluation import evaluate as full_evaluation
+from training.evaluation.evaluate import EvaluationOptions
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from training.baseline import RIDGE_PENALTIES, LinearBaseline
-from training.evaluation import Figure, chance_level, dev_mean, evaluate_rows, predict, prediction_table
-from training.loop import build_model
+from training.fit.baseline import RIDGE_PENALTIES, LinearBaseline
+from training.fit.loop import build_model
+from training.scoring.scores import Figure, chance_level, dev_mean, evaluate_rows, predict, prediction_table
 
 
 def perfect(clips: small.JoinedCorpora, rows: torch.Tensor) -> dict[str, np.ndarray]:

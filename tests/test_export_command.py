@@ -12,8 +12,8 @@ import torch
 from stored_run import finish
 from typer.testing import CliRunner
 
-from training.bundle import write_bundle
-from training.trained import TrainedModel
+from training.bundle.bundle import write_bundle
+from training.runs.trained import TrainedModel
 from tuning.console import app
 
 MODEL = {"graph": "none", "attention": "none", "task_projectors": False}

@@ -24,8 +24,8 @@ from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from encoders.writers.build import text_writers
-from training import features_command
-from training.console import app
+from training.commands import features as features_command
+from training.commands.console import app
 
 CONFIG = """
 [corpora]

@@ -1,4 +1,4 @@
-"""`training.full_evaluation` and what it is made of, on a run that is trained here and corpora that it has not seen."""
+"""`evaluate` and what it is made of, on a run that is trained here and corpora that it has not seen."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
 from mmpsr.metrics.definitions import evaluate as metrics_of
 from mmpsr.probabilities import probabilities
-from training.console import app
-from training.full_evaluation import EvaluationOptions, evaluate
-from training.stored_predictions import RunError, StoredRun
-from training.subsets import masked, modality_subsets
-from training.trained import TrainedModel
+from training.commands.console import app
+from training.evaluation.breakdowns import masked, modality_subsets
+from training.evaluation.evaluate import EvaluationOptions, evaluate
+from training.runs.directory import RunError
+from training.runs.stored import StoredRun
+from training.runs.trained import TrainedModel
 
 OWN = {"train": 30, "dev": 16, "test": 12}
 

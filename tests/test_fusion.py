@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
 
-import training.loop
+import training.fit.loop
 from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
@@ -29,12 +29,12 @@ from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.objective.supervised import supervised_loss
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import BUILTIN_TASKS
-from training.checkpoint import latest_checkpoint
 from training.config import RunConfig
-from training.evaluation import predict
-from training.loop import build_model, train
-from training.run_directory import RunDirectory
-from training.step import training_step
+from training.fit.checkpoint import latest_checkpoint
+from training.fit.loop import build_model, train
+from training.fit.step import training_step
+from training.runs.directory import RunDirectory
+from training.scoring.scores import predict
 
 BOTH = {"conflict_features": True, "text_head": True}
 PATH = {"linear_path": {"emotion": "trained", "personality": "trained"}}
@@ -341,7 +341,7 @@ def test_a_killed_run_continues_exactly(name: str, tmp_path: Path, monkeypatch: 
 
     whole = run_once("whole")
     assert isinstance(whole, ConflictAware if name != "mcdm" else MCDM)
-    real, taken = training.loop.training_step, 0
+    real, taken = training.fit.loop.training_step, 0
 
     def dying(*arguments: object, **named: object) -> object:
         nonlocal taken
@@ -350,7 +350,7 @@ def test_a_killed_run_continues_exactly(name: str, tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
         return real(*arguments, **named)
 
-    monkeypatch.setattr(training.loop, "training_step", dying)
+    monkeypatch.setattr(training.fit.loop, "training_step", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run_once("killed")

@@ -18,7 +18,7 @@ from mmpsr.layers.recorded import LayerNorm, Linear, Tape, per_clip
 from mmpsr.models.mcdm import MCDM, ModelConfig
 from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
-from training.step import shared_gradients, training_step
+from training.fit.step import shared_gradients, training_step
 
 WIDTHS = {"text": 9, "audio": 7, "video": 5}
 

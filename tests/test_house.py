@@ -69,7 +69,7 @@ def test_imports_point_one_way() -> None:
     [
         ("mmpsr/a.py", "import corpora.clips"),
         ("corpora/a.py", "def f():\n    from encoders.base import Encoder"),
-        ("encoders/a.py", "from training import loop"),
+        ("encoders/a.py", "from training.fit import loop"),
         ("encoders/a.py", "from corpora.clips import ClipTable"),
         ("training/a.py", "import tuning"),
         ("training/a.py", "from training import run"),

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from training.html_report import Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_, render
-from training.report_charts import Range, forest
+from training.report.charts import Range, forest
+from training.report.page import Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_, render
 
 HOSTILE = "<script>alert('&1')</script>\"><img src=x onerror=y>"
 

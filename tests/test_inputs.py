@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.inputs import InputError, find_inputs
+from training.predict.inputs import InputError, find_inputs
 
 
 @pytest.fixture

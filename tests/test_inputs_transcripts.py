@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.inputs_transcripts import Cue, Transcript, TranscriptError, read_transcript
+from training.predict.transcripts import Cue, Transcript, TranscriptError, read_transcript
 
 SRT = """1
 00:00:01,000 --> 00:00:03,000

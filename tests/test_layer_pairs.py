@@ -14,7 +14,7 @@ from mmpsr.batch import Batch
 from mmpsr.models.mcdm import MCDM, ModelConfig
 from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
-from training.step import training_step
+from training.fit.step import training_step
 
 GRAPHS = ("gat", "ucgnn", "edgnn", "hgnn", "ncgnn")
 ATTENTIONS = ("mha", "mta", "crossmpt", "bica", "fa")

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from mmpsr.config import ConfigError
-from training.full_evaluation import EvaluationOptions, evaluate
-from training.identities import FILE, read_identities, same_clips, shared
-from training.leakage import refuse_trained_clips, require_choice_on_dev
-from training.stored_predictions import RunError, StoredRun
+from training.config import require_choice_on_dev
+from training.evaluation.evaluate import EvaluationOptions, evaluate
+from training.evaluation.leakage import refuse_trained_clips
+from training.runs.directory import RunError
+from training.runs.identities import FILE, read_identities, same_clips, shared
+from training.runs.stored import StoredRun
 
 OWN = {"train": 30, "dev": 16, "test": 20}
 LONG = "nine words are said here by everybody every time"
@@ -113,7 +115,7 @@ def test_clips_that_made_the_model_are_refused(folder: Path, run: Path, part: st
 def test_the_runs_own_training_split_is_refused_before_anything_is_extracted(
     folder: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.full_evaluation.join_clips", lambda *_: pytest.fail("extracted"))
+    monkeypatch.setattr("training.evaluation.evaluate.join_clips", lambda *_: pytest.fail("extracted"))
     path = folder / "same.toml"
     path.write_text(other(folder, "own2", fresh_run.rows("x", {"test": 2})).read_text().replace("own2", "own"))
     with pytest.raises(RunError, match="30 of 30 train clips of own are known to the run"):

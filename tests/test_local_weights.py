@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from encoders.config import FeaturesConfig, TranscriberConfig
 from mmpsr.config import ConfigError
-from training.bundle import save_bundle
-from training.bundle_collection import collect_bundle
-from training.bundle_files import BundleError
-from training.local_weights import hint_at_local_weights, with_local_weights
-from training.predictor import Predictor
-from training.trained import TrainedModel
+from training.bundle.bundle import save_bundle
+from training.bundle.collect import collect_bundle
+from training.bundle.files import BundleError
+from training.predict.local_weights import hint_at_local_weights, with_local_weights
+from training.predict.predictor import Predictor
+from training.runs.trained import TrainedModel
 from tuning.console import app
 
 BERT, JINA = "google-bert/bert-base-uncased", "jinaai/jina-embeddings-v3"

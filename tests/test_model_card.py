@@ -8,10 +8,10 @@ import pytest
 from bundled import small_bundle
 from huggingface_hub import ModelCard
 
-from training.bundle import read_bundle
-from training.bundle_collection import LICENCES
-from training.bundle_format import Bundle, Interval, TrainingSummary
-from training.model_card import model_card
+from training.bundle.bundle import read_bundle
+from training.bundle.collect import LICENCES
+from training.bundle.format import Bundle, Interval, TrainingSummary
+from training.bundle.model_card import model_card
 
 
 @pytest.fixture(scope="module")

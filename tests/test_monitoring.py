@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mmpsr.config import ConfigError
-from training.evaluation import Figure, dev_mean, evaluate_rows
-from training.monitoring import monitor, require_monitor
+from training.fit.progress import monitor, require_monitor
+from training.scoring.scores import Figure, dev_mean, evaluate_rows
 
 FIGURES = [
     Figure("mosei", "dev", "emotion", "multilabel_macro_f1", 60.0, 9),

@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR
 
 from mmpsr.config import ConfigError, load_config
-from training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from training.optimization import Lion, OptimizationConfig, Schedule, build_optimizer, clip_gradients
+from training.config import OptimizationConfig
+from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from training.fit.optimization import Lion, Schedule, build_optimizer, clip_gradients
 
 OPTIMIZERS = ("adam", "adamw", "lion", "sgd", "rmsprop")
 SCHEDULES = ("none", "plateau", "cosine", "onecycle", "linear")

@@ -22,7 +22,7 @@ from encoders.media import frames
 from mmpsr.config import load_config
 from mmpsr.tasks import BUILTIN_TASKS
 from training.config import RunConfig
-from training.predictor import Predictor
+from training.predict.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
 DEMO, FEATURES = ROOT / "data" / "demo", ROOT / "data" / "features"
@@ -32,7 +32,7 @@ TOLERANCE = 1e-5
 SERVE = """
 import sys
 import pandas as pd
-from training.predictor import Predictor
+from training.predict.predictor import Predictor
 with Predictor.from_pretrained(sys.argv[1]) as predictor:
     results = predictor.predict(pd.read_parquet(sys.argv[2]))
 found = results.to_frame().drop(columns=["id"]).join(results.joined.clips[["corpus", "clip_id"]])

@@ -14,7 +14,7 @@ from rich.console import Console
 from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.read import read_vectors
 from encoders.writers import fill as text_filling
-from training.pipeline import extract_features
+from training.data.load import extract_features
 
 
 def test_texts_are_written_before_vectors_are_made_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ import pytest
 from predicted_run import write_run, write_video
 from typer.testing import CliRunner, Result
 
-from training import predict_command
-from training.predictor import Predictor
+from training.commands import predict as predict_command
+from training.predict.predictor import Predictor
 from tuning.console import app
 
 ROOT = Path(__file__).parents[1]

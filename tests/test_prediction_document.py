@@ -10,12 +10,12 @@ import pytest
 from predicted_run import write_run, write_video
 
 from encoders.config import TranscriberConfig
-from training.inputs import Defect, Recording
-from training.inputs_transcripts import Transcript
-from training.prediction_document import FinishedRows, document_of, keys_of
-from training.predictor import Predictor
-from training.trained import TrainedModel
-from training.windows import clips_of
+from training.predict.document import FinishedRows, document_of, keys_of
+from training.predict.inputs import Defect, Recording
+from training.predict.predictor import Predictor
+from training.predict.transcripts import Transcript
+from training.predict.windows import clips_of
+from training.runs.trained import TrainedModel
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,14 @@ from encoders.extraction.read import make_encoders
 from encoders.media.clip import ClipMedia
 from encoders.writers import fill as text_filling
 from mmpsr.explanation.explain import explain
-from training import prediction_data
-from training import predictor as module
-from training.bundle_files import BundleError
-from training.data import JoinedCorpora
-from training.inputs import InputError
-from training.predictor import Predictor
-from training.stored_predictions import RunError
-from training.trained import TrainedModel
+from training.bundle.files import BundleError
+from training.data.joined import JoinedCorpora
+from training.predict import clips as prediction_data
+from training.predict import predictor as module
+from training.predict.inputs import InputError
+from training.predict.predictor import Predictor
+from training.runs.directory import RunError
+from training.runs.trained import TrainedModel
 
 
 @pytest.fixture(scope="module")

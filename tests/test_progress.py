@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from mmpsr.balancing.build import create_balancer
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.objective import Objective
-from training.loop import build_model
-from training.progress import Totals
-from training.step import CONFLICT_STEPS, training_step
-from training.views import StepResult
+from training.fit.loop import build_model
+from training.fit.progress import Totals
+from training.fit.step import CONFLICT_STEPS, training_step
+from training.fit.views import StepResult
 
 SPECS = {"specs": {"emotion": {"threshold": 0.5}, "ambivalence": {"threshold": 0.5}}}
 

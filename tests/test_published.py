@@ -16,9 +16,9 @@ from corpora.clips import CorpusError, label_columns
 from corpora.registry import read_corpora
 from mmpsr.config import ConfigError
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY
-from training.command import train_command
+from training.commands.train import train_command
 from training.config import RunConfig
-from training.published import is_published, load_run_config
+from training.published_config import is_published, load_run_config
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 PATHS = """
@@ -281,8 +281,8 @@ def test_our_own_configurations_load_as_before(path: Path) -> None:
 
 def test_the_command_line_takes_it_and_tells(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(published.parent)
-    monkeypatch.setattr("training.command.run_training", lambda config, *rest: print(config.corpora.root))
-    monkeypatch.setattr("training.command._accelerator", lambda config: SimpleNamespace(is_main_process=True))
+    monkeypatch.setattr("training.commands.train.run_training", lambda config, *rest: print(config.corpora.root))
+    monkeypatch.setattr("training.commands.train._accelerator", lambda config: SimpleNamespace(is_main_process=True))
     app = typer.Typer()
     app.command()(train_command)
     result = CliRunner().invoke(app, ["--config", "config.toml"])

@@ -10,12 +10,12 @@ import pytest
 import sequenced
 import torch
 
-import training.data
+import training.data.joined
 from corpora.clips import CorpusError
 from encoders.config import FeaturesConfig
 from encoders.sequences import Sequences
-from training.data import JoinedCorpora, join
-from training.ragged import Ragged
+from training.data.joined import JoinedCorpora, join
+from training.data.ragged import Ragged
 
 LENGTHS = [3, 0, 1, 5, 2, 0]
 
@@ -89,8 +89,8 @@ def joining(monkeypatch: pytest.MonkeyPatch) -> Callable[..., JoinedCorpora]:
 
     def joined_with(lengths: list[int], with_sequences: bool = True) -> JoinedCorpora:
         reader = Reader(clips, {"text": sequenced.ragged(lengths, 3)})
-        monkeypatch.setattr(training.data, "read_vectors", lambda *_: reader.vectors)
-        monkeypatch.setattr(training.data, "read_sequences", lambda *_: reader.sequences)
+        monkeypatch.setattr(training.data.joined, "read_vectors", lambda *_: reader.vectors)
+        monkeypatch.setattr(training.data.joined, "read_sequences", lambda *_: reader.sequences)
         return join(table, FeaturesConfig(sequences={"text": 8}), small.tasks(), small.config().corpora, with_sequences)
 
     return joined_with

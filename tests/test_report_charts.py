@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from training.report_charts import Line, Range, bars, forest, heat, lines, rank_axis, reliability, ridges
+from training.report.charts import Line, Range, bars, forest, heat, lines, rank_axis, reliability, ridges
 
 NAN = float("nan")
 

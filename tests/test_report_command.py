@@ -14,10 +14,11 @@ import report_in_browser
 import stored_run
 from test_html_report import Outline
 
-from training.full_evaluation import EvaluationOptions, evaluate
-from training.html_report import render
-from training.report_command import report_command, run_page, write_report
-from training.stored_predictions import RunError
+from training.commands.report import report_command
+from training.evaluation.evaluate import EvaluationOptions, evaluate
+from training.report.page import render
+from training.report.run import run_page, write_report
+from training.runs.directory import RunError
 
 
 def add_training(path: Path) -> None:
@@ -80,7 +81,7 @@ def test_sections_and_figures(path: Path, html: str) -> None:
 def test_unseen_corpora_are_fitted_too(path: Path, html: str, monkeypatch: pytest.MonkeyPatch) -> None:
     title = "Unseen corpora, fitted to their clips without labels"
     assert title not in html  # MELD has fewer than 30 clips
-    monkeypatch.setattr("training.adapted.MIN_CLIPS", 2)
+    monkeypatch.setattr("training.evaluation.breakdowns.MIN_CLIPS", 2)
     text = Outline(render(run_page(path))).text
     rows = evaluate(path, EvaluationOptions(adapt=True))["adapted"]
     part = text[text.index(title) :]

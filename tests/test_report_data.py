@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
-from training.report_data import NUM_BINS, label_table, summarize
+from training.scoring.counts import NUM_BINS, label_table, summarize
 
 NAN = math.nan
 TRAIT = TaskSpec(kind="regression", classes=("calm",), loss="mae", metrics=())

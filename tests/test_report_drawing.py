@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.report_drawing import figure_of, legend, shortened, styled, svg_of
+from training.report.charts import figure_of, legend, shortened, styled, svg_of
 
 
 @pytest.mark.parametrize(("text", "shown"), [("short", "short"), ("x" * 24, "x" * 24), ("x" * 25, "x" * 23 + "…")])

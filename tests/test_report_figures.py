@@ -6,17 +6,9 @@ from typing import Any
 
 import pytest
 
-from training.html_report import Cards, Charts, Section, Table
-from training.report_figures import (
-    calibration_section,
-    classes_section,
-    confusion_section,
-    correlations_section,
-    figures_section,
-    leakage_section,
-    subgroups_section,
-    subsets_section,
-)
+from training.report.page import Cards, Charts, Section, Table
+from training.report.performance import calibration_section, classes_section, confusion_section, figures_section
+from training.report.subgroups import correlations_section, leakage_section, subgroups_section, subsets_section
 
 PLACE = {"corpus": "meld", "split": "test", "task": "emotion"}
 ROW: dict[str, Any] = {

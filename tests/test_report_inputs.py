@@ -9,8 +9,8 @@ import joined as small
 import pandas as pd
 import pytest
 
-from training.html_report import Charts, Section, Table, Text
-from training.report_inputs import command_line, data_section, defects_section, read_csv, settings_section
+from training.report.inputs import command_line, data_section, defects_section, read_csv, settings_section
+from training.report.page import Charts, Section, Table, Text
 
 PLACE = {"corpus": "mosei", "split": "train"}
 DATA: dict[str, Any] = {

@@ -8,17 +8,12 @@ from typing import Any
 
 import pytest
 
-from training.html_report import Cards, Charts
-from training.report_training import (
-    best_epoch,
-    cost_section,
-    read_metrics,
-    training_section,
-)
+from training.report.page import Cards, Charts
+from training.report.training import best_epoch, cost_section, read_metrics, training_section
 
 
 def record(epoch: int, **more: Any) -> dict[str, Any]:
-    """As `training.progress.epoch_record` writes it."""
+    """As `training.fit.progress.epoch_record` writes it."""
     names = [f"{branch}/{task}" for branch in ("supervised", "pseudo") for task in ("emotion", "personality")]
     terms = {name: {"loss": 0.5 / epoch, "count": 9.0, "weight": 1.0} for name in names}
     dev = {"mosei/emotion/multilabel_macro_f1": 50.0 + epoch, "fiv2/personality/mean_ccc": 10.0}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
-from training.report_warnings import run_warnings
+from training.report.warnings import run_warnings
 
 FITTED = Calibration(tasks={"emotion": TaskCalibration(form="softmax", num_clips=50)})
 

@@ -10,9 +10,9 @@ import torch
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.explanation.explain import Explanation, PairConflict, TaskExplanation
 from mmpsr.tasks import BUILTIN_TASKS
-from training.data import JoinedCorpora
-from training.inputs import Defect
-from training.results import ClipResult, Results, Sentence, frame_of, judge, sentences_of
+from training.data.joined import JoinedCorpora
+from training.predict.inputs import Defect
+from training.predict.results import ClipResult, Results, Sentence, frame_of, judge, sentences_of
 
 EMOTION = BUILTIN_TASKS["emotion"].model_copy(update={"loss": "binary_cross_entropy", "classes": ("Neutral", "Anger")})
 PERSONALITY = BUILTIN_TASKS["personality"].model_copy(update={"classes": ("openness", "extraversion")})

@@ -11,12 +11,12 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-import training.loop
-from training.checkpoint import CheckpointError, latest_checkpoint
+import training.fit.loop
 from training.config import RunConfig
-from training.loop import DivergedError, Interrupted, train
-from training.run_directory import RunDirectory
-from training.views import StepResult
+from training.fit.checkpoint import CheckpointError, latest_checkpoint
+from training.fit.loop import DivergedError, Interrupted, train
+from training.fit.views import StepResult
+from training.runs.directory import RunDirectory
 
 
 class KilledError(Exception):
@@ -122,7 +122,7 @@ def test_every_method_continues_exactly(
 ) -> None:
     config = small.config(**combined(*methods))
     whole = run_once(config, tmp_path / "whole")
-    real, taken = training.loop.clip_gradients, 0
+    real, taken = training.fit.loop.clip_gradients, 0
 
     def dying(*arguments: object) -> object:
         nonlocal taken
@@ -131,7 +131,7 @@ def test_every_method_continues_exactly(
             raise KilledError
         return real(*arguments)
 
-    monkeypatch.setattr(training.loop, "clip_gradients", dying)
+    monkeypatch.setattr(training.fit.loop, "clip_gradients", dying)
     for _ in range(2):
         with pytest.raises(KilledError):
             run_once(config, tmp_path / "killed")
@@ -146,7 +146,7 @@ def test_killed_and_resumed_equals_never_stopped(
 ) -> None:
     config = small.config(**SETTINGS[name])
     whole = run_once(config, tmp_path / "whole")
-    real, taken = training.loop.training_step, 0
+    real, taken = training.fit.loop.training_step, 0
 
     def dying(*arguments: object, **named: object) -> StepResult:
         nonlocal taken
@@ -155,7 +155,7 @@ def test_killed_and_resumed_equals_never_stopped(
             raise KilledError
         return real(*arguments, **named)
 
-    monkeypatch.setattr(training.loop, "training_step", dying)
+    monkeypatch.setattr(training.fit.loop, "training_step", dying)
     for _ in deaths:
         with pytest.raises(KilledError):
             run_once(config, tmp_path / "killed")
@@ -166,7 +166,7 @@ def test_killed_and_resumed_equals_never_stopped(
 def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small.config()
     whole = run_once(config, tmp_path / "whole")
-    real, taken = training.loop.training_step, 0
+    real, taken = training.fit.loop.training_step, 0
 
     def interrupted(*arguments: object, **named: object) -> StepResult:
         nonlocal taken
@@ -175,7 +175,7 @@ def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatc
             os.kill(os.getpid(), signal.SIGINT)
         return real(*arguments, **named)
 
-    monkeypatch.setattr(training.loop, "training_step", interrupted)
+    monkeypatch.setattr(training.fit.loop, "training_step", interrupted)
     with pytest.raises(Interrupted, match=r"stopped after step 5.*--resume"):
         run_once(config, tmp_path / "stopped")
     state = json.loads((tmp_path / "stopped" / "checkpoints" / "step-00000005" / "state.json").read_text())
@@ -205,7 +205,7 @@ def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
 def test_a_run_without_a_single_dev_figure_says_that_it_diverged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.loop, "monitor", lambda figures, trained, name: float("nan"))
+    monkeypatch.setattr(training.fit.loop, "monitor", lambda figures, trained, name: float("nan"))
     with pytest.raises(DivergedError, match=r"not a number in any of 2 epochs.*lower training\.lr"):
         run_once(small.config(training={"num_epochs": 2}), tmp_path / "run")
 

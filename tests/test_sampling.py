@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.config import DataConfig
-from training.sampling import corpus_counts, epoch_batches
+from training.data.sampling import corpus_counts, epoch_batches
 
 ROWS = [np.arange(0, 80), np.arange(100, 115), np.arange(200, 205)]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import stored_run
 
-from training.seeds import over_seeds, require_seeds
-from training.stored_predictions import RunError, StoredRun
+from training.evaluation.seeds import over_seeds, require_seeds
+from training.runs.directory import RunError
+from training.runs.stored import StoredRun
 
 PLACE = {"corpus": "a", "split": "test", "task": "t", "metric": "m"}
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from training.stage_clock import StageClock
+from training.predict.predictor import StageClock
 
 
 def test_seconds_go_to_the_stage_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.objective import Objective
-from training.loop import build_model
-from training.step import shared_gradients, training_step
-from training.views import hide_modalities
+from training.fit.loop import build_model
+from training.fit.step import shared_gradients, training_step
+from training.fit.views import hide_modalities
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ import stored_run
 
 from mmpsr.config import ConfigError
 from mmpsr.tasks import AMBIVALENCE
-from training.stored_predictions import Part, RunError, StoredRun, add_predictions
+from training.runs.directory import RunError
+from training.runs.stored import Part, StoredRun, add_predictions
 
 
 @pytest.fixture(scope="module")

@@ -27,13 +27,13 @@ import scipy.stats
 from filelock import FileLock
 from rich.console import Console
 
-import training.loop
+import training.fit.loop
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from training import pipeline
-from training.html_report import render
-from training.loop import Interrupted
-from training.stored_predictions import StoredRun
+from training.fit.loop import Interrupted
+from training.report.page import render
+from training.runs.stored import StoredRun
 from tuning.study import cells as study_cells
 from tuning.study.command import run_study, study_command
 from tuning.study.config import Study, load_study
@@ -206,7 +206,7 @@ def test_an_interrupted_cell_continues_from_its_checkpoint(place: Path, monkeypa
     run_study(study, 1, quiet())
     whole = figures(study)
     shutil.rmtree("runs")
-    real, taken = training.loop.training_step, 0
+    real, taken = training.fit.loop.training_step, 0
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         nonlocal taken
@@ -215,7 +215,7 @@ def test_an_interrupted_cell_continues_from_its_checkpoint(place: Path, monkeypa
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **named)
 
-    monkeypatch.setattr(training.loop, "training_step", interrupted)
+    monkeypatch.setattr(training.fit.loop, "training_step", interrupted)
     with pytest.raises(Stopped):
         run_study(study, 1, quiet())
     assert taken == 7

@@ -11,8 +11,8 @@ import report_in_browser
 from test_html_report import Outline
 
 from mmpsr.config import ConfigError
-from training.html_report import render
-from training.stored_predictions import RunError
+from training.report.page import render
+from training.runs.directory import RunError
 from tuning.study import report as study_report
 from tuning.study.rendering import to_csv
 from tuning.study.report import any_report_command, read_stored_table, study_page

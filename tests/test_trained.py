@@ -16,8 +16,8 @@ from corpora.clips import label_columns
 from mmpsr.batch import Batch
 from mmpsr.models.build import create_model, restore_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
-from training.stored_predictions import RunError
-from training.trained import TrainedModel
+from training.runs.directory import RunError
+from training.runs.trained import TrainedModel
 
 
 def test_gives_the_stored_predictions(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import stored_run
 
-from training.compare_command import compare_runs
-from training.stored_predictions import RunError, StoredRun
+from training.evaluation.compare import compare_runs
+from training.runs.directory import RunError
+from training.runs.stored import StoredRun
 from tuning.transfer.analysis import _verdict, find_runs, transfer_report
 from tuning.transfer.command import transfer_command
 

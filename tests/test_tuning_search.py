@@ -33,10 +33,10 @@ import tuning.search.objective
 from corpora.clips import ClipTable
 from mmpsr.config import ConfigError
 from training.config import RunConfig
-from training.data import JoinedCorpora
-from training.loop import DivergedError, train
-from training.published import load_run_config
-from training.run_directory import RunDirectory
+from training.data.joined import JoinedCorpora
+from training.fit.loop import DivergedError, train
+from training.published_config import load_run_config
+from training.runs.directory import RunDirectory
 from tuning.search import trials
 from tuning.search.objective import Search
 from tuning.search.results import importances, search_table, trial_table, value_table, write_results

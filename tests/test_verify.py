@@ -14,10 +14,9 @@ import pytest
 import stored_run
 from typer.testing import CliRunner
 
-from training.console import app
-from training.run_directory import RunDirectory
-from training.stored_predictions import RunError
-from training.verify import MANIFEST, verify_run, write_manifest
+from training.commands.console import app
+from training.runs.directory import RunDirectory, RunError
+from training.runs.verify import MANIFEST, verify_run, write_manifest
 
 
 @pytest.fixture(scope="module")

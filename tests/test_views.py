@@ -6,7 +6,7 @@ import joined as small
 import pytest
 import torch
 
-from training.views import hide_modalities
+from training.fit.views import hide_modalities
 
 
 def test_hidden_modalities_leave_at_least_one_and_hide_at_the_rate() -> None:

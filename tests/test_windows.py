@@ -9,9 +9,9 @@ import pytest
 from predicted_run import write_video
 
 from encoders.errors import EncodingError
-from training.inputs import InputError, Recording
-from training.inputs_transcripts import Cue, Transcript
-from training.windows import clips_of, cut, length_of
+from training.predict.inputs import InputError, Recording
+from training.predict.transcripts import Cue, Transcript
+from training.predict.windows import clips_of, cut, length_of
 
 
 @pytest.mark.parametrize(

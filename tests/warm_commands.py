@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 
 COMMANDS = (
-    "training.command", "training.compare_command", "training.doctor", "training.estimator",
-    "training.evaluate_command", "training.export_command", "training.predict_command", "training.report_command",
+    "training.commands.train", "training.evaluation.compare", "training.doctor.doctor", "training.estimator.estimator",
+    "training.commands.evaluate", "training.commands.bundle", "training.commands.predict", "training.report.run",
     "tuning.console", "tuning.study.command", "tuning.transfer.command",
 )  # fmt: skip
 PROGRAMS = ("mmpsr", "python", "accelerate")

@@ -1,4 +1,4 @@
-"""The command `mmpsr`: the subcommands of `training.console`, `tune`, `study` and `report`."""
+"""The command `mmpsr`: the subcommands of `training.commands.console`, `tune`, `study` and `report`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from training.console import app
-from training.options import SetOption
+from training.commands.common import SetOption
+from training.commands.console import app
 from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
 
 __all__ = []

@@ -6,8 +6,8 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from training.config import RunConfig
-from training.data import JoinedCorpora, active_features, join
-from training.pipeline import extract_features, load_clips
+from training.data.joined import JoinedCorpora, active_features, join
+from training.data.load import extract_features, load_clips
 
 __all__ = ["data_key", "load_joined"]
 
@@ -16,8 +16,8 @@ def load_joined(config: RunConfig, accelerator: Accelerator, console: Console) -
     """Train and dev clips of the corpora that are trained on, with their vectors, on the accelerator's device.
 
     Raises:
-        ConfigError: see `training.pipeline.load_clips`.
-        CorpusError: see `training.data.join`.
+        ConfigError: see `training.data.load.load_clips`.
+        CorpusError: see `training.data.joined.join`.
     """
     tasks = config.tasks.resolve()
     features = active_features(config.features, config.data.modalities)

@@ -12,7 +12,6 @@ from mmpsr import unpickling
 
 __all__ = ["ForbiddenTagError", "as_text", "load_pickle", "load_yaml", "read_yaml"]
 
-
 TUPLE = "tag:yaml.org,2002:python/tuple"
 
 

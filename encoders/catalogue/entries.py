@@ -9,7 +9,6 @@ from encoders.catalogue.entry import CatalogueEntry, WriterEntry
 
 __all__ = ["ENTRIES", "WRITERS"]
 
-
 _picture = partial(
     CatalogueEntry, modalities=("video",), family="image backbone", factory="encoders.models.image:ImageBackbone",
     licence="Apache-2.0", image_size=224,

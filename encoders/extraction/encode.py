@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "Vector", "check_results", "encode_both", "encode_clips", "load_encoder", "make_encoder"]
 
-
 Vector = NDArray[np.float32]
 
 

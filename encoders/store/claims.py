@@ -31,7 +31,6 @@ from encoders.store.parts import clean, write_whole
 
 __all__ = ["Claims", "Item"]
 
-
 _EXCLUSIVE = "exclusive.lock"
 
 

@@ -16,7 +16,6 @@ from encoders.errors import StoreError
 
 __all__ = ["STALE_SECONDS", "clean", "list_parts", "read_part", "utc_now", "write_whole"]
 
-
 STALE_SECONDS = 600.0
 """Age after which a temporary file is taken for the leftover of a killed writer (writing a part takes far less)."""
 

@@ -16,7 +16,6 @@ from mmpsr.config import Config
 
 __all__ = ["LOSSES_ALONE", "Balancer", "BalancingConfig", "Need"]
 
-
 Need = Literal["nothing", "norms", "gramian"]
 
 

@@ -26,7 +26,6 @@ from mmpsr.layers.recorded import Record
 
 __all__ = ["Use", "form_gradients", "gramian", "squared_norms", "uses"]
 
-
 LEAST_HALF = 64
 """Clips of half a batch from which multiplying it by halves pays."""
 

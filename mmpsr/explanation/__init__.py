@@ -3,7 +3,7 @@
 phi_m = mean over orders of f(S + m) - f(S); the sum over m is f(all) - f(none)
 """
 
-from mmpsr.explanation.explain import Explanation, TaskExplanation, explain
+from mmpsr.explanation.explain import Explanation, TaskExplanation
 from mmpsr.explanation.shapley import Attribution, attribute, shapley_values
 
-__all__ = ["Attribution", "Explanation", "TaskExplanation", "attribute", "explain", "shapley_values"]
+__all__ = ["Attribution", "Explanation", "TaskExplanation", "attribute", "shapley_values"]

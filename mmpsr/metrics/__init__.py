@@ -3,7 +3,7 @@
 targets and predictions -> value -> bootstrap over groups [low, high] -> paired test -> Holm -> ranks over tables
 """
 
-from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic, bootstrap
+from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic
 from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
 from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
@@ -16,7 +16,6 @@ __all__ = [
     "Interval",
     "SeedSummary",
     "Statistic",
-    "bootstrap",
     "evaluate",
     "friedman_test",
     "holm",

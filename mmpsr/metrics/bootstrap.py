@@ -17,7 +17,6 @@ from scipy import stats
 
 __all__ = ["Bootstrap", "Interval", "Statistic", "bootstrap", "of_rows", "of_sums"]
 
-
 Array = NDArray[np.float64]
 
 

@@ -12,10 +12,9 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError, StoreError
 from mmpsr.config import ConfigError
-from training.loop import Interrupted
-from training.messages import print_error
-from training.options import SetOption
-from training.processes import requested_processes
+from training.commands.common import SetOption, print_error
+from training.fit.loop import Interrupted
+from training.launch import requested_processes
 from tuning.data import load_joined
 from tuning.options import SEARCH, BaseOption, SearchOption, WorkersOption
 from tuning.search.config import load_search

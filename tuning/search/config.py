@@ -9,7 +9,7 @@ from typing import Any
 
 from mmpsr.config import ConfigError, read_toml, resolve
 from training.config import RunConfig
-from training.published import is_published, translate
+from training.published_config import is_published, translate
 from tuning.search.space import SearchConfig
 
 __all__ = ["load_search", "toml_text"]

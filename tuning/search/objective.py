@@ -17,9 +17,9 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from mmpsr.config import ConfigError
 from training.config import RunConfig
-from training.data import JoinedCorpora
-from training.loop import DivergedError, train
-from training.run_directory import RunDirectory
+from training.data.joined import JoinedCorpora
+from training.fit.loop import DivergedError, train
+from training.runs.directory import RunDirectory
 from tuning.data import data_key
 from tuning.search import trials
 from tuning.search.space import Dimension, Label, SearchConfig, apply, effective

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from training.config import RunConfig
-from training.loop import Interrupted
+from training.fit.loop import Interrupted
 from tuning.search import trials
 from tuning.search.objective import Objective, Search, SurplusTrial
 from tuning.search.plans import Plan, Slot, make_plan

@@ -27,12 +27,13 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
-from training.baseline import LinearBaseline
 from training.config import RunConfig
-from training.data import JoinedCorpora, active_features, join
-from training.loop import Interrupted
-from training.pipeline import extract_features, load_clips, train_joined
-from training.run_directory import RunDirectory, package_versions
+from training.data.joined import JoinedCorpora, active_features, join
+from training.data.load import extract_features, load_clips
+from training.fit.baseline import LinearBaseline
+from training.fit.loop import Interrupted
+from training.pipeline import train_joined
+from training.runs.directory import RunDirectory, package_versions
 from tuning.study.config import Cell, configuration_hash
 
 __all__ = ["CellRunner", "Data", "input_hashes", "is_done", "prepare"]

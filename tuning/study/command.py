@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from mmpsr.config import ConfigError
-from training.messages import error_console
-from training.run_directory import package_versions
+from training.commands.common import error_console
+from training.runs.directory import package_versions
 from tuning.study.cells import INPUTS, is_done
 from tuning.study.config import Cell, Study, load_study
 from tuning.study.rendering import to_csv, to_latex, to_markdown
@@ -24,7 +24,6 @@ from tuning.study.table import StudyTable, read_table
 from tuning.study.workers import Stopped, compute
 
 __all__ = ["run_study", "study_command", "write_tables"]
-
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""

@@ -47,8 +47,8 @@ from mmpsr.config import Config, ConfigError, nearest, read_toml, validate
 from mmpsr.metrics.definitions import METRICS
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.config import RunConfig
-from training.data import active_features
-from training.run_directory import comparable
+from training.data.joined import active_features
+from training.runs.directory import comparable
 from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row
 
 __all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
@@ -66,7 +66,7 @@ class ColumnsConfig(Config):
     metrics: tuple[str, ...] = ()
     """Names of metrics."""
     cost: bool = False
-    """Whether parameters, seconds and memory of training are columns, too; see `training.cost`."""
+    """Whether parameters, seconds and memory of training are columns, too; see `training.fit.cost`."""
 
 
 class StudyConfig(Config):

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from training.html_report import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
-from training.report_charts import Range, forest, rank_axis
-from training.report_command import report_command, run_page
-from training.report_inputs import command_line
-from training.stored_predictions import RunError, read_json
+from training.commands.report import report_command
+from training.report.charts import Range, forest, rank_axis
+from training.report.inputs import command_line
+from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
+from training.report.run import run_page
+from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
 from tuning.study.table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
 

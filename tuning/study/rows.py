@@ -14,7 +14,7 @@ from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
-from training.data import active_features, require_metrics
+from training.data.joined import active_features, require_metrics
 
 __all__ = ["InapplicableError", "RowConfig", "Settings", "resolve_row"]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from mmpsr.metrics.ranking import friedman_ranks
-from training.cost import COST
-from training.report import SHORT_NAMES
-from training.run_directory import RunDirectory
+from training.fit.cost import COST
+from training.runs.directory import RunDirectory
+from training.scoring.tables import SHORT_NAMES
 from tuning.study.cells import is_done
 from tuning.study.config import ColumnsConfig, Study
 

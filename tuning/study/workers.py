@@ -22,9 +22,9 @@ from multiprocessing.context import SpawnProcess
 from accelerate import Accelerator
 from rich.console import Console
 
-from training.data import active_features
-from training.loop import Interrupted
-from training.pipeline import extract_features, load_clips
+from training.data.joined import active_features
+from training.data.load import extract_features, load_clips
+from training.fit.loop import Interrupted
 from tuning.study.cells import CellRunner
 from tuning.study.config import Cell
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
-from training.detailed_evaluation import NUM_RESAMPLES, correct, plain, split_parts
-from training.stored_predictions import Part, RunError, StoredRun
+from training.evaluation.figures import NUM_RESAMPLES, correct, plain, split_parts
+from training.runs.directory import RunError
+from training.runs.stored import Part, StoredRun
 from tuning.study.cells import is_done
 from tuning.study.config import Study
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpsr.config import ConfigError
-from training.evaluation_tables import between, metric_name, number, table_of
-from training.messages import print_error
-from training.stored_predictions import RunError
+from training.commands.common import print_error
+from training.runs.directory import RunError
+from training.scoring.tables import between, metric_name, number, table_of
 from tuning.study.config import load_study
 from tuning.transfer.analysis import find_runs, study_runs, transfer_report
 

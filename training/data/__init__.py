@@ -1,0 +1,4 @@
+"""Data of a run: clip tables and vectors joined into tensors.
+
+corpora -> load -> (clips, store) -> joined: vectors [N, d], presence [N, M], labels [N, C] -> sampling -> batches
+"""
