@@ -2,3 +2,8 @@
 
 inputs -> windows -> clips -> texts and vectors -> predictor -> results -> document
 """
+
+from training.predict.open import open_predictor
+from training.predict.predictor import Predictor
+
+__all__ = ["Predictor", "open_predictor"]

@@ -1,7 +1,7 @@
 """Prediction of recordings by a trained model: the functions of extraction and evaluation, in one object.
 
 ```python
-from training.predict.predictor import Predictor
+from training.predict import Predictor
 
 predictor = Predictor.from_pretrained("my-bundle")     # or Predictor.from_run("runs/demo/20260101-120000")
 results = predictor.predict("talk.mp4", texts="Well, I am not sure.")
