@@ -42,6 +42,10 @@ MEDIA_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "faces": (),
 }
 """Column of the clip table -> suffixes by which its files are found, first come first; `faces` are folders."""
+_UNKNOWN = "?"  # split of rows whose cell names none, until they are set aside
+_SECONDS = ("start", "end", "audio_start", "audio_end", "fallback_start", "fallback_end")
+_SPANS = (("start", "end"), ("audio_start", "audio_end"), ("fallback_start", "fallback_end"))
+_CONSENTS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 class _Folders:
@@ -105,18 +109,6 @@ def find_media(clips: pd.DataFrame, defects: Defects) -> pd.DataFrame:
     for clip, where, reason in missed if anything else ():
         defects.add("missing_media", where, reason, clip)
     return clips
-
-
-_UNKNOWN = "?"  # split of rows whose cell names none, until they are set aside
-
-
-_SECONDS = ("start", "end", "audio_start", "audio_end", "fallback_start", "fallback_end")
-
-
-_SPANS = (("start", "end"), ("audio_start", "audio_end"), ("fallback_start", "fallback_end"))
-
-
-_CONSENTS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 class SplitColumn(Config):

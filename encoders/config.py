@@ -69,6 +69,12 @@ AMBIVALENCE_PROMPTS: Mapping[str, str] = {
     "transcript": f'{_EXPERT} {_DEFINITION} In the clip the person says: "{{transcript}}" {_QUESTION}',
 }
 """Questions for recognising ambivalence/hesitancy without training: simple, with its definition, with both."""
+MODALITIES = ("video", "audio", "text", "behavior")
+COLUMN = re.compile(r"\{([^{}]+)\}")
+"""A column of the clip table in a template, such as `{clip_id}`."""
+_FORMATS = {".npy": "npy", ".npz": "npz", ".pkl": "pickle", ".pickle": "pickle", ".parquet": "parquet"}
+_Names = TypeVar("_Names", dict[str, str], tuple[str, ...])
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def ambivalence_prompt(name: str, transcript: str = "") -> str:
@@ -144,15 +150,6 @@ class FacesConfig(Config):
     """Make everything outside the convex hull of the face mesh black."""
     several_faces: Literal["average", "track"] = "average"
     """Average all faces of a frame but those much smaller than the largest, or follow the one person seen most."""
-
-
-MODALITIES = ("video", "audio", "text", "behavior")
-COLUMN = re.compile(r"\{([^{}]+)\}")
-"""A column of the clip table in a template, such as `{clip_id}`."""
-
-_FORMATS = {".npy": "npy", ".npz": "npz", ".pkl": "pickle", ".pickle": "pickle", ".parquet": "parquet"}
-_Names = TypeVar("_Names", dict[str, str], tuple[str, ...])
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class PrecomputedConfig(Config):

@@ -28,6 +28,8 @@ __all__ = [
     "probabilities",
 ]
 
+Array = NDArray[np.float64]
+
 
 def at_least_single(tensor: Tensor) -> Tensor:
     """The tensor in float32, or float64 where it is that."""
@@ -96,9 +98,6 @@ def blend(main_BC: Tensor, auxiliary_BC: Tensor, rows_B: Tensor, share: float, s
     """
     mixed_BC = mixture([auxiliary_BC, main_BC], [share, 1 - share], spec)
     return torch.where(rows_B.unsqueeze(1), mixed_BC, main_BC.to(mixed_BC.dtype))
-
-
-Array = NDArray[np.float64]
 
 
 def default_thresholds(spec: TaskSpec) -> Array:

@@ -2,5 +2,5 @@
 
     id -> entry (factory "module:Class", width, revision, licence, paper) -> checkpoint
 
-Nothing here imports an encoder; `encoders.build` does.
+Nothing here imports an encoder; `encoders.creation` does.
 """

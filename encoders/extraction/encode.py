@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.base import Encoder, pool
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction.precomputed import Precomputed
 from encoders.sequences import shorten, to_half

@@ -1,6 +1,6 @@
 """Sound encoders from a hub: what they share, and those that hear any length: wav2vec 2.0 and HuBERT.
 
-All hear the clip's mono sound divided by its peak. Those that see windows of one size are in `windowed_sound`.
+All hear the clip's mono sound divided by its peak. Those that see windows of one size are in `windowed_audio`.
 """
 
 from __future__ import annotations

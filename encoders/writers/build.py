@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from encoders.build import writer_checkpoint
 from encoders.config import FeaturesConfig
+from encoders.creation import writer_checkpoint
 from encoders.writers.base import TextWriter
 from encoders.writers.describer import Describer
 from encoders.writers.transcriber import Transcriber

@@ -27,9 +27,9 @@ from rich.table import Table
 from stage_timer import Stages
 from talking_clips import clip_table, write_clip
 
-from encoders.build import CATALOGUE
 from encoders.catalogue.entry import EMBEDDED
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE
 from encoders.extraction.encode import encode_clips, load_encoder, make_encoder
 from encoders.extraction.extract import extract
 from encoders.face import landmarks as faces

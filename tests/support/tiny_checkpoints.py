@@ -13,8 +13,8 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.device import DeviceEncoder
 from encoders.media.clip import ClipMedia
 

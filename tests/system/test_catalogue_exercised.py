@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from encoders.base import Encoder, pool
-from encoders.build import CATALOGUE, WRITERS, create_encoder
 from encoders.catalogue.entry import EMBEDDED
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, WRITERS, create_encoder
 from encoders.media.clip import ClipMedia
 from encoders.models import vggish
 from encoders.models.hub import PRECISION_TOLERANCE, HubEncoder

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -84,18 +85,262 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
     )
 
 
+# rooms from the ground up: each imports those of the lines above it, and itself
+ORDER = {
+    "mmpsr": (
+        "batch config files unpickling", "tasks", "probabilities", "layers", "models", "objective", "balancing",
+        "metrics", "calibration", "explanation export",
+    ),
+    "corpora": (
+        "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
+    ),
+    "encoders": (
+        "errors sequences spec", "media store", "base", "catalogue", "config", "device face", "creation models",
+        "cues writers", "extraction", "maintenance", "run",
+    ),
+    "training": (
+        "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
+        "bundle pipeline report", "estimator predict", "app", "commands", "run",
+    ),
+    "tuning": ("data options", "search study", "transfer", "console run"),
+}  # fmt: skip
+
+
+def modules_of(files: Iterable[str]) -> dict[str, str]:
+    """File by module; a package is named without `__init__`."""
+    return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in files}
+
+
+def project_imports(files: Mapping[str, str]) -> dict[str, set[str]]:
+    """Modules of the project that each module imports, at its top or inside a function."""
+    modules = modules_of(files)
+    found: dict[str, set[str]] = {}
+    for module, file in modules.items():
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(files[file])):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= whole & modules.keys()
+                names |= {str(node.module)} if whole - modules.keys() else set()
+        found[module] = {name for name in names if name in modules} - {module}
+    return found
+
+
+def imports_upwards(files: Mapping[str, str]) -> list[str]:
+    """Imports of rooms that do not lie below, and rooms that the order does not know."""
+    ranks = {
+        package: {room: rank for rank, line in enumerate(lines) for room in line.split()}
+        for package, lines in ORDER.items()
+    }
+    wrong = []
+    for module, imported in project_imports(files).items():
+        package, room, *_ = [*module.split("."), ""]
+        if room and room not in ranks[package]:
+            wrong.append(f"{module} has no place in the order")
+            continue
+        for other in sorted(imported):
+            top, below, *_ = [*other.split("."), ""]
+            if top == package and room and below and below != room and ranks[top].get(below, 99) >= ranks[top][room]:
+                wrong.append(f"{module} imports {other}")
+    return wrong
+
+
+def test_rooms_import_what_lies_below_them() -> None:
+    assert imports_upwards(sources()) == []
+
+
+def test_an_import_upwards_is_found() -> None:
+    files = {
+        "mmpsr/config.py": "def f():\n    from mmpsr.metrics import ranking",
+        "mmpsr/metrics/ranking.py": "import mmpsr.config\nfrom mmpsr.calibration import fitting",
+        "mmpsr/calibration/fitting.py": "from mmpsr.metrics.ranking import nemenyi",
+        "mmpsr/attic.py": "",
+        "mmpsr/export.py": "from mmpsr.explanation import explain",
+        "mmpsr/explanation/explain.py": "from mmpsr.explanation import shapley",
+        "mmpsr/explanation/shapley.py": "",
+    }
+    assert imports_upwards(files) == [
+        "mmpsr.config imports mmpsr.metrics.ranking",
+        "mmpsr.metrics.ranking imports mmpsr.calibration.fitting",
+        "mmpsr.attic has no place in the order",
+        "mmpsr.export imports mmpsr.explanation.explain",
+    ]
+
+
+def circles(files: Mapping[str, str]) -> list[str]:
+    """Modules that import each other, directly or not."""
+    imports = project_imports(files)
+    found, finished = [], set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        if module in path:
+            found.append(" -> ".join((*path[path.index(module) :], module)))
+        elif module not in finished:
+            for other in sorted(imports[module]):
+                visit(other, (*path, module))
+            finished.add(module)
+
+    for module in sorted(imports):
+        visit(module, ())
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(sources()) == []
+
+
+def test_a_circle_is_found() -> None:
+    files = {
+        "mmpsr/a.py": "import mmpsr.b",
+        "mmpsr/b.py": "def f():\n    from mmpsr.c import g",
+        "mmpsr/c.py": "from mmpsr import a",
+        "mmpsr/d.py": "import mmpsr.a",
+    }
+    assert circles(files) == ["mmpsr.a -> mmpsr.b -> mmpsr.c -> mmpsr.a"]
+
+
+MOST_FILES = 12
+FULL = {"tests/support": "helpers that tests import by name; none knows another room"}
+
+
+def crowded(files: Iterable[str]) -> list[str]:
+    """Folders with more files than a reader takes in at once."""
+    counts = Counter(file.rpartition("/")[0] for file in files if not file.endswith("/__init__.py"))
+    return [f"{folder}: {number} files" for folder, number in counts.items() if number > MOST_FILES]
+
+
+def test_no_folder_is_crowded() -> None:
+    tests = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("*.py"))]
+    assert [each for each in crowded([*sources(), *tests]) if each.split(":")[0] not in FULL] == []
+
+
+def test_a_crowded_folder_is_found() -> None:
+    full = [f"mmpsr/layers/l{number}.py" for number in range(12)]
+    assert crowded([*full, "mmpsr/layers/__init__.py", "mmpsr/a.py"]) == []
+    assert crowded([*full, "mmpsr/layers/more.py"]) == ["mmpsr/layers: 13 files"]
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Names that a module's own statements make."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names |= {
+                part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
+    return names
+
+
+def second_addresses(files: Mapping[str, str]) -> list[str]:
+    """Names that are handed on by a module that does not make them; only the face of a room may, of its own."""
+    modules, wrong = modules_of(files), []
+    trees = {module: ast.parse(files[file]) for module, file in modules.items()}
+    names = {module: defined(tree) for module, tree in trees.items()}
+    for module, tree in trees.items():
+        is_face = modules[module].endswith("/__init__.py")
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.ImportFrom) and node.module in modules):
+                continue
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" in modules:
+                    if is_face:
+                        wrong.append(f"{module} bears the name of its module {alias.name}")
+                elif alias.name not in names[node.module]:
+                    wrong.append(f"{module} imports {alias.name} from {node.module}, which does not make it")
+                elif is_face and not node.module.startswith(f"{module}."):
+                    wrong.append(f"{module} is the face of {node.module}")
+                elif is_face and f"{module}.{alias.name}" in modules:
+                    wrong.append(f"{module} hides its module {alias.name}")
+        if not is_face and "__all__" in names[module]:
+            public = next(
+                ast.literal_eval(node.value)
+                for node in tree.body
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            )
+            wrong += [f"{module} hands on {name}" for name in public if name not in names[module]]
+    return wrong
+
+
+def test_a_thing_has_one_address() -> None:
+    assert second_addresses(sources()) == []
+
+
+def test_a_second_address_is_found() -> None:
+    files = {
+        "mmpsr/a.py": '__all__ = ["f"]\ndef f(): ...',
+        "mmpsr/b.py": 'from mmpsr.a import f\n__all__ = ["f"]',
+        "mmpsr/c.py": "def g():\n    from mmpsr.b import f",
+        "mmpsr/room/__init__.py": 'from mmpsr.a import f\nfrom mmpsr.room.h import h, i\n__all__ = ["h", "i"]',
+        "mmpsr/room/h.py": "h = i = 1",
+        "mmpsr/d.py": "from mmpsr.room import i",
+    }
+    assert second_addresses(files) == [
+        "mmpsr.b hands on f",
+        "mmpsr.c imports f from mmpsr.b, which does not make it",
+        "mmpsr.room is the face of mmpsr.a",
+        "mmpsr.room hides its module h",
+        "mmpsr.d imports i from mmpsr.room, which does not make it",
+    ]
+
+
+APART = ("benchmarks", "properties", "support", "system")
+
+
+def homeless(tests: Iterable[str], files: Iterable[str]) -> list[str]:
+    """Test files that stand beside no module of their name: `test_<module>.py`, or `test_<module>_<aspect>.py`."""
+    modules, wrong = set(files), []
+    for test in tests:
+        _, *rooms, name = test.split("/")
+        words = name.removeprefix("test_").removesuffix(".py").split("_")
+        names = ["_".join(words[: end + 1]) for end in range(len(words))]
+        is_apart = bool(rooms) and rooms[0] in APART
+        if not is_apart and not any("/".join([*rooms, f"{each}.py"]) in modules for each in names):
+            wrong.append(test)
+    return wrong
+
+
+def test_tests_stand_beside_what_they_test() -> None:
+    tests = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    assert homeless(tests, sources()) == []
+    assert not [path for path in (ROOT / "tests").rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+
+
+def test_a_homeless_test_is_found() -> None:
+    files = ["mmpsr/config.py", "mmpsr/metrics/seeds.py"]
+    beside = ["tests/mmpsr/test_config.py", "tests/mmpsr/test_config_files.py", "tests/mmpsr/metrics/test_seeds.py"]
+    wrong = ["tests/mmpsr/test_seeds.py", "tests/test_config.py", "tests/mmpsr/metrics/test_seed.py"]
+    assert homeless([*beside, "tests/system/test_house.py", *wrong], files) == wrong
+
+
 def taken(name: str) -> bool:
     """Whether a top-level module of this name can be imported, here or where optional packages are installed."""
     spec = importlib.util.find_spec(name)
     return name in ELSEWHERE or (spec is not None and spec.loader is not None and spec.origin is not None)
 
 
+def hiding(folder: Path) -> list[str]:
+    """Files and folders that lie directly in a launched folder and bear the name of an importable module."""
+    files = [path for path in folder.iterdir() if path.suffix == ".py" or (path.is_dir() and path.name.isidentifier())]
+    names = {path.stem: path.name for path in files if path.stem not in ("__init__", "__pycache__")}
+    return sorted(f"{folder.name}/{file}" for name, file in names.items() if taken(name))
+
+
 def test_no_launched_folder_hides_an_importable_module() -> None:
     assert all(taken(name) for name in ("logging", "mediapipe", "evaluate", "optuna", "torch"))
     folders = {str(ROOT / folder) for folder in LAUNCHED}
     assert not folders & set(sys.path), "a launched folder is on the path, which would make its own files importable"
-    names = [path for folder in LAUNCHED for path in sorted((ROOT / folder).glob("*.py")) if path.stem != "__init__"]
-    assert [str(path.relative_to(ROOT)) for path in names if taken(path.stem)] == []
+    assert [each for folder in LAUNCHED for each in hiding(ROOT / folder)] == []
+
+
+def test_a_file_or_folder_that_hides_a_module_is_found(tmp_path: Path) -> None:
+    for name in ("training/loop.py", "training/logging.py", "training/evaluate/a.py", "training/rooms/torch.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert hiding(tmp_path / "training") == ["training/evaluate", "training/logging.py"]
 
 
 IMPORT_WITHOUT = """

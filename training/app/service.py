@@ -28,6 +28,7 @@ __all__ = ["KEPT", "Service", "Session", "Sessions", "Shown"]
 
 KEPT = 12
 """Analyses that a session keeps for comparison; older ones are forgotten."""
+_TOLD = (AppError, CorpusError, EncodingError, ExtractionError, InputError, StoreError, TranscriptError)
 
 
 @dataclass
@@ -116,9 +117,6 @@ class Sessions:
             if not self._open:  # uploads that were broken off belong to nobody
                 for path in self.root.iterdir():
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-_TOLD = (AppError, CorpusError, EncodingError, ExtractionError, InputError, StoreError, TranscriptError)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from training.runs.trained import TrainedModel
 __all__ = ["Format", "bundle_command", "export_command"]
 
 TOLERANCE = 1e-5  # of a probability or score, of predictions made again
+Format = Literal["onnx", "torch"]
+SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch"}
 
 
 def bundle_command(run: Path, folder: Path, force: bool) -> int:
@@ -67,10 +69,6 @@ def _verify(trained: BundledModel, run: Path) -> int:
         + ("." if agrees else f", more than {TOLERANCE:g}; do not hand this bundle on.")
     )
     return 0 if agrees else 1
-
-
-Format = Literal["onnx", "torch"]
-SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch"}
 
 
 def export_command(source: Path, output: Path, format_: Format | None) -> int:

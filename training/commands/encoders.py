@@ -15,10 +15,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from encoders.build import CATALOGUE, WRITERS, can_run
 from encoders.catalogue.checkpoint import is_cached
 from encoders.catalogue.entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
 from encoders.config import MODALITIES, FeaturesConfig
+from encoders.creation import CATALOGUE, WRITERS, can_run
 from mmpsr.config import ConfigError, nearest
 from training.commands.common import error_console, print_error
 

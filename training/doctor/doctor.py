@@ -13,7 +13,7 @@ from corpora.checks.overlap import between_corpora, between_splits
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
 from corpora.registry import Source, prepare, scan_corpora
-from encoders.build import CATALOGUE
+from encoders.creation import CATALOGUE
 from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from mmpsr.config import ConfigError

@@ -40,6 +40,19 @@ Features = Mapping[str, Vectors]
 """Vectors by modality; rows of NaN are clips without it."""
 Labels = Mapping[str, str | Mapping[str, str]]
 """By task: the column with the class of each clip, or a column by class."""
+RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
+    "tasks": {"specs": {"emotion": {"loss": "binary_cross_entropy"}}},
+    "model": {
+        "dropout": 0.5, "guide_temperature": True, "predictor_norm": "none",
+        "linear_path": {"emotion": "trained", "personality": "fixed", "ambivalence": "fixed"},
+    },
+    "objective": {"class_weights": "balanced"},
+    "balancing": {"method": "equal"},
+    "semi_supervision": {"method": "none"},
+    "training": {"num_epochs": 40, "patience": 10, "modality_dropout": 0.3, "weight_averaging": 0.99},
+}  # fmt: skip
+"""The settings of `configs/default.toml`."""
+OWN_SECTIONS = ("corpora", "features", "output")  # that follow from what `fit` is given
 
 
 def modalities_of(features: Mapping[str, Features]) -> tuple[str, ...]:
@@ -229,21 +242,6 @@ def index_of(features: Features) -> pd.Index:
         if not index.equals(named[0][1]):
             raise ValueError(f"features[{name!r}] and features[{named[0][0]!r}] have other rows; give both the same")
     return named[0][1] if named else pd.RangeIndex(len(next(iter(features.values()))))
-
-
-RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
-    "tasks": {"specs": {"emotion": {"loss": "binary_cross_entropy"}}},
-    "model": {
-        "dropout": 0.5, "guide_temperature": True, "predictor_norm": "none",
-        "linear_path": {"emotion": "trained", "personality": "fixed", "ambivalence": "fixed"},
-    },
-    "objective": {"class_weights": "balanced"},
-    "balancing": {"method": "equal"},
-    "semi_supervision": {"method": "none"},
-    "training": {"num_epochs": 40, "patience": 10, "modality_dropout": 0.3, "weight_averaging": 0.99},
-}  # fmt: skip
-"""The settings of `configs/default.toml`."""
-OWN_SECTIONS = ("corpora", "features", "output")  # that follow from what `fit` is given
 
 
 def corpora_configuration(names: Iterable[str]) -> CorporaConfig:

@@ -20,6 +20,8 @@ from mmpsr.objective.objective import Objective
 
 __all__ = ["StepResult", "Views", "compile_model", "hide_modalities", "look", "sum_over_processes"]
 
+COMPILERS = {"darwin": "clang++", "win32": "cl"}
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -119,9 +121,6 @@ def hide_modalities(batch: Batch, rate: float) -> Batch:
 def sum_over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     """The sum of every process' tensor."""
     return accelerator.reduce(tensor, reduction="sum") if accelerator.num_processes > 1 else tensor
-
-
-COMPILERS = {"darwin": "clang++", "win32": "cl"}
 
 
 def compile_model(model: FusionModel) -> Callable[[Batch], Predictions]:

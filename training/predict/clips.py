@@ -35,6 +35,7 @@ from training.runs.trained import TrainedModel
 __all__ = ["absences_of", "fill", "joined_clips", "joined_vectors", "notes_of", "results_of", "take", "whole_table"]
 
 _WRITERS = {"transcriber": "transcripts", "describer": "descriptions"}
+_NARRATOR = "cue-narrative"
 
 
 def whole_table(clips: pd.DataFrame, trained: TrainedModel) -> pd.DataFrame:
@@ -171,9 +172,6 @@ def joined_vectors(
     clips = whole_table(pd.DataFrame({"clip_id": [str(number) for number in range(num_clips)]}), trained)
     labels = {task: torch.full((num_clips, spec.num_outputs), torch.nan) for task, spec in trained.tasks.items()}
     return JoinedCorpora(clips, features, torch.stack(there, dim=1), labels)
-
-
-_NARRATOR = "cue-narrative"
 
 
 def results_of(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from encoders.build import CATALOGUE
 from encoders.catalogue.entry import EMBEDDED
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE
 from mmpsr.config import ConfigError, nearest, validate
 from training.runs.trained import TrainedModel
 

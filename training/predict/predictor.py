@@ -42,6 +42,10 @@ from training.runs.trained import TrainedModel
 
 __all__ = ["Predictor", "StageClock"]
 
+_CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
+_PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
+Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
+
 
 class StageClock:
     """How long each stage took.
@@ -76,12 +80,6 @@ class StageClock:
             self.seconds[self.stage] = now - self.began
         self.began = now
         return self.seconds
-
-
-_CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
-_PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
-
-Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
 class Predictor(ModelHubMixin):

@@ -15,6 +15,8 @@ from training.config import RunConfig
 
 __all__ = ["RunDirectory", "RunError", "read_json"]
 
+PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
+
 
 class RunError(ValueError):
     """A run directory that cannot be read; the message says what was found, where, and what to do."""
@@ -33,9 +35,6 @@ def read_json(path: Path, name: str) -> Any:
         raise RunError(f"{path} {what}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / name} cannot be read ({error})") from None
-
-
-PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
 
 class RunDirectory:

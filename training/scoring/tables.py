@@ -26,6 +26,13 @@ SHORT_NAMES: Mapping[str, str] = {
     "mean_ccc": "mCCC",
 }
 """Metric name -> the literature's abbreviation."""
+PLACE = ("corpus", "split", "task")
+NOT_ZERO_SHOT = (
+    "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' shares "
+    "that these clips make most likely; no label was read"
+)
+BY_SUBSET = "By the modalities that the model sees"
+NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
 def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str]) -> Table:
@@ -62,15 +69,6 @@ def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str])
 
 def _percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
-
-
-PLACE = ("corpus", "split", "task")
-NOT_ZERO_SHOT = (
-    "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' shares "
-    "that these clips make most likely; no label was read"
-)
-BY_SUBSET = "By the modalities that the model sees"
-NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
 def number(value: float | None, sign: bool = False) -> str:

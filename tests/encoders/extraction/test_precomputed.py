@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from encoders.base import pool
-from encoders.build import create_encoder
 from encoders.config import FeaturesConfig, PrecomputedConfig
+from encoders.creation import create_encoder
 from encoders.errors import Absent, ExtractionError, Failure
 from encoders.extraction import precomputed, workers
 from encoders.extraction import precomputed_files as feature_files

@@ -46,7 +46,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_encoders_are_loaded_once_for_many_extractions(tmp_path: Path) -> None:
-    encoders = {"text": "test_warm:Counted", "behavior": "test_warm:CountedAttentive"}
+    encoders = {
+        "text": "tests.encoders.extraction.test_warm:Counted",
+        "behavior": "tests.encoders.extraction.test_warm:CountedAttentive",
+    }
     config = features(tmp_path, encoders=encoders)
     with WarmEncoders(config) as warm:
         for text in ("one", "three", "seven"):
@@ -62,7 +65,7 @@ def test_encoders_are_loaded_once_for_many_extractions(tmp_path: Path) -> None:
 
 
 def test_another_setting_is_another_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = features(tmp_path, encoders={"text": "test_warm:Counted"})
+    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_warm:Counted"})
     with WarmEncoders(config) as warm:
         extract(table(["one"]), config, show_progress=False, warm=warm)
     monkeypatch.setattr(Counted, "factor", 2.0)
@@ -72,7 +75,7 @@ def test_another_setting_is_another_encoder(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_failure_of_all_leaves_the_encoders_usable(tmp_path: Path) -> None:
-    config = features(tmp_path, encoders={"text": "test_warm:Counted"}, chunk_size=1)
+    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_warm:Counted"}, chunk_size=1)
     with WarmEncoders(config) as warm:
         with pytest.raises(ExtractionError, match="needs a library"):
             extract(table(["library", *["sleep 0.05"] * 9]), config, show_progress=False, warm=warm)

@@ -503,7 +503,7 @@ def test_a_removal_that_is_killed_leaves_the_folder_whole_or_a_leftover(
 
 def test_weights_that_torch_keeps_are_found_without_it(tmp_path: Path) -> None:
     program = (
-        "import sys; from encoders.build import CATALOGUE; from encoders.catalogue.checkpoint import is_cached\n"
+        "import sys; from encoders.creation import CATALOGUE; from encoders.catalogue.checkpoint import is_cached\n"
         "assert is_cached(CATALOGUE['vggish']); assert 'torch' not in sys.modules"
     )
     torch_home = tmp_path / "torch"

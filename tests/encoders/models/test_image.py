@@ -11,8 +11,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FacesConfig, FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import Absent, ExtractionError
 from encoders.face.crops import face_crops
 from encoders.media.clip import ClipMedia

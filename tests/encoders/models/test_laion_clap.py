@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.build import create_encoder
+from encoders.creation import create_encoder
 from encoders.errors import ExtractionError
 from encoders.media.clip import ClipMedia
 from tests.support import tiny_checkpoints as tiny
@@ -24,7 +24,7 @@ import json, sys
 import numpy as np, torch
 sys.path[:0] = [{root!r}]
 from tests.support import tiny_checkpoints as tiny
-from encoders.build import CATALOGUE, create_encoder
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
 from encoders.errors import ExtractionError
 from encoders.models.laion_clap import import_laion_clap

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError
 from encoders.models.open_clip import OpenClipImage
 from mmpsr.config import ConfigError

@@ -10,8 +10,8 @@ import pytest
 import transformers
 from numpy.typing import NDArray
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.device import DeviceEncoder
 from encoders.errors import Absent, EncodingError, ExtractionError
 from encoders.media.clip import ClipMedia

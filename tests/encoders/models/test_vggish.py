@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from encoders.build import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import EncodingError, ExtractionError
 from encoders.models import vggish
 from mmpsr.config import ConfigError
@@ -85,7 +85,7 @@ def test_vggish_weights_are_one_file(tmp_path: Path) -> None:
 
 
 def test_vggish_offline_names_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from encoders.build import can_run
+    from encoders.creation import can_run
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from encoders.build import WRITERS
 from encoders.config import DescriberConfig, TranscriberConfig
+from encoders.creation import WRITERS
 from encoders.errors import ExtractionError, StoreError
 from encoders.media.clip import ClipMedia
 from encoders.spec import source_of

@@ -10,7 +10,7 @@ import huggingface_hub.constants
 import pytest
 from typer.testing import CliRunner
 
-from encoders.build import CATALOGUE, WRITERS
+from encoders.creation import CATALOGUE, WRITERS
 from tests.support import tiny_checkpoints as tiny
 from tests.support.starting import assert_starts_light
 from training.commands import encoders as encoders_command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,12 @@ from training.commands.console import app
 from training.evaluation import evaluate as full_evaluation
 from training.evaluation.evaluate import EvaluationOptions
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored_run.finish(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    with stored_run.few_resamples():
-        yield
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:

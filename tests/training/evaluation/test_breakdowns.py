@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +20,12 @@ from training.evaluation.breakdowns import adapted_rows, aggregate, aggregated_r
 from training.runs.directory import RunError
 from training.runs.stored import Part, StoredRun
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored_run.finish(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    with stored_run.few_resamples():
-        yield
 
 
 def repeated(path: Path, times: int = 20) -> list[Part]:

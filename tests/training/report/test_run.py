@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.report.page import render
 from training.report.run import run_page, write_report
 from training.runs.directory import RunError
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def add_training(path: Path) -> None:
@@ -35,12 +36,6 @@ def add_training(path: Path) -> None:
                 "gradient_cosines": {one: {two: -0.1 * epoch for two in names if two > one} for one in names},
             }  # fmt: skip
             file.write(json.dumps(record) + "\n")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    with stored_run.few_resamples():
-        yield
 
 
 @pytest.fixture(scope="module")

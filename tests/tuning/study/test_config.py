@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from encoders.build import CATALOGUE, WRITERS
 from encoders.config import DESCRIPTION_PROMPTS
+from encoders.creation import CATALOGUE, WRITERS
 from mmpsr.config import ConfigError
 from tuning.study.config import Study, load_study
 

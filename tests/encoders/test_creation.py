@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from encoders import build as catalogue
+from encoders import creation as catalogue
 from encoders.base import Encoder
-from encoders.build import CATALOGUE, WRITERS, create_encoder, writer_checkpoint
 from encoders.catalogue.entries import ENTRIES
 from encoders.catalogue.entry import EMBEDDED, CatalogueEntry
 from encoders.config import MODALITIES, DescriberConfig, FeaturesConfig, TranscriberConfig
+from encoders.creation import CATALOGUE, WRITERS, create_encoder, writer_checkpoint
 from mmpsr.config import ConfigError
 
 TRUSTING = FeaturesConfig(trust_remote_code=tuple(entry.home for entry in ENTRIES if entry.remote_code))
@@ -126,7 +126,7 @@ def test_no_two_encoders_share_a_fingerprint() -> None:
 
 def test_importing_the_catalogue_imports_no_encoder() -> None:
     program = (
-        "import sys, encoders.build; "
+        "import sys, encoders.creation; "
         "heavy = 'torch', 'transformers', 'encoders.models.hub', 'mediapipe'; "
         "raise SystemExit(any(name in sys.modules for name in heavy))"
     )
