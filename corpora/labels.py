@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from corpora.cells import Cells, plain_numbers
 from corpora.clips import CorpusError, Defects, label_columns
+from corpora.reading.cells import Cells, plain_numbers
 from mmpsr.config import Config, nearest
 from mmpsr.tasks import TaskSpec
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args
 
 from pydantic import Field, StringConstraints
 
-from corpora.bah import BahCorpus
+from corpora.bah.corpus import BahCorpus
 from corpora.clips import ClipTable, CorpusError, concatenate
-from corpora.fiv2 import FirstImpressionsCorpus
-from corpora.meld import MeldCorpus
-from corpora.mosei import MoseiCorpus
+from corpora.fiv2.corpus import FirstImpressionsCorpus
+from corpora.meld.corpus import MeldCorpus
+from corpora.mosei.corpus import MoseiCorpus
 from corpora.source import CorpusSource
 from corpora.table import TableCorpus
 from mmpsr.config import Config, nearest
@@ -49,11 +49,10 @@ def adapter_of(source: type[CorpusSource]) -> str | None:
 
 
 _SHIPPED = (TableCorpus, BahCorpus, FirstImpressionsCorpus, MeldCorpus, MoseiCorpus)
-if TYPE_CHECKING:
-    Source = CorpusSource
-else:
+Source = CorpusSource
+"""A corpus entry of any kind; a new adapter is added to `_SHIPPED`, or by an entry point."""
+if not TYPE_CHECKING:  # a union that is known when it runs
     Source = Annotated[Union[tuple(adapters().values())], Field(discriminator="adapter")]  # noqa: UP007
-    """A corpus entry of any kind; a new adapter is added to `_SHIPPED`, or by an entry point."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -86,7 +85,7 @@ def prepare(config: CorporaConfig) -> None:
     """
     if config.build == "none":
         return
-    from corpora.demo import MARKER, build_demo  # drawing and speaking need libraries that reading does not
+    from corpora.demo.build import MARKER, build_demo  # drawing and speaking need libraries that reading does not
 
     marker = Path(config.root) / MARKER
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]:

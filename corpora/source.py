@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from corpora.cells import RawCells
 from corpora.clips import ClipTable, CorpusError, Defects, Split, conform
 from corpora.labels import LabelColumns, read_labels
+from corpora.reading.cells import RawCells
 from corpora.splitting import SplitSettings, resplit
 from mmpsr.tasks import TaskSpec
 

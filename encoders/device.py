@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.encoder import Absent, Encoder, EncodingError, FeaturesConfig
+from encoders.base import Encoder
+from encoders.config import FeaturesConfig
+from encoders.errors import Absent, EncodingError
 from mmpsr.config import ConfigError
 
 if TYPE_CHECKING:
-    from encoders.media import ClipMedia
+    from encoders.media.clip import ClipMedia
 
 __all__ = ["DeviceEncoder", "Prepared", "choose_device"]
 

@@ -1,7 +1,7 @@
 """`accelerate launch encoders/run.py`: extract features alone; `--help` lists the options."""
 
-from training.console import extract, launched
-from training.processes import become_launcher
+from training.commands.console import extract, launched
+from training.launch import become_launcher
 
 if __name__ == "__main__":
     become_launcher()

@@ -32,7 +32,7 @@ class TaskSpec(Config):
     loss: SupervisedLoss
     """Supervised loss; `cross_entropy` takes the argmax of the target, `soft_cross_entropy` its distribution."""
     metrics: tuple[str, ...]
-    """Metrics reported where a corpus does not name its own (names of `mmpsr.metrics.METRICS`)."""
+    """Metrics reported where a corpus does not name its own (names of `mmpsr.metrics.definitions.METRICS`)."""
     neutral: str | None = None
     """The class that is present exactly when no other is (multi-label tasks)."""
     threshold: float = Field(default=0.8, ge=0.5, lt=1.0)

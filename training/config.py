@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
-from encoders.encoder import MODALITIES, FeaturesConfig
-from mmpsr.balancing import LOSSES_ALONE, BalancingConfig
-from mmpsr.config import Config, nearest
-from mmpsr.conflict_aware import ConflictAwareConfig
-from mmpsr.model import ModelConfig
-from mmpsr.objective import ObjectiveConfig
-from mmpsr.semi_supervision import SemiSupervisionConfig
+from encoders.config import MODALITIES, FeaturesConfig
+from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
+from mmpsr.config import Config, ConfigError, nearest
+from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.mcdm import ModelConfig
+from mmpsr.objective.objective import ObjectiveConfig
+from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
-from training.optimization import OptimizationConfig
 
-__all__ = ["TRACKERS", "DataConfig", "OutputConfig", "RunConfig", "TrainingConfig"]
+__all__ = [
+    "TRACKERS",
+    "DataConfig",
+    "OptimizationConfig",
+    "OutputConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "require_choice_on_dev",
+]
 
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 """Experiment trackers that accelerate knows."""
+
+
+class OptimizationConfig(Config):
+    """How gradients become steps."""
+
+    optimizer: Literal["adam", "adamw", "lion", "sgd", "rmsprop"] = "adam"
+    """Optimizer; `adam`, `sgd` and `rmsprop` add weight decay to the gradient, `adamw` and `lion` decouple it."""
+    lr: float = Field(default=1e-4, gt=0.0)
+    """Learning rate; layers with a rate of their own (the angles of `edgnn`) keep theirs."""
+    weight_decay: float = Field(default=1e-5, ge=0.0)
+    """Weight decay."""
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Momentum of `sgd`."""
+    scheduler: Literal["none", "plateau", "cosine", "onecycle", "linear"] = "none"
+    """`plateau` halves the learning rate at the third epoch in a row without a better dev figure, down to 1e-7; the
+    others follow the steps of all epochs."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which `cosine` and `linear` first raise the learning rate from 0."""
+    final_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the learning rate that `cosine` and `linear` end at."""
+    max_gradient_norm: float = Field(default=0.0, ge=0.0)
+    """Norm of all gradients together above which they are scaled down to it; 0 is off."""
+
+    @model_validator(mode="after")
+    def _used(self) -> OptimizationConfig:
+        for name in ("warmup_steps", "final_fraction"):
+            if getattr(self, name) and self.scheduler not in ("cosine", "linear"):
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} is read by the schedules cosine and linear only, and scheduler is "
+                    f"{self.scheduler!r}; leave it out or change the scheduler"
+                )
+        return self
 
 
 class DataConfig(Config):
@@ -141,3 +181,19 @@ class RunConfig(Config):
                 'balancing.cost = "every_k"'
             )
         return self
+
+
+def require_choice_on_dev(monitor: str) -> None:
+    """Refuse a monitored figure that is of test.
+
+    Args:
+        monitor: `training.monitor`.
+
+    Raises:
+        ConfigError: a part of its name is `test`.
+    """
+    if "test" in re.split(r"[/.]", monitor.casefold()):
+        raise ConfigError(
+            f"training.monitor = {monitor!r} names a figure of test: a model that is chosen by test has no test left. "
+            "Name a figure of dev (`mean`, a task, or <corpus>/<task>/<metric>); test is evaluated once, at the end"
+        )

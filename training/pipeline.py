@@ -11,72 +11,26 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from corpora.clips import ClipTable
-from corpora.registry import prepare, read_corpora
-from encoders.device import choose_device
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import encoder_specs, extract, sequence_specs
-from mmpsr.calibration import Calibration
-from mmpsr.fusion import FusionModel
+from encoders.extraction.read import encoder_specs, sequence_specs
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
-from training.baseline import LinearBaseline
 from training.config import RunConfig
-from training.cost import CostMeter
-from training.data import JoinedCorpora, active_features, join, require_metrics, used_clips
-from training.evaluation import calibrate, chance_level, evaluate_rows, predict, prediction_table
-from training.identities import write_identities
-from training.launching import start_trackers
-from training.leakage import require_choice_on_dev
-from training.loop import train
-from training.report import result_table
-from training.report_data import label_table, summarize
-from training.run_directory import RunDirectory
-from training.stored_predictions import add_predictions
-from training.verify import write_manifest
+from training.data.joined import JoinedCorpora, active_features, join
+from training.data.load import extract_features, load_clips
+from training.fit.baseline import LinearBaseline
+from training.fit.cost import CostMeter
+from training.fit.loop import train
+from training.runs.accelerator import start_trackers
+from training.runs.directory import RunDirectory
+from training.runs.identities import write_identities
+from training.runs.stored import add_predictions
+from training.runs.verify import write_manifest
+from training.scoring.counts import label_table, summarize
+from training.scoring.scores import calibrate, chance_level, evaluate_rows, predict, prediction_table
+from training.scoring.tables import result_table
 
-__all__ = ["extract_features", "load_clips", "run_training", "train_joined"]
-
-
-def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
-    """Build what the configuration asks to build, read every corpus, and leave out what no run uses.
-
-    The train split of zero-shot corpora is not used: it is neither extracted nor evaluated.
-
-    Raises:
-        ConfigError: a corpus or task names a metric that does not exist, or epochs are to be chosen by test.
-        CorpusError: see `corpora.registry.read_corpora`.
-    """
-    require_metrics(config.corpora, tasks)
-    require_choice_on_dev(config.training.monitor)
-    if accelerator.is_main_process:
-        prepare(config.corpora)
-    accelerator.wait_for_everyone()
-    table = read_corpora(config.corpora, tasks)
-    return ClipTable(used_clips(table.clips, config.corpora), table.defects)
-
-
-def extract_features(
-    clips: pd.DataFrame, features: FeaturesConfig, accelerator: Accelerator, console: Console
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the texts and extract the vectors that the store lacks, sharing the work with all other processes.
-
-    Returns:
-        The clips with their texts filled in, and the ledger of what could not be made of them.
-    """
-    ledgers = []
-    if features.transcriber is not None or features.describer is not None:
-        from encoders.text_filling import fill_texts
-
-        device, dtype = choose_device(features)
-        filled = fill_texts(clips, features, device=device, dtype=dtype, show_progress=accelerator.is_main_process)
-        clips = filled.clips
-        ledgers.append(filled.summary.ledger)
-        if accelerator.is_main_process:
-            console.print(filled.summary)
-    summary = extract(clips, features, show_progress=accelerator.is_main_process)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        console.print(summary)
-    return clips, pd.concat([*ledgers, summary.ledger], ignore_index=True)
+__all__ = ["run_training", "train_joined"]
 
 
 def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:

@@ -1,7 +1,7 @@
 """`accelerate launch training/run.py`: train, evaluate and report; `--help` lists the options."""
 
-from training.console import launched, train
-from training.processes import become_launcher
+from training.commands.console import launched, train
+from training.launch import become_launcher
 
 if __name__ == "__main__":
     become_launcher()

@@ -1,4 +1,4 @@
-"""The command `mmpsr`: the subcommands of `training.console`, `tune`, `study` and `report`."""
+"""The command `mmpsr`: the subcommands of `training.commands.console`, `tune`, `study` and `report`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from mmpsr.extras import require_extra
-from training.console import app
-from training.options import SetOption
+from training.commands.common import SetOption
+from training.commands.console import app
 from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
 
-__all__ = ["app"]
+__all__ = []
 
 
 @app.command()
@@ -24,7 +24,7 @@ def tune(
 ) -> None:
     """Search over the fields of a configuration by dev figures; a killed or repeated command continues."""
     require_extra("tune")
-    from tuning.command import tune_command
+    from tuning.search.command import tune_command
 
     tune_command(config, set_, base, workers)
 
@@ -38,7 +38,7 @@ def study(
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
 ) -> None:
     """Fill the table of a study; only missing cells are computed."""
-    from tuning.study_command import study_command
+    from tuning.study.command import study_command
 
     chosen = None
     if seeds is not None:
@@ -67,7 +67,7 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
-    from tuning.study_report import any_report_command
+    from tuning.study.report import any_report_command
 
     raise typer.Exit(any_report_command(path, output, by, subsets))
 
@@ -81,7 +81,7 @@ def transfer(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
-    from tuning.transfer_command import transfer_command
+    from tuning.transfer.command import transfer_command
 
     raise typer.Exit(transfer_command(paths, set_ or [], base, split, as_json))
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from talking_clips import clip_table, write_clip
 
-from encoders.encoder import FeaturesConfig
-from encoders.extraction import extract
+from encoders.config import FeaturesConfig
+from encoders.extraction.extract import extract
 
 MEBIBYTE = 2**20
 

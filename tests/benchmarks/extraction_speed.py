@@ -27,15 +27,17 @@ from rich.table import Table
 from stage_timer import Stages
 from talking_clips import clip_table, write_clip
 
-from encoders import faces, frames, media
-from encoders.catalogue import CATALOGUE
-from encoders.catalogue_entries import EMBEDDED
-from encoders.decoding import decode, opened, stream_of
-from encoders.encoder import FeaturesConfig
-from encoders.encoding import encode_clips, load_encoder, make_encoder
-from encoders.extraction import extract
-from encoders.identity import EncoderSpec
-from encoders.store import FeatureStore
+from encoders.catalogue.entry import EMBEDDED
+from encoders.config import FeaturesConfig
+from encoders.creation import CATALOGUE
+from encoders.extraction.encode import encode_clips, load_encoder, make_encoder
+from encoders.extraction.extract import extract
+from encoders.face import landmarks as faces
+from encoders.media import clip as media
+from encoders.media import frames
+from encoders.media.decoding import decode, opened, stream_of
+from encoders.spec import EncoderSpec
+from encoders.store.vector_store import FeatureStore
 
 LEAST = 10.0
 """Times real time that extraction is required to run at on two cores."""
@@ -73,7 +75,7 @@ def time_stages(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[float, S
     rows[0].release()
     loading = time.process_time() - began
 
-    from encoders.minilm import TokenEmbedder
+    from encoders.models.minilm import TokenEmbedder
 
     stages.patch("open", av, "open")
     stages.patch("decode video", media, "read_frames")

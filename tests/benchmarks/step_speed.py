@@ -27,13 +27,14 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
-from mmpsr.balancing import BalancingConfig, create_balancer
+from mmpsr.balancing.base import BalancingConfig
+from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
-from mmpsr.model import MCDM, ModelConfig
-from mmpsr.objective import Objective, ObjectiveConfig
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
-from training import step as steps
-from training.compilation import compile_model
+from training.fit import step as steps
+from training.fit.views import compile_model
 
 WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}
 MULTIPLY_ADDS = 71.4e6

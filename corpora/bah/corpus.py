@@ -1,0 +1,226 @@
+"""BAH, the corpus of behavioural ambivalence and hesitancy, in the layouts of its 2025 and 2026 releases.
+
+References:
+    González-González et al., BAH Dataset for Ambivalence/Hesitancy Recognition in Videos for Digital Behavioural
+    Change, ICLR 2026.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from corpora.bah.annotation import Facts, read_annotations, read_transcripts
+from corpora.bah.facts import annotation_columns, chunks_of, language_columns, metadata_columns, transcript_of
+from corpora.bah.files import ANNOTATIONS, LABELS, LISTS, BahFiles, find_files, read_labels_table, read_list
+from corpora.bah.levels import frame_clips, segment_clips
+from corpora.clips import SPLITS, CorpusError, Defects, Split, label_column
+from corpora.source import OfficialCorpus
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["QUESTIONS", "BahCorpus"]
+
+Release = Literal["2026", "2025"]
+CLASSES = ("absent", "present")
+QUESTIONS = ("neutral", "positive", "negative", "ambivalent", "willing", "resistant", "hesitant")
+"""What the questions 1 to 7 are meant to draw out."""
+PUBLISHED_COUNTS: Mapping[str, Mapping[str, int]] = {
+    "2026": {"train": 778, "dev": 124, "test": 525},
+    "2025": {"train": 616, "dev": 110, "test": 392},
+}
+FEWEST_PLACEHOLDERS = 20
+"""From so many videos on, a test list whose labels are all 0 holds placeholders."""
+
+
+class BahCorpus(OfficialCorpus):
+    """BAH; videos, segments or frames are labelled with whether ambivalence is present, grouped by participant."""
+
+    adapter: Literal["bah"]
+    """Chooses this adapter."""
+    release: Release | None = None
+    """Which release this is; left out, it is told by what is there."""
+    level: Literal["video", "segment", "frame"] = "video"
+    """What a clip is: a video, an annotated segment or the gap between two, or a frame's face picture."""
+    frame_step: int = Field(default=1, ge=1)
+    """At level `frame`, take every so manieth frame of each video."""
+    unlabeled_splits: tuple[Split, ...] = ()
+    """Splits whose labels are placeholders, and are not used."""
+    tasks: ClassVar[tuple[str, ...]] = ("ambivalence",)
+
+    def published_counts(self) -> Mapping[str, int]:
+        """Videos by split of the release, where it is set and a clip is a video."""
+        return PUBLISHED_COUNTS.get(self.release or "", {}) if self.level == "video" else {}
+
+    def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
+        """Read lists, annotation, transcripts and metadata, and index the media; see `CorpusSource.collect`."""
+        if set(tasks["ambivalence"].classes) != set(CLASSES):
+            raise CorpusError(
+                f"corpora.sources.{name}: BAH labels the classes {' and '.join(CLASSES)}, but the task 'ambivalence' "
+                f"has {', '.join(tasks['ambivalence'].classes)}"
+            )
+        files = find_files(root / self.path, root, defects)
+        wanted = self.own_splits or SPLITS
+        listed = _read_lists(name, files, self.own_splits or (), wanted, defects)
+        listed["clip_id"] = _ids(listed)
+        annotations = read_annotations(files, defects)
+        _note_unlisted(files, annotations, set(listed["key"]), defects)
+        listed["withheld"] = _withheld(listed, self.unlabeled_splits)
+        videos = listed[listed["split"].isin(wanted)].reset_index(drop=True)
+        reasons = videos["withheld"]
+        for reason in reasons.dropna().unique():
+            defects.add_rows("unlabeled", videos, reasons.eq(reason).fillna(False), reason)
+        videos["withheld"] = reasons.notna()
+
+        videos["corpus"], videos["release"] = name, self.release or _release(files)
+        videos["group"] = videos["speaker"] = videos["participant"]
+        videos["group_kind"] = "participant"
+        question = videos["question"].astype("int64")
+        videos["raw.question"], videos["raw.question_kind"] = videos["question"], question.map(_QUESTION_KINDS)
+        for column, found in {"media": files.media, "faces": files.faces}.items():
+            paths = {key: str(files.tree.path(path)) for key, path in found.items()}
+            videos[column] = videos["key"].map(paths).astype("string")
+        if annotations:
+            absent = ~videos["key"].isin(list(annotations)) & ~videos["withheld"]
+            reason = "the annotation does not have it; its segments and cues are unknown"
+            defects.add_rows("missing_annotation", videos, absent, reason)
+        transcripts = read_transcripts(files, videos["key"], defects)
+        videos = _with_texts(videos, transcripts, annotations, defects)
+        table = read_labels_table(files.tree, files.labels) if files.labels else {}
+        videos = _with_labels(videos, table, annotations, defects)
+        participants = metadata_columns(files, videos["participant"], defects)
+        videos = _joined(videos, annotation_columns(annotations, videos["key"]), participants)
+        if self.level == "frame":
+            clips = frame_clips(videos, files, set(listed["key"]), wanted, self.frame_step, defects)
+        else:
+            if files.media:
+                reason = "no file of this video"
+                defects.add_rows("missing_media", videos, videos["media"].isna(), reason)
+            reason = "neither list nor transcript nor annotation says what is spoken"
+            defects.add_rows("missing_text", videos, videos["text"].isna(), reason)
+            clips = segment_clips(videos, annotations, defects) if self.level == "segment" else videos
+        for value, class_name in enumerate(CLASSES):
+            is_class = clips["label"].eq(value).astype("float64").mask(clips["label"].isna())
+            clips[label_column("ambivalence", class_name)] = is_class
+        return clips.drop(columns=["path", "key", "participant", "question", "label", "withheld"])
+
+
+_QUESTION_KINDS = dict(enumerate(QUESTIONS, start=1))
+
+
+def _read_lists(
+    name: str, files: BahFiles, asked: tuple[Split, ...], wanted: tuple[Split, ...], defects: Defects
+) -> pd.DataFrame:
+    """All lists of videos one below the other, with `split` and `raw.list`, the list's name."""
+    there = {LISTS.get(stem, "test") for stem in files.lists}
+    for split in asked or (() if there else ("train",)):
+        if split not in there:
+            stem = next(stem for stem, of in LISTS.items() if of == split)
+            raise CorpusError(
+                f"corpora.sources.{name}: no list split/{stem}.txt of the videos in split {split!r} in or below "
+                f"{os.path.abspath(files.tree.folder)}; set its path, or splits to those that are there"
+            )
+    parts = []
+    for stem, file in files.lists.items():
+        split = LISTS.get(stem, "test")
+        part = read_list(files.tree, file, defects if split in wanted else Defects(name))
+        parts.append(part.assign(**{"split": split, "raw.list": stem}))
+    listed = pd.concat(parts, ignore_index=True)
+    order = listed["split"].map(SPLITS.index)
+    return listed.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _ids(listed: pd.DataFrame) -> pd.Series:
+    """The file's stem, or participant, visit and stem where several videos share it."""
+    stems = listed["path"].str.replace(r"^.*[/\\]", "", regex=True).str.removesuffix(".mp4")
+    shared = listed["key"].groupby(stems).transform("nunique") > 1
+    return stems.mask(shared, listed["key"].str.removesuffix(".mp4"))
+
+
+def _withheld(listed: pd.DataFrame, declared: tuple[Split, ...]) -> pd.Series:
+    """Why the label of each row is not used; missing where it is."""
+    reasons = pd.Series(pd.NA, index=listed.index, dtype="string")
+    official = listed["raw.list"].eq("test")
+    labels = listed.loc[official, "label"]
+    if len(labels) >= FEWEST_PLACEHOLDERS and labels.eq("0").fillna(False).all():
+        reasons[official] = f"all {len(labels)} labels of the test list are 0, so they are placeholders; not used"
+    reasons[~listed["raw.list"].isin(list(LISTS))] = "the labels of a private test are placeholders; not used"
+    for split in declared:
+        reasons[listed["split"].eq(split)] = f"unlabeled_splits says that the labels of {split!r} are placeholders"
+    return reasons
+
+
+def _release(files: BahFiles) -> str:
+    names = {file.rpartition("/")[2] for file in files.annotations}
+    return next((release for name, release in ANNOTATIONS.items() if name in names), "2026")
+
+
+def _note_unlisted(files: BahFiles, annotations: Mapping[str, Facts], listed: set[str], defects: Defects) -> None:
+    shown = {key: files.tree.shown(file) for key, file in (*files.transcripts.items(), *files.media.items())}
+    for key in sorted(shown.keys() - listed):
+        defects.add("missing_annotation", shown[key], "no list of videos names it; it is not used")
+    for key in sorted(annotations.keys() - listed):
+        reason = "no list of videos names this video; it is not used"
+        defects.add("unusable_row", f"{annotations[key].file}, {key!r}", reason)
+
+
+def _with_texts(
+    videos: pd.DataFrame, transcripts: Mapping[str, Facts], annotations: Mapping[str, Facts], defects: Defects
+) -> pd.DataFrame:
+    """The videos with the first text that is not blank of list, transcript and annotation, and its languages."""
+    keys = videos["key"]
+    sources = {
+        "transcript": {key: transcript_of(facts.said) for key, facts in transcripts.items()},
+        "annotation": {key: transcript_of(facts.said.get("transcript")) for key, facts in annotations.items()},
+    }
+    first, texts = videos["text"], {}
+    for source, found in sources.items():
+        by_key = {key: text.strip() for key, (text, _) in found.items() if text and text.strip()}
+        texts[source] = keys.map(by_key).astype("string")
+        first = first.fillna(texts[source])
+    for source, text in texts.items():
+        differs = _plain(text).ne(_plain(first)).fillna(False)
+        defects.add_rows("disagreement", videos, differs, f"the text of its {source} differs from the one used")
+    languages = []
+    for key in keys:
+        facts = transcripts.get(key) or annotations.get(key)
+        chunks = next((found[key][1] for found in sources.values() if key in found and found[key][1]), [])
+        languages.append(language_columns(chunks_of(chunks, facts.file if facts else "", defects)))
+    columns = ["language", "raw.languages", "raw.chunks"]
+    return videos.assign(text=first).join(pd.DataFrame(languages, index=videos.index, columns=columns))
+
+
+def _with_labels(
+    videos: pd.DataFrame, table: Mapping[str, str], annotations: Mapping[str, Facts], defects: Defects
+) -> pd.DataFrame:
+    """The videos with `label` as a number: that of list, table or annotation, the first that is there."""
+    said = {key: str(facts.said["global_ah"]) for key, facts in annotations.items() if "global_ah" in facts.said}
+    label, known = videos["label"], ~videos["withheld"]
+    others = {LABELS: table, "the annotation": said}
+    for found in others.values():
+        label = label.fillna(videos["key"].map(found).astype("string"))
+    is_label = label.isin(["0", "1"])
+    for source, found in others.items():
+        differs = known & is_label & videos["key"].map(found).astype("string").ne(label).fillna(False)
+        defects.add_rows("disagreement", videos, differs, f"{source} has another label than the one used")
+    defects.add_rows("missing_label", videos, known & label.isna(), "no file has its label")
+    reason = "the label is neither 0 (absent) nor 1 (present)"
+    defects.add_rows("bad_label", videos, known & label.notna() & ~is_label, reason)
+    return videos.assign(**{"raw.label": label, "label": label.eq("1").astype("float64").where(is_label & known)})
+
+
+def _joined(videos: pd.DataFrame, said: pd.DataFrame, participants: pd.DataFrame) -> pd.DataFrame:
+    """All columns, those of the annotation and the participants renamed where the name is taken."""
+    for kind, frame in {"annotation": said, "participant": participants}.items():
+        taken = {name: name.replace("raw.", f"raw.{kind}_", 1) for name in map(str, frame) if name in videos}
+        videos = videos.join(frame.rename(columns=taken))
+    return videos.astype({name: "string" for name in videos if str(name).startswith("raw.")})
+
+
+def _plain(texts: pd.Series) -> pd.Series:
+    """Texts with single spaces."""
+    return texts.str.replace(r"\s+", " ", regex=True).str.strip()

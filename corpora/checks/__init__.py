@@ -1,0 +1,10 @@
+"""What is wrong with a corpus, and what is in it: findings within a corpus, overlap between splits, counts.
+
+clip table -> findings (kind, severity, cases) and statistics (clips, groups, labels per split)
+"""
+
+from corpora.checks.findings import Case, Finding, check_corpus
+from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.statistics import CorpusFigures, corpus_figures
+
+__all__ = ["Case", "CorpusFigures", "Finding", "between_corpora", "between_splits", "check_corpus", "corpus_figures"]

@@ -1,0 +1,159 @@
+"""Four tiny corpora of real video files with sound, for demonstrations and tests: no licence, no download.
+
+Each is laid out like the corpus it is named after and read by the same adapter, see `annotation`. The labels
+follow from what is drawn (`face`), voiced (`voice`) and written (`text`), see `script`. A few clips
+are broken on purpose; `broken.csv` lists them. A clip depends on the seed and its id only, never on how many clips
+there are.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from corpora.clips import SPLITS, CorpusError
+from corpora.demo.annotation import Acted, write_annotation
+from corpora.demo.clip import CORPORA, ClipPlan, plan, write_clip
+
+__all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo"]
+
+VERSION = 3
+"""Raised whenever the same seed would give other files."""
+MARKER = "demo.json"
+"""File that says what the folder was built with, and whether all of it is there."""
+DEFAULT_CLIPS: Mapping[str, int] = {"mosei": 180, "fiv2": 180, "bah": 280, "meld": 90}
+
+
+def build_demo(
+    root: Path,
+    seed: int = 0,
+    clips_per_corpus: int | Mapping[str, int] | None = None,
+    *,
+    shuffle_labels: bool = False,
+    num_workers: int | None = None,
+) -> None:
+    """Write the demo corpora under `root`, unless they are there already.
+
+    A build that was killed is completed by the next call; of two processes that build at once one waits.
+
+    Args:
+        root: folder of the four corpora; created if needed.
+        seed: another seed gives other people, words and labels.
+        clips_per_corpus: clips of each corpus (multiples of 5, at least 15); default `DEFAULT_CLIPS`.
+        shuffle_labels: permute the labels within each split and corpus, so that nothing can be learned; the media
+            stay the same.
+        num_workers: processes that write clips; default one per processor. 1 writes in this process.
+
+    Raises:
+        CorpusError: `root` holds something else, or a demo that was built with other settings.
+    """
+    from filelock import FileLock
+
+    root = Path(root).absolute()
+    if clips_per_corpus is None:
+        sizes = dict(DEFAULT_CLIPS)
+    elif isinstance(clips_per_corpus, int):
+        sizes = dict.fromkeys(CORPORA, clips_per_corpus)
+    else:
+        sizes = dict(clips_per_corpus)
+    plans = [clip for corpus, num_clips in sizes.items() for clip in plan(corpus, num_clips, seed)]
+    settings = {"version": VERSION, "seed": seed, "clips_per_corpus": sizes, "shuffle_labels": shuffle_labels}
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f".{root.name}.lock")):
+        if _is_complete(root, settings):
+            return
+        root.mkdir(exist_ok=True)
+        _write_text(root / MARKER, json.dumps({**settings, "complete": False}))
+        _write_media(root, plans, num_workers)
+        for corpus in sizes:
+            acted = _act([clip for clip in plans if clip.corpus == corpus], shuffle_labels)
+            write_annotation(root / corpus, corpus, acted)
+        _write_broken(root, plans)
+        _write_text(root / MARKER, json.dumps({**settings, "complete": True}))
+
+
+def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
+    """Whether exactly this demo is there; False where it has to be built or completed."""
+    marker = root / MARKER
+    if not marker.exists():
+        foreign = [corpus for corpus in CORPORA if (root / corpus).exists()]
+        if foreign:
+            raise CorpusError(f"{root} holds {foreign[0]!r}, but no {MARKER}: it is no demo; choose another folder")
+        return False
+    found = json.loads(marker.read_text(encoding="utf-8"))
+    complete = bool(found.pop("complete", False))
+    if found != settings:
+        raise CorpusError(
+            f"{marker}: the demo there was built with {found}, asked for is {dict(settings)}; delete {root} or choose "
+            "another folder"
+        )
+    return complete
+
+
+def _write_media(root: Path, plans: list[ClipPlan], num_workers: int | None) -> None:
+    from rich.progress import track
+
+    missing = [clip for clip in plans if not (root / clip.corpus / clip.media).exists()]
+    for folder in {(root / clip.corpus / clip.media).parent for clip in plans}:
+        folder.mkdir(parents=True, exist_ok=True)
+    num_workers = num_workers or min(os.cpu_count() or 1, 8)
+    if num_workers == 1 or len(missing) < 2:
+        for clip in track(missing, "Writing the demo corpora", transient=True):
+            write_clip(root, clip)
+        return
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        chunks = [missing[start : start + 8] for start in range(0, len(missing), 8)]
+        jobs = [pool.submit(_write_clips, root, chunk) for chunk in chunks]
+        try:
+            for job in track(as_completed(jobs), "Writing the demo corpora", total=len(jobs), transient=True):
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_clips(root: Path, plans: list[ClipPlan]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    for clip in plans:
+        write_clip(root, clip)
+
+
+def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[Acted]:
+    """The clips of one corpus with what is annotated of them; shuffled, each has the labels of one of its split."""
+    performances = [clip.perform()[1] for clip in plans]
+    labels = [performance.labels for performance in performances]
+    if shuffle_labels:
+        rng = np.random.default_rng([plans[0].seed, CORPORA.index(plans[0].corpus)])
+        for split in SPLITS:
+            rows = [row for row, clip in enumerate(plans) if clip.split == split]
+            for row, swapped in zip(rows, [labels[row] for row in rng.permutation(rows)], strict=True):
+                labels[row] = swapped
+    return [
+        Acted(clip, "" if clip.broken == "no_text" else performance.text, performance.voice.seconds, label)
+        for clip, performance, label in zip(plans, performances, labels, strict=True)
+    ]
+
+
+def _write_broken(root: Path, plans: list[ClipPlan]) -> None:
+    columns = ["corpus", "clip_id", "split", "broken", "media"]
+    rows = [
+        (clip.corpus, clip.clip_id, clip.split, clip.broken, f"{clip.corpus}/{clip.media}")
+        for clip in plans
+        if clip.broken
+    ]
+    _write_text(root / "broken.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,140 @@
+"""CMU-MOSEI's media: segmented videos, full videos to cut from, and the sound of whole videos."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from corpora.clips import Defects
+from corpora.reading.paths import MEDIA_SUFFIXES, Tree
+
+__all__ = ["MediaChoice", "attach_media"]
+
+MediaChoice = Literal["auto", "segmented", "full"]
+
+_SEGMENTED = re.compile(r"(?:.*/)?Videos/Segmented/Combined")
+_FULL = re.compile(r"(?:.*/)?Videos/Full/Combined")
+_SOUND = re.compile(r"(?:.*/)?Audio/(?:Full/)?WAV_16000")
+_OF_VIDEO = re.compile(r"(?:.*/)?Raw/([^/]+)")  # MMSA: Raw/<vid>/<clip>.mp4
+
+
+@dataclass
+class _Media:
+    """Files by what they show."""
+
+    segments: dict[str, str] = field(default_factory=dict)
+    """By `<vid>_<clip>`, or whatever else the file is named."""
+    full: dict[str, str] = field(default_factory=dict)
+    """By video id."""
+    sound: dict[str, str] = field(default_factory=dict)
+    """By video id."""
+
+
+def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: Defects) -> pd.DataFrame:
+    """Give each clip its media.
+
+    A segmented file is named `<vid>_<clip>` or like the clip's id and is used whole; an empty one counts as missing. A
+    full video and a sound file are cut from `start` to `end`.
+
+    Args:
+        clips: with columns `clip_id`, `vid`, `clip`, `start`, `end` (seconds into the full video, NaN where unknown),
+            `where`; index 0..n-1.
+        tree: the corpus' files.
+        choice: `segmented` or `full` files only; or segmented ones with the full video as fallback and in the place of
+            missing ones.
+        defects: notes what is missing, unless the tree has no files of that sort at all.
+
+    Returns:
+        The clips with the clip table's columns of media, sound and fallback.
+    """
+    media = _index(tree)
+    timed = clips["start"].notna()
+    named = clips["clip_id"].map(media.segments)
+    segment = named.fillna((clips["vid"] + "_" + clips["clip"]).map(media.segments)).astype("string")
+    full = clips["vid"].map(media.full).where(timed).astype("string")
+    sound = clips["vid"].map(media.sound).where(timed).astype("string")
+    _note_unused(tree, media, clips, segment, defects)
+    empty = _empty(tree, (segment, full, sound))
+    hollow = segment.isin(empty)
+    segment, full, sound = (files.mask(files.isin(empty)) for files in (segment, full, sound))
+
+    segment = segment.mask(pd.Series(choice == "full", index=clips.index))
+    full = full.mask(pd.Series(choice == "segmented", index=clips.index))
+    cut = segment.isna() & full.notna()
+    clips = clips.assign(media=_paths(tree, segment.fillna(full)), fallback_media=_paths(tree, full.mask(cut)))
+    clips["audio_media"] = _paths(tree, sound)
+    times = clips[["start", "end"]]
+    for prefix, rows in {"": cut, "fallback_": clips["fallback_media"].notna(), "audio_": sound.notna()}.items():
+        clips[[f"{prefix}start", f"{prefix}end"]] = times.where(rows)
+
+    if choice == "auto":
+        defects.add_rows("mended", clips, cut & hollow, "its segmented file is empty; cut from the full video")
+        if segment.notna().any():
+            defects.add_rows("mended", clips, cut & ~hollow, "it has no segmented file; cut from the full video")
+    if media.segments or media.full:
+        missing, hollow = clips["media"].isna(), hollow & (choice != "full")
+        reason = "its segmented file is empty" + (", and no full video is there" if choice == "auto" else "")
+        defects.add_rows("missing_media", clips, missing & hollow, reason)
+        absent = {"segmented": "no segmented file", "full": "no full video", "auto": "no segmented file, no full video"}
+        defects.add_rows("missing_media", clips, missing & ~hollow, absent[choice])
+    if media.sound:
+        seen = clips.groupby("vid")["media"].transform("count")
+        silent = clips.assign(seen=seen)[sound.isna() & timed].drop_duplicates("vid")
+        for vid, where, files in silent[["vid", "where", "seen"]].itertuples(index=False):
+            kind, instead = ("mended", "; the sound is that of the video") if files else ("missing_media", "")
+            defects.add(kind, where, f"no WAV_16000/{vid}.wav, or one without content, for this video's clips{instead}")
+    return clips
+
+
+def _index(tree: Tree) -> _Media:
+    media = _Media()
+    official: dict[str, str] = {}
+    sort: dict[str, tuple[dict[str, str], str]] = {}  # of a folder: where its files go, what is put before their names
+    for file in tree.files:
+        folder, _, name = file.rpartition("/")
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in MEDIA_SUFFIXES:
+            continue
+        if folder not in sort:
+            of_video = _OF_VIDEO.fullmatch(folder)
+            if _SEGMENTED.fullmatch(folder):
+                sort[folder] = official, ""
+            elif _FULL.fullmatch(folder):
+                sort[folder] = media.full, ""
+            elif _SOUND.fullmatch(folder):
+                sort[folder] = media.sound, ""
+            else:
+                sort[folder] = media.segments, f"{of_video[1]}_" if of_video else ""
+        files, before = sort[folder]
+        files.setdefault(before + stem, file)
+    media.segments.update(official)
+    return media
+
+
+def _empty(tree: Tree, columns: Iterable[pd.Series]) -> set[str]:
+    """Files of the columns that have no content."""
+    files = {file for column in columns for file in column.dropna().unique()}
+    folder = str(tree.folder)
+    return {file for file in files if not os.path.getsize(os.path.join(folder, file))}
+
+
+def _paths(tree: Tree, files: pd.Series) -> pd.Series:
+    return (str(tree.folder) + "/" + files).astype("string")
+
+
+def _note_unused(tree: Tree, media: _Media, clips: pd.DataFrame, segment: pd.Series, defects: Defects) -> None:
+    videos, segments = set(clips["vid"]), set(segment.dropna())
+    for what, files, used in (
+        ("segmented files", media.segments, lambda name: media.segments[name] in segments),
+        ("full videos", media.full, videos.__contains__),
+        ("sound files", media.sound, videos.__contains__),
+    ):
+        unused = [name for name in files if not used(name)]
+        if unused:
+            reason = f"{len(unused)} of {len(files)} {what} belong to no annotated clip, this is the first; not used"
+            defects.add("missing_annotation", tree.shown(files[unused[0]]), reason)

@@ -1,0 +1,231 @@
+"""Table files (CSV, TSV, Parquet, JSON lines) as text cells that know their file and row."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import AfterValidator
+
+from corpora.clips import CorpusError, Defects
+from corpora.reading.paths import missing_path, shown_path
+from mmpsr.config import Config, nearest
+
+__all__ = ["Cells", "ColumnPattern", "RawCells", "Selector", "plain_numbers", "read_cells"]
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"the pattern must have exactly one capture group (...), it has {groups}")
+    return pattern
+
+
+class ColumnPattern(Config):
+    """Part of a column's cells."""
+
+    column: str
+    """Column that holds the text."""
+    pattern: Annotated[str, AfterValidator(_one_group)]
+    """Regular expression searched in each cell; its one capture group is the value."""
+
+
+Selector = str | ColumnPattern
+"""Where values come from: a column, a template of columns such as `"videos/{name}.mp4"`, or a part of a column."""
+
+
+def plain_numbers(text: pd.Series) -> pd.Series:
+    """The text with whole numbers written without decimals, since tables with gaps are often saved with them.
+
+    Example:
+        >>> plain_numbers(pd.Series(["5.0", "-1.00", "0.5", "v1.0"])).tolist()
+        ['5', '-1', '0.5', 'v1.0']
+    """
+    return text.str.replace(r"^([+-]?\d+)\.0+$", r"\1", regex=True)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of one file as text.
+
+    Attributes:
+        file: the file's path as a user knows it.
+        frame: the cells; an empty cell is `""`, wholly blank rows are left out.
+        rows: number of each row as a spreadsheet or editor shows it.
+    """
+
+    file: str
+    frame: pd.DataFrame
+    rows: list[int]
+
+    def where(self, row: int) -> str:
+        """Name of a row, counted from 0, for messages."""
+        return f"{self.file}, row {self.rows[row]}"
+
+    def places(self) -> pd.Series:
+        """Names of all rows."""
+        return pd.Series([self.where(row) for row in range(len(self.frame))], dtype="string")
+
+    def column(self, name: str) -> pd.Series:
+        """The cells of a column.
+
+        Raises:
+            CorpusError: there is no such column; the nearest and all existing ones are named.
+        """
+        if name not in self.frame:
+            columns = list(self.frame.columns)
+            near = nearest(name, columns)
+            known = f"; columns are {', '.join(columns)}" if near.startswith("did") else ""
+            raise CorpusError(f"{self.file} has no column {name!r}; {near}{known}")
+        return self.frame[name]
+
+    def select(self, source: Selector, **fields: pd.Series) -> pd.Series:
+        """Text by row, missing where a cell is blank, a template's field is blank, or a pattern does not match.
+
+        Args:
+            source: column, template, or pattern.
+            **fields: what templates may name besides the columns, by row; a column of that name goes first.
+        """
+        if isinstance(source, ColumnPattern):
+            text = self.column(source.column).str.extract(source.pattern, expand=False)
+        elif "{" in source:
+            text = self._fill(source, fields)
+        else:
+            text = self.column(source)
+        text = text.astype("string")
+        return text.mask(text.str.strip().eq("").fillna(True).astype(bool))
+
+    def _fill(self, template: str, fields: Mapping[str, pd.Series]) -> pd.Series:
+        known: dict[str, pd.Series] = {**fields, **{str(name): self.frame[name] for name in self.frame}}
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise CorpusError(f"template {template!r}: {error}") from None
+        text = pd.Series("", index=self.frame.index, dtype="string")
+        for literal, field, specification, conversion in parts:
+            text = text + literal
+            if field is None:
+                continue
+            if specification or conversion:
+                raise CorpusError(f"template {template!r}: write {{{field}}} alone, formats are not supported")
+            if field not in known:
+                hint = nearest(field, known)
+                raise CorpusError(f"template {template!r} names {field!r}, which is no column of {self.file}; {hint}")
+            text = text + known[field].where(known[field].str.strip().ne(""))
+        return text
+
+    def missing(self, text: pd.Series, missing: Collection[str]) -> pd.Series:
+        """Which rows of `text` are blank or one of `missing`; a whole number may be written with decimals (-1.0)."""
+        plain = plain_numbers(text.fillna("").str.strip())
+        return plain.isin(["", *plain_numbers(pd.Series(list(missing), dtype="string"))])
+
+    def numbers(
+        self, text: pd.Series, origin: str, missing: Collection[str], defects: Defects, kind: str = "bad_number"
+    ) -> NDArray[np.float64]:
+        """Finite numbers of `text` by row, NaN where it is blank or one of `missing`; `origin` names where it stands.
+
+        A cell that is no number is a defect of the given kind, and NaN.
+        """
+        stripped = text.fillna("").str.strip()
+        unknown = self.missing(text, missing)
+        numbers = pd.to_numeric(stripped.mask(unknown), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers[~np.isfinite(numbers)] = np.nan
+        for row in np.flatnonzero(np.isnan(numbers) & ~unknown.to_numpy(dtype=bool)):
+            reason = f"{text.iloc[row]!r} is not a number; list cells that mean 'unknown' under `missing`"
+            defects.add(kind, f"{self.where(int(row))}, {origin}", reason)
+        return numbers
+
+
+@dataclass(frozen=True)
+class RawCells(Cells):
+    """The `raw.` columns of clips that were read already; `rows` holds the place of each."""
+
+    rows: list[str]  # type: ignore[assignment]
+
+    def where(self, row: int) -> str:
+        """Place of a row."""
+        return self.rows[row]
+
+
+def read_cells(path: Path, root: Path, separator: str | None = None, encoding: str = "utf-8-sig") -> Cells:
+    """Read a table file, its kind told by its suffix.
+
+    Args:
+        path: `.csv`, `.tsv`, `.txt` (tab-separated), `.parquet`, or `.jsonl` / `.ndjson`.
+        root: `corpora.root`, for messages.
+        separator: what separates the cells of a text table, where it is not the suffix' usual.
+        encoding: of text files.
+
+    Raises:
+        CorpusError: the file is not there, of an unknown kind, or cannot be parsed.
+    """
+    if not path.is_file():
+        raise missing_path("file", path, root)
+    shown, suffix = shown_path(path, root), path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return _as_text(shown, _text_frame(_read_parquet(path)), first_row=1)
+        if suffix in (".jsonl", ".ndjson"):
+            return _as_text(shown, _text_frame(_read_json_lines(path, encoding)), first_row=1)
+        if suffix not in SEPARATORS:
+            kinds = ", ".join([*SEPARATORS, ".parquet", ".jsonl", ".ndjson"])
+            raise CorpusError(f"{shown} is not a table file; kinds are {kinds}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose cells
+            frame = pd.read_csv(
+                path, sep=separator or SEPARATORS[suffix], encoding=encoding, dtype=str, keep_default_na=False,
+                index_col=False, skip_blank_lines=False,
+            )  # fmt: skip
+        return _as_text(shown, frame.fillna("").astype("string"), first_row=2)
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{shown} is not {encoding} at byte {error.start}; set the corpus' `encoding`") from None
+    except CorpusError:
+        raise
+    except Exception as error:  # the parsers' own errors are of many kinds
+        raise CorpusError(f"{shown} cannot be read as a table: {error}") from None
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise ValueError(f"column {repeated[0]!r} occurs twice")
+    return frame if frame.index.name is None else frame.reset_index()  # ids that were written as the index
+
+
+def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
+    rows = []
+    with path.open(encoding=encoding) as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line) if line.strip() else {}
+            if not isinstance(row, dict):
+                raise ValueError(f"row {number} is not a JSON object")
+            rows.append(row)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _text_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    def text(cell: Any) -> str:
+        return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+
+    return pd.DataFrame({str(name): [text(cell) for cell in frame[name]] for name in frame}, dtype="string")
+
+
+def _as_text(file: str, cells: pd.DataFrame, first_row: int) -> Cells:
+    cells.columns = cells.columns.astype(str)
+    written = (cells != "").any(axis=1)
+    return Cells(file, cells[written].reset_index(drop=True), [first_row + int(row) for row in np.flatnonzero(written)])

@@ -1,0 +1,106 @@
+"""What an encoder is: one modality of a clip in, a sequence of vectors out, pooled to one fixed-width vector.
+
+A clip's vector is the mean and the population standard deviation over time of the encoder's frame or token
+embeddings, concatenated: `[T, width] -> [2 * width]`. Where features computed elsewhere give one vector per clip, it is
+kept as it is: `[1, width] -> [width]`. Where `features.sequences` names the modality, the sequence is kept beside the
+vector, see `encoders.sequences`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import Absent, EncodingError
+from encoders.spec import source_of
+
+if TYPE_CHECKING:
+    from encoders.media.clip import ClipMedia
+
+__all__ = ["Encoder", "Pooling", "pool"]
+
+Pooling = Literal["mean+std", "none"]
+
+
+class Encoder(ABC):
+    """Turns one modality of clips into sequences of vectors.
+
+    Constructors are light: they know width and settings (so the fingerprint) without weights, because the parent
+    process constructs encoders to learn what is missing. `load` is called in the worker processes; encoders whose
+    weights should be loaded only once derive from `encoders.device.DeviceEncoder`.
+    """
+
+    id: ClassVar[str]
+    """Name in the catalogue and in configurations."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same clip would give other vectors; part of the fingerprint."""
+    pooling: Pooling = "mean+std"
+    """How a clip's embeddings become its vector, see `pool`."""
+
+    def __init__(self, modality: str) -> None:
+        self.modality = modality
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Width of one embedding; a vector pooled by mean and standard deviation is twice as wide."""
+
+    def settings(self) -> Mapping[str, object]:
+        """Everything besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
+        return {}
+
+    def source(self, clip: Mapping[str, Any]) -> str:
+        """Twelve hexadecimal digits over what the clip's vector is made from; when they change, it is made anew.
+
+        Args:
+            clip: a row of the clip table.
+        """
+        return source_of(clip, self.modality)
+
+    def load(self) -> None:  # noqa: B027  light encoders have nothing to load
+        """Load weights and detectors; called once in a worker, before the first `encode`."""
+
+    @abstractmethod
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+        """Embed clips.
+
+        Args:
+            clips: any number of clips; a clip's result must not depend on its neighbours.
+
+        Returns:
+            Per clip an array `[T, width]` with T >= 1, or the exception that says why there is none. Nothing is
+            raised for a single clip's sake.
+        """
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change whenever this encoder's vectors would."""
+        identity = {
+            "id": self.id, "version": self.version, "modality": self.modality, "width": self.width,
+            "pooling": self.pooling, "settings": dict(self.settings()),
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def pool(sequence: NDArray[np.float32], pooling: Pooling = "mean+std") -> NDArray[np.float32]:
+    """Mean and population standard deviation over time, `[T, width] -> [2 * width]`, computed in float64.
+
+    Args:
+        sequence: `[T, width]`; T is 1 without pooling.
+        pooling: `mean+std`, or `none` for the one vector as it is.
+
+    Example:
+        >>> pool(np.array([[0.0, 1.0], [2.0, 1.0]], dtype=np.float32)).tolist()
+        [1.0, 1.0, 1.0, 0.0]
+        >>> pool(np.array([[2.0, 1.0]], dtype=np.float32), "none").tolist()
+        [2.0, 1.0]
+    """
+    if pooling == "none":
+        return sequence[0].astype(np.float32)
+    wide = np.asarray(sequence, dtype=np.float64)
+    return np.concatenate([wide.mean(axis=0), wide.std(axis=0)]).astype(np.float32)

@@ -1,0 +1,182 @@
+"""Hands and shoulders of a clip, in some of its frames; models of the MediaPipe wheel, built once per process.
+
+Hands are looked for in a square around the face, where they are large enough for the palm detector. Shoulders take
+the pose model on the whole frame, and only where the frame reaches far enough below the eyes to show them. Every
+frame is treated alone (no tracking), so what is found never depends on the frames or clips before.
+
+Shape legend: B frames looked at, T frames of the face track, 478 landmarks of a face, 21 of a hand.
+
+References:
+    Zhang et al., MediaPipe Hands: on-device real-time hand tracking, 2020, arXiv:2006.10214.
+    Bazarevsky et al., BlazePose: on-device real-time body pose tracking, 2020, arXiv:2006.10204.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+
+from encoders.cues.events import CueEvent, events_where, spacing
+from encoders.face.landmarks import _BLANK, FaceTrack, _solutions, _stderr_closed, eye_centres, face_track
+from encoders.face.measures import CUE_NAMES, measure_cues
+from encoders.media.clip import ClipMedia
+
+__all__ = ["BodyTrack", "body_events", "body_settings", "body_track", "share_at_face"]
+
+_SPACING = 0.75
+"""Least seconds between frames that are looked at: a hand at the face and raised shoulders last a second or more."""
+_AROUND = 11.0  # IOD, side of the square in which hands are looked for: the head is 3.5 high, an open hand 2.5 to 3
+_SIDE = 320  # pixels of that square at most; the palm detector sees 192
+_BELOW_EYES = 3.5  # IOD that the frame must show below the eyes to look for shoulders (they are 3.5 to 4.5 below)
+_CONFIDENCE = 0.5
+_VISIBLE = 0.5  # least visibility of a shoulder
+_SHOULDERS = (12, 11)  # landmarks of the pose: the subject's right and left
+_AT_FACE = 0.15  # IOD by which a hand's landmark may lie outside the face and still count as at it
+_HAND_SHARE = 3 / 21  # a finger's last three joints
+_RAISED = 0.5  # IOD by which the shoulders come nearer to the eyes than their own median
+_NODDING = 10.0  # degrees of pitch from the clip's own median beyond which the eyes themselves went up or down
+_UNEVEN = 8.0  # degrees from the shoulders' own median line
+_LEAST_FRAMES = 4  # frames with shoulders from which a median says how they usually are
+
+
+@dataclass(frozen=True)
+class BodyTrack:
+    """Hands and shoulders in some frames of a face track.
+
+    Attributes:
+        frames: `[B]`, which frames of the track.
+        at_face: `[B]`, largest share of a hand's landmarks that lie at the face; 0 without a hand.
+        shoulders: `[B, 2, 2]`, x and y in pixels of the right and left shoulder; not a number where they are unseen.
+    """
+
+    frames: NDArray[np.intp]
+    at_face: NDArray[np.float64]
+    shoulders: NDArray[np.float64]
+
+
+def body_settings() -> dict[str, object]:
+    """What decides the body track besides the face track; part of the fingerprint of who uses it."""
+    return {
+        "detector": "mediapipe 0.10.21 Hands lite, Pose full; static", "confidence": _CONFIDENCE, "spacing": _SPACING,
+        "around": _AROUND, "side": _SIDE, "below_eyes": _BELOW_EYES,
+    }  # fmt: skip
+
+
+def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
+    """Hands at the face and shoulders, computed once per clip; raises as `face_track` does."""
+
+    def compute() -> BodyTrack:
+        track = face_track(clip, num_frames)
+        pictures = clip.frames(num_frames)[0][-len(track.found) :]  # the track leaves leading frames out
+        right, left = eye_centres(track.landmarks)
+        distances = np.linalg.norm(left - right, axis=1)
+        stride = max(1, math.ceil(_SPACING / spacing(track.seconds)))
+        frames = np.arange(min(stride // 2, len(track.found) - 1), len(track.found), stride)
+        at_face, shoulders = np.zeros(len(frames)), np.full((len(frames), 2, 2), np.nan)
+        for row, index in enumerate(map(int, frames)):
+            eyes = (right[index] + left[index])[:2] / 2
+            hands = _hands(pictures[index], track.landmarks[index], float(distances[index]))
+            shares = [share_at_face(hand, track.landmarks[index], float(distances[index])) for hand in hands]
+            at_face[row] = max(shares, default=0.0)
+            if pictures[index].shape[0] - eyes[1] >= _BELOW_EYES * distances[index]:
+                shoulders[row] = _find_shoulders(pictures[index])
+        return BodyTrack(frames, at_face, shoulders)
+
+    return clip.cached(("body", num_frames), compute)
+
+
+def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: float) -> list[NDArray[np.float64]]:
+    """Landmarks `[21, 2]` in pixels of up to two hands around a face."""
+    import cv2
+
+    middle, half = face[:, :2].mean(axis=0), _AROUND * distance / 2
+    left, top = np.maximum(middle - half, 0).astype(int)
+    right, bottom = np.ceil(middle + half).astype(int)
+    part = picture[top:bottom, left:right]
+    scale = min(1.0, _SIDE / max(max(part.shape[:2]), 1))
+    size = max(round(part.shape[1] * scale), 1), max(round(part.shape[0] * scale), 1)
+    found = _hand_model().process(cv2.resize(part, size, interpolation=cv2.INTER_AREA)).multi_hand_landmarks
+    extent = np.array([part.shape[1], part.shape[0]])
+    corner = np.array([left, top])
+    return [np.array([(point.x, point.y) for point in hand.landmark]) * extent + corner for hand in found or ()]
+
+
+def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance: float) -> float:
+    """Share of a hand's landmarks inside the face's outline or at most 0.15 IOD outside.
+
+    Pictures have no depth: a hand held before the face counts as at it.
+
+    Args:
+        hand: `[21, 2]` in pixels.
+        face: `[478, 3]` in pixels.
+        distance: inter-ocular, in pixels.
+    """
+    try:
+        outline = ConvexHull(face[:, :2]).equations  # rows (n, d): n . p + d is the distance outside an edge
+    except QhullError:
+        return 0.0
+    outside = (hand @ outline[:, :2].T + outline[:, 2]).max(axis=1)
+    return float((outside <= _AT_FACE * distance).mean())
+
+
+def _find_shoulders(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Right and left shoulder `[2, 2]` in pixels, or not a number where one is not visible inside the picture."""
+    found = _pose_model().process(picture).pose_landmarks
+    points = [found.landmark[index] for index in _SHOULDERS] if found else []
+    if not points or any(not (0 <= p.x <= 1 and 0 <= p.y <= 1 and p.visibility >= _VISIBLE) for p in points):
+        return np.full((2, 2), np.nan)
+    extent = np.array([picture.shape[1], picture.shape[0]], dtype=np.float64)
+    return np.array([(point.x, point.y) for point in points]) * extent
+
+
+@lru_cache(maxsize=1)
+def _hand_model() -> Any:
+    with _stderr_closed():
+        model = _solutions().hands.Hands(
+            static_image_mode=True, max_num_hands=2, model_complexity=0, min_detection_confidence=_CONFIDENCE
+        )
+        model.process(_BLANK)  # the graphs' threads log as they start; one frame waits for them
+    return model
+
+
+@lru_cache(maxsize=1)
+def _pose_model() -> Any:
+    with _stderr_closed():
+        model = _solutions().pose.Pose(
+            static_image_mode=True, model_complexity=1, min_detection_confidence=_CONFIDENCE
+        )  # fmt: skip
+        model.process(_BLANK)
+    return model
+
+
+def body_events(track: FaceTrack, body: BodyTrack, begin: float = 0.0) -> list[CueEvent]:
+    """Hands at the face, and shoulders that are raised or uneven compared with their own median.
+
+    Args:
+        track: landmarks in pixels.
+        body: hands and shoulders in some of its frames.
+        begin: second of the file at which the clip begins.
+    """
+    seconds = track.seconds[body.frames] - begin
+    events = events_where("hand_at_face", body.at_face / _HAND_SHARE, body.at_face, "share of the hand", seconds)
+    seen = np.isfinite(body.shoulders).all(axis=(1, 2)) & track.found[body.frames]
+    if seen.sum() < _LEAST_FRAMES:
+        return events
+    right, left = eye_centres(track.landmarks[body.frames])
+    distance = float(np.median(np.linalg.norm(left - right, axis=1)[seen]))
+    shoulders = np.where(seen[:, None, None], body.shoulders, 0.0)
+    depth = (shoulders[:, :, 1].mean(axis=1) - (right + left)[:, 1] / 2) / distance
+    rise = np.median(depth[seen]) - depth
+    pitch = np.degrees(measure_cues(track)[body.frames, CUE_NAMES.index("pitch")])
+    level = np.abs(pitch - np.median(pitch[seen])) <= _NODDING
+    events += events_where("shoulders_raised", np.where(seen & level, rise / _RAISED, 0.0), rise, "IOD", seconds)
+    across = shoulders[:, 1] - shoulders[:, 0]
+    slope = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    off = np.abs(slope - np.median(slope[seen]))
+    return events + events_where("shoulders_uneven", np.where(seen, off / _UNEVEN, 0.0), off, "degrees", seconds)

@@ -1,0 +1,132 @@
+"""Encoder `cue-narrative`: measured behaviour, put into words, embedded as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.base import Encoder
+from encoders.cues.body import body_events, body_settings, body_track
+from encoders.cues.events import CueEvent, spacing
+from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_series
+from encoders.cues.head import SWING_SPACING, head_events, hidden_events, posture_events
+from encoders.cues.narration import WORDING, Narrative, narrate
+from encoders.cues.voice import filler_events, voice_events
+from encoders.errors import Absent, EncodingError
+from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
+from encoders.media.clip import ClipMedia
+from encoders.models.egemaps import RATE
+from encoders.models.minilm import TokenEmbedder, shared_embedder
+
+__all__ = ["CueNarrative", "measure_events", "narrative_of"]
+
+
+class CueNarrative(Encoder):
+    """Words the cues of a clip's face, body and voice, and embeds the paragraph with MiniLM, 384 wide.
+
+    The landmarks are those of `face-mesh`, computed once per clip. A clip without usable audio is described by what is
+    seen alone. The paragraph with its seconds is left in `clip.notes["cue-narrative"]`; the embedding is of the same
+    paragraph without them, because a text encoder makes little of numbers and reads 256 tokens at most.
+
+    Args:
+        modality: `behavior`.
+        num_frames: frames per clip, uniformly spaced.
+    """
+
+    id: ClassVar[str] = "cue-narrative"
+    version: ClassVar[int] = 2  # raised whenever the same landmarks or samples would give other events or other words
+
+    def __init__(self, modality: str = "behavior", *, num_frames: int = NUM_FRAMES) -> None:
+        super().__init__(modality)
+        self.num_frames = num_frames
+
+    @property
+    def width(self) -> int:
+        """Width of a token embedding."""
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the text weights, shared with `minilm`."""
+        shared_embedder()
+
+    def settings(self) -> Mapping[str, object]:
+        """Settings of the face, of the body, of the wording and of the text embedding."""
+        return {
+            "face": face_settings(self.num_frames), "body": body_settings(), "cues": list(WORDING), "audio_rate": RATE,
+            "text": dict(TokenEmbedder.settings()),
+        }  # fmt: skip
+
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+        """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
+        reasons: dict[int, EncodingError | Absent] = {}
+        texts: dict[int, str] = {}
+        for index, clip in enumerate(clips):
+            try:
+                narrative = narrative_of(clip, self.num_frames)
+            except (EncodingError, Absent) as reason:
+                reasons[index] = reason
+                continue
+            clip.notes[self.id], texts[index] = narrative.text, narrative.untimed
+        embeddings = dict(zip(texts, shared_embedder().embed(list(texts.values())), strict=True))
+        return [embeddings[index] if index in embeddings else reasons[index] for index in range(len(clips))]
+
+
+def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:
+    """What was measured of one clip, sentence by sentence with the events that each was made from.
+
+    Args:
+        clip: with frames; sound and transcript are used where there are any.
+        num_frames: frames, uniformly spaced.
+
+    Raises:
+        Absent: the clip has no media file.
+        EncodingError: the video cannot be read, or no frame shows a face.
+    """
+    events, seconds, heard, limits = measure_events(clip, num_frames)
+    return narrate(events, seconds, heard, limits)
+
+
+def measure_events(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> tuple[list[CueEvent], float, bool, str]:
+    """Every event of a clip, its length in seconds, whether it was heard, and what its frames cannot show."""
+    track = face_track(clip, num_frames)
+    begin = _begin(clip, track)
+    series = face_series(track, begin)
+    head = head_events(series)
+    swings = any(event.cue in ("nod", "shake", "head_up_down", "head_side_to_side") for event in head)
+    events = [
+        *face_events(series), *eye_events(series), *head, *posture_events(series, swings),
+        *hidden_events(track, begin), *body_events(track, body_track(clip, num_frames), begin),
+    ]  # fmt: skip
+    samples = _heard(clip)
+    step = spacing(track.seconds)
+    seconds = float(track.seconds[-1] - begin) + (step / 2 if np.isfinite(step) else 0.0)
+    if samples is not None:
+        events += voice_events(samples, RATE)
+        seconds = max(seconds, len(samples) / RATE)
+    events += filler_events(clip.text, seconds)
+    return events, seconds, samples is not None, _limits(spacing(series.seconds))
+
+
+def _begin(clip: ClipMedia, track: FaceTrack) -> float:
+    """Second of the file at which the clip begins: frames may be the fallback's, so the nearest start before them."""
+    starts = [start or 0.0 for _, start, _ in clip.videos]
+    return max((start for start in starts if start <= track.seconds[0] + 0.1), default=min(starts, default=0.0))
+
+
+def _heard(clip: ClipMedia) -> NDArray[np.float32] | None:
+    try:
+        return clip.waveform(RATE)
+    except (EncodingError, Absent):
+        return None  # `egemaps` reports it as the failure of the audio modality
+
+
+def _limits(step: float) -> str:
+    """What frames this far apart cannot show."""
+    if not np.isfinite(step):
+        return "A single frame shows the face: no movement can be told."
+    needed = {"blinks": BLINK_SPACING, "nods and shakes": SWING_SPACING}
+    unseen = [word for word, longest in needed.items() if step > longest]
+    return f"Frames {step:.2f} s apart are too few to tell {' or '.join(unseen)}." if unseen else ""

@@ -1,0 +1,38 @@
+"""What can go wrong between a clip and its vector: for one clip (`EncodingError`, `Absent`), or for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Absent", "EncodingError", "ExtractionError", "Failure", "StoreError"]
+
+
+class EncodingError(Exception):
+    """An encoder could not turn a clip into vectors although the modality is given; the message is the reason."""
+
+
+class Absent(Exception):  # noqa: N818  absence is not an error
+    """The clip has nothing of this modality (no media file, no transcript); the message says what is missing."""
+
+
+class ExtractionError(RuntimeError):
+    """Extraction cannot go on, and not for a single clip's sake; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a clip has no vector: `failed` (it should have one) or `absent` (it has nothing of this modality)."""
+
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """The failure that an exception means; one that no encoder foresaw keeps the name of its class."""
+        if isinstance(error, Absent):
+            return cls("absent", str(error))
+        return cls("failed", str(error) if isinstance(error, EncodingError) else f"{type(error).__name__}: {error}")
+
+
+class StoreError(ValueError):
+    """The feature store cannot be used; the message says what was found, where, and what to do."""

@@ -1,0 +1,226 @@
+"""Chunks of clips that are encoded together, in a worker process or in a thread of the launched one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoders.base import Encoder
+from encoders.config import FeaturesConfig
+from encoders.device import DeviceEncoder, Prepared
+from encoders.errors import EncodingError, ExtractionError, Failure
+from encoders.extraction.encode import Encoded, Vector, encode_both, load_encoder, make_encoder, reason_of
+from encoders.store.claims import Item
+from mmpsr.config import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from encoders.media.clip import ClipMedia
+
+__all__ = ["Job", "Outcome", "Result", "encode_job", "start_worker"]
+
+_loaded: dict[tuple[str, str, str], Encoder] = {}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chunk of clips of one corpus.
+
+    Attributes:
+        corpus: name of the corpus.
+        clips: rows of the clip table.
+        wanted: by modality, vectors to make by clip position.
+        encoders: encoder id and expected fingerprint by modality.
+        features: what encoders are made from besides, and how long sequences may be.
+        sequences: by modality, sequences to make by clip position.
+    """
+
+    corpus: str
+    clips: list[dict[str, Any]]
+    wanted: dict[str, dict[int, Item]]
+    encoders: dict[str, tuple[str, str]]
+    features: FeaturesConfig
+    sequences: dict[str, dict[int, Item]] = field(default_factory=dict)
+
+    @property
+    def items(self) -> list[Item]:
+        """All that is to be made, as claimed."""
+        kinds = (self.wanted, self.sequences)
+        return [item for kind in kinds for items in kind.values() for item in items.values()]
+
+    def rows(self, modality: str) -> list[int]:
+        """Clip positions that the encoder of a modality takes, for a vector, a sequence or both."""
+        return sorted({*self.wanted.get(modality, ()), *self.sequences.get(modality, ())})
+
+
+@dataclass
+class Outcome:
+    """What became of a job's clips for one modality.
+
+    Attributes:
+        rows: clip positions of the vectors.
+        vectors: those made so far.
+        sequences: of the same clips; why there is none, or None where the modality keeps none.
+        notes: of the vectors.
+        failures: clip positions, and why they have neither vector nor sequence.
+        prepared: by clip position, what a device encoder has yet to embed.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    vectors: list[Vector] = field(default_factory=list)
+    sequences: list[NDArray[np.float16] | Failure | None] = field(default_factory=list)
+    notes: list[str | None] = field(default_factory=list)
+    failures: list[tuple[int, Failure]] = field(default_factory=list)
+    prepared: dict[int, Prepared] = field(default_factory=dict)
+
+    @property
+    def num_settled(self) -> int:
+        """Clips that have a vector or a failure."""
+        return len(self.rows) + len(self.failures)
+
+    def settle(self, row: int, result: Encoded | Failure, note: str | None) -> None:
+        """Enter a clip's vector and sequence with their note, or its failure."""
+        if isinstance(result, Failure):
+            self.failures.append((row, result))
+        else:
+            self.rows.append(row)
+            self.vectors.append(result.vector)
+            self.sequences.append(result.sequence)
+            self.notes.append(note)
+
+
+@dataclass
+class Result:
+    """What a worker hands back of a job.
+
+    Attributes:
+        outcomes: by modality.
+        seconds: time that it took.
+        media_seconds: how long the clips last of which more than the text was wanted, as far as known.
+    """
+
+    outcomes: dict[str, Outcome]
+    seconds: float
+    media_seconds: float
+
+
+def start_worker() -> None:
+    """Prepare a worker: Ctrl-C is the parent's to handle, one thread per worker, and no life after the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def encode_job(job: Job) -> Result:
+    """Run every encoder that a job asks for.
+
+    Light encoders of text take all clips at once. The others take clip by clip, which share its decoded frames and
+    sound; so one clip at a time is held in memory.
+    """
+    from encoders.media.clip import ClipMedia
+
+    encoders = {name: _encoder(*job.encoders[name], name, job.features) for name in job.encoders}
+    outcomes = {name: Outcome() for name in job.encoders}
+    rows = {name: job.rows(name) for name in job.encoders}
+    clips = [ClipMedia.from_row(clip) for clip in job.clips]
+    began, media_seconds = time.monotonic(), 0.0
+    if "text" in encoders and not isinstance(encoders["text"], DeviceEncoder):
+        encoder, cap = encoders.pop("text"), job.features.sequences.get("text")
+        results = encode_both(encoder, [clips[row] for row in rows["text"]], cap)
+        for row, result in zip(rows["text"], results, strict=True):
+            outcomes["text"].settle(row, result, clips[row].take_note(encoder.id))
+    for row, clip in enumerate(clips):
+        for name, encoder in encoders.items():
+            if row in rows[name]:
+                _encode(encoder, clip, row, outcomes[name], job.features.sequences.get(name))
+        if any(row in taken for name, taken in rows.items() if name != "text"):
+            media_seconds += _seconds(job.clips[row])
+        clip.release()
+    return Result(outcomes, time.monotonic() - began, media_seconds)
+
+
+def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:
+    """Encode one clip, or prepare it for the device."""
+    result = _prepare(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
+    note = clip.take_note(encoder.id)
+    if isinstance(result, Prepared):
+        outcome.prepared[row] = replace(result, note=note)
+    else:
+        outcome.settle(row, result, note)
+
+
+def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
+    try:
+        prepared = encoder.prepare(clip)
+    except ExtractionError:
+        raise
+    except ImportError as error:
+        raise ExtractionError(
+            f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}"
+        ) from error
+    except Exception as error:
+        return Failure.of(error)
+    if prepared.note is not None:
+        clip.notes[encoder.id] = prepared.note
+    return prepared
+
+
+def _seconds(clip: Mapping[str, Any]) -> float:
+    """How long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
+    from encoders.media.decoding import opened
+
+    for kind in ("", "audio_", "fallback_"):
+        media, start, end = (clip[f"{kind}{name}"] for name in ("media", "start", "end"))
+        if media is None:
+            continue
+        if end is None:
+            try:
+                with opened(Path(media)) as container:
+                    end = (container.duration or 0) / 1e6  # stated in microseconds
+            except (EncodingError, OSError):
+                continue
+        return max(0.0, float(end) - float(start or 0.0))
+    return 0.0
+
+
+def _encoder(encoder_id: str, fingerprint: str, modality: str, features: FeaturesConfig) -> Encoder:
+    """The worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
+    key = encoder_id, modality, fingerprint
+    if key not in _loaded:
+        try:
+            encoder = make_encoder(encoder_id, modality, features)
+        except (ExtractionError, ConfigError):
+            raise
+        except Exception as error:  # raised as text: foreign exceptions may not survive pickling
+            raise ExtractionError(f"encoder {encoder_id!r} ({modality}) cannot be made: {reason_of(error)}") from error
+        if not isinstance(encoder, DeviceEncoder):
+            load_encoder(encoder, fingerprint)
+        if multiprocessing.parent_process() is not None:
+            _limit_threads()
+        _loaded[key] = encoder
+    return _loaded[key]
+
+
+def _limit_threads() -> None:
+    for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+        if module in sys.modules:  # not imported only to be told
+            getattr(sys.modules[module], function)(1)

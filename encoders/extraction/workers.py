@@ -1,0 +1,109 @@
+"""Worker processes of an extraction, and what happens when one dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+from encoders.errors import ExtractionError
+from encoders.extraction.jobs import Job, Result, encode_job, start_worker
+
+__all__ = ["Workers", "end_workers"]
+
+_NAMED = 8  # clips that a message names; a chunk may have hundreds
+
+
+@dataclass
+class Workers:
+    """Worker processes, started with the first chunk, and the chunks that they have.
+
+    Attributes:
+        num_workers: how many.
+        shared: what works in their stead and outlives this, see `encoders.extraction.warm`.
+        jobs: chunks in flight.
+        pool: own processes.
+    """
+
+    num_workers: int
+    shared: Executor | None = None
+    jobs: dict[Future[Result], Job] = field(default_factory=dict)
+    pool: ProcessPoolExecutor | None = None
+
+    @property
+    def limit(self) -> int:
+        """Most chunks in flight: one per worker, and one ready for each so that none waits."""
+        return 2 * self.num_workers
+
+    @property
+    def num_clips(self) -> int:
+        """Clips in flight."""
+        return sum(len(job.clips) for job in self.jobs.values())
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.pool is not None:
+            end_workers(self.pool, at_once=kind is not None)
+        for future in self.jobs:
+            future.cancel()
+
+    def submit(self, job: Job) -> None:
+        """Hand a chunk to the workers."""
+        if self.pool is None and self.shared is None:
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(self.num_workers, context, initializer=start_worker)
+        try:
+            future = (self.shared or self.pool).submit(encode_job, job)  # type: ignore[union-attr]
+        except BrokenProcessPool:  # it broke since the last look; `completed` names the clips
+            future = Future()
+            future.set_exception(BrokenProcessPool())
+        self.jobs[future] = job
+
+    def completed(
+        self, timeout: float, quiet: bool = False, others: Collection[Future[Any]] = ()
+    ) -> Iterator[tuple[Job, Result]]:
+        """Chunks whose result has come, each handed out once.
+
+        Args:
+            timeout: seconds to wait for the first.
+            quiet: pass over chunks that went wrong.
+            others: whatever else ends the waiting when it is done.
+
+        Raises:
+            ExtractionError: a worker died, or cannot work.
+        """
+        finished = wait([*self.jobs, *others], timeout, FIRST_COMPLETED).done
+        for future in [future for future in self.jobs if future in finished]:
+            error = future.exception()
+            if error is None:
+                yield self.jobs.pop(future), future.result()
+            elif isinstance(error, BrokenProcessPool) and not quiet:
+                raise ExtractionError(self._obituary()) from error
+            elif not quiet:
+                raise error
+
+    def _obituary(self) -> str:
+        broken = [job for future, job in self.jobs.items() if not future.done() or future.exception() is not None]
+        at_work = broken[: self.num_workers]  # jobs start in the order of submission
+        suspects = [f"{job.corpus}/{clip['clip_id']}" for job in at_work for clip in job.clips]
+        more = f" and {len(suspects) - _NAMED:,} more" if len(suspects) > _NAMED else ""
+        return (
+            f"a worker process died while it encoded one of these clips: {', '.join(suspects[:_NAMED])}{more}. Out of "
+            "memory is the usual cause (fewer features.num_workers, smaller features.chunk_size); a damaged media file "
+            "is another. Everything complete is kept and the same command continues; with features.num_workers=1 and "
+            "features.chunk_size=1 this message names the one clip"
+        )
+
+
+def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
+    """End worker processes: when their work is done, or in the midst of it (minutes that nobody wants any more)."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=not at_once, cancel_futures=True)
+    if at_once:
+        for process in processes:
+            process.terminate()

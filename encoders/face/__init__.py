@@ -1,0 +1,4 @@
+"""Faces: found, followed, measured, cut out.
+
+frames -> landmarks [T, 478, 3] -> measures (22 cues) and mesh (an encoder); or -> tracking -> crops
+"""

@@ -1,0 +1,197 @@
+"""From a clip's frames to pictures of faces, by the rules of the published system.
+
+Faces smaller than 0.3 of the area of the largest in their frame are ignored; the others are averaged after embedding.
+A frame without a face repeats the last one, frames before the first face are dropped. A clip without any face is left
+to whoever asks: there are no crops of it.
+
+Shape legend: K crops, T frames kept, S side of a crop in pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.config import FacesConfig
+from encoders.errors import EncodingError
+from encoders.face.landmarks import detect_faces, eye_centres, face_settings, mesh_of
+from encoders.face.tracking import follow
+from encoders.media.clip import ClipMedia
+from encoders.media.decoding import opened, stream_of
+from encoders.media.frames import LONGEST_SIDE
+
+__all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops"]
+
+NUM_FRAMES = 30
+"""Frames read per clip, uniformly spaced."""
+SMALLEST = 0.3
+"""Faces with less than this share of the area of the largest face in their frame are ignored."""
+
+_OVERLAP = 0.4  # of the smaller of two detections; more is the same face seen in two views
+_MESH_MARGIN, _BOX_MARGIN = 1.1, 1.15  # sides of a crop, in those of the landmarks' or of the detection's box
+_PICTURE = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """Pictures of a clip's faces.
+
+    Attributes:
+        pixels: RGB `[K, S, S, 3]`.
+        frames: `[K]`, rising: the frame that each crop was cut from.
+        shown: `[T]`: for each frame kept, the frame whose crops stand for it (itself, or the last one with a face).
+    """
+
+    pixels: NDArray[np.uint8]
+    frames: NDArray[np.int64]
+    shown: NDArray[np.int64]
+
+
+def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str, object]:
+    """What decides the crops besides the clip and their size; part of a fingerprint."""
+    return {
+        **config.model_dump(), "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
+        "smallest": SMALLEST, "overlap": _OVERLAP, "margin": [_MESH_MARGIN, _BOX_MARGIN],
+        "missing": "repeat last, drop leading; none: whole frames", "mesh": face_settings()["detector"],
+    }  # fmt: skip
+
+
+def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int = NUM_FRAMES) -> FaceCrops | None:
+    """Pictures of the faces in uniformly spaced frames, computed once per clip; None where no frame shows a face.
+
+    Args:
+        clip: what to look at.
+        config: which faces, and how they are cut out.
+        size: side of a crop in pixels.
+        num_frames: frames asked for.
+
+    Raises:
+        Absent: the clip has no media file and no face pictures are used.
+        EncodingError: the file, or a face picture that is used, cannot be decoded.
+    """
+
+    def compute() -> FaceCrops | None:
+        pictures = _shipped(clip) if config.source == "shipped" else []
+        if pictures:
+            taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
+            pixels = np.stack([_read_picture(picture, size) for picture in dict.fromkeys(taken)])
+            return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
+        return _cut_out(clip.frames(num_frames)[0], config, size)
+
+    return clip.cached(("face_crops", config, size, num_frames), compute)
+
+
+def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[np.float32]:
+    """One embedding per frame kept: the mean over its faces, `[K, width] -> [T, width]`.
+
+    Example:
+        >>> crops = FaceCrops(np.zeros((3, 1, 1, 3), np.uint8), np.array([1, 1, 3]), np.array([1, 1, 3]))
+        >>> average_faces(np.array([[0.0], [2.0], [5.0]], np.float32), crops).tolist()
+        [[1.0], [1.0], [5.0]]
+    """
+    frames, first, counts = np.unique(crops.frames, return_index=True, return_counts=True)
+    means = np.add.reduceat(embeddings.astype(np.float64), first) / counts[:, None]
+    return means[np.searchsorted(frames, crops.shown)].astype(np.float32)
+
+
+def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceCrops | None:
+    boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
+    if config.several_faces == "track":
+        kept = [found[:0] if index is None else found[index : index + 1]
+                for found, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
+    else:
+        kept = [_large(found) for found in boxes]
+    seen = np.array([index for index, found in enumerate(kept) if len(found)], dtype=np.int64)
+    if not len(seen):
+        return None
+    pixels = [_crop(frame, box, config, size) for frame, found in zip(frames, kept, strict=True) for box in found]
+    every = np.arange(seen[0], len(frames))
+    owners = np.repeat(np.arange(len(frames)), [len(found) for found in kept])
+    return FaceCrops(np.stack(pixels), owners, seen[np.searchsorted(seen, every, side="right") - 1])
+
+
+def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes `[N, 4]` of distinct faces, the most certain first."""
+    kept: list[NDArray[np.float64]] = []
+    for box in detections[np.argsort(-detections[:, 4], kind="stable"), :4]:
+        if all(_common(box, other) <= _OVERLAP * min(box[2:].prod(), other[2:].prod()) for other in kept):
+            kept.append(box)
+    return np.array(kept).reshape(-1, 4)
+
+
+def _common(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Area that two boxes share."""
+    sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
+    return float(np.maximum(sides, 0).prod())
+
+
+def _large(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    areas = boxes[:, 2:].prod(axis=1)
+    return boxes[areas >= SMALLEST * areas.max(initial=0.0)]
+
+
+def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
+    """A square picture of a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
+    import cv2
+
+    mesh = mesh_of(frame, box) if config.align or config.remove_background else None
+    centre, side, angle = box[:2] + box[2:] / 2, _BOX_MARGIN * float(box[2:].max()), 0.0
+    if mesh is not None:
+        right, left = (eye[0, :2] for eye in eye_centres(mesh[None]))
+        angle = float(np.degrees(np.arctan2(*(left - right)[::-1]))) if config.align else 0.0
+        turned = _turn(mesh[:, :2], angle)
+        low, high = turned.min(axis=0), turned.max(axis=0)
+        centre, side = _turn((low + high)[None] / 2, -angle)[0], _MESH_MARGIN * float((high - low).max())
+    natural = max(size, round(side))  # never fewer pixels than the frame has, so that shrinking can average them
+    middle = (float(centre[0]), float(centre[1]))
+    matrix = np.asarray(cv2.getRotationMatrix2D(middle, angle, natural / side), dtype=np.float64)
+    matrix[:, 2] += natural / 2 - centre
+    picture = cv2.warpAffine(frame, matrix, (natural, natural), flags=cv2.INTER_LINEAR)
+    if mesh is not None and config.remove_background:
+        hull = cv2.convexHull((mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]).round().astype(np.int32))
+        picture[cv2.fillConvexPoly(np.zeros((natural, natural), np.uint8), hull, (1,)) == 0] = 0
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _turn(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Points `[N, 2]` turned counterclockwise as seen in an image (y down) about the origin."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.asarray(points @ np.array([[cosine, -sine], [sine, cosine]]))
+
+
+def _shipped(clip: ClipMedia) -> list[Path]:
+    """The corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
+
+    N counts the frames of the video; of a clip that is a part of it only its own frames are taken.
+    """
+    if clip.faces is None or not clip.faces.is_dir():
+        return []
+    matches = [(path, _PICTURE.fullmatch(path.name)) for path in clip.faces.iterdir()]
+    numbers = sorted((int(match[1]), path) for path, match in matches if match)
+    if clip.media is not None and (clip.start is not None or clip.end is not None):
+        rate = _rate(clip.media)
+        first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
+        numbers = [(number, path) for number, path in numbers if first <= number < last]
+    return [path for _, path in numbers]
+
+
+def _rate(path: Path) -> float:
+    """Frames per second of a video."""
+    with opened(path) as container:
+        return float(stream_of(container, path, "video").average_rate or 0) or 25.0
+
+
+def _read_picture(path: Path, size: int) -> NDArray[np.uint8]:
+    import cv2
+
+    picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if picture is None:
+        raise EncodingError(f"{path}: not a picture that can be read")
+    height, width = picture.shape[:2]
+    shrinks = max(height, width) > size
+    scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(scaled[:, :, ::-1])

@@ -1,0 +1,310 @@
+"""Facial landmarks of a clip: found once, shared by the encoders that read faces.
+
+MediaPipe FaceMesh looks for a face in the whole frame first. Its own detector sees faces that fill a fifth of the
+frame or more; where it finds none, the long-range BlazeFace detector looks for smaller ones (down to about a
+fifteenth of the frame's shorter side) and FaceMesh reads the square around the largest. Both models are inside the
+MediaPipe wheel. Every frame is treated alone (no tracking), so a frame's landmarks never depend on the frames before.
+
+Shape legend: T frames, 478 landmarks (468 of the face mesh, 468-472 and 473-477 the two irises), 3 coordinates.
+
+References:
+    Bazarevsky et al., BlazeFace: sub-millisecond neural face detection on mobile GPUs, 2019, arXiv:1907.05047.
+    Grishchenko et al., Attention Mesh: high-fidelity face mesh prediction in real-time, 2020, arXiv:2006.10962.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import EncodingError
+from encoders.media.clip import ClipMedia
+from encoders.media.frames import LONGEST_SIDE
+
+__all__ = [
+    "NUM_FRAMES",
+    "NUM_LANDMARKS",
+    "FaceTrack",
+    "Reach",
+    "align",
+    "detect_faces",
+    "eye_centres",
+    "face_settings",
+    "face_track",
+    "mesh_of",
+]
+
+NUM_FRAMES = 12
+"""Frames read per clip, uniformly spaced."""
+NUM_LANDMARKS = 478
+
+EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
+"""Outer and inner corner of the subject's own right and left eye (the right eye is left in an unmirrored image)."""
+
+Reach = Literal["long", "short"]
+"""Range of a BlazeFace detector: `long` was trained for faces up to five metres away, `short` for up to two."""
+
+_CONFIDENCE = 0.5
+_MAX_FACES = 4
+_WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
+_BLANK = np.zeros((64, 64, 3), dtype=np.uint8)
+_CROP = 2.0  # side of the square around a long-range detection, in detection box sides
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """The largest face over a clip's frames.
+
+    Attributes:
+        landmarks: `[T, 478, 3]` in pixels: x to the right, y down, z away from the camera (same unit, 0 at the head's
+            centre). Frames before the first face are left out; a later frame without a face repeats the last one.
+        found: `[T]`, whether the frame itself showed a face.
+        seconds: `[T]`, when the frames are shown, from the beginning of the file.
+        frame_size: width and height in pixels.
+    """
+
+    landmarks: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+    frame_size: tuple[int, int]
+
+
+def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
+    """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
+    return {
+        "frames": num_frames,
+        "sampling": "midpoints",
+        "longest_side": LONGEST_SIDE,
+        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range",
+        "views": "whole, 3 squares",
+        "confidence": _CONFIDENCE,
+        "crop": _CROP,
+        "face": "largest",
+        "missing": "repeat last, drop leading",
+    }
+
+
+def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
+    """Landmarks of the clip's largest face, computed once per clip.
+
+    Raises:
+        Absent: the clip has no media file.
+        EncodingError: the file cannot be decoded, or no frame shows a face.
+    """
+
+    def compute() -> FaceTrack:
+        frames, seconds = clip.frames(num_frames)
+        faces = [largest_face(frame) for frame in frames]
+        found = np.array([face is not None for face in faces])
+        if not found.any():
+            raise EncodingError(f"{clip.media}: no face found in {len(frames)} frames")
+        first = int(found.argmax())
+        landmarks: list[NDArray[np.float64]] = []
+        for face in faces[first:]:
+            landmarks.append(landmarks[-1] if face is None else face)
+        height, width = frames.shape[1:3]
+        return FaceTrack(np.stack(landmarks), found[first:], seconds[first:], (width, height))
+
+    return clip.cached(("faces", num_frames), compute)
+
+
+def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
+    models = _models()
+    with _quiet("largest_face"):
+        found = _mesh(models["mesh"], frame)
+        for left, top, side in [] if found is not None else _candidates(models["detector"], frame):
+            found = _mesh(models["mesh"], _square(frame, left, top, side))
+            if found is not None:
+                return found + np.array([left, top, 0.0])
+    return found
+
+
+def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.float64]:
+    """What a BlazeFace detector takes for faces in an RGB frame.
+
+    Args:
+        frame: `[H, W, 3]`.
+        reach: range of the detector.
+
+    Returns:
+        `[N, 5]`: left, top, width and height in pixels, and confidence. A face may be there several times, once per
+        view that shows it.
+    """
+    detector = _detector(reach)
+    with _quiet(reach):
+        found = _detections(detector, frame)
+    return np.array(found, dtype=np.float64).reshape(-1, 5)
+
+
+def mesh_of(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Landmarks `[478, 3]` in pixels of a detected face, or None where FaceMesh does not see it.
+
+    Args:
+        frame: `[H, W, 3]`.
+        box: left, top, width and height of the detection; the landmarks' middle must lie inside.
+    """
+    models = _models()
+    left, top, side = _square_around(*box[:4])
+    with _quiet("mesh_of"):
+        faces = _meshes(models["mesh"], _square(frame, left, top, side))
+    faces = [face + np.array([left, top, 0.0]) for face in faces]
+    distances = [np.abs((face[:, :2].mean(axis=0) - box[:2]) / box[2:4] - 0.5).max() for face in faces]
+    nearest = int(np.argmin(distances)) if faces else -1
+    return faces[nearest] if faces and distances[nearest] <= 0.5 else None
+
+
+def _meshes(mesh: Any, frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    faces = mesh.process(np.ascontiguousarray(frame)).multi_face_landmarks
+    height, width = frame.shape[:2]
+    scale = np.array([width, height, width], dtype=np.float64)
+    return [np.array([(point.x, point.y, point.z) for point in face.landmark]) * scale for face in faces or ()]
+
+
+def _mesh(mesh: Any, frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    return max(
+        _meshes(mesh, frame), key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))), default=None
+    )  # fmt: skip
+
+
+def _candidates(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
+    """Left, top and side in pixels of squares around what the long-range detector takes for faces, largest first."""
+    squares = {_square_around(*detection[:4]) for detection in _detections(detector, frame)}
+    return sorted(squares, key=lambda square: (-square[2], square))
+
+
+def _square_around(left: float, top: float, width: float, height: float) -> tuple[int, int, int]:
+    side = max(round(_CROP * max(width, height)), 1)
+    return round(left + width / 2 - side / 2), round(top + height / 2 - side / 2), side
+
+
+def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, float, float, float, float]]:
+    """Left, top, width, height in pixels and confidence of what a detector takes for faces.
+
+    It looks at the whole frame and then, since it sees 192 x 192 pixels or fewer, at three squares along the longer
+    side.
+    """
+    height, width = frame.shape[:2]
+    short = min(height, width)
+    steps = (0.0, 0.5, 1.0) if max(height, width) > 1.2 * short else ()
+    views = [(0, 0, width, height)]
+    views += [(round(step * (width - short)), round(step * (height - short)), short, short) for step in steps]
+    found = []
+    for left, top, wide, high in views:
+        view = np.ascontiguousarray(frame[top : top + high, left : left + wide])
+        for detection in detector.process(view).detections or ():
+            box = detection.location_data.relative_bounding_box
+            corner = left + box.xmin * wide, top + box.ymin * high
+            found.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
+    return found
+
+
+def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """A square of a frame, black where it lies outside."""
+    square = np.zeros((side, side, 3), dtype=np.uint8)
+    part = frame[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    square[max(-top, 0) : max(-top, 0) + part.shape[0], max(-left, 0) : max(-left, 0) + part.shape[1]] = part
+    return square
+
+
+def _solutions() -> Any:
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from mediapipe import solutions
+
+    return solutions
+
+
+@lru_cache(maxsize=1)
+def _models() -> dict[str, Any]:
+    """FaceMesh and the long-range detector, built once per process when the first clip needs them."""
+    with _stderr_closed():
+        solutions = _solutions()
+        mesh = solutions.face_mesh.FaceMesh(
+            static_image_mode=True, max_num_faces=_MAX_FACES, refine_landmarks=True,
+            min_detection_confidence=_CONFIDENCE,
+        )  # fmt: skip
+        mesh.process(_BLANK)  # the graphs' threads log as they start; one frame waits for them
+    return {"mesh": mesh, "detector": _detector("long")}
+
+
+@lru_cache(maxsize=2)
+def _detector(reach: Reach) -> Any:
+    """A BlazeFace detector, built once per process."""
+    with _stderr_closed():
+        detector = _solutions().face_detection.FaceDetection(
+            model_selection=int(reach == "long"), min_detection_confidence=_CONFIDENCE
+        )
+        detector.process(_BLANK)
+    return detector
+
+
+@contextmanager
+def _quiet(what: str) -> Iterator[None]:
+    """Hide what MediaPipe's native code prints while it handles its first frames (each warning comes once)."""
+    _WARM[what] += 1
+    if _WARM[what] > 3:
+        yield
+        return
+    with _stderr_closed():
+        yield
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Send the process' standard error, native code's included, to nowhere; Python's own is flushed before."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def eye_centres(landmarks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
+    right, left = (landmarks[:, EYE_CORNERS[side]].mean(axis=1) for side in ("right", "left"))
+    return right, left
+
+
+def align(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Landmarks without position, in-plane rotation and size.
+
+    `p' = R(-roll) (p - m) / d` with `m` the middle between the eye centres, `roll` the angle of the line between
+    them in the image, and `d` their distance in three dimensions (so that turning the head does not stretch the
+    face).
+
+    Args:
+        landmarks: `[T, 478, 3]` in any unit, x to the right, y down.
+
+    Returns:
+        `[T, 478, 3]` in inter-ocular distances: the eyes lie level, their middle is the origin.
+
+    Example:
+        >>> face = np.zeros((1, 478, 3))
+        >>> face[0, [263, 362], 0] = 2.0  # both corners of the left eye 2 pixels right of those of the right eye
+        >>> [round(float(x), 3) for x in align(face)[0, [33, 263], 0]]
+        [-0.5, 0.5]
+    """
+    right, left = eye_centres(landmarks)
+    across = left - right
+    distance = np.maximum(np.linalg.norm(across, axis=1), 1e-9)
+    roll = np.arctan2(across[:, 1], across[:, 0])
+    cosine, sine = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    centred = landmarks - ((right + left) / 2)[:, None]
+    x, y, z = np.moveaxis(centred, -1, 0)
+    level = np.stack([cosine * x + sine * y, cosine * y - sine * x, z], axis=-1)
+    return np.asarray(level / distance[:, None, None])

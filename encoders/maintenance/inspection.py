@@ -1,0 +1,265 @@
+"""Media looked at before anything is trained on them: what cannot be decoded, is silent, black, faceless or mis-cut.
+
+Files are read by the very functions that encoders read them with, in worker processes, and each clip once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import pandas as pd
+
+from encoders.errors import EncodingError
+from encoders.extraction.jobs import start_worker
+from encoders.extraction.workers import end_workers
+from encoders.face.landmarks import largest_face
+from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
+from encoders.media.decoding import duration_of, opened, read_audio, stream_of
+from encoders.media.frames import read_frames
+from encoders.store.progress import Reporter
+
+__all__ = [
+    "ANNOTATED_SECONDS",
+    "MEDIA_KINDS",
+    "MIN_FRAMES",
+    "MIN_SECONDS",
+    "NUM_FRAMES",
+    "SILENT_PEAK",
+    "SPAN_TOLERANCE",
+    "inspect_clip",
+    "inspect_media",
+]
+
+ANNOTATED_SECONDS = "raw.annotated_seconds"
+"""Optional column of the clip table: how long the annotation says a clip is that has a file of its own."""
+NUM_FRAMES = 5
+"""Frames looked at per clip, uniformly spaced."""
+MIN_SECONDS = 0.5
+"""A clip lasts at least this long."""
+MIN_FRAMES = 3
+"""A video clip holds at least this many frames."""
+SILENT_PEAK = 1e-3
+"""A clip whose samples all lie below this is silent: 60 dB below full scale."""
+SPAN_TOLERANCE = 0.5
+"""Seconds that a span may reach beyond the end of its file."""
+LENGTH_TOLERANCE = (1.0, 0.2)
+"""A file's own and its annotated length may differ by this many seconds, or this part of the annotated length."""
+
+MEDIA_KINDS: Mapping[str, str] = {
+    "unreadable": "cannot be opened or decoded, or ends before it should (truncated)",
+    "no_audio": "a video without a sound stream",
+    "silent": f"no sample reaches {SILENT_PEAK:g} of full scale (60 dB below it)",
+    "black": f"every frame is black: mean luma below {BLACK_LUMA:g} of 255 and the same everywhere",
+    "no_face": f"no face in any of {NUM_FRAMES} frames, as face-mesh looks for them",
+    "too_short": f"lasts less than {MIN_SECONDS:g} s or holds fewer than {MIN_FRAMES} frames",
+    "span_outside": f"the span reaches more than {SPAN_TOLERANCE:g} s beyond the end of the file",
+    "span_disagrees": "the file's own length differs from the annotated one by more than the larger of "
+    f"{LENGTH_TOLERANCE[0]:g} s and {LENGTH_TOLERANCE[1]:.0%}",
+}
+"""What can be wrong with a clip's media -> what it means."""
+
+_UNUSABLE = frozenset({"unreadable", "no_audio", "silent", "black", "span_outside"})  # the next file is looked at too
+_FILES = ("media", "fallback_media", "audio_media")
+_COLUMNS = (
+    "corpus", "clip_id", "media", "start", "end", "audio_media", "audio_start", "audio_end", "fallback_media",
+    "fallback_start", "fallback_end", ANNOTATED_SECONDS,
+)  # fmt: skip
+_CHUNK_SIZE = 16  # clips that a worker takes at a time
+_RATE = 16_000
+
+_StreamKind = Literal["video", "audio"]
+_Finding = tuple[str, str]  # kind, reason
+
+
+def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) -> pd.DataFrame:
+    """Look at the media of a clip table; Ctrl-C stops at once.
+
+    A file that does not exist is passed over: that is the adapters' to report. Where the first choice cannot be used
+    (`unreadable`, `no_audio`, `silent`, `black`, `span_outside`), that is reported and the clip's next file is looked
+    at too, as encoders would.
+
+    Args:
+        clips: clip table of any number of corpora; columns it lacks are missing.
+        num_workers: worker processes.
+        show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+
+    Returns:
+        One row per clip and kind, in the order of the table and of `MEDIA_KINDS`: columns `corpus`, `clip_id`, `kind`
+        and `reason`. Its `attrs` say `num_inspected`, the clips of which a file was looked at, and `seconds`.
+    """
+    began = time.perf_counter()
+    columns = clips.reindex(columns=list(_COLUMNS))
+    columns[ANNOTATED_SECONDS] = pd.to_numeric(columns[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
+    columns = columns.astype(object)
+    records = cast(list[dict[str, Any]], columns.where(columns.notna(), None).to_dict("records"))
+    given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
+    found: dict[int, list[_Finding] | None] = {}
+    with Reporter(len(given), show_progress, "media", "with defects") as report:
+        waiting = deque(given[first : first + _CHUNK_SIZE] for first in range(0, len(given), _CHUNK_SIZE))
+        while waiting:
+            for rows in _work_off(waiting, records, found, num_workers, report):
+                alone = deque([row] for row in rows)  # one of these clips ends its worker: which is it?
+                while alone:
+                    for (row,) in _work_off(alone, records, found, 1, report):
+                        path = next(records[row][name] for name in _FILES if records[row][name] is not None)
+                        found[row] = [("unreadable", f"{path}: its decoder crashed")]
+    defects = [
+        (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in found[row] or ()
+    ]
+    table = pd.DataFrame(defects, columns=["corpus", "clip_id", "kind", "reason"], dtype="string")
+    table.attrs["num_inspected"] = sum(findings is not None for findings in found.values())
+    table.attrs["seconds"] = time.perf_counter() - began
+    return table
+
+
+def _work_off(
+    waiting: deque[list[int]], records: Sequence[dict[str, Any]], found: dict[int, list[_Finding] | None],
+    num_workers: int, report: Reporter,
+) -> list[list[int]]:  # fmt: skip
+    """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    jobs: dict[Future[list[list[_Finding] | None]], list[int]] = {}
+    whole = False
+    try:
+        while waiting or jobs:
+            while waiting and len(jobs) < 2 * num_workers:
+                jobs[pool.submit(inspect_clips, [records[row] for row in waiting[0]])] = waiting[0]
+                waiting.popleft()
+            wait(jobs, 1.0, FIRST_COMPLETED)
+            if not _collect(jobs, found):
+                break
+            report.update(report.num_clips - len(found), sum(map(bool, found.values())), set())
+        whole = not jobs
+    except BrokenProcessPool:  # it broke since the last look
+        _collect(jobs, found)
+    finally:
+        end_workers(pool, at_once=not whole)
+    lost = list(jobs.values())  # jobs start in the order of submission
+    waiting.extendleft(reversed(lost[num_workers:]))
+    return lost[:num_workers]
+
+
+def _collect(
+    jobs: dict[Future[list[list[_Finding] | None]], list[int]], found: dict[int, list[_Finding] | None]
+) -> bool:
+    """Take over the results that have come; whether all workers live."""
+    alive = True
+    for future in [future for future in jobs if future.done()]:
+        if isinstance(future.exception(), BrokenProcessPool):
+            alive = False
+        else:
+            found.update(zip(jobs[future], future.result(), strict=True))
+            del jobs[future]
+    return alive
+
+
+# What follows runs in the worker processes.
+
+
+def inspect_clips(rows: Sequence[Mapping[str, Any]]) -> list[list[_Finding] | None]:
+    """`inspect_clip` for each row."""
+    return [inspect_clip(row) for row in rows]
+
+
+def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
+    """What is wrong with one clip's media: (kind, reason) in the order of `MEDIA_KINDS`; None where no file exists."""
+    clip = ClipMedia.from_row(row)
+    annotated = row.get(ANNOTATED_SECONDS)
+    found: dict[str, dict[str, None]] = {}
+    exists = False
+    for examine, spans in ((_look, clip.videos), (_listen, clip.sounds)):
+        for path, start, end in spans:
+            if not path.exists():
+                continue
+            exists = True
+            findings = _examine(examine, path, start, end, annotated)
+            for kind, reason in findings.items():
+                found.setdefault(kind, {})[f"{path}: {reason.removeprefix(f'{path}: ')}"] = None
+            if not _UNUSABLE & findings.keys():
+                break
+    return [(kind, "; ".join(found[kind])) for kind in MEDIA_KINDS if kind in found] if exists else None
+
+
+def _examine(
+    examine: Callable[[Path, float | None, float | None, Mapping[str, float]], dict[str, str]],
+    path: Path, start: float | None, end: float | None, annotated: float | None,
+) -> dict[str, str]:  # fmt: skip
+    """Findings on the pictures or the sound of one file's span."""
+    findings: dict[str, str] = {}
+    try:
+        seconds = _stream_seconds(path)
+        findings |= _compare_lengths(start, end, max(seconds.values()), annotated)
+        if end is None or end > (start or 0.0):
+            findings |= examine(path, start, end, seconds)
+    except EncodingError as reason:
+        if "span_outside" not in findings:  # which says it better
+            findings["unreadable"] = str(reason)
+    except ImportError:
+        raise
+    except Exception as error:
+        findings["unreadable"] = f"{type(error).__name__}: {error}"
+    return findings
+
+
+def _stream_seconds(path: Path) -> dict[str, float]:
+    """Seconds from the file's beginning to the end of its video and its audio, of those that it has."""
+    seconds: dict[str, float] = {}
+    with opened(path) as container:
+        kinds: tuple[_StreamKind, ...] = get_args(_StreamKind)
+        for kind in kinds:
+            with suppress(EncodingError):
+                seconds[kind] = duration_of(container, stream_of(container, path, kind), path)
+    if not seconds:
+        raise EncodingError(f"{path}: neither a video nor an audio stream")
+    return seconds
+
+
+def _compare_lengths(start: float | None, end: float | None, length: float, annotated: float | None) -> dict[str, str]:
+    """Findings on the span of a file that lasts `length` seconds."""
+    first = 0.0 if start is None else start
+    last = length if end is None else min(end, length)
+    if first >= length or (end is not None and end > length + SPAN_TOLERANCE):
+        until = "its end" if end is None else f"{end:g} s"
+        return {"span_outside": f"the file lasts {length:.2f} s, the clip runs from {first:g} s to {until}"}
+    findings = {}
+    if last - first < MIN_SECONDS:
+        findings["too_short"] = f"lasts {max(last - first, 0.0):.2f} s"
+    if start is None and end is None and annotated is not None:
+        seconds, part = LENGTH_TOLERANCE
+        if abs(length - annotated) > max(seconds, part * annotated):
+            findings["span_disagrees"] = f"the file lasts {length:.2f} s, the annotation says {annotated:.2f} s"
+    return findings
+
+
+def _look(path: Path, start: float | None, end: float | None, seconds: Mapping[str, float]) -> dict[str, str]:
+    if "video" not in seconds:
+        return {}
+    frames, _ = read_frames(path, start, end, NUM_FRAMES)
+    if is_black(frames):
+        return {"black": f"all of {len(frames)} frames are black"}
+    findings = {}
+    if len(frames) < MIN_FRAMES:
+        findings["too_short"] = f"holds {len(frames)} frames"
+    from_the_middle = sorted(range(len(frames)), key=lambda index: abs(index - len(frames) // 2))
+    if all(largest_face(frames[index]) is None for index in from_the_middle):
+        findings["no_face"] = f"no face found in {len(frames)} frames"
+    return findings
+
+
+def _listen(path: Path, start: float | None, end: float | None, seconds: Mapping[str, float]) -> dict[str, str]:
+    if "audio" not in seconds:
+        return {"no_audio": "no sound stream"}
+    samples = read_audio(path, start, end, _RATE)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak < SILENT_PEAK:
+        return {"silent": f"no sample of {len(samples) / _RATE:.1f} s reaches {SILENT_PEAK:g} (peak {peak:.1e})"}
+    return {}

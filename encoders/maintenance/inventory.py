@@ -1,0 +1,282 @@
+"""What a feature store holds and whether it can be trusted, read part by part so that memory stays flat.
+
+`take_inventory` counts and examines; a damaged file is reported and stops nothing. `encoders.maintenance.pruning`
+removes what a configuration does not use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from encoders.spec import cap_of
+from encoders.store.sequence_store import unpack
+from encoders.store.text_store import TEXTS
+
+if TYPE_CHECKING:
+    from encoders.maintenance.usage import Usage
+
+__all__ = ["Damage", "FolderReport", "take_inventory"]
+
+_LEDGER = ("clip_id", "source", "status", "time")
+_SLICE = 4096
+"""Elements of sequences that are examined at a time."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that cannot be read, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass
+class FolderReport:
+    """What one encoder's folder of one corpus holds: vectors, sequences or texts.
+
+    What a folder of sequences says of rows, it says of the elements of all sequences. Clips without a vector are in
+    the counts of the vectors' folder only.
+
+    Attributes:
+        folder: below the store's root.
+        corpus: name of the corpus.
+        modality: what is described; `texts` where models wrote texts about clips.
+        encoder: its id; the folder's name where `encoder.json` cannot be read.
+        fingerprint: of its settings; empty where `encoder.json` cannot be read.
+        in_use: whether the configuration uses it; None without a configuration.
+        done: clips with a vector, a sequence or a text.
+        failed: clips that should have one and have none, by the latest word.
+        absent: clips that have nothing of the modality, by the latest word.
+        superseded: rows that count no longer: made from other media or text than the clip's, of clips that the corpus
+            does not have, and failures that something later replaced.
+        cap: most elements of a sequence; None where there are none.
+        longest: elements of the longest sequence; None where there are none.
+        width: of a vector or an element; None where there are none.
+        mean: over all values of all rows; None where there are none.
+        std: population standard deviation over the same.
+        constant_columns: positions at which all rows are equal; None with fewer than two rows.
+        constant_vectors: vectors all of whose values are equal; sequences of several elements that are all equal.
+        not_finite: vectors or sequences that hold NaN or infinity; the other figures leave them out.
+        num_parts: parts, with damaged ones.
+        num_bytes: of all files in the folder.
+        oldest: when the oldest part was written, UTC in ISO 8601; None without parts.
+        newest: when the newest part was.
+        damaged: files that cannot be read; their rows are in no figure.
+    """
+
+    folder: str
+    corpus: str
+    modality: str
+    encoder: str
+    fingerprint: str = ""
+    in_use: bool | None = None
+    done: int = 0
+    failed: int = 0
+    absent: int = 0
+    superseded: int = 0
+    cap: int | None = None
+    longest: int | None = None
+    width: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    constant_columns: int | None = None
+    constant_vectors: int = 0
+    not_finite: int = 0
+    num_parts: int = 0
+    num_bytes: int = 0
+    oldest: str | None = None
+    newest: str | None = None
+    damaged: list[Damage] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every file can be read and every value is finite."""
+        return not self.damaged and not self.not_finite
+
+
+def take_inventory(root: Path, usage: Usage | None = None) -> Iterator[FolderReport]:
+    """Examine every encoder's folder of a feature store, in the order of their names.
+
+    Args:
+        root: folder of the store; it need not exist.
+        usage: what a configuration uses; left out, `in_use` is not known, and the rows of a clip count as one.
+    """
+    for path in sorted(root.glob("*/*/*")):
+        folder = path.relative_to(root)
+        if any(part.startswith(".") for part in folder.parts) or not path.is_dir():
+            continue
+        if names := sorted(file.name for file in path.iterdir() if _kind(file.name)):
+            yield _examine(path, folder.as_posix(), names, usage)
+
+
+def _kind(name: str) -> str:
+    """`part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
+    if name == "encoder.json":
+        return "encoder"
+    kind = name.partition("-")[0]
+    return kind if kind in ("part", "ledger") and name.endswith(".parquet") else ""
+
+
+def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> FolderReport:
+    corpus, modality, name = folder.split("/")
+    report = FolderReport(folder, corpus, modality, name, cap=cap_of(name))
+    values = _Values()
+    try:
+        spec = json.loads((path / "encoder.json").read_text(encoding="utf-8"))
+        if modality != TEXTS:
+            width = int(spec["width"])
+            report.width = width if report.cap is not None or spec.get("pooling") == "none" else 2 * width
+        report.encoder, report.fingerprint = str(spec["id"]), str(spec["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        report.damaged.append(Damage(f"{folder}/encoder.json", f"{type(error).__name__}: {error}"))
+    keys = _Keys()
+    held = ("text",) if modality == TEXTS else ("vector",) if report.cap is None else ("length", "sequence")
+    times = []
+    for file in (path / name for name in names):
+        kind = _kind(file.name)
+        try:
+            if kind == "part":
+                report.num_parts += 1
+                times.append(file.stat().st_mtime)
+                table = _read(file, ("clip_id", "source", *held))
+                if report.cap is not None:
+                    offsets, elements = unpack(table, report.width)
+                    report.width, longest = elements.shape[1], int(np.diff(offsets).max(initial=0))
+                    report.longest = max(report.longest or 0, longest)
+                    values.add_sequences(offsets, elements)
+                elif modality != TEXTS:
+                    vectors = _vectors(table, report.width)
+                    report.width = vectors.shape[1]
+                    values.add(vectors)
+                keys.add_parts(table)
+            elif kind == "ledger":
+                keys.add_ledger(_read(file, _LEDGER))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            report.damaged.append(Damage(f"{folder}/{file.name}", str(error).strip().partition("\n")[0]))
+    keys.count(report, None if usage is None else usage.clips_of(folder, corpus))
+    values.tell(report)
+    report.in_use = None if usage is None else folder in usage.folders
+    for file in path.iterdir():
+        with suppress(FileNotFoundError):  # a temporary file, whose writer has just finished
+            report.num_bytes += file.stat().st_size
+    if times:
+        report.oldest, report.newest = _iso(min(times)), _iso(max(times))
+    return report
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing:
+            raise ValueError(f"has no column {missing[0]!r}, found {', '.join(file.schema_arrow.names)}")
+        return file.read(columns=list(columns))
+
+
+def _vectors(table: pa.Table, width: int | None) -> NDArray[np.float32]:
+    kind = table.schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind) or width not in (None, kind.list_size):
+        expected = "all equally wide" if width is None else f"{width} wide"
+        raise ValueError(f"vectors are of type {kind}, expected float32 {expected}")
+    flat = table["vector"].combine_chunks().flatten().to_numpy()
+    return np.asarray(flat, dtype=np.float32).reshape(-1, kind.list_size)
+
+
+class _Keys:
+    """Which clips have a vector, by clip and what it was made from; a vector outweighs failures, late ones early."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self.words: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def add_parts(self, table: pa.Table) -> None:
+        self.num_rows += len(table)
+        keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
+        self.words.update(dict.fromkeys(keys, _DONE))
+
+    def add_ledger(self, table: pa.Table) -> None:
+        self.num_rows += len(table)
+        for clip_id, source, status, time in zip(*(table[name].to_pylist() for name in _LEDGER), strict=True):
+            self.words[clip_id, source] = max(self.words.get((clip_id, source), _NOTHING), (time, status))
+
+    def count(self, report: FolderReport, clips: Mapping[str, str | None] | None) -> None:
+        """Put the numbers into a report: a clip counts once, by its best word.
+
+        Args:
+            report: to fill.
+            clips: the corpus' clips and what their vectors are made from now, None where that is not known; or None
+                where the clips are not known.
+        """
+        best: dict[str, tuple[str, str]] = {}
+        for (clip_id, source), word in self.words.items():
+            if clips is None or (clip_id in clips and clips[clip_id] in (None, source)):
+                best[clip_id] = max(best.get(clip_id, _NOTHING), word)
+        for _, status in best.values():
+            setattr(report, status, getattr(report, status) + 1)
+        report.superseded = self.num_rows - len(best)
+
+
+_NOTHING = ("", "")
+_DONE = ("~", "done")
+"""Later than every time, so that it is the best word."""
+
+
+class _Values:
+    """Figures over the values of vectors or elements that come part by part."""
+
+    def __init__(self) -> None:
+        self.num_values = self.num_rows = self.not_finite = self.num_constant = 0
+        self.mean = self.squares = 0.0
+        self.lowest: Any = np.inf
+        self.highest: Any = -np.inf
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        finite = np.isfinite(vectors).all(axis=1)
+        self.not_finite += int(len(vectors) - finite.sum())
+        kept = vectors[finite]
+        if kept.shape[1] > 1:
+            self.num_constant += int((kept.min(axis=1) == kept.max(axis=1)).sum())
+        self._add(kept.astype(np.float64))
+
+    def add_sequences(self, offsets: NDArray[np.int64], values: NDArray[np.float16]) -> None:
+        starts, lengths = offsets[:-1], np.diff(offsets)
+        finite = np.logical_and.reduceat(np.isfinite(values).all(axis=1), starts)
+        still = np.logical_and.reduceat((values == np.repeat(values[starts], lengths, axis=0)).all(axis=1), starts)
+        self.not_finite += int((~finite).sum())
+        self.num_constant += int((still & finite & (lengths > 1)).sum())
+        kept = values[np.repeat(finite, lengths)]
+        for start in range(0, len(kept), _SLICE):
+            self._add(kept[start : start + _SLICE].astype(np.float64))
+
+    def _add(self, kept: NDArray[np.float64]) -> None:
+        if not kept.size:
+            return
+        self.num_rows += len(kept)
+        self.lowest = np.minimum(self.lowest, kept.min(axis=0))
+        self.highest = np.maximum(self.highest, kept.max(axis=0))
+        # two sets' squares about their own means, joined to those about the common mean
+        total, shift = self.num_values + kept.size, float(kept.mean()) - self.mean
+        self.squares += float(kept.var()) * kept.size + shift**2 * self.num_values * kept.size / total
+        self.mean += shift * kept.size / total
+        self.num_values = total
+
+    def tell(self, report: FolderReport) -> None:
+        report.not_finite, report.constant_vectors = self.not_finite, self.num_constant
+        if self.num_values:
+            report.mean, report.std = self.mean, (self.squares / self.num_values) ** 0.5
+        if self.num_rows > 1:
+            report.constant_columns = int((self.lowest == self.highest).sum())
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,103 @@
+"""Removing from a feature store what a configuration does not use."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from encoders.maintenance.inventory import FolderReport
+from encoders.store.claims import Claims
+from encoders.store.parts import STALE_SECONDS
+from encoders.store.text_store import CORRECTIONS
+
+if TYPE_CHECKING:
+    from encoders.maintenance.usage import Usage
+
+__all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a killed process left: a temporary file, or a folder about to be removed; below the store's root."""
+
+    path: str
+    num_bytes: int
+
+
+def find_leftovers(root: Path) -> list[Leftover]:
+    """What killed processes left in a store, in the order of paths."""
+    return sorted(_leftovers(root), key=lambda leftover: leftover.path)
+
+
+def _leftovers(root: Path) -> Iterator[Leftover]:
+    for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*"):
+        for path in root.glob(pattern):
+            try:
+                state = path.lstat()
+                if path.is_dir() and not path.is_symlink():
+                    yield Leftover(path.relative_to(root).as_posix(), _size(path))
+                elif time.time() - state.st_mtime > STALE_SECONDS:
+                    yield Leftover(path.relative_to(root).as_posix(), state.st_size)
+            except FileNotFoundError:  # its writer has just finished
+                continue
+
+
+def prunable(root: Path, reports: Iterable[FolderReport], usage: Usage) -> list[FolderReport]:
+    """Folders of the configuration's corpora and encoders with another fingerprint, or sequences that it does not use.
+
+    Those of other corpora and other encoders stay, as do folders with a file of corrections (a person's work), linked
+    ones, and those whose `encoder.json` cannot be read, since nobody knows whose they are.
+    """
+    used = {(*folder.split("/")[:2], encoder) for folder, encoder in usage.folders.items()}
+    return [
+        report
+        for report in reports
+        if report.folder not in usage.folders
+        and (report.corpus, report.modality, report.encoder) in used
+        and not (root / report.folder / CORRECTIONS).exists()
+        and not (root / report.folder).is_symlink()
+    ]
+
+
+def remove(root: Path, folders: Iterable[str], leftovers: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Remove folders and leftovers, each path below the store's root.
+
+    While any other process adds to the store no folder is removed: the process may use a folder that it works on no
+    more. A folder is renamed before it is emptied, so that it is there whole or not at all.
+
+    Returns:
+        What was removed, and what was kept with the reason.
+    """
+    removed: list[str] = []
+    kept: dict[str, str] = {}
+    doomed: list[Path] = []
+    with Claims(root) as claims:
+        with claims.exclusive:
+            at_work = sorted(set(claims.others().values()))
+            for folder in folders:
+                if at_work:
+                    kept[folder] = f"{', '.join(at_work)} works on the store"
+                    continue
+                path = root / folder
+                doomed.append(path.with_name(f".temporary-{uuid.uuid4().hex}"))
+                path.rename(doomed[-1])
+                removed.append(folder)
+        for path in doomed:
+            shutil.rmtree(path)
+    for name in leftovers:
+        path = root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(name)
+    return removed, kept
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))

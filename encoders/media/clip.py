@@ -1,0 +1,269 @@
+"""`ClipMedia`: what encoders are given for one clip. Media are decoded when first asked for, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import Absent, EncodingError
+from encoders.media.decoding import read_audio
+from encoders.media.frames import read_frames
+
+__all__ = ["BLACK_LUMA", "BLACK_SPREAD", "ClipMedia", "Span", "is_black"]
+
+ResultT = TypeVar("ResultT")
+
+BLACK_LUMA = 8.0
+"""A black frame's mean luma (Rec. 601, 0 to 255) lies below this."""
+BLACK_SPREAD = 2.0
+"""The standard deviation of luma over a black frame's pixels lies below this; a dark scene's lies above."""
+_SILENCE = 2.0**-15  # one step of 16-bit audio
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+Span = tuple[Path, float | None, float | None]
+"""A file, and the seconds into it where the clip starts and ends; None is its beginning or end."""
+
+
+def is_black(frames: NDArray[np.uint8]) -> bool:
+    """Whether every frame `[T, H, W, 3]` is black: dark on average and nearly the same everywhere.
+
+    Every fourth pixel of both directions is looked at.
+
+    Example:
+        >>> is_black(np.full((2, 8, 8, 3), 7, np.uint8)), is_black(np.full((2, 8, 8, 3), 8, np.uint8))
+        (True, False)
+    """
+    luma = frames[:, ::4, ::4] @ _LUMA
+    return bool((luma.mean(axis=(1, 2)) < BLACK_LUMA).all() and (luma.std(axis=(1, 2)) < BLACK_SPREAD).all())
+
+
+@dataclass(eq=False)
+class ClipMedia:
+    """One clip's media and texts, shared by the encoders that describe it.
+
+    Everything decoded or derived is kept until `release`, failures included, so that four encoders open a broken
+    file once. Arrays are read-only, because they are shared.
+
+    Pictures come from `media`; where it cannot be decoded or is black, from `fallback_media`. Sound comes from
+    `audio_media`, then `media`, then `fallback_media`: the first of those given that can be read and is not silent.
+    `take_note` tells of every file that was passed over.
+
+    Attributes:
+        corpus: name of the clip's corpus.
+        clip_id: unique within the corpus.
+        media: video or audio file, or None where the corpus gives none.
+        start: seconds into the file where the clip starts; None is its beginning.
+        end: seconds into the file where the clip ends; None is its end.
+        audio_media: separate sound file, or None where the sound is that of the media.
+        audio_start: seconds into the sound file where the clip starts; None is its beginning.
+        audio_end: seconds into the sound file where the clip ends; None is its end.
+        fallback_media: file to use where the media cannot be, or None.
+        fallback_start: seconds into the fallback where the clip starts; None is its beginning.
+        fallback_end: seconds into the fallback where the clip ends; None is its end.
+        faces: folder of face pictures that came with the corpus, or None.
+        text: transcript, or None.
+        context: what was said before in the same dialogue, oldest first, a line per utterance, or None.
+        description: described behaviour that came with the corpus, or None.
+        row: the clip table's row that this was made from, for what stands in other columns.
+        notes: sentences that encoders leave about their own work, by encoder id.
+
+    Example:
+        >>> clip = ClipMedia("meld", "dia0_utt0", text="Oh my God.", end=3.2)
+        >>> clip.text
+        'Oh my God.'
+        >>> clip.frames(4)
+        Traceback (most recent call last):
+        encoders.errors.Absent: no media file
+    """
+
+    corpus: str = ""
+    clip_id: str = ""
+    media: Path | None = None
+    start: float | None = None
+    end: float | None = None
+    audio_media: Path | None = None
+    audio_start: float | None = None
+    audio_end: float | None = None
+    fallback_media: Path | None = None
+    fallback_start: float | None = None
+    fallback_end: float | None = None
+    faces: Path | None = None
+    text: str | None = None
+    context: str | None = None
+    description: str | None = None
+    row: Mapping[str, object] = field(default_factory=dict, repr=False)
+    notes: dict[str, str] = field(default_factory=dict)
+    _kept: dict[Hashable, tuple[object, dict[str, None]]] = field(default_factory=dict, init=False, repr=False)
+    _passed_over: dict[str, None] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object]) -> ClipMedia:
+        """From a row of a clip table; `pd.NA`, NaN, None, blank text and absent columns all mean missing.
+
+        Example:
+            >>> ClipMedia.from_row({"corpus": "a", "clip_id": "1", "media": "x.mp4", "start": float("nan")}).start
+        """
+
+        def text(name: str) -> str | None:
+            value = row.get(name)
+            return value if isinstance(value, str) and value.strip() else None
+
+        def seconds(name: str) -> float | None:
+            value = row.get(name)
+            if isinstance(value, (int, float, np.number)) and np.isfinite(value):
+                return float(value)
+            return None
+
+        def path(name: str) -> Path | None:
+            value = text(name)
+            return None if value is None else Path(value)
+
+        return cls(
+            corpus=text("corpus") or "",
+            clip_id=text("clip_id") or "",
+            media=path("media"),
+            start=seconds("start"),
+            end=seconds("end"),
+            audio_media=path("audio_media"),
+            audio_start=seconds("audio_start"),
+            audio_end=seconds("audio_end"),
+            fallback_media=path("fallback_media"),
+            fallback_start=seconds("fallback_start"),
+            fallback_end=seconds("fallback_end"),
+            faces=path("faces"),
+            text=text("text"),
+            context=text("context"),
+            description=text("description"),
+            row=row,
+        )
+
+    def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
+        """The result of `compute`, computed once per key; `EncodingError` and `Absent` are kept and raised again.
+
+        The files that were passed over are kept with the result and told of again to whoever uses it later.
+        """
+        if key not in self._kept:
+            outside, self._passed_over = self._passed_over, {}
+            try:
+                self._kept[key] = compute(), self._passed_over
+            except (EncodingError, Absent) as reason:
+                self._kept[key] = reason, self._passed_over
+            finally:
+                self._passed_over = outside
+        kept, passed_over = self._kept[key]
+        self._passed_over |= passed_over
+        if isinstance(kept, (EncodingError, Absent)):
+            raise kept.with_traceback(None)
+        return cast(ResultT, kept)
+
+    def release(self) -> None:
+        """Forget everything decoded and derived; it is decoded anew if asked for again."""
+        self._kept.clear()
+
+    def take_note(self, encoder_id: str) -> str | None:
+        """What is to be kept beside an encoder's vector: its own note, and a line per file passed over.
+
+        Files are those that were passed over for anything asked for since the last call.
+        """
+        lines = [self.notes[encoder_id]] if encoder_id in self.notes else []
+        lines += self._passed_over
+        self._passed_over = {}
+        return "\n".join(lines) or None
+
+    def _first_usable(
+        self, spans: Sequence[Span], read: Callable[[Path, float | None, float | None], ResultT]
+    ) -> ResultT:
+        """What the first file that can be used gives."""
+        reasons: list[str] = []
+        for path, start, end in spans:
+            try:
+                result = read(path, start, end)
+            except EncodingError as reason:
+                reasons.append(str(reason))
+                continue
+            if reasons:
+                self._passed_over[f"{'; then '.join(reasons)}; taken from {path}"] = None
+            return result
+        raise EncodingError("; then ".join(reasons)) if reasons else Absent("no media file")
+
+    @property
+    def videos(self) -> list[Span]:
+        """Files and spans that pictures are taken from, first choice first."""
+        return _given((self.media, self.start, self.end), (self.fallback_media, self.fallback_start, self.fallback_end))
+
+    @property
+    def sounds(self) -> list[Span]:
+        """Files and spans that sound is taken from, first choice first."""
+        return _given((self.audio_media, self.audio_start, self.audio_end), *self.videos)
+
+    def frames(self, num_frames: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Uniformly spaced frames of the clip, see `encoders.media.frames.read_frames`.
+
+        Args:
+            num_frames: frames asked for, at least 1; a clip that holds fewer gives each once.
+
+        Returns:
+            RGB frames `[T, H, W, 3]` and the seconds `[T]` into the file at which they are shown.
+
+        Raises:
+            Absent: the corpus gives no media file.
+            EncodingError: the file cannot be read, has no video, or does not hold the span, or it is black although
+                there is a fallback; and the fallback cannot be read either. All reasons are named.
+        """
+        videos = self.videos
+
+        def read(path: Path, start: float | None, end: float | None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+            frames, seconds = read_frames(path, start, end, num_frames)
+            if (path, start, end) != videos[-1] and is_black(frames):
+                raise EncodingError(f"{path}: every frame is black")
+            frames.setflags(write=False)
+            seconds.setflags(write=False)
+            return frames, seconds
+
+        return self.cached(("frames", num_frames), lambda: self._first_usable(videos, read))
+
+    def waveform(self, rate: int) -> NDArray[np.float32]:
+        """Mono samples `[N]` of the clip as loud as they are in the file (full scale is 1).
+
+        Args:
+            rate: samples per second of the result.
+
+        Raises:
+            Absent: the corpus gives no file.
+            EncodingError: no file can be read, has audio, and holds the span; or it is digital silence: no sample
+                reaches one step of 16-bit audio, `2 ** -15`. All reasons are named.
+        """
+
+        def read(path: Path, start: float | None, end: float | None) -> NDArray[np.float32]:
+            samples = read_audio(path, start, end, rate)
+            peak = float(np.abs(samples).max(initial=0.0))
+            if peak < _SILENCE:
+                seconds = len(samples) / rate
+                raise EncodingError(f"{path}: audio is digital silence ({seconds:.1f} s, peak {peak:.1e})")
+            samples.setflags(write=False)
+            return samples
+
+        return self.cached(("waveform", rate), lambda: self._first_usable(self.sounds, read))
+
+    def peak(self, rate: int) -> float:
+        """Largest absolute sample of `waveform`, what `audio` is divided by; above 0."""
+        return float(np.abs(self.waveform(rate)).max())
+
+    def audio(self, rate: int) -> NDArray[np.float32]:
+        """Mono samples `[N]` divided by their peak, no other normalisation; raises as `waveform` does."""
+
+        def normalise() -> NDArray[np.float32]:
+            samples = self.waveform(rate) / np.float32(self.peak(rate))
+            samples.setflags(write=False)
+            return samples
+
+        return self.cached(("audio", rate), normalise)
+
+
+def _given(*spans: tuple[Path | None, float | None, float | None]) -> list[Span]:
+    return [(path, start, end) for path, start, end in spans if path is not None]

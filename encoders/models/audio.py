@@ -1,0 +1,150 @@
+"""Sound encoders from a hub: what they share, and those that hear any length: wav2vec 2.0 and HuBERT.
+
+All hear the clip's mono sound divided by its peak. Those that see windows of one size are in `windowed_audio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.device import Prepared
+from encoders.errors import EncodingError
+from encoders.media.clip import ClipMedia
+from encoders.models.hub import HubEncoder, batches
+
+__all__ = ["BATCH_SECONDS", "SoundModel", "Wav2Vec", "split"]
+
+BATCH_SECONDS = 240
+"""Most seconds of sound in one forward pass of a model that takes any length, padding included."""
+
+
+def split(samples: NDArray[np.float32], most: int) -> list[NDArray[np.float32]]:
+    """Samples cut into the fewest equal parts (to a sample) that are at most so long.
+
+    Example:
+        >>> [len(part) for part in split(np.zeros(10, np.float32), 4)]
+        [4, 3, 3]
+    """
+    return np.array_split(samples, -(-len(samples) // most))
+
+
+class SoundModel(HubEncoder):
+    """A sound encoder with a feature extractor of transformers.
+
+    Args:
+        entry: of the catalogue, with the rate.
+        modality: `audio`.
+        weights: local copy of the weights, or None.
+    """
+
+    shortest: ClassVar[int] = 400
+    """Samples that the first frame needs."""
+    _extractor: Any = None
+
+    @property
+    def rate(self) -> int:
+        """Samples per second that the model hears."""
+        if self.entry.rate is None:
+            raise ValueError(f"the catalogue gives {self.id!r} no rate")
+        return self.entry.rate
+
+    def preprocessing(self) -> Mapping[str, object]:
+        """Rate and loudness."""
+        return {"rate": self.rate, "channels": "mean", "loudness": "peak"}
+
+    def samples(self, clip: ClipMedia) -> NDArray[np.float32]:
+        """The clip's sound; raises `Absent` or `EncodingError`, the latter also where it is too short."""
+        samples = clip.audio(self.rate)
+        if len(samples) < self.shortest:
+            milliseconds, least = (1000 * number / self.rate for number in (len(samples), self.shortest))
+            raise EncodingError(f"{milliseconds:.0f} ms of audio, too short for {self.id} (at least {least:.0f} ms)")
+        return samples
+
+    @property
+    def extractor(self) -> Any:
+        """The model's own feature extractor."""
+        if self._extractor is None:
+            from transformers import AutoFeatureExtractor
+
+            self._extractor = self.processor(AutoFeatureExtractor)
+        return self._extractor
+
+    def extract(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the feature extractor makes of samples, `[1, ...]`."""
+        features = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
+        return np.asarray(features[self.extractor.model_input_names[0]], dtype=np.float32)
+
+
+class Wav2Vec(SoundModel):
+    """wav2vec 2.0 and HuBERT: the last hidden state, 50 frames a second.
+
+    Samples are shifted and scaled to mean 0 and variance 1 over the clip, where the model was trained so. Sound longer
+    than a minute is cut into equal parts. Models whose first layer normalises over time (`feat_extract_norm =
+    "group"`) were trained without a mask and hear padding, so only sound of equal length shares a batch; the others
+    are masked, which is exact.
+
+    References:
+        Baevski et al., wav2vec 2.0, NeurIPS 2020, arXiv:2006.11477.
+        Hsu et al., HuBERT, 2021, arXiv:2106.07447.
+    """
+
+    longest: ClassVar[int] = 60
+
+    def preprocessing(self) -> Mapping[str, object]:
+        """Rate, loudness, and where long sound is cut."""
+        return {**super().preprocessing(), "layer": "last", "longest": self.longest}
+
+    def build(self) -> Any:
+        """The model without its heads."""
+        from transformers import AutoConfig, HubertModel, Wav2Vec2Model
+
+        kind = self.checkpoint.open(AutoConfig).model_type
+        return self.checkpoint.open_model(HubertModel if kind == "hubert" else Wav2Vec2Model)
+
+    def prepare(self, clip: ClipMedia) -> Prepared:
+        """Normalised samples `waveform` `[N]`."""
+        (waveform,) = self.extract(self.samples(clip))
+        return Prepared({"waveform": waveform}, len(waveform))
+
+    def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Frames of each clip, `[T, width]`; the batch changes them by rounding only (1e-4 in float32)."""
+        parts: list[NDArray[np.float32]] = []
+        owners: list[int] = []
+        for owner, clip in enumerate(inputs):
+            for part in split(clip.arrays["waveform"], self.longest * self.rate):
+                parts.append(part)
+                owners.append(owner)
+        frames: list[list[NDArray[np.float32]]] = [[] for _ in inputs]
+        made: dict[int, NDArray[np.float32]] = {}
+        is_masked = self._model.config.feat_extract_norm == "layer"
+        lengths = [len(part) for part in parts]
+        for batch in batches(lengths, BATCH_SECONDS * self.rate):
+            groups = [batch] if is_masked else [list(group) for _, group in groupby(batch, lambda i: lengths[i])]
+            for group in groups:
+                made.update(zip(group, self._forward([parts[index] for index in group]), strict=True))
+        for index, owner in enumerate(owners):
+            frames[owner].append(made[index])
+        return [np.concatenate(each) for each in frames]
+
+    def _forward(self, parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        import torch
+
+        values = torch.zeros((len(parts), max(len(part) for part in parts)))
+        mask = torch.zeros(values.shape, dtype=torch.long)
+        for row, part in enumerate(parts):
+            values[row, : len(part)] = torch.from_numpy(part)
+            mask[row, : len(part)] = 1
+        values = values.to(device=self.device, dtype=self._model.dtype)
+        with torch.inference_mode():
+            output = self._model(values, attention_mask=mask.to(self.device))
+            hidden = output.last_hidden_state.float().cpu().numpy()
+        config = self._model.config
+        counts = np.array([len(part) for part in parts])
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            counts = (counts - kernel) // stride + 1
+        return [hidden[row, :count] for row, count in enumerate(counts)]

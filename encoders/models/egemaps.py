@@ -1,0 +1,99 @@
+"""Encoder `egemaps`: the acoustic descriptors of the Geneva minimalistic set, every 10 ms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.base import Encoder
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
+
+__all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
+
+RATE = 16_000
+"""Samples per second that the descriptors are measured at."""
+NUM_DESCRIPTORS = 25
+"""Descriptors of eGeMAPSv02, low level."""
+
+
+class EGeMAPS(Encoder):
+    """openSMILE's eGeMAPSv02 low-level descriptors: loudness, spectrum, pitch, jitter, shimmer, formants; 25 wide.
+
+    The samples are used as loud as they are in the file, not divided by their peak as for encoders from a hub:
+    loudness is one of the descriptors, and after normalisation it would say how peaked a clip is instead of how loud.
+
+    Args:
+        modality: `audio`.
+
+    References:
+        Eyben et al., The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective
+        computing, IEEE Transactions on Affective Computing 7(2), 2016, doi:10.1109/TAFFC.2015.2457417.
+        Eyben, Wöllmer, Schuller, openSMILE, ACM Multimedia 2010, doi:10.1145/1873951.1874246.
+    """
+
+    id: ClassVar[str] = "egemaps"
+
+    def __init__(self, modality: str = "audio") -> None:
+        super().__init__(modality)
+        self.feature_names: tuple[str, ...] = ()
+        """Names of the descriptors as openSMILE orders them, once loaded."""
+
+    @property
+    def width(self) -> int:
+        """Number of descriptors; `load` checks that the library has as many."""
+        return NUM_DESCRIPTORS
+
+    def load(self) -> None:
+        """Start openSMILE.
+
+        Raises:
+            ValueError: the installed library's feature set has another width.
+        """
+        import opensmile
+
+        self._smile = opensmile.Smile(
+            feature_set=opensmile.FeatureSet.eGeMAPSv02,
+            feature_level=opensmile.FeatureLevel.LowLevelDescriptors,
+        )
+        self.feature_names = tuple(self._smile.feature_names)
+        if len(self.feature_names) != NUM_DESCRIPTORS:
+            raise ValueError(f"openSMILE's eGeMAPSv02 has {len(self.feature_names)} descriptors, not {NUM_DESCRIPTORS}")
+
+    def settings(self) -> Mapping[str, object]:
+        """Feature set, level, rate and the absence of normalisation."""
+        return {
+            "set": "eGeMAPSv02", "level": "LowLevelDescriptors", "rate": RATE, "channels": "mean", "loudness": "as is",
+        }  # fmt: skip
+
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+        """Embed clips, `[T, 25]` each with a row every 10 ms.
+
+        A clip without audio, of digital silence, or too short for one descriptor frame (60 ms) is an `EncodingError`.
+        """
+        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+        for clip in clips:
+            try:
+                results.append(self._descriptors(clip))
+            except (EncodingError, Absent) as reason:
+                results.append(reason)
+        return results
+
+    def _descriptors(self, clip: ClipMedia) -> NDArray[np.float32]:
+        samples = clip.waveform(RATE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "Segment too short": said below, with the clip's length
+            table = self._smile.process_signal(samples, RATE)
+        rows = table.to_numpy(dtype=np.float32)
+        if rows.shape[1] != self.width:
+            raise EncodingError(f"openSMILE gave {rows.shape[1]} descriptors, expected {self.width}")
+        if not np.isfinite(rows).all():
+            milliseconds = 1000 * len(samples) / RATE
+            if len(rows) > 1:
+                raise EncodingError(f"{clip.media}: openSMILE gave descriptors that are not finite")
+            raise EncodingError(f"{clip.media}: {milliseconds:.0f} ms of audio, too short for eGeMAPS (at least 60 ms)")
+        return rows

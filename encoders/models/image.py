@@ -1,0 +1,276 @@
+"""Image encoders from a hub: an embedding per frame, of the faces in it or of the whole frame.
+
+For `video` they see face crops (`encoders.face.crops`), for `behavior` whole frames. A clip without any face is seen
+whole, and a note says so. Pictures are resized and cut by the weights' own image processor as bytes in the workers;
+the same processor's scaling and normalisation follow on the device (equal to the processor alone within 1e-5).
+
+Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.config import FacesConfig
+from encoders.device import Prepared
+from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops
+from encoders.media.clip import ClipMedia
+from encoders.media.frames import LONGEST_SIDE
+from encoders.models.hub import HubEncoder
+
+if TYPE_CHECKING:
+    from encoders.catalogue.entry import CatalogueEntry
+
+__all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "PictureEncoder", "ResNet", "VideoMAE"]
+
+BATCH_IMAGES = 64
+"""Most pictures in one forward pass."""
+
+
+class PictureEncoder(HubEncoder):
+    """What image encoders share: pictures of a clip, batches over clips, faces of a frame averaged.
+
+    What else is in a batch changes a result by rounding only (1e-5 in float32; relative to the largest value 1e-2 in
+    float16, 1e-1 in bfloat16).
+
+    Args:
+        entry: of the catalogue.
+        modality: `video` sees faces, `behavior` whole frames.
+        weights: local copy of the weights, or None.
+        faces: which faces, and how they are cut out.
+    """
+
+    num_frames: ClassVar[int] = NUM_FRAMES
+    """Frames read per clip, uniformly spaced."""
+    _processor: Any = None
+
+    def __init__(
+        self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None
+    ) -> None:
+        super().__init__(entry, modality, weights)
+        self._faces = faces or FacesConfig()
+
+    @abstractmethod
+    def pictures_to_embeddings(self, pixels: Any) -> Any:
+        """Embeddings `[N, width]` of normalised pictures `[N, C, S, S]`, both on the device."""
+
+    def image_processor(self) -> Any:
+        """The weights' image processor, of transformers."""
+        from transformers import AutoImageProcessor
+
+        return self.processor(AutoImageProcessor)
+
+    def preprocessing(self) -> Mapping[str, object]:
+        """What is seen: the settings of the faces, or whole frames."""
+        if self.modality == "video":
+            return {"view": "faces", "faces": crop_settings(self._faces, self.num_frames)}
+        return {"view": "frames", "frames": self.num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE}
+
+    def source(self, clip: Mapping[str, Any]) -> str:
+        """As for every video, and whether face pictures that the corpus ships are used."""
+        source, folder = super().source(clip), clip.get("faces")
+        if self.modality != "video" or self._faces.source != "shipped" or not isinstance(folder, str):
+            return source
+        return hashlib.sha256(f"{source} shipped {Path(folder).is_dir()}".encode()).hexdigest()[:12]
+
+    def prepare(self, clip: ClipMedia) -> Prepared:
+        """Pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""
+        processor = self._opened_processor()
+        crops, note = None, None
+        if self.modality == "video":
+            crops = face_crops(clip, self._faces, _side(processor), self.num_frames)
+        if crops is None:
+            frames = clip.frames(self.num_frames)[0]
+            crops = FaceCrops(frames, np.arange(len(frames)), np.arange(len(frames)))
+            note = f"no face in {len(frames)} frames; whole frames used" if self.modality == "video" else None
+        pixels = processor(
+            list(crops.pixels.copy()),  # frames that encoders share are read-only, of which torch warns
+            do_rescale=False,
+            do_normalize=False,
+            input_data_format="channels_last",
+            return_tensors="np",
+        )
+        arrays: dict[str, NDArray[Any]] = {
+            "pixels": _bytes(pixels["pixel_values"]),
+            "frames": crops.frames,
+            "shown": crops.shown,
+        }
+        return Prepared(arrays, len(crops.pixels), note)
+
+    def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Embeddings `[T, width]` of each clip's frames."""
+        if not inputs:
+            return []
+        pixels = np.concatenate([clip.arrays["pixels"] for clip in inputs])
+        parts = [self._forward(pixels[first : first + BATCH_IMAGES]) for first in range(0, len(pixels), BATCH_IMAGES)]
+        clips = np.split(np.concatenate(parts), np.cumsum([clip.length for clip in inputs])[:-1])
+        return [
+            average_faces(embeddings, FaceCrops(clip.arrays["pixels"], clip.arrays["frames"], clip.arrays["shown"]))
+            for embeddings, clip in zip(clips, inputs, strict=True)
+        ]
+
+    def _forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            embeddings = self.pictures_to_embeddings(self._normalised(pixels))
+        return np.asarray(embeddings.float().cpu().numpy(), dtype=np.float32)
+
+    def _normalised(self, pixels: NDArray[np.uint8]) -> Any:
+        """Pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
+        import torch
+
+        processor = self._opened_processor()
+        values = torch.from_numpy(pixels).to(self.device).float()
+        if processor.do_rescale:
+            values = values * processor.rescale_factor
+        if processor.do_normalize:
+            mean, std = (
+                torch.tensor(given, device=self.device) for given in (processor.image_mean, processor.image_std)
+            )
+            values = (values - mean[:, None, None]) / std[:, None, None]
+        return values.to(getattr(torch, self.dtype))
+
+    def _opened_processor(self) -> Any:
+        if self._processor is None:
+            self._processor = self.image_processor()
+        return self._processor
+
+
+class ImageBackbone(PictureEncoder):
+    """ViT and its fine-tuned variants, DINOv2: the class token of the last hidden state, after the final norm.
+
+    References:
+        Dosovitskiy et al., An image is worth 16x16 words, ICLR 2021, arXiv:2010.11929.
+        Oquab et al., DINOv2, 2023, arXiv:2304.07193.
+    """
+
+    def build(self) -> Any:
+        """The model without its head."""
+        from transformers import AutoModel
+
+        return self.checkpoint.open_model(AutoModel)
+
+    def pictures_to_embeddings(self, pixels: Any) -> Any:
+        """The class tokens."""
+        return self._model(pixel_values=pixels).last_hidden_state[:, 0]
+
+
+class ResNet(PictureEncoder):
+    """ResNet: the last feature map averaged over its places.
+
+    References:
+        He et al., Deep residual learning for image recognition, CVPR 2016, arXiv:1512.03385.
+    """
+
+    config_width: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
+
+    def build(self) -> Any:
+        """The model without its head."""
+        from transformers import AutoModel
+
+        return self.checkpoint.open_model(AutoModel)
+
+    def model_width(self, model: Any) -> int:
+        """Channels of the last feature map."""
+        return int(model.config.hidden_sizes[-1])
+
+    def pictures_to_embeddings(self, pixels: Any) -> Any:
+        """The averaged feature maps."""
+        return self._model(pixel_values=pixels).pooler_output.flatten(1)
+
+
+class ClipImage(PictureEncoder):
+    """CLIP's image tower, projected into the space it shares with text.
+
+    References:
+        Radford et al., Learning transferable visual models from natural language supervision, 2021, arXiv:2103.00020.
+    """
+
+    config_width: ClassVar[tuple[str, ...]] = ("projection_dim",)
+
+    def build(self) -> Any:
+        """The image tower and its projection."""
+        from transformers import AutoConfig, CLIPVisionModelWithProjection
+
+        config = self.checkpoint.open(AutoConfig)
+        tower = config.vision_config
+        tower.projection_dim = config.projection_dim
+        return self.checkpoint.open_model(CLIPVisionModelWithProjection, config=tower)
+
+    def model_width(self, model: Any) -> int:
+        """Width of the projection."""
+        return int(model.config.projection_dim)
+
+    def pictures_to_embeddings(self, pixels: Any) -> Any:
+        """The projected embeddings, not normalised."""
+        return self._model(pixel_values=pixels).image_embeds
+
+
+class VideoMAE(PictureEncoder):
+    """VideoMAE over 16 frames: its tokens averaged over the picture at each step of two frames, 8 steps a clip.
+
+    The frames are of one person, the one seen most, whatever is set for several faces. Where fewer than 16 frames are
+    kept, frames are repeated so that they stay evenly spaced.
+
+    References:
+        Tong et al., VideoMAE, NeurIPS 2022, arXiv:2203.12602.
+    """
+
+    num_frames: ClassVar[int] = 16
+
+    def __init__(
+        self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None
+    ) -> None:
+        one_person = (faces or FacesConfig()).model_copy(update={"several_faces": "track"})
+        super().__init__(entry, modality, weights, faces=one_person)
+
+    def build(self) -> Any:
+        """The encoder without its decoder."""
+        from transformers import AutoModel
+
+        return self.checkpoint.open_model(AutoModel)
+
+    def prepare(self, clip: ClipMedia) -> Prepared:
+        """Pictures `pixels` `[16, C, S, S]` as bytes."""
+        made = super().prepare(clip)
+        shown = np.searchsorted(made.arrays["frames"], made.arrays["shown"])
+        taken = shown[((np.arange(self.num_frames) + 0.5) * len(shown) / self.num_frames).astype(int)]
+        return Prepared({"pixels": made.arrays["pixels"][taken]}, self.num_frames, made.note)
+
+    def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Embeddings `[8, width]` of each clip."""
+        step = BATCH_IMAGES // self.num_frames
+        results: list[NDArray[np.float32]] = []
+        for first in range(0, len(inputs), step):
+            results += list(self._forward(np.stack([clip.arrays["pixels"] for clip in inputs[first : first + step]])))
+        return results
+
+    def pictures_to_embeddings(self, pixels: Any) -> Any:
+        """Tokens `[N, steps * places, width]`, ordered by step, averaged over places."""
+        tokens = self._model(pixel_values=pixels).last_hidden_state
+        steps = self.num_frames // self._model.config.tubelet_size
+        return tokens.unflatten(1, (steps, -1)).mean(dim=2)
+
+
+def _side(processor: Any) -> int:
+    """Side of the square that an image processor resizes a square picture to, before it cuts out the middle."""
+    side = int(processor.size.get("shortest_edge") or processor.size["height"])
+    share = getattr(processor, "crop_pct", None)
+    return int(side / share) if share and side < _NO_CROP else side
+
+
+_NO_CROP = 384  # from this side on, processors with `crop_pct` cut nothing off
+
+
+def _bytes(pixels: Any) -> NDArray[np.uint8]:
+    """Pictures `[K, C, S, S]`, from one array, a list, or one video `[1, K, C, S, S]`."""
+    pictures = np.asarray(pixels)
+    return np.ascontiguousarray(pictures.reshape(-1, *pictures.shape[-3:]), dtype=np.uint8)

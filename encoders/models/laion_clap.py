@@ -1,0 +1,179 @@
+"""CLAP through the library of its authors, laion-clap, from their own checkpoint.
+
+The library fetches the tokenizers of `bert-base-uncased`, `roberta-base` and `facebook/bart-base` when it is imported,
+and the weights of `roberta-base` when its model is made; it is imported only where weights are loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.catalogue.checkpoint import is_offline
+from encoders.device import Prepared
+from encoders.errors import ExtractionError
+from encoders.media.clip import ClipMedia
+from encoders.models.audio import SoundModel
+from encoders.models.text import TextModel, has_vocabulary
+from encoders.models.windowed_audio import BATCH_WINDOWS, CLAP_SETTINGS, same_crops
+
+__all__ = ["LaionClapAudio", "LaionClapText"]
+
+_ROBERTA = "roberta-base"
+_MAX_TOKENS = 77
+_STEPS_REPEATED = 32
+"""The library repeats each of the 32 steps of time this often."""
+
+
+def import_laion_clap(encoder_id: str) -> ModuleType:
+    """Import laion-clap, and take its folder off the path again, where its `training` and `evaluate` would hide others.
+
+    Raises:
+        ExtractionError: what it fetches is not here and cannot be fetched.
+    """
+    path = list(sys.path)
+    try:
+        return importlib.import_module("laion_clap")
+    except (OSError, ValueError, TypeError) as error:
+        raise ExtractionError(_missing(encoder_id, error)) from error
+    finally:
+        sys.path[:] = path
+
+
+def create_clap(encoder_id: str, weights: Path) -> Any:
+    """The fused CLAP with a checkpoint's weights, which are read as tensors and plain numbers only.
+
+    Raises:
+        ExtractionError: the library's tokenizers or text weights are not here, or the checkpoint does not fit.
+    """
+    import torch
+
+    library = import_laion_clap(encoder_id)
+    try:
+        module = library.CLAP_Module(enable_fusion=True, device="cpu")
+    except (OSError, ValueError) as error:
+        raise ExtractionError(_missing(encoder_id, error)) from error
+    numbers = [np.core.multiarray.scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]  # type: ignore[attr-defined]
+    with torch.serialization.safe_globals(numbers):
+        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
+    state.pop("text_branch.embeddings.position_ids", None)  # computed, no longer kept
+    try:
+        module.model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ExtractionError(f"encoder {encoder_id!r}: {weights} does not fit laion-clap: {error}") from error
+    return module
+
+
+def _missing(encoder_id: str, error: Exception) -> str:
+    state = "HF_HUB_OFFLINE is set" if is_offline() else "the hub cannot be reached"
+    return (
+        f"encoder {encoder_id!r}: laion-clap reads the tokenizers of bert-base-uncased, roberta-base and "
+        f"facebook/bart-base and the weights of roberta-base (about 500 MB) from the hub; they are not all in the "
+        f"local cache and {state}. Run `hf download` for the three where there is a network and bring the cache along "
+        f"(HF_HOME). {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    )
+
+
+class LaionClapAudio(SoundModel):
+    """The audio branch before its projection, averaged over frequency, 32 steps of time a clip.
+
+    The same sound as for `laion/clap-htsat-fused`: repeated to fill 10 s, or fused where longer; samples are rounded
+    to 16 bits first, as the library does. From the same weights the two give the same pooled embedding up to 10 s
+    (1e-4); beyond, they squeeze the whole sound into 10 s differently (here with antialiasing) and differ.
+
+    Args:
+        entry: of the catalogue.
+        modality: `audio`.
+        weights: local checkpoint file, or None.
+    """
+
+    config_width = None
+    shortest = 1
+
+    def preprocessing(self) -> Mapping[str, object]:
+        """Rate, loudness, and how long sound is fused."""
+        return {**super().preprocessing(), **CLAP_SETTINGS}
+
+    def build(self) -> Any:
+        """The audio branch."""
+        module = create_clap(self.id, self.weights_path())
+        branch = module.model.audio_branch
+        branch.spectrogram_settings = module.model_cfg["audio_cfg"]
+        return branch
+
+    def model_width(self, model: Any) -> int:
+        """Channels after the last stage."""
+        return int(model.num_features)
+
+    def prepare(self, clip: ClipMedia) -> Prepared:
+        """Samples of 16 bits, `waveform` `[N]`; the library that makes spectrograms comes with the weights."""
+        samples = np.clip(self.samples(clip), -1.0, 1.0)
+        return Prepared({"waveform": (samples * 32767).astype(np.int16)}, len(samples))
+
+    def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Steps of each clip, `[32, 768]`; the batch changes them by rounding only (1e-4 in float32)."""
+        import torch
+
+        results: list[NDArray[np.float32]] = []
+        dtype = getattr(torch, self.dtype)
+        for first in range(0, len(inputs), BATCH_WINDOWS):
+            made = [self._spectrograms(clip.arrays["waveform"]) for clip in inputs[first : first + BATCH_WINDOWS]]
+            batch = {
+                "mel_fusion": torch.stack([each["mel_fusion"] for each in made]).to(self.device, dtype),
+                "longer": torch.stack([each["longer"] for each in made]),
+            }
+            with torch.inference_mode():
+                steps = self._model(batch, device=self.device)["fine_grained_embedding"][:, ::_STEPS_REPEATED]
+            results.extend(steps.float().cpu().numpy())
+        return results
+
+    def _spectrograms(self, waveform: NDArray[np.int16]) -> Mapping[str, Any]:
+        import torch
+
+        library = importlib.import_module("laion_clap.training.data")
+        samples = torch.from_numpy((waveform / 32767.0).astype(np.float32))
+        with same_crops():
+            made: Mapping[str, Any] = library.get_audio_features(
+                {}, samples, 10 * self.rate, data_truncating="fusion", data_filling="repeatpad",
+                audio_cfg=self._model.spectrogram_settings,
+            )  # fmt: skip
+        return made
+
+
+class LaionClapText(TextModel):
+    """Token embeddings of the text branch (RoBERTa) before its projection; at most 77 tokens, as the library reads.
+
+    Args:
+        entry: of the catalogue.
+        modality: `text` reads the transcript, `behavior` the description.
+        weights: local checkpoint file, or None.
+    """
+
+    config_width = None
+
+    def preprocessing(self) -> Mapping[str, object]:
+        """Which text is read, and where it is cut."""
+        return {**super().preprocessing(), "cut": _MAX_TOKENS, "tokenizer": _ROBERTA}
+
+    def build(self) -> Any:
+        """The text branch."""
+        return create_clap(self.id, self.weights_path()).model.text_branch
+
+    def _open_tokenizer(self) -> None:
+        from transformers import RobertaTokenizer
+
+        try:
+            tokenizer = RobertaTokenizer.from_pretrained(_ROBERTA, local_files_only=is_offline())
+        except (OSError, ValueError, TypeError) as error:
+            raise ExtractionError(_missing(self.id, error)) from error
+        if not has_vocabulary(tokenizer):
+            raise ExtractionError(_missing(self.id, FileNotFoundError("roberta-base has no vocabulary")))
+        self._tokenizer, self._limit = tokenizer, _MAX_TOKENS

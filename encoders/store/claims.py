@@ -1,0 +1,126 @@
+"""Who works on what: any number of processes share one store, and no clip is done twice.
+
+Each process has one claim in `<store>/.claims/`: `<uuid>.json` lists what it works on, and `<uuid>.lock` is a file lock
+that it holds as long as it lives. The operating system drops the lock with the process, so a claim whose lock can be
+taken belongs to a dead process, and what it listed is free again. New work is claimed under one short exclusive lock:
+
+1. read the claims of others (remove those of the dead),
+2. then read what the store holds,
+3. add what is neither held nor claimed to the own claim.
+
+The order of 1 and 2 matters: a process writes its parts before it drops a claim, so what is missing from the claims
+in step 1 because it was just finished is in the store in step 2.
+
+File locks need a file system with `flock`; local disks, NFS version 4 and Lustre (mounted with `flock`) have it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from encoders.store.parts import clean, write_whole
+
+__all__ = ["Claims", "Item"]
+
+_EXCLUSIVE = "exclusive.lock"
+
+
+class Item(NamedTuple):
+    """One vector to be made: a clip as it is now (`source`) by one encoder (its folder below the store's root)."""
+
+    folder: str
+    clip_id: str
+    source: str
+
+
+class Claims:
+    """This process' claim on a store and its view of the others'; a context manager that drops the claim at the end.
+
+    Args:
+        root: folder of the feature store.
+
+    Example:
+        ```
+        with Claims(root) as claims:
+            with claims.exclusive:
+                taken = claims.others()
+                claims.add(item for item in wanted if item not in taken and not in_store(item))
+            ...  # work, write
+            claims.drop(items)
+        ```
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.folder = Path(root) / ".claims"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.exclusive = FileLock(self.folder / _EXCLUSIVE)
+        self._path = self.folder / f"{uuid.uuid4().hex}.json"
+        self._alive = FileLock(self._path.with_suffix(".lock"))
+        self._held: set[Item] = set()
+
+    def __enter__(self) -> Claims:
+        clean(self.folder)
+        with self.exclusive:  # or another process could take the lock between its making and its holding
+            self._alive.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._path.unlink(missing_ok=True)
+        self._alive.release()
+        self._path.with_suffix(".lock").unlink(missing_ok=True)
+
+    @property
+    def held(self) -> frozenset[Item]:
+        """What this process works on."""
+        return frozenset(self._held)
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Claim items; call it while holding `exclusive`, after `others` and a look into the store."""
+        self._held.update(items)
+        self._save()
+
+    def drop(self, items: Iterable[Item]) -> None:
+        """Give items up, done or not; what was made must have been written before."""
+        self._held.difference_update(items)
+        self._save()
+
+    def others(self) -> dict[Item, str]:
+        """What other living processes hold, and a name for each; call it while holding `exclusive`."""
+        taken: dict[Item, str] = {}
+        for lock in self.folder.glob("*.lock"):
+            path = lock.with_suffix(".json")
+            if path == self._path or lock.name == _EXCLUSIVE or self._bury(path):
+                continue
+            try:
+                claim = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # its process begins or ends
+                continue
+            taken.update(dict.fromkeys((Item(*item) for item in claim["items"]), claim["process"]))
+        return taken
+
+    def _bury(self, path: Path) -> bool:
+        """Remove the claim if its process is dead; say whether it was."""
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        path.unlink(missing_ok=True)
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
+        return True
+
+    def _save(self) -> None:
+        claim = {"process": f"process {os.getpid()} on {socket.gethostname()}", "items": sorted(self._held)}
+        write_whole(self._path, lambda path: path.write_text(json.dumps(claim), encoding="utf-8"), durable=False)

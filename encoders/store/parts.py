@@ -1,0 +1,74 @@
+"""Files of the feature store: each appears whole or not at all, and is read with errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoders.errors import StoreError
+
+__all__ = ["STALE_SECONDS", "clean", "list_parts", "read_part", "utc_now", "write_whole"]
+
+STALE_SECONDS = 600.0
+"""Age after which a temporary file is taken for the leftover of a killed writer (writing a part takes far less)."""
+
+
+def write_whole(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk (`durable`), and rename it to `path`."""
+    temporary = path.with_name(f".temporary-{uuid.uuid4().hex}")
+    try:
+        write(temporary)
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clean(folder: Path, older_than: float = STALE_SECONDS) -> int:
+    """Remove temporary files that killed writers left more than `older_than` seconds ago; returns their number."""
+    removed = 0
+    for path in folder.glob(".temporary-*"):
+        try:
+            if time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:  # another process cleans, or its writer has just finished
+            continue
+    return removed
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 with microseconds, so that text order is time order."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def list_parts(folder: Path, prefix: str) -> list[str]:
+    """Names of the Parquet files of a folder, which need not exist, that begin with `prefix`."""
+    try:
+        return [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".parquet")]
+    except FileNotFoundError:
+        return []
+
+
+def read_part(path: Path, columns: list[str]) -> pa.Table:
+    """Columns of a part or ledger.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"{path}: not a readable part ({error}); delete it and its clips are extracted again"
+        ) from None

@@ -1,0 +1,171 @@
+"""What an extraction tells: how far it is while it runs, and afterwards the numbers to check before trusting it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from encoders.store.vector_store import LEDGER_COLUMNS
+
+__all__ = ["Count", "ExtractionSummary", "Reporter"]
+
+_REASONS_SHOWN = 8
+
+
+@dataclass
+class Count:
+    """Clips of one corpus and modality by what became of them; a modality's sequences are counted apart.
+
+    Attributes:
+        done: vectors, or sequences, that this process made.
+        reused: those that were there before or that another process made meanwhile.
+        absent: clips that have nothing of the modality.
+        failed: clips that should have one and have none, now or from an earlier run.
+    """
+
+    done: int = 0
+    reused: int = 0
+    absent: int = 0
+    failed: int = 0
+
+
+@dataclass
+class ExtractionSummary:
+    """Result of `encoders.extraction.extract.extract`; `rich.print(summary)` shows it as a table.
+
+    Attributes:
+        counts: `Count` by (corpus, modality), and by (corpus, "<modality> sequences") where they are kept.
+        ledger: one row per clip and modality without a vector, and per clip with a vector and no sequence (its
+            modality is "<modality> sequences"); columns `LEDGER_COLUMNS`.
+        seconds: wall time.
+        num_clips: clips for which this process made or tried at least one vector or sequence.
+        media_seconds: how long these clips last, as far as known; those of which only the text was wanted not counted.
+        prepare_seconds: that worker processes decoded, detected, prepared and encoded, summed over them.
+        embed_seconds: that device encoders embedded.
+        write_seconds: that went into writing to the store.
+        waited: share of the time that the device waited for prepared clips; None without device encoders.
+    """
+
+    counts: dict[tuple[str, str], Count] = field(default_factory=dict)
+    ledger: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LEDGER_COLUMNS), dtype="string"))
+    seconds: float = 0.0
+    num_clips: int = 0
+    media_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    embed_seconds: float = 0.0
+    write_seconds: float = 0.0
+    waited: float | None = None
+
+    @property
+    def clips_per_second(self) -> float:
+        """Clips that this process worked on per second of wall time."""
+        return self.num_clips / self.seconds if self.seconds else 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of media that this process worked off per second of wall time."""
+        return self.media_seconds / self.seconds if self.seconds else 0.0
+
+    @property
+    def stages(self) -> str:
+        """Where the time went, in a line."""
+        stages = [f"decode and prepare {self.prepare_seconds:.1f} s (sum over the workers)"]
+        if self.waited is not None:
+            stages.append(f"embed {self.embed_seconds:.1f} s (the device waited {self.waited:.0%} of the time)")
+        return ", ".join([*stages, f"write {self.write_seconds:.1f} s"])
+
+    @property
+    def reasons(self) -> Counter[tuple[str, str, str]]:
+        """Number of clips by (modality, status, kind of reason): reasons without a leading path, numbers as `#`."""
+        columns = self.ledger[["modality", "status", "reason"]]
+        return Counter(
+            (modality, status, _kind(reason)) for modality, status, reason in columns.itertuples(index=False)
+        )
+
+    def render(self) -> Group:
+        """The counts, where the time went, and the most frequent reasons as rich tables."""
+        title = f"features: {self.num_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.1f}/s"
+        if self.media_seconds:
+            title += f", {self.real_time_factor:.1f} times real time"
+        counts = Table()
+        for name in ("corpus", "modality"):
+            counts.add_column(name)
+        for name in ("done", "reused", "absent", "failed"):
+            counts.add_column(name, justify="right")
+        for (corpus, modality), count in self.counts.items():
+            numbers = (count.done, count.reused, count.absent, count.failed)
+            counts.add_row(corpus, modality, *map(str, numbers), style="yellow" if count.failed else None)
+        parts: list[Text | Table] = [Text(title), counts]  # lines of their own: a title is as narrow as its table
+        if self.num_clips:
+            parts.append(Text(self.stages))
+        reasons = self.reasons
+        if not reasons:
+            return Group(*parts)
+        why = Table("modality", "status", "clips", "reason", title="clips without a vector or sequence")
+        for (modality, status, reason), number in reasons.most_common(_REASONS_SHOWN):
+            why.add_row(modality, status, str(number), Text(reason))  # a path in brackets is no markup
+        if len(reasons) > _REASONS_SHOWN:
+            why.add_row("", "", "", f"and {len(reasons) - _REASONS_SHOWN} other reasons, all in the ledger")
+        return Group(*parts, why)
+
+    def __rich__(self) -> Group:
+        return self.render()
+
+
+def _kind(reason: str) -> str:
+    """What many clips have in common in their reasons; a reason may be one per file, `<path>: why; then <path>: why`.
+
+    Example:
+        >>> _kind("/corpora/a/1.mp4: no face found in 12 frames")
+        'no face found in # frames'
+        >>> _kind("/corpora/a/1.mp4: file does not exist; then /corpora/b/1.mp4: file is empty (0 bytes)")
+        'file does not exist; then file is empty (# bytes)'
+    """
+    without_paths = re.sub(r"(^|; then )\S*[/\\].*?: ", r"\1", reason)
+    return re.sub(r"(?<![\w.])\d+([.]\d+)?(e[+-]?\d+)?(?!\w)", "#", without_paths)
+
+
+class Reporter:
+    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
+
+    def __init__(self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed") -> None:
+        self.num_clips = num_clips
+        self.wanted = wanted
+        self.name, self.counted = name, counted
+        self.console = Console(stderr=True)
+        self.began = self.told = time.monotonic()
+        self.waits_for: set[str] = set()
+        self.progress = Progress(
+            TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(), console=self.console, disable=not (wanted and self.console.is_terminal),
+        )  # fmt: skip
+        self.task = self.progress.add_task(name, total=num_clips, text="")
+
+    def __enter__(self) -> Reporter:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def update(self, num_left: int, num_failed: int, waits_for: set[str]) -> None:
+        """Tell how far it is, and for whom this process waits."""
+        now, settled = time.monotonic(), self.num_clips - num_left
+        text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
+        self.progress.update(self.task, completed=settled, text=text)
+        if self.wanted and self.progress.disable and now - self.told > 60.0:
+            self.told = now
+            self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
+        if self.wanted and waits_for - self.waits_for:
+            self.console.print(
+                f"{self.name}: waiting for {num_left} clips that {', '.join(sorted(waits_for))} works on", markup=False
+            )
+        self.waits_for = waits_for

@@ -1,0 +1,257 @@
+"""The feature store: vectors of clips and a ledger of failures, as Parquet parts that are only ever added.
+
+```
+<store>/<corpus>/<modality>/<encoder id>-<fingerprint>/
+    encoder.json              what made the vectors, for people
+    part-<uuid>.parquet       clip_id, source, vector (float32 [2 * width], [width] without pooling), note
+    ledger-<uuid>.parquet     clip_id, source, status ("failed" or "absent"), reason, time (UTC, ISO 8601)
+<store>/<corpus>/<modality>/<encoder id>-<fingerprint>-sequence-<cap>/   see `encoders.store.sequence_store`
+<store>/.claims/              who works on what right now, see `encoders.store.claims`
+```
+
+A file appears whole or not at all: it is written under a temporary name in the same folder, flushed to the disk and
+renamed. `source` is a short hash of what a vector was made from, so that a clip whose media or text changed is
+extracted again; rows of another source are ignored when reading, and count again if the old media comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from encoders.errors import StoreError
+from encoders.spec import EncoderSpec
+from encoders.store.parts import list_parts, read_part, utc_now, write_whole
+
+__all__ = ["LEDGER_COLUMNS", "Entry", "FeatureStore", "positions"]
+
+LEDGER_COLUMNS = ("corpus", "clip_id", "modality", "encoder", "status", "reason", "time")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LEDGER_SCHEMA = pa.schema([(name, pa.string()) for name in ("clip_id", "source", "status", "reason", "time")])
+
+
+class Entry(NamedTuple):
+    """What the store knows of a clip: status `done`, `failed` or `absent`; reason and time where it is not done."""
+
+    status: str
+    reason: str = ""
+    time: str = ""
+
+
+_DONE = Entry("done")
+
+
+class _Index:
+    """Keys of one encoder folder. Parts never change, so each is read once and later reads open only new ones."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.entries: dict[tuple[str, str], Entry] = {}
+
+    def refresh(self, folder: Path) -> None:
+        for name in sorted(list_parts(folder, "part-") + list_parts(folder, "ledger-")):
+            if name in self.seen:
+                continue
+            if name.startswith("part-"):
+                rows = read_part(folder / name, ["clip_id", "source"]).to_pydict()
+                self.entries.update(dict.fromkeys(zip(rows["clip_id"], rows["source"], strict=True), _DONE))
+            else:
+                for row in read_part(folder / name, _LEDGER_SCHEMA.names).to_pylist():
+                    key, entry = (row["clip_id"], row["source"]), Entry(row["status"], row["reason"], row["time"])
+                    known = self.entries.get(key)
+                    if known is None or (known != _DONE and known.time < entry.time):
+                        self.entries[key] = entry
+            self.seen.add(name)
+
+
+class FeatureStore:
+    """Vectors of clips by corpus, modality and encoder; any number of processes may read and add at once.
+
+    Writers that must not store a clip twice coordinate through `encoders.store.claims.Claims`.
+
+    Args:
+        root: folder of the store; made when first written to.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._indices: dict[Path, _Index] = {}
+
+    def folder(self, corpus: str, spec: EncoderSpec) -> Path:
+        """Folder of one encoder's vectors of one corpus (it need not exist).
+
+        Raises:
+            StoreError: the corpus' or modality's name cannot be a folder's name.
+        """
+        for kind, name in (("corpus", corpus), ("modality", spec.modality)):
+            if not _NAME.fullmatch(name):
+                raise StoreError(
+                    f"{kind} {name!r} cannot name a folder of the feature store {self.root}; use letters, digits, "
+                    "dots, dashes and underscores, and start with a letter or a digit"
+                )
+        return self.root / corpus / spec.modality / spec.key
+
+    def write(
+        self,
+        corpus: str,
+        spec: EncoderSpec,
+        clip_ids: Sequence[str],
+        sources: Sequence[str],
+        vectors: NDArray[np.float32],
+        notes: Sequence[str | None] | None = None,
+    ) -> None:
+        """Add vectors as one part.
+
+        Args:
+            corpus: name of the corpus.
+            spec: the encoder that made the vectors.
+            clip_ids: n ids.
+            sources: n hashes of what the vectors were made from, see `encoders.base.Encoder.source`.
+            vectors: `[n, spec.vector_width]`, finite.
+            notes: n sentences of the encoder on how the vector came about, `None` where it has none.
+
+        Raises:
+            StoreError: the vectors have another shape or are not finite.
+        """
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if vectors.shape != (len(clip_ids), spec.vector_width):
+            raise StoreError(
+                f"{len(clip_ids)} clips of {spec.id!r} need vectors {(len(clip_ids), spec.vector_width)}, "
+                f"found {vectors.shape}"
+            )
+        if not np.isfinite(vectors).all():
+            bad = clip_ids[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
+            raise StoreError(f"the vector of clip {bad!r} by {spec.id!r} is not finite; record it as a failure")
+        if not len(clip_ids):
+            return
+        item = pa.field("element", pa.float32(), nullable=False)
+        table = pa.table(
+            {
+                "clip_id": pa.array(clip_ids, pa.string()),
+                "source": pa.array(sources, pa.string()),
+                "vector": pa.FixedSizeListArray.from_arrays(
+                    pa.array(vectors.ravel()), type=pa.list_(item, spec.vector_width)
+                ),
+                "note": pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string()),
+            }
+        )
+        self._add(corpus, spec, "part", table)
+
+    def write_failures(
+        self, corpus: str, spec: EncoderSpec, rows: Sequence[tuple[str, str, str, str]], time: str | None = None
+    ) -> None:
+        """Add `(clip_id, source, "failed" or "absent", reason)` rows to the ledger; `time` is now unless given."""
+        if not rows:
+            return
+        wrong = [row for row in rows if row[2] not in ("failed", "absent")]
+        if wrong:
+            raise StoreError(f"clip {wrong[0][0]!r}: a ledger status is 'failed' or 'absent', found {wrong[0][2]!r}")
+        columns = [*map(list, zip(*rows, strict=True)), [time or utc_now()] * len(rows)]
+        self._add(corpus, spec, "ledger", pa.table(columns, schema=_LEDGER_SCHEMA))
+
+    def done(self, corpus: str, spec: EncoderSpec) -> Mapping[tuple[str, str], Entry]:
+        """What is settled by now: `{(clip_id, source): Entry}`; a vector outweighs failures, a later failure earlier.
+
+        Cheap to call again: only parts that are new since the last call are opened.
+        """
+        folder = self.folder(corpus, spec)
+        index = self._indices.setdefault(folder, _Index())
+        index.refresh(folder)
+        return index.entries
+
+    def read(
+        self, corpus: str, spec: EncoderSpec, clip_ids: Sequence[str], sources: Sequence[str]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Vectors in the order of the clips asked for.
+
+        Args:
+            corpus: name of the corpus.
+            spec: whose vectors.
+            clip_ids: n distinct ids.
+            sources: n hashes; vectors of another source are not used.
+
+        Returns:
+            Presence `[n]`, and vectors `[n, spec.vector_width]` with zeros where absent.
+
+        Raises:
+            StoreError: a clip is asked for twice, or a part cannot be read.
+        """
+        place = positions(corpus, clip_ids, sources)
+        present = np.zeros(len(clip_ids), dtype=np.bool_)
+        vectors = np.zeros((len(clip_ids), spec.vector_width), dtype=np.float32)
+        for table in self._tables(corpus, spec, ["clip_id", "source", "vector"]):
+            found = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
+            rows = np.array(found, dtype=np.int64)
+            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+            if rows.size and rows.min() < 0:
+                values, rows = values[rows >= 0], rows[rows >= 0]
+            vectors[rows] = values
+            present[rows] = True
+        return present, vectors
+
+    def notes(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], str]:
+        """Sentences that the encoder left about clips: `{(clip_id, source): note}`."""
+        kept: dict[tuple[str, str], str] = {}
+        for table in self._tables(corpus, spec, [*_KEY, "note"]):
+            rows = table.to_pydict()
+            keys = zip(rows["clip_id"], rows["source"], strict=True)
+            kept.update({key: note for key, note in zip(keys, rows["note"], strict=True) if note is not None})
+        return kept
+
+    def ledger(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
+        """Clips without a vector (or a sequence) and why, latest word only: columns `LEDGER_COLUMNS`.
+
+        Args:
+            corpus: name of the corpus.
+            spec: whose failures.
+            keys: `(clip_id, source)` pairs to keep, in this order; every pair ever recorded where `None`.
+        """
+        entries = self.done(corpus, spec)
+        rows = [
+            (corpus, key[0], spec.subject, spec.id, *entry)
+            for key in (entries if keys is None else keys)
+            if (entry := entries.get(key)) is not None and entry != _DONE
+        ]
+        return pd.DataFrame(rows, columns=list(LEDGER_COLUMNS), dtype="string")
+
+    def _tables(self, corpus: str, spec: EncoderSpec, columns: list[str]) -> Iterator[pa.Table]:
+        folder = self.folder(corpus, spec)
+        return (read_part(folder / name, columns) for name in list_parts(folder, "part-"))
+
+    def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table) -> None:
+        folder = self.folder(corpus, spec)
+        if not (folder / "encoder.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(asdict(spec), indent=2, sort_keys=True, default=str) + "\n"
+            write_whole(folder / "encoder.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(
+            folder / f"{kind}-{uuid.uuid4().hex}.parquet",
+            lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False),
+        )
+
+
+_KEY = ("clip_id", "source")
+
+
+def positions(corpus: str, clip_ids: Sequence[str], sources: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Positions of clips by `(clip_id, source)`.
+
+    Raises:
+        StoreError: a clip is there twice.
+    """
+    place = {key: row for row, key in enumerate(zip(clip_ids, sources, strict=True))}
+    if len(place) != len(clip_ids):
+        raise StoreError(f"a clip of corpus {corpus!r} is asked for twice; ids are unique within a corpus")
+    return place

@@ -1,0 +1,117 @@
+"""What a model that writes texts about clips is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from encoders.catalogue.checkpoint import Checkpoint
+from encoders.errors import ExtractionError, Failure
+from encoders.spec import EncoderSpec, source_of
+from encoders.store.text_store import TEXTS, Written
+
+if TYPE_CHECKING:
+    from encoders.media.clip import ClipMedia
+
+__all__ = ["TextWriter", "write_batch"]
+
+
+class TextWriter(ABC):
+    """Writes one kind of text about clips. Constructors are light; `load` brings the weights to the device.
+
+    Args:
+        checkpoint: of the model.
+        batch_size: clips given to `write` at once.
+        overwrite: write also about clips that have a text of this kind.
+        device: where the model runs.
+        dtype: `float32`, `float16` or `bfloat16`.
+    """
+
+    kind: ClassVar[str]
+    """`transcript` or `description`."""
+    column: ClassVar[str]
+    """Column of the clip table that the texts go to."""
+    modality: ClassVar[str]
+    """What the texts are made from, see `encoders.spec.source_of`."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same clip would give another text; part of the fingerprint."""
+    is_loaded: bool = False
+    """Whether this instance has its weights, so that `load` need not be called again."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        batch_size: int,
+        overwrite: bool = False,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.batch_size = batch_size
+        self.overwrite = overwrite
+        self.device, self.dtype = device, dtype
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, object]:
+        """Everything besides kind and version that decides the texts: weights, prompt, frames."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What names the texts in the store.
+
+        Precision is no part of it: in half precision a model may word a text differently, but a text that is stored
+        stays, wherever it was written.
+        """
+        settings = dict(self.settings())
+        identity = {"kind": self.kind, "version": self.version, "settings": settings}
+        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return EncoderSpec(
+            f"{self.kind}-{self.checkpoint.model}", self.version, TEXTS, 0, settings, fingerprint, "none"
+        )
+
+    def source(self, clip: Mapping[str, Any]) -> str:
+        """Twelve hexadecimal digits over what the clip's text is made from: sizes and spans of its media."""
+        return source_of(clip, self.modality)
+
+    @abstractmethod
+    def load(self) -> None:
+        """Load the model to the device.
+
+        Raises:
+            ExtractionError: it is not here and cannot be fetched, or cannot be used.
+        """
+
+    @abstractmethod
+    def prepare(self, clip: ClipMedia) -> Any:
+        """What the model reads of a clip; called in a thread, after `load`. Raises `Absent` or `EncodingError`."""
+
+    @abstractmethod
+    def write(self, prepared: Sequence[Any]) -> list[Written | Failure]:
+        """A text per prepared clip, or why there is none; it does not depend on the other clips beyond rounding."""
+
+
+def write_batch(writer: TextWriter, prepared: Sequence[Any]) -> list[Written | Failure]:
+    """What a writer makes of prepared clips; a batch that cannot be worked on is halved until one clip is at fault.
+
+    Raises:
+        ExtractionError: memory does not suffice for a single clip.
+    """
+    if not prepared:
+        return []
+    try:
+        return writer.write(prepared)
+    except ExtractionError:
+        raise
+    except Exception as error:
+        if len(prepared) > 1:
+            middle = len(prepared) // 2
+            return write_batch(writer, prepared[:middle]) + write_batch(writer, prepared[middle:])
+        if type(error).__name__ == "OutOfMemoryError":
+            raise ExtractionError(
+                f"{writer.checkpoint.user}: {writer.checkpoint.model} runs out of memory with a single clip on "
+                f"{writer.device} in {writer.dtype}; use a smaller model, half precision or another device"
+            ) from error
+        return [Failure("failed", f"{type(error).__name__}: {error}")]

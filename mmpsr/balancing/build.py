@@ -1,0 +1,38 @@
+"""The balancer that a configuration names; the only module that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.gradient_based import METHODS, ConflictResolution
+from mmpsr.balancing.gradnorm import EqualWeights, GradNorm
+from mmpsr.balancing.loss_based import AveragedRates, RandomWeights, Uncertainty
+from mmpsr.config import ConfigError, nearest
+
+__all__ = ["create_balancer"]
+
+
+def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) -> Balancer:
+    """The balancer for loss terms in the order branch by branch, tasks within.
+
+    Raises:
+        ConfigError: `weights` names a task that is not there, or a method's library is missing.
+    """
+    branches = list(dict.fromkeys(branch for branch, _ in keys))
+    tasks = [task for _, task in keys][: len(keys) // len(branches)]
+    for name in config.weights:
+        if name not in tasks:
+            raise ConfigError(f"balancing.weights: no task is named {name!r}; {nearest(name, tasks)}")
+    if config.method == "fixed":
+        by_task = [config.weights.get(task, 1.0) for task in tasks]
+        return EqualWeights(len(branches), len(tasks), config, by_task)
+    classes: dict[str, type[Balancer]] = {
+        "equal": EqualWeights,
+        "gradnorm": GradNorm,
+        "uncertainty": Uncertainty,
+        "dwa": AveragedRates,
+        "random": RandomWeights,
+    }
+    chosen = ConflictResolution if config.method in METHODS else classes[config.method]
+    return chosen(len(branches), len(tasks), config)  # type: ignore[call-arg]

@@ -1,0 +1,109 @@
+"""Balancing by fixed weights, and by GradNorm in two independent branches.
+
+T tasks of a branch. All methods work on tensors of shape `[branches, T]`, and those here never wait for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmpsr.balancing.base import Balancer, BalancingConfig, Need, base_weights
+
+__all__ = ["EqualWeights", "GradNorm"]
+
+
+class EqualWeights(Balancer):
+    """Constant weights: 1 for supervised terms, lambda for pseudo-label terms; by task where some are given.
+
+    Args:
+        num_branches: 1 or 2.
+        num_tasks: T.
+        config: lambda.
+        by_task: a factor for each task.
+    """
+
+    def __init__(
+        self, num_branches: int, num_tasks: int, config: BalancingConfig, by_task: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        weights = base_weights(num_branches, num_tasks, config)
+        self.register_buffer("weights", weights if by_task is None else weights * torch.tensor(by_task))
+
+    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
+        """The weights, `[branches, T]`."""
+        return self.weights
+
+
+class GradNorm(Balancer):
+    """GradNorm on each branch alone, with its exact first-order update and no second backward pass.
+
+    With g_t = ||grad_shared L_t||, G_t = w_t g_t, Gbar their mean and r_t = (L_t / L_t0) / mean, the weights descend
+    sum_t |G_t - Gbar r_t^alpha| with the target held constant, whose derivative is g_t sign(G_t - Gbar r_t^alpha):
+
+        w_t <- max(floor, w_t - rate g_t sign(w_t g_t - Gbar r_t^alpha)), then sum_t w_t = budget.
+
+    Means run over the tasks present in the batch; a task without a labelled row keeps its weight and takes part in the
+    renormalisation like all others, so that the budget is always shared by all tasks. L_t0 is the task's loss at the
+    first step where it is present and finite. Weights, first losses and the step count are buffers: they belong to the
+    checkpoint.
+
+    References:
+        Chen, Badrinarayanan, Lee, Rabinovich: GradNorm. ICML 2018.
+    """
+
+    first_losses: Tensor
+    num_steps: Tensor
+    alphas: Tensor
+    rates: Tensor
+    budgets: Tensor
+
+    def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
+        super().__init__()
+        shares = torch.tensor([1.0, config.pseudo_weight])[:num_branches].unsqueeze(1)
+        self.register_buffer("weights", shares.repeat(1, num_tasks))
+        self.register_buffer("first_losses", torch.full((num_branches, num_tasks), torch.nan))
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
+        alphas = torch.tensor([config.alpha_supervised, config.alpha_pseudo])[:num_branches].unsqueeze(1)
+        rates = torch.tensor([config.rate_supervised, config.rate_pseudo])[:num_branches].unsqueeze(1)
+        self.register_buffer("alphas", alphas, persistent=False)
+        self.register_buffer("rates", rates, persistent=False)
+        self.register_buffer("budgets", shares * num_tasks, persistent=False)
+        self.floor = config.weight_floor
+        self.renormalize = config.renormalize
+        self.last_layer = config.cost == "last_layer"
+        self.every = config.every if config.cost == "every_k" else 1
+
+    def needs(self, step: int) -> Need:
+        """Norms, at the steps at which the weights are updated."""
+        return "norms" if step % self.every == 0 else "nothing"
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
+        """The new weights, `[branches, T]`, from norms g_t; the same as before without them."""
+        if gradients is None:
+            return self.weights
+        norms = gradients
+        present = present & torch.isfinite(losses)
+        first = self.first_losses
+        self.first_losses.copy_(torch.where(present & torch.isnan(first), losses, first))
+        self.num_steps += 1
+        present = present & torch.isfinite(norms)
+        count = present.sum(dim=1, keepdim=True).clamp(min=1)
+
+        def mean(values: Tensor) -> Tensor:
+            return torch.where(present, values, 0.0).sum(dim=1, keepdim=True) / count
+
+        ratios = losses / self.first_losses.clamp(min=1e-12)
+        rates = ratios / mean(ratios).clamp(min=1e-12)
+        weighted = self.weights * norms
+        target = mean(weighted) * rates.clamp(min=0.0) ** self.alphas
+        stepped = (self.weights - self.rates * norms * torch.sign(weighted - target)).clamp(min=self.floor)
+        stepped = torch.where(present, stepped, self.weights)
+        sharing = present if self.renormalize == "present" else torch.ones_like(present)
+        total = torch.where(sharing, stepped, 0.0).sum(dim=1, keepdim=True)
+        scaled = stepped * self.budgets / total.clamp(min=1e-12)
+        self.weights.copy_(torch.where(sharing & present.any(dim=1, keepdim=True), scaled, stepped))
+        return self.weights

@@ -1,0 +1,113 @@
+"""Balancing from losses alone: learned uncertainty, rates averaged over epochs, and random weights as a control.
+
+T tasks of a branch; every branch is balanced by itself and keeps its budget, T for the supervised one and lambda T for
+the other. Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmpsr.balancing.base import Balancer, BalancingConfig, base_weights
+
+__all__ = ["AveragedRates", "RandomWeights", "Uncertainty"]
+
+_NUM_DRAWS = 4096
+
+
+class Uncertainty(Balancer):
+    """Weights from learned log-variances s: the losses become sum_t exp(-s_t) L_t + s_t, times the branch's budget.
+
+    The derivative by s_t is 1 - exp(-s_t) L_t, so weights tend to 1 / L_t; s follows it with GradNorm's step sizes and
+    stays within [-5, 5]. A term without a row in the batch keeps its weight.
+
+    References:
+        Kendall, Gal, Cipolla: Multi-task learning using uncertainty to weigh losses. CVPR 2018.
+    """
+
+    log_variances: Tensor
+    budgets: Tensor
+    rates: Tensor
+
+    def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
+        super().__init__()
+        budgets = base_weights(num_branches, num_tasks, config)
+        rates = torch.tensor([config.rate_supervised, config.rate_pseudo])[:num_branches].unsqueeze(1)
+        self.register_buffer("weights", budgets.clone())
+        self.register_buffer("log_variances", torch.zeros(num_branches, num_tasks))
+        self.register_buffer("budgets", budgets, persistent=False)
+        self.register_buffer("rates", rates, persistent=False)
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
+        """The new weights, `[branches, T]`."""
+        slopes = 1.0 - torch.exp(-self.log_variances) * losses
+        slopes = torch.where(present & torch.isfinite(losses), slopes, 0.0)
+        self.log_variances.copy_((self.log_variances - self.rates * slopes).clamp(-5.0, 5.0))
+        self.weights.copy_(self.budgets * torch.exp(-self.log_variances))
+        return self.weights
+
+
+class AveragedRates(Balancer):
+    """Dynamic weight average: T softmax(r / 2) with r_t the ratio of a task's mean losses in the last two epochs.
+
+    Tasks whose loss falls slower weigh more. Weights are equal in the first two epochs; a term that had no row in one
+    of the two has r_t = 1.
+
+    References:
+        Liu, Johns, Davison: End-to-end multi-task learning with attention. CVPR 2019.
+    """
+
+    previous: Tensor
+    budgets: Tensor
+
+    def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
+        super().__init__()
+        budgets = base_weights(num_branches, num_tasks, config)
+        self.register_buffer("weights", budgets.clone())
+        self.register_buffer("previous", torch.full((num_branches, num_tasks), torch.nan))
+        self.register_buffer("budgets", budgets, persistent=False)
+
+    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
+        """The weights, `[branches, T]`, constant within an epoch."""
+        return self.weights
+
+    @torch.no_grad()
+    def epoch_ended(self, losses: Tensor) -> None:
+        """Set the next epoch's weights."""
+        ratios = (losses / self.previous.clamp(min=1e-12)).nan_to_num(nan=1.0, posinf=1.0)
+        shares = torch.softmax(ratios / 2.0, dim=1)
+        self.weights.copy_(self.budgets * shares * losses.shape[1])
+        self.previous.copy_(losses)
+
+
+class RandomWeights(Balancer):
+    """Random loss weighting: T softmax of standard normal draws, new at every step; a control for other methods.
+
+    The draws are made when the balancer is, so that all processes and a resumed run have the same ones; they repeat
+    after 4,096 steps.
+
+    References:
+        Lin, Ye, Zhang, Tsang: Reasonable effectiveness of random weighting. TMLR 2022.
+    """
+
+    draws: Tensor
+    num_steps: Tensor
+    budgets: Tensor
+
+    def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
+        super().__init__()
+        budgets = base_weights(num_branches, num_tasks, config)
+        self.register_buffer("weights", budgets.clone())
+        self.register_buffer("draws", torch.randn(_NUM_DRAWS, num_branches, num_tasks))
+        self.register_buffer("num_steps", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("budgets", budgets, persistent=False)
+
+    @torch.no_grad()
+    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
+        """New weights, `[branches, T]`."""
+        drawn = self.draws.index_select(0, self.num_steps % _NUM_DRAWS)[0]
+        self.num_steps += 1
+        self.weights.copy_(self.budgets * torch.softmax(drawn, dim=1) * drawn.shape[1])
+        return self.weights

@@ -1,0 +1,186 @@
+"""Calibration on dev: a temperature per task, a threshold per class, limits of confidence, deviations of scores.
+
+`mmpsr.calibration.fitting` fits it on labelled dev clips, after training; it is applied to every later prediction. It
+changes no weight, and is JSON values of its own.
+
+Shape suffixes: N clips, C classes or traits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import expit, logit, softmax
+
+from mmpsr.calibration.reliability import confidences
+from mmpsr.config import Config, validate
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["Calibration", "Form", "OperatingPoint", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
+
+Array = NDArray[np.float64]
+Form = Literal["softmax", "sigmoid", "score"]
+
+SMALLEST = 1e-12  # probabilities below it count as it, so that logits stay finite
+
+
+class OperatingPoint(Config):
+    """What keeping only sure clips came to on dev."""
+
+    coverage: float = Field(gt=0.0, le=1.0)
+    """Share of clips that are kept."""
+    confidence: float
+    """Limit of confidence from which a clip is kept."""
+    accuracy: float
+    """Share of their decisions that are right."""
+
+
+class TaskCalibration(Config):
+    """What dev says about one task's predictions."""
+
+    form: Form
+    """What the predictions are."""
+    num_clips: int
+    """Labelled dev clips it was fitted on."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """Divisor of the logits."""
+    thresholds: tuple[float, ...] | None = None
+    """Probability from which each class is decided (see `mmpsr.probabilities`), or None for the default."""
+    deviations: tuple[float | None, ...] | None = None
+    """Root mean square residual of each trait of a regression; None where dev has no label of it."""
+    points: tuple[OperatingPoint, ...] = ()
+    """Coverages and the limits of confidence that reach them, by rising coverage."""
+    losses: tuple[float, float] | None = None
+    """Mean negative log-likelihood before and after."""
+    errors: tuple[float, float] | None = None
+    """Expected calibration error (15 bins of equal mass) before and after."""
+    notes: tuple[str, ...] = ()
+    """What could not be fitted, and why."""
+
+
+class Calibration(Config):
+    """How a model's predictions are to be corrected, decided and doubted; tasks it does not know stay as they are."""
+
+    tasks: dict[str, TaskCalibration] = Field(default_factory=dict)
+    """By task."""
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], source: str = "calibration") -> Calibration:
+        """Read what `to_dict` gave.
+
+        Raises:
+            ConfigError: a value is missing, unknown or not allowed; `source` is named.
+        """
+        return validate(cls, tree, source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return self.model_dump(mode="json")
+
+    def without_thresholds(self) -> Calibration:
+        """The same with default decisions."""
+        return Calibration(
+            tasks={task: found.model_copy(update={"thresholds": None}) for task, found in self.tasks.items()}
+        )
+
+    def apply(self, task: str, probabilities_NC: Array) -> Array:
+        """Calibrated probabilities `[N, C]`; scores of a regression stay as they are, and NaN stays NaN."""
+        found = self.tasks.get(task)
+        return probabilities_NC if found is None else with_temperature(probabilities_NC, found.form, found.temperature)
+
+    def apply_all(self, predicted: Mapping[str, Array]) -> dict[str, Array]:
+        """Calibrated probabilities or scores of all tasks."""
+        return {task: self.apply(task, values) for task, values in predicted.items()}
+
+    def thresholds(self, task: str) -> Array | None:
+        """For `mmpsr.metrics.definitions.evaluate` and `mmpsr.probabilities`, `[C]`; None for the default."""
+        found = self.tasks.get(task)
+        return None if found is None or found.thresholds is None else np.array(found.thresholds)
+
+    def limit_for_coverage(self, task: str, coverage: float) -> float:
+        """The highest stored limit of confidence that kept at least this share of dev clips.
+
+        Raises:
+            ValueError: the task has no limits: it is a regression, or dev has no label of it.
+        """
+        if not 0.0 < coverage <= 1.0:
+            raise ValueError(f"a coverage is a share of clips above 0, up to 1; found {coverage}")
+        return next(point.confidence for point in self._points(task) if point.coverage >= coverage)
+
+    def limit_for_accuracy(self, task: str, accuracy: float) -> float:
+        """The lowest stored limit of confidence above which this share of decisions was right on dev.
+
+        Raises:
+            ValueError: the task has no limits, or none reached the accuracy.
+        """
+        points = self._points(task)
+        reached = [point.confidence for point in points if point.accuracy >= accuracy]
+        if not reached:
+            best = max(point.accuracy for point in points)
+            raise ValueError(
+                f"{task}: no limit of confidence reached accuracy {accuracy} on dev; the best is {best:.3f}"
+            )
+        return reached[-1]
+
+    def abstain(self, task: str, probabilities_NC: Array, spec: TaskSpec, limit: float) -> NDArray[np.bool_]:
+        """Clips less sure than a limit of confidence, bool `[N]`; rows with NaN are.
+
+        Every clip is judged alone, so the share that is kept is dev's only of clips like dev's.
+        """
+        return ~(confidences(probabilities_NC, spec, self.thresholds(task)) >= limit)
+
+    def _points(self, task: str) -> tuple[OperatingPoint, ...]:
+        points = self.tasks[task].points if task in self.tasks else ()
+        if not points:
+            known = [name for name, fitted in self.tasks.items() if fitted.points]
+            raise ValueError(f"{task!r} has no limits of confidence; tasks that have are {known}")
+        return points
+
+    def interval(self, task: str, scores_NC: Array, coverage: float = 0.9) -> tuple[Array, Array]:
+        """Range that holds a regression's true values with this chance, if residuals are normal; within [0, 1].
+
+        Traits whose deviation is unknown have the whole of [0, 1].
+        """
+        quantile = NormalDist().inv_cdf((1 + coverage) / 2)
+        deviations = self.tasks[task].deviations if task in self.tasks else None
+        known = [np.inf if value is None else value for value in deviations or [None] * scores_NC.shape[1]]
+        reach_C = quantile * np.array(known)
+        return (scores_NC - reach_C).clip(0.0, 1.0), (scores_NC + reach_C).clip(0.0, 1.0)
+
+    def lines(self) -> list[str]:
+        """What was found, a line per task and per note."""
+        found = []
+        for task, fitted in self.tasks.items():
+            text = f"{task}: {fitted.num_clips} dev clips"
+            if fitted.losses is not None and fitted.errors is not None:
+                text += (
+                    f", temperature {fitted.temperature:.3g}, negative log-likelihood {fitted.losses[0]:.4f} -> "
+                    f"{fitted.losses[1]:.4f}, calibration error {fitted.errors[0]:.1%} -> {fitted.errors[1]:.1%}"
+                )
+            found += [text, *(f"{task}: {note}" for note in fitted.notes)]
+        return found
+
+
+def form_of(spec: TaskSpec) -> Form:
+    """What a classification task's probabilities are."""
+    return "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
+
+
+def logits_of(probabilities_NC: Array, form: Form) -> Array:
+    """Logits that give these probabilities; of a softmax, up to a constant per clip."""
+    if form == "softmax":
+        return np.log(probabilities_NC.clip(min=SMALLEST))
+    return logit(probabilities_NC.clip(SMALLEST, 1 - SMALLEST))
+
+
+def with_temperature(probabilities_NC: Array, form: Form, temperature: float) -> Array:
+    """Probabilities whose logits are divided: p_c^(1/T) normalised for a softmax, sigma(logit(p)/T) for sigmoids."""
+    if temperature == 1.0:
+        return probabilities_NC
+    logits_NC = logits_of(probabilities_NC, form) / temperature
+    return softmax(logits_NC, axis=1) if form == "softmax" else expit(logits_NC)

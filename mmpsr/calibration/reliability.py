@@ -1,0 +1,189 @@
+"""How far probabilities can be trusted: reliability curves, their error, and what leaving out unsure clips gains.
+
+Shape suffixes: N clips, C classes, K bins or points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.tasks import TaskSpec
+
+__all__ = [
+    "ReliabilityCurve",
+    "RiskCoverage",
+    "calibration_pairs",
+    "confidences",
+    "correct_shares",
+    "reliability_curve",
+    "risk_coverage",
+    "trained_targets",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """Predictions in bins of like probability.
+
+    Attributes:
+        counts: int `[K]`, predictions of each bin.
+        predicted: `[K]`, their mean probability, NaN in empty bins.
+        observed: `[K]`, the share that came true, NaN in empty bins.
+    """
+
+    counts: NDArray[np.int64]
+    predicted: Array
+    observed: Array
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, sum_k n_k/N |observed_k - predicted_k|, in [0, 1]; NaN without predictions."""
+        if not self.counts.sum():
+            return float("nan")
+        gaps = np.nan_to_num(np.abs(self.observed - self.predicted))
+        return float((self.counts * gaps).sum() / self.counts.sum())
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """What is right among the clips above a limit of confidence, for every limit that tells clips apart.
+
+    Attributes:
+        coverage: `[K]`, rising shares of all clips that are kept, up to 1.
+        confidence: `[K]`, falling; clips of at least this confidence are kept.
+        accuracy: `[K]`, the share that is right of what is kept; the selective risk is 1 - accuracy.
+    """
+
+    coverage: Array
+    confidence: Array
+    accuracy: Array
+
+    @property
+    def area(self) -> float:
+        """Mean selective risk over the clips in their order of confidence (AURC); lower is better."""
+        return float(((1 - self.accuracy) * np.diff(self.coverage, prepend=0.0)).sum())
+
+
+def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
+    """What the probabilities of a classification task are trained to be.
+
+    One-hot of the largest target for `cross_entropy`, its distribution for `soft_cross_entropy`, and present (above 0)
+    or absent for `binary_cross_entropy`, as in `mmpsr.objective.objective`.
+    """
+    if spec.loss == "binary_cross_entropy":
+        return (targets_NC > 0).astype(np.float64)
+    if spec.loss == "soft_cross_entropy":
+        return targets_NC / targets_NC.sum(axis=1, keepdims=True).clip(min=1e-6)
+    return np.eye(targets_NC.shape[1])[targets_NC.argmax(axis=1)]
+
+
+def calibration_pairs(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) -> tuple[Array, Array]:
+    """Probabilities that a calibrated model would keep, and what came of them; both flat, in [0, 1].
+
+    Softmax: per clip the top class' probability and its trained target (0 or 1, or a share for `soft_cross_entropy`).
+    Sigmoid: each class of each clip.
+
+    Args:
+        probabilities_NC: finite.
+        targets_NC: of labelled clips.
+        spec: the task, not regression.
+    """
+    wanted_NC = trained_targets(targets_NC, spec)
+    if spec.loss == "binary_cross_entropy":
+        return probabilities_NC.ravel(), wanted_NC.ravel()
+    top = np.arange(len(probabilities_NC)), probabilities_NC.argmax(axis=1)
+    return probabilities_NC[top], wanted_NC[top]
+
+
+def reliability_curve(
+    predicted: Array, observed: Array, num_bins: int = 15, bins: Literal["width", "mass"] = "width"
+) -> ReliabilityCurve:
+    """Bin probabilities and compare them with what came true.
+
+    Bins are open below and closed above. Those of equal width divide [0, 1]; those of equal mass are bounded by the
+    probabilities' quantiles, equal probabilities staying together. The error of few bins is too small, of many too
+    large (each bin's noise counts); equal width leaves most bins nearly empty where a model is sure of everything,
+    which equal mass does not.
+
+    Args:
+        predicted: probabilities.
+        observed: whether or how far each came true, in [0, 1].
+        num_bins: K.
+        bins: of equal width or of equal mass.
+
+    References:
+        Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017.
+        Nixon et al.: Measuring calibration in deep learning. CVPR workshops 2019 (equal mass).
+
+    Example:
+        >>> curve = reliability_curve(np.array([0.6, 0.8, 0.9]), np.array([1.0, 0.0, 1.0]), num_bins=2)
+        >>> curve.counts.tolist(), round(curve.error, 3)
+        ([0, 3], 0.1)
+    """
+    inner = np.linspace(0, 1, num_bins + 1)[1:-1]
+    if bins == "mass" and len(predicted):
+        inner = np.quantile(predicted, inner)
+    places = np.searchsorted(inner, predicted)
+    counts = np.bincount(places, minlength=num_bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(places, values, num_bins) / counts for values in (predicted, observed)]
+    return ReliabilityCurve(counts, *means)
+
+
+def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None) -> Array:
+    """How sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
+
+    Single label: of the decided class, by default the largest. Several labels: of a softmax the largest; of sigmoids
+    the decided side's, averaged over classes.
+
+    Raises:
+        ValueError: a regression task, whose scores say nothing about their own error.
+    """
+    if spec.kind == "regression":
+        raise ValueError(
+            "scores of a regression task hold no confidence: the deviation of its residuals is the same for every clip"
+        )
+    if spec.kind == "single_label":
+        return probabilities_NC[np.arange(len(probabilities_NC)), decide_classes(probabilities_NC, thresholds_C)]
+    if spec.loss == "binary_cross_entropy":
+        present = decide_present(probabilities_NC, spec, thresholds_C)
+        return np.where(present, probabilities_NC, 1 - probabilities_NC).mean(axis=1)
+    return probabilities_NC.max(axis=1)
+
+
+def correct_shares(
+    probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None
+) -> Array:
+    """Share of each labelled clip's decisions that are right, `[N]`: 0 or 1, or over the classes of several labels."""
+    if spec.kind == "multi_label":
+        return (decide_present(probabilities_NC, spec, thresholds_C) == (targets_NC > 0)).mean(axis=1)
+    return (decide_classes(probabilities_NC, thresholds_C) == targets_NC.argmax(axis=1)).astype(np.float64)
+
+
+def risk_coverage(confidence_N: Array, correct_N: Array) -> RiskCoverage:
+    """Coverage and accuracy of keeping the clips above every limit; clips of equal confidence stay or go together.
+
+    Args:
+        confidence_N: higher is surer; for a regression's clips, minus their predicted deviation.
+        correct_N: in [0, 1].
+
+    References:
+        Geifman, El-Yaniv: Selective classification for deep neural networks. NeurIPS 2017.
+
+    Example:
+        >>> curve = risk_coverage(np.array([0.9, 0.6, 0.8, 0.6]), np.array([1.0, 0.0, 1.0, 1.0]))
+        >>> curve.coverage.tolist(), curve.accuracy.tolist()
+        ([0.25, 0.5, 1.0], [1.0, 1.0, 0.75])
+    """
+    order = np.argsort(-confidence_N, kind="stable")
+    confidence, num_kept = confidence_N[order], np.arange(1, len(order) + 1)
+    last = np.append(confidence[1:] < confidence[:-1], True)[: len(order)]
+    accuracy = np.cumsum(correct_N[order]) / num_kept
+    return RiskCoverage(num_kept[last] / max(len(order), 1), confidence[last], accuracy[last])

@@ -1,0 +1,9 @@
+"""Why a model predicts what it does: Shapley values of modalities, conflicts between them, attention and prototypes.
+
+phi_m = mean over orders of f(S + m) - f(S); the sum over m is f(all) - f(none)
+"""
+
+from mmpsr.explanation.explain import Explanation, TaskExplanation
+from mmpsr.explanation.shapley import Attribution, attribute, shapley_values
+
+__all__ = ["Attribution", "Explanation", "TaskExplanation", "attribute", "shapley_values"]

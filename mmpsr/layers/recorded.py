@@ -1,0 +1,99 @@
+"""Layers that can tell what each clip contributes to their gradient.
+
+A training step that balances losses needs the gradient norm of every loss, and then the gradient of their weighted
+sum. No layer of a model mixes clips, so both follow from one backward pass over activations: while a `Tape` is open,
+these layers keep their input and output, and a parameter's gradient is formed later, from the gradient at the output,
+with any weight per clip. See `mmpsr.balancing.loss_gradients`.
+
+The first dimension of every recorded input is the clips.
+
+Shape suffixes: B clips, R rows of a clip (all inner dimensions together).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["LayerNorm", "Linear", "Record", "Tape", "per_clip"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One use of parameters.
+
+    Attributes:
+        kind: `linear` (weight, bias), `norm` (gain, bias), or `expanded` (one parameter, repeated for each clip).
+        parameters: those of the layer, None for a missing bias.
+        inputs: what the layer took; for `norm` before normalisation, for `expanded` None.
+        outputs: what it gave, `[B, ..., width]`, part of the graph.
+    """
+
+    kind: str
+    parameters: tuple[Tensor | None, ...]
+    inputs: Tensor | None
+    outputs: Tensor
+
+
+class Tape:
+    """Uses of parameters in the order of the forward pass, kept while open as a context manager."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._tokens: list[Token[Tape | None]] = []
+
+    def __enter__(self) -> Tape:
+        self._tokens.append(_TAPE.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _TAPE.reset(self._tokens.pop())
+
+
+_TAPE: ContextVar[Tape | None] = ContextVar("tape", default=None)
+
+
+def _record(kind: str, parameters: tuple[Tensor | None, ...], inputs: Tensor | None, outputs: Tensor) -> None:
+    if torch.compiler.is_compiling():  # no tape is open around a compiled model, and a look at it would split the graph
+        return
+    tape = _TAPE.get()
+    if tape is not None and any(each is not None and each.requires_grad for each in parameters):
+        tape.records.append(Record(kind, parameters, None if inputs is None else inputs.detach(), outputs))
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` on `[B, ..., width_in]`, whose use a tape records."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`[B, ..., width_in] -> [B, ..., width_out]`."""
+        outputs = functional.linear(inputs, self.weight, self.bias)
+        _record("linear", (self.weight, self.bias), inputs, outputs)
+        return outputs
+
+
+class LayerNorm(nn.LayerNorm):
+    """`torch.nn.LayerNorm` over the last dimension of `[B, ..., width]`, whose use a tape records."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`[B, ..., width] -> [B, ..., width]`."""
+        outputs = super().forward(inputs)
+        _record("norm", (self.weight, self.bias), inputs, outputs)
+        return outputs
+
+
+def per_clip(parameter: nn.Parameter, num_clips: int) -> Tensor:
+    """A parameter repeated for each clip, `[B, *shape]`, for small parameters used in other ways than the layers here.
+
+    Its gradient is then kept for each clip, B times its size, while a tape is open; without one it is a view.
+
+    Example:
+        >>> per_clip(nn.Linear(3, 1).bias, 2).shape
+        torch.Size([2, 1])
+    """
+    expanded = parameter.expand(num_clips, *parameter.shape)
+    _record("expanded", (parameter,), None, expanded)
+    return expanded

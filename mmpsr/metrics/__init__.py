@@ -1,0 +1,29 @@
+"""Metrics and what can be said of them: definitions, intervals, paired tests, ranks.
+
+targets and predictions -> value -> bootstrap over groups [low, high] -> paired test -> Holm -> ranks over tables
+"""
+
+from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic
+from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
+from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
+from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+from mmpsr.metrics.seeds import SeedSummary, mean_and_deviation
+from mmpsr.metrics.sums import metric_statistic
+
+__all__ = [
+    "METRICS",
+    "Bootstrap",
+    "Interval",
+    "SeedSummary",
+    "Statistic",
+    "evaluate",
+    "friedman_test",
+    "holm",
+    "labeled_rows",
+    "mcnemar",
+    "mean_and_deviation",
+    "metric_statistic",
+    "nemenyi_difference",
+    "paired_bootstrap",
+    "wilcoxon",
+]

@@ -1,0 +1,221 @@
+"""Metrics of the corpora, each with its published definition, on numpy arrays.
+
+Targets are `[N, C]`, float, of labelled clips only; predictions are the probabilities or scores of
+`mmpsr.probabilities`. All metrics are percentages: higher is better, 100 is best. Those that decide do so with the
+default thresholds of `mmpsr.probabilities` where no others are given; thresholds of a multi-label task say what is
+present, so that its single-label metrics take the most probable class whatever they are.
+
+Shape suffixes: N clips, C classes or traits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+from sklearn import metrics as sk
+
+from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["METRICS", "Metric", "evaluate", "labeled_rows"]
+
+Array = NDArray[np.float64]
+
+
+class Metric(Protocol):
+    """A figure of labelled clips."""
+
+    def __call__(self, targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+        """Targets `[N, C]`, predictions `[N, C]`, the task and thresholds `[C]`, to a percentage."""
+
+
+def labeled_rows(targets_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
+    """Rows with a label: all classes known, or for regression any trait."""
+    known = np.isfinite(targets_NC)
+    return known.any(axis=1) if spec.kind == "regression" else known.all(axis=1)
+
+
+def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Targets as present/absent (intensity > 0), and the columns that are scored (neutral is not)."""
+    scored = np.array([i for i, name in enumerate(spec.classes) if name != spec.neutral])
+    return targets > 0, scored
+
+
+def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions."""
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec, thresholds)
+    return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
+
+
+def multilabel_weighted_accuracy(
+    targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None
+) -> float:
+    """Weighted accuracy of CMU-MOSEI (mWACC): the mean over emotions of (TP * N / P + TN) / (2 N).
+
+    P positives, N negatives: the mean of sensitivity and specificity. Emotions without either are left out.
+    """
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec, thresholds)
+    values = []
+    for c in scored:
+        positives, negatives = present[:, c].sum(), (~present[:, c]).sum()
+        if positives and negatives:
+            true_positives = (present[:, c] & decided[:, c]).sum()
+            true_negatives = (~present[:, c] & ~decided[:, c]).sum()
+            values.append((true_positives * negatives / positives + true_negatives) / (2 * negatives))
+    return 100 * float(np.mean(values)) if values else float("nan")
+
+
+def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean."""
+    present, scored = _present(targets, spec)
+    decided = decide_present(predicted, spec, thresholds)
+    values = [sk.f1_score(present[:, c], decided[:, c], average="weighted", zero_division=0) for c in scored]
+    return 100 * float(np.mean(values))
+
+
+def _macro_f1(actual: NDArray, decided: NDArray, num_classes: int) -> float:
+    return float(sk.f1_score(actual, decided, labels=range(num_classes), average="macro", zero_division=0))
+
+
+def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDArray[np.int64]:
+    return decide_classes(predicted, thresholds if spec.kind == "single_label" else None)
+
+
+def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Mean over classes of F1, single label; classes that occur in neither targets nor decisions are left out.
+
+    For two classes this is BAH's AVGF1.
+    """
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    labels = np.union1d(actual, decided)
+    return 100 * float(sk.f1_score(actual, decided, labels=labels, average="macro", zero_division=0))
+
+
+def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """F1 averaged over classes with their number of clips as weights, single label."""
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    return 100 * float(sk.f1_score(actual, decided, average="weighted", zero_division=0))
+
+
+def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Unweighted average recall over the classes that occur, single label."""
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    return 100 * float(np.mean([(decided[actual == c] == c).mean() for c in np.unique(actual)]))
+
+
+def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """F1 of the last class (`present`), single label."""
+    last = spec.num_outputs - 1
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    return 100 * float(sk.f1_score(actual == last, decided == last, zero_division=0))
+
+
+def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """F1 of the first class (`absent`), single label."""
+    actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
+    return 100 * float(sk.f1_score(actual == 0, decided == 0, zero_division=0))
+
+
+def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """The usual average precision of the last class, sum_k (R_k - R_{k-1}) P_k over the distinct probabilities.
+
+    NaN without any clip of the class.
+    """
+    actual = decide_classes(targets) == spec.num_outputs - 1
+    return 100 * float(sk.average_precision_score(actual, predicted[:, -1])) if actual.any() else float("nan")
+
+
+def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """BAH's own average precision of the last class, which is not scikit-learn's.
+
+    Thresholds 0, 0.001 ... 0.999 with `>=`; precision is 0 where nothing is predicted; then the trapezoid over
+    (recall, precision).
+    """
+    actual = decide_classes(targets) == spec.num_outputs - 1
+    if not actual.any():
+        return float("nan")
+    thresholds = np.arange(1000) / 1000
+    decided = predicted[:, -1][None, :] >= thresholds[:, None]
+    true_positives = (decided & actual).sum(axis=1)
+    precision = true_positives / np.maximum(decided.sum(axis=1), 1)
+    recall = true_positives / actual.sum()
+    return 100 * float(trapezoid(precision[::-1], recall[::-1]))
+
+
+def _labeled_traits(targets: Array, predicted: Array) -> list[tuple[Array, Array]]:
+    """Targets and predictions of each trait's labelled clips, for traits that have any."""
+    known = np.isfinite(targets)
+    return [(targets[known[:, c], c], predicted[known[:, c], c]) for c in np.flatnonzero(known.any(axis=0))]
+
+
+def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Mean accuracy of First Impressions (mACC): the mean over labelled traits of 1 - MAE."""
+    return 100 * float(np.mean([1 - np.abs(x - y).mean() for x, y in _labeled_traits(targets, predicted)]))
+
+
+def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
+    """Mean concordance of First Impressions (mCCC): the mean concordance correlation coefficient of labelled traits.
+
+    CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2) with population moments; never pooled over traits.
+
+    References:
+        Lin: A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989.
+    """
+    values = []
+    for x, y in _labeled_traits(targets, predicted):
+        spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+        values.append(2 * ((x - x.mean()) * (y - y.mean())).mean() / spread if spread != 0 else 0.0)
+    return 100 * float(np.mean(values))
+
+
+METRICS: Mapping[str, Metric] = {
+    "multilabel_macro_f1": multilabel_macro_f1,
+    "multilabel_weighted_accuracy": multilabel_weighted_accuracy,
+    "multilabel_weighted_f1": multilabel_weighted_f1,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "uar": uar,
+    "positive_f1": positive_f1,
+    "negative_f1": negative_f1,
+    "average_precision": average_precision,
+    "bah_average_precision": bah_average_precision,
+    "mean_accuracy": mean_accuracy,
+    "mean_ccc": mean_ccc,
+}
+
+
+def evaluate(
+    targets_NC: Array,
+    predicted_NC: Array,
+    spec: TaskSpec,
+    names: tuple[str, ...],
+    thresholds_C: Array | None = None,
+) -> dict[str, float]:
+    """Metrics of one task over the labelled rows; NaN where no row is labelled, or a probability is no number.
+
+    Args:
+        targets_NC: NaN where unknown.
+        predicted_NC: probabilities or scores.
+        spec: the task.
+        names: of `METRICS`.
+        thresholds_C: probabilities from which classes are decided; see `mmpsr.probabilities`.
+
+    Raises:
+        KeyError: a metric is unknown.
+    """
+    rows = labeled_rows(targets_NC, spec)
+    if not rows.any():
+        return dict.fromkeys(names, float("nan"))
+    targets, predicted = targets_NC[rows].astype(np.float64), predicted_NC[rows].astype(np.float64)
+    if spec.kind != "regression" and np.isnan(predicted).any():  # nothing can be decided
+        return dict.fromkeys(names, float("nan"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=RuntimeWarning)
+        return {name: METRICS[name](targets, predicted, spec, thresholds_C) for name in names}

@@ -1,0 +1,254 @@
+"""The metrics of `definitions` as functions of sums over clips, so that thousands of resamples cost one product.
+
+Every metric there but one is decided by how many clips are in each cell of a confusion matrix, or by moments; both add
+up over clips. (The usual average precision ranks the clips, each of which counts as often as its group.) The values are
+the same as those of `METRICS`, which are computed another way.
+
+Shape suffixes: N clips, C classes or traits, K sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+
+from mmpsr.metrics.bootstrap import Statistic, of_rows, of_sums
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["METRIC_SUMS", "MetricSums", "class_statistics", "metric_limits", "metric_statistic"]
+
+Array = NDArray[np.float64]
+Sums = Callable[[Array, Array, TaskSpec, Array | None], Array]
+
+NUM_THRESHOLDS = 1000  # of BAH's average precision
+MOST_CELLS = 4_000_000  # of one array, which bounds memory
+SMALLEST_SPREAD = 1e-12  # what rounding leaves of a spread of zero
+
+
+@dataclass(frozen=True)
+class MetricSums:
+    """A metric in two steps.
+
+    Attributes:
+        sums: targets `[N, C]`, predictions `[N, C]`, task and thresholds to what each clip adds, `[N, K]`.
+        figure: sums `[..., K]` and the number of outputs C to percentages `[...]`.
+        by_class: the same of each class, `[..., C]`, where the metric is their mean; NaN of classes that are left out.
+            Of several labels only those classes that are scored.
+    """
+
+    sums: Sums
+    figure: Callable[[Array, int], Array]
+    by_class: Callable[[Array, int], Array] | None = None
+
+
+def _mean_of(sums: Sums, by_class: Callable[[Array, int], Array]) -> MetricSums:
+    """A metric that is a mean over the classes that have it; NaN where none has."""
+
+    def figure(sums: Array, num_classes: int) -> Array:
+        values = by_class(sums, num_classes)
+        known = np.isfinite(values)
+        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
+
+    return MetricSums(sums, figure, by_class)
+
+
+def metric_limits(name: str) -> tuple[float, float]:
+    """The least and the most percent that a metric can be."""
+    return (-100.0 if name == "mean_ccc" else 0.0), 100.0
+
+
+def metric_statistic(
+    name: str, groups_N: NDArray, targets_NC: Array, predicted_NC: Array, spec: TaskSpec, thresholds_C: Array | None
+) -> Statistic:
+    """A metric of labelled clips as a statistic to resample.
+
+    Args:
+        name: of `METRICS`; one that has no sums here is recomputed for every resample.
+        groups_N: each clip's group.
+        targets_NC: of labelled clips.
+        predicted_NC: probabilities or scores.
+        spec: the task.
+        thresholds_C: probabilities from which classes are decided; see `mmpsr.probabilities`.
+    """
+    if spec.kind != "regression" and np.isnan(predicted_NC).any():  # nothing can be decided
+        return lambda counts_BG: np.full(len(counts_BG), np.nan)
+    if name == "average_precision":
+        return _average_precision(groups_N, targets_NC, predicted_NC)
+    found = METRIC_SUMS.get(name)
+    if found is None:
+        metric = METRICS[name]
+        return of_rows(lambda x, y: metric(x, y, spec, thresholds_C), groups_N, targets_NC, predicted_NC)
+    sums_NK = found.sums(targets_NC, predicted_NC, spec, thresholds_C)
+    return of_sums(lambda sums: found.figure(sums, spec.num_outputs), groups_N, sums_NK)
+
+
+def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array) -> Statistic:
+    """The usual average precision of the last class; its thresholds are the clips' own, so it has no fixed sums."""
+    order = np.argsort(-predicted_NC[:, -1], kind="stable")
+    codes = np.unique(groups_N, return_inverse=True)[1][order]
+    actual = targets_NC.argmax(axis=1)[order] == targets_NC.shape[1] - 1
+    ends = np.flatnonzero(np.diff(predicted_NC[order, -1], append=-np.inf))  # the last clip of each probability
+    step = max(1, MOST_CELLS // len(codes))
+
+    def values(counts_BG: Array) -> Array:
+        pieces = [counts_BG[start : start + step, codes] for start in range(0, len(counts_BG), step)]
+        return np.concatenate([area(weights_BN) for weights_BN in pieces])
+
+    def area(weights_BN: Array) -> Array:
+        right = np.cumsum(weights_BN * actual, axis=1)[:, ends]
+        precision = right / np.maximum(np.cumsum(weights_BN, axis=1)[:, ends], 1)
+        with np.errstate(invalid="ignore"):
+            return 100 * (np.diff(right, axis=1, prepend=0) * precision).sum(axis=1) / right[:, -1]
+
+    return values
+
+
+def class_statistics(
+    name: str, groups_N: NDArray, targets_NC: Array, predicted_NC: Array, spec: TaskSpec, thresholds_C: Array | None
+) -> dict[str, Statistic]:
+    """By class or trait, what a metric is the mean of; empty for metrics that are no such mean. Args as above."""
+    found = METRIC_SUMS.get(name)
+    if found is None or found.by_class is None:
+        return {}
+    by_class, sums_NK = found.by_class, found.sums(targets_NC, predicted_NC, spec, thresholds_C)
+    is_scored = found.sums is _present_confusion
+    names = [each for each in spec.classes if not (is_scored and each == spec.neutral)]
+
+    def of_class(index: int) -> Statistic:
+        return of_sums(lambda sums: by_class(sums, spec.num_outputs)[..., index], groups_N, sums_NK)
+
+    return {each: of_class(index) for index, each in enumerate(names)}
+
+
+def _confusion(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
+    """Single label: 1 in the cell (actual, decided), `[N, C * C]`."""
+    decided = decide_classes(predicted, thresholds if spec.kind == "single_label" else None)
+    return np.eye(spec.num_outputs**2)[targets.argmax(axis=1) * spec.num_outputs + decided]
+
+
+def _present_confusion(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
+    """Several labels: per scored class true and false positives, false and true negatives, `[N, 4 * classes]`."""
+    scored = [index for index, name in enumerate(spec.classes) if name != spec.neutral]
+    actual, decided = (targets > 0)[:, scored], decide_present(predicted, spec, thresholds)[:, scored]
+    cells = [actual & decided, ~actual & decided, actual & ~decided, ~actual & ~decided]
+    return np.stack(cells, axis=2).reshape(len(targets), -1).astype(np.float64)
+
+
+def _f1(true: Array, wrong: Array) -> Array:
+    """F1 of true positives and the sum of false positives and false negatives; 0 where there is nothing."""
+    return 2 * true / np.maximum(2 * true + wrong, 1e-300)
+
+
+def _class_counts(sums: Array, num_classes: int) -> tuple[Array, Array, Array]:
+    """Clips right in, truly of, and decided as each class, each `[..., C]`."""
+    cells = sums.reshape(*sums.shape[:-1], num_classes, num_classes)
+    return np.diagonal(cells, axis1=-2, axis2=-1), cells.sum(axis=-1), cells.sum(axis=-2)
+
+
+def _class_f1(sums: Array, num_classes: int) -> Array:
+    right, actual, decided = _class_counts(sums, num_classes)
+    return np.where(actual + decided > 0, 100 * _f1(right, actual + decided - 2 * right), np.nan)
+
+
+def _weighted_f1(sums: Array, num_classes: int) -> Array:
+    actual = _class_counts(sums, num_classes)[1]
+    return (actual * np.nan_to_num(_class_f1(sums, num_classes))).sum(axis=-1) / actual.sum(axis=-1)
+
+
+def _recall(sums: Array, num_classes: int) -> Array:
+    right, actual, _ = _class_counts(sums, num_classes)
+    return 100 * right / actual
+
+
+def _positive_f1(sums: Array, num_classes: int) -> Array:
+    return np.nan_to_num(_class_f1(sums, num_classes)[..., -1])
+
+
+def _negative_f1(sums: Array, num_classes: int) -> Array:
+    return np.nan_to_num(_class_f1(sums, num_classes)[..., 0])
+
+
+def _class_weighted_f1(sums: Array, num_classes: int) -> Array:
+    true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
+    wrong = false_positives + false_negatives
+    positives, negatives = true_positives + false_negatives, true_negatives + false_positives
+    found = positives * _f1(true_positives, wrong) + negatives * _f1(true_negatives, wrong)
+    return 100 * found / (positives + negatives)
+
+
+def _class_macro_f1(sums: Array, num_classes: int) -> Array:
+    true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
+    wrong = false_positives + false_negatives
+    return 50 * (_f1(true_positives, wrong) + _f1(true_negatives, wrong))
+
+
+def _weighted_accuracy(sums: Array, num_classes: int) -> Array:
+    true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
+    sensitivity = true_positives / (true_positives + false_negatives)
+    return 50 * (sensitivity + true_negatives / (true_negatives + false_positives))
+
+
+def _per_class(sums: Array, num_kinds: int) -> Array:
+    """Kinds of sums first, `[num_kinds, ..., classes]`."""
+    return np.moveaxis(sums.reshape(*sums.shape[:-1], -1, num_kinds), -1, 0)
+
+
+def _ranked(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
+    """BAH's average precision: clips at each threshold, true ones at each threshold, and true ones; `[N, 2 T + 1]`."""
+    actual = (targets.argmax(axis=1) == spec.num_outputs - 1)[:, None]
+    decided = predicted[:, -1:] >= np.arange(NUM_THRESHOLDS) / NUM_THRESHOLDS
+    return np.concatenate([decided, decided & actual, actual], axis=1).astype(np.float64)
+
+
+def _bah_average_precision(sums: Array, num_classes: int) -> Array:
+    decided, right = sums[..., :NUM_THRESHOLDS], sums[..., NUM_THRESHOLDS:-1]
+    return 100 * trapezoid((right / np.maximum(decided, 1))[..., ::-1], (right / sums[..., -1:])[..., ::-1], axis=-1)
+
+
+def _errors(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
+    """Per trait, of clips that have it: 1 and the absolute error, `[N, 2 C]`."""
+    known = np.isfinite(targets)
+    errors = np.where(known, np.abs(targets - predicted), 0.0)
+    return np.stack([known, errors], axis=2).reshape(len(targets), -1)
+
+
+def _accuracy(sums: Array, num_classes: int) -> Array:
+    known, errors = _per_class(sums, 2)
+    return 100 * (1 - errors / known)
+
+
+def _moments(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
+    """Per trait, of clips that have it: 1, x, y, x^2, y^2 and x y around 0.5, `[N, 6 C]`."""
+    known = np.isfinite(targets)
+    x, y = np.where(known, targets - 0.5, 0.0), np.where(known, predicted - 0.5, 0.0)
+    return np.stack([known, x, y, x * x, y * y, x * y], axis=2).reshape(len(targets), -1)
+
+
+def _ccc(sums: Array, num_classes: int) -> Array:
+    known, x, y, xx, yy, xy = _per_class(sums, 6)
+    mean_x, mean_y = x / known, y / known
+    spread = xx / known - mean_x**2 + yy / known - mean_y**2 + (mean_x - mean_y) ** 2
+    values = np.where(spread > SMALLEST_SPREAD, 2 * (xy / known - mean_x * mean_y) / spread, 0.0)
+    return np.where(known > 0, 100 * values, np.nan)
+
+
+METRIC_SUMS: Mapping[str, MetricSums] = {
+    "multilabel_macro_f1": _mean_of(_present_confusion, _class_macro_f1),
+    "multilabel_weighted_accuracy": _mean_of(_present_confusion, _weighted_accuracy),
+    "multilabel_weighted_f1": _mean_of(_present_confusion, _class_weighted_f1),
+    "macro_f1": _mean_of(_confusion, _class_f1),
+    "weighted_f1": MetricSums(_confusion, _weighted_f1),
+    "uar": _mean_of(_confusion, _recall),
+    "positive_f1": MetricSums(_confusion, _positive_f1),
+    "negative_f1": MetricSums(_confusion, _negative_f1),
+    "bah_average_precision": MetricSums(_ranked, _bah_average_precision),
+    "mean_accuracy": _mean_of(_errors, _accuracy),
+    "mean_ccc": _mean_of(_moments, _ccc),
+}
+"""By name in `METRICS`; all but `average_precision`."""

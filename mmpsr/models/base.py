@@ -1,0 +1,251 @@
+"""What every fusion model has in common: a part that all tasks share, and a tower for each task.
+
+The training step needs the gradients of single losses at the border between the two. So a model is called in two
+halves: `encode` makes what all tasks see, `predict` a task's outputs from it, and nothing else connects them.
+
+A model may have a guide: a modality that, besides taking part in the fusion, has a head of its own in every tower. In
+training the objective adds that head's loss; in evaluation its probabilities are blended with those of the fusion, for
+clips that have the modality.
+
+Shape suffixes: B clips, M modalities, D width of all modalities' features together, C outputs of a task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmpsr.batch import Batch, Predictions
+from mmpsr.config import Config, ConfigError
+from mmpsr.layers.recorded import Linear
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.probabilities import blend
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["FusionConfig", "FusionModel", "Shared", "Tower"]
+
+
+class FusionConfig(Config):
+    """What every fusion model can be told."""
+
+    linear_path: dict[str, Literal["fixed", "trained"]] = Field(default_factory=dict)
+    """By task: add a linear model of the features, fitted before training, to every prediction, so that the network
+    learns what it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all tasks see of a batch.
+
+    Attributes:
+        ends: what the shared part of a model made of it, `[B, ...]` each; gradients reach that part through these only.
+        presence: bool `[B, M]`.
+        inputs: standardised features of all modalities, concatenated, `[B, D]`.
+    """
+
+    ends: tuple[Tensor, ...]
+    presence: Tensor
+    inputs: Tensor
+
+    def leaf(self) -> Shared:
+        """The same numbers, cut off from how they were made, at which gradients can be asked for."""
+        return Shared(tuple(each.detach().requires_grad_() for each in self.ends), self.presence, self.inputs)
+
+
+class Tower(nn.Module):
+    """Base of what belongs to one task, and how its output stands beside a linear path.
+
+    Buffers: `share` (1 while training) scales what the tower adds; `spread` (1 while training) stretches scores about
+    `center`, the training mean, since models fitted to errors vary less than what they predict.
+    """
+
+    share: Tensor
+    spread: Tensor
+    center: Tensor
+
+    def __init__(self, spec: TaskSpec) -> None:
+        super().__init__()
+        self.register_buffer("share", torch.ones(()))
+        self.regression = spec.kind == "regression"
+        if self.regression:
+            self.register_buffer("spread", torch.ones(()))
+            self.register_buffer("center", torch.full((spec.num_outputs,), 0.5))
+
+    def beside(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
+        """The output of a head together with what the linear path predicts, if there is one.
+
+        Args:
+            output_BC: logits, or scores in [0, 1] for regression.
+            offset_BC: logits, or a score's distance from 0.5.
+        """
+        if offset_BC is None:
+            return output_BC
+        if self.regression:
+            scores_BC = 0.5 + self.share * (output_BC - 0.5) + offset_BC
+            return (self.center + self.spread * (scores_BC - self.center)).clamp(0.0, 1.0)
+        return self.share * output_BC + offset_BC
+
+
+class FusionModel(nn.Module, ABC):
+    """Base of the fusion models: every task predicted for every clip, absent modalities masked per clip.
+
+    A prediction never depends on the other clips of the batch, nor on what stands in an absent modality's features.
+    Derived classes create `towers`, and call `add_linear_paths` after all their other layers.
+
+    Args:
+        widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
+        tasks: specifications by task name.
+        guide: modality with a head of its own, None for none.
+        guide_share: of that head in the blend, between 0 and 1.
+
+    Raises:
+        ValueError: no modality or no task is given.
+        ConfigError: the guide is not among the modalities.
+    """
+
+    towers: nn.ModuleDict
+    linear_paths: nn.ModuleDict
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        tasks: Mapping[str, TaskSpec],
+        guide: str | None = None,
+        guide_share: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not widths or not tasks:
+            raise ValueError(f"a model needs modalities and tasks; found {list(widths)} and {list(tasks)}")
+        if guide is not None and guide not in widths:
+            raise ConfigError(
+                f"the model's guide is {guide!r}, which is not among the modalities {list(widths)}; add it to "
+                "data.modalities, or switch the guide's head off"
+            )
+        self.modalities = tuple(widths)
+        self.tasks = dict(tasks)
+        self.guide = None if guide is None else self.modalities.index(guide)
+        self.guide_share = guide_share
+        self.num_inputs = sum(widths.values())
+        self.standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in widths.items()})
+
+    def add_linear_paths(self, kinds: Mapping[str, Literal["fixed", "trained"]]) -> None:
+        """Create the linear paths, all zero; see `FusionConfig`."""
+        self.linear_paths = nn.ModuleDict(
+            {
+                name: Linear(self.num_inputs, spec.num_outputs).requires_grad_(kinds[name] == "trained")
+                for name, spec in self.tasks.items()
+                if name in kinds
+            }
+        )
+        for parameter in self.linear_paths.parameters():
+            nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor, center_C: Tensor | None = None) -> None:
+        """Fix the linear path of a task.
+
+        Args:
+            task: name.
+            weight_CD: on the standardised features of all modalities, concatenated in the model's order.
+            bias_C: intercepts; both in logits, or for regression in scores.
+            center_C: of a regression, mean of the training labels, which scores are spread about; the intercepts where
+                left out.
+
+        Raises:
+            ValueError: the model was made without a linear path for the task.
+        """
+        if task not in self.linear_paths:
+            raise ValueError(f"task {task!r} has no linear path; name it in the model's linear_path")
+        weight, bias = self.linear_paths[task].parameters()
+        weight.copy_(weight_CD)
+        bias.copy_(bias_C)
+        if self.tasks[task].kind == "regression":
+            bias.sub_(0.5)
+            cast(Tower, self.towers[task]).center.copy_(bias_C if center_C is None else center_C)
+
+    @abstractmethod
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters that every task's loss reaches."""
+
+    @abstractmethod
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """Those of the last shared layer, for balancing at a lower cost."""
+
+    def task_parameters(self) -> list[nn.Parameter]:
+        """The trained parameters that only one task's losses reach."""
+        shared = set(map(id, self.shared_parameters()))
+        return [each for each in self.parameters() if each.requires_grad and id(each) not in shared]
+
+    def constrain(self) -> None:
+        """Bring parameters with a range back into it, after an optimizer step."""
+        for module in self.modules():
+            if callable(constrain := getattr(module, "constrain_", None)):
+                constrain()
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether every layer records the use of its parameters, see `mmpsr.layers.recorded`."""
+        return not any(getattr(module, "undeferrable", False) for module in self.modules())
+
+    def standardize(self, batch: Batch) -> dict[str, Tensor]:
+        """Standardised features by modality, zero where absent.
+
+        Raises:
+            ValueError: the batch has other modalities than the model.
+        """
+        if tuple(batch.features) != self.modalities:
+            raise ValueError(f"the model takes modalities {list(self.modalities)}, found {list(batch.features)}")
+        return {
+            name: self.standardizers[name](batch.features[name], batch.presence[:, index])
+            for index, name in enumerate(self.modalities)
+        }
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Shared:
+        """The part of the model that all tasks share.
+
+        Raises:
+            ValueError: the batch has other modalities than the model.
+        """
+
+    @abstractmethod
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What a task's tower gives: by its head, and by the guide's head if there is one, both beside the offset."""
+
+    def predict(self, task: str, shared: Shared) -> tuple[Tensor, Tensor | None]:
+        """Logits, or scores in [0, 1] for regression, of one task.
+
+        Returns:
+            In training those of the task's head and of the guide's, `[B, C]` each; in evaluation the blend of both,
+            and None. Without a guide those of the head, and None.
+        """
+        offset_BC = self.linear_paths[task](shared.inputs) if task in self.linear_paths else None
+        main_BC, auxiliary_BC = self.outputs(task, shared, offset_BC)
+        if auxiliary_BC is None or self.guide is None or self.training:
+            return main_BC, auxiliary_BC
+        rows_B = shared.presence[:, self.guide]
+        return blend(main_BC, auxiliary_BC, rows_B, self.guide_share, self.tasks[task]), None
+
+    def collect(self, outputs: Mapping[str, tuple[Tensor, Tensor | None]], shared: Shared) -> Predictions:
+        """Predictions from what `predict` gave for every task."""
+        main = {task: found for task, (found, _) in outputs.items()}
+        auxiliary = {task: found for task, (_, found) in outputs.items() if found is not None}
+        scores = {task: found for task, found in main.items() if self.tasks[task].kind == "regression"}
+        logits = {task: found for task, found in main.items() if task not in scores}
+        rows_B = shared.presence[:, self.guide] if auxiliary and self.guide is not None else None
+        return Predictions(logits, scores, auxiliary, rows_B)
+
+    def forward(self, batch: Batch) -> Predictions:
+        """Predict every task for every clip of the batch.
+
+        Raises:
+            ValueError: the batch has other modalities than the model.
+        """
+        shared = self.encode(batch)
+        return self.collect({task: self.predict(task, shared) for task in self.tasks}, shared)

@@ -1,0 +1,67 @@
+"""A fusion model from its configuration, and back from its stored weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from mmpsr.models.base import FusionModel
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["create_model", "restore_model"]
+
+
+def create_model(
+    config: ModelConfig | ConflictAwareConfig,
+    widths: Mapping[str, int],
+    tasks: Mapping[str, TaskSpec],
+    sequence_widths: Mapping[str, int] | None = None,
+) -> FusionModel:
+    """A model with random weights.
+
+    Args:
+        config: which model, and its settings.
+        widths: width of each modality's vectors, by modality.
+        tasks: specifications by task name.
+        sequence_widths: width of the elements of the modalities that are kept over time; `mcdm` does not read them.
+    """
+    if isinstance(config, ConflictAwareConfig):
+        return ConflictAware(widths, tasks, config, sequence_widths)
+    return MCDM(widths, tasks, config)
+
+
+def restore_model(
+    config: ModelConfig | ConflictAwareConfig,
+    modalities: Sequence[str],
+    tasks: Mapping[str, TaskSpec],
+    weights: Mapping[str, Tensor],
+) -> FusionModel:
+    """The trained model that these weights are of, in evaluation mode; widths are those of its standardisers.
+
+    Args:
+        config: that the model was trained with.
+        modalities: in the model's order, which names in a file do not keep.
+        tasks: that it was trained for.
+        weights: its state, by name.
+
+    Raises:
+        ValueError: the weights are those of another model; what differs is named.
+    """
+    found = _widths(weights, "standardizers.")
+    if found.keys() != set(modalities):
+        raise ValueError(f"the weights are of a model of {sorted(found)}, not of {sorted(modalities)}")
+    widths = {name: found[name] for name in modalities}
+    model = create_model(config, widths, tasks, _widths(weights, "sequence_standardizers.") or None)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit the configuration: {' '.join(str(error).split())}") from error
+    return model.eval()
+
+
+def _widths(weights: Mapping[str, Tensor], prefix: str) -> dict[str, int]:
+    names = [name for name in weights if name.startswith(prefix) and name.endswith(".mean")]
+    return {name.removeprefix(prefix).removesuffix(".mean"): len(weights[name]) for name in names}

@@ -1,0 +1,275 @@
+"""ConflictAwareAH: modalities pooled by attention, what sets them apart as features, and the text heard twice.
+
+Shape suffixes: B clips, L elements of a sequence, W elements of a window, M modalities, H hidden width, D width of a
+modality's vectors or of its sequences' elements, F = H * (M + M(M - 1)/2) width of the fused features, C outputs of a
+task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmpsr.batch import Batch, Predictions
+from mmpsr.config import ConfigError
+from mmpsr.layers.nodes import conflicts, masked_softmax
+from mmpsr.layers.recorded import LayerNorm, Linear
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower
+from mmpsr.probabilities import mixture
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["ConflictAware", "ConflictAwareConfig", "cut_windows"]
+
+
+class ConflictAwareConfig(FusionConfig):
+    """Widths and options of the conflict-aware model."""
+
+    kind: Literal["conflict_aware"] = "conflict_aware"
+    """Pooling by attention, differences between modalities, and a guide."""
+    hidden_width: int = Field(default=768, ge=1)
+    """H: width that every modality is mapped to; the fusion has 4 F^2 weights with F = 6 H for three modalities."""
+    head_width: int = Field(default=512, ge=1)
+    """Width of the hidden layer in each head."""
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Dropout rate in the fusion and in heads."""
+    guide: str = "text"
+    """Modality with a head of its own in every task, blended in at prediction; `none` for no such head."""
+    guide_share: float = Field(default=0.6, gt=0.0, lt=1.0)
+    """Share of the guide's head in the predicted probability of clips that have the modality."""
+    window: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """By modality: consecutive elements of its sequence that the model sees at a time, from a random place in
+    training; those left out are seen whole."""
+    num_windows: int = Field(default=5, ge=1)
+    """Windows that a prediction is averaged over, where there are any."""
+
+
+def cut_windows(values_BLD: Tensor, mask_BL: Tensor, size: int, places_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Consecutive elements of each sequence: a sequence of n > W elements gives those from floor(place * (n - W + 1)).
+
+    Args:
+        values_BLD: elements from the front.
+        mask_BL: bool, which there are.
+        size: W.
+        places_B: in [0, 1), where among all windows of its sequence a clip's one lies.
+
+    Returns:
+        `[B, W, D]` and its mask; shorter sequences as they are.
+
+    Example:
+        >>> values, mask = torch.arange(4.0).view(1, 4, 1), torch.ones(1, 4, dtype=torch.bool)
+        >>> cut_windows(values, mask, 2, torch.tensor([0.5]))[0].flatten().tolist()  # floor(0.5 * 3) = 1
+        [1.0, 2.0]
+    """
+    spare_B = (mask_BL.sum(dim=1) - size).clamp(min=0)
+    starts_B = (places_B * (spare_B + 1)).long().minimum(spare_B)
+    index_BW = starts_B.unsqueeze(1) + torch.arange(size, device=mask_BL.device)
+    inside_BW = index_BW < mask_BL.shape[1]
+    index_BW = index_BW.clamp(max=mask_BL.shape[1] - 1)
+    values_BWD = values_BLD.gather(1, index_BW.unsqueeze(-1).expand(-1, -1, values_BLD.shape[2]))
+    return values_BWD, mask_BL.gather(1, index_BW) & inside_BW
+
+
+def _head(width: int, head_width: int, outputs: int, dropout: float, from_zero: bool) -> nn.Sequential:
+    head = nn.Sequential(
+        LayerNorm(width), Linear(width, head_width), nn.GELU(), nn.Dropout(dropout), Linear(head_width, outputs)
+    )
+    if from_zero:
+        for parameter in head[4].parameters():
+            nn.init.zeros_(parameter)
+    return head
+
+
+class ConflictTower(Tower):
+    """A task's heads: LN -> Linear -> GELU -> dropout -> Linear, on the fused features and on the guide's alone.
+
+    Args:
+        spec: the task.
+        config: widths and options.
+        width: F.
+        has_guide: whether there is a second head.
+        from_zero: whether the heads' last layers start at zero, beside a linear path.
+    """
+
+    def __init__(
+        self, spec: TaskSpec, config: ConflictAwareConfig, width: int, has_guide: bool, from_zero: bool
+    ) -> None:
+        super().__init__(spec)
+        outputs = spec.num_outputs
+        self.head = _head(width, config.head_width, outputs, config.dropout, from_zero)
+        self.guide_head: nn.Sequential | None = None
+        if has_guide:
+            self.guide_head = _head(config.hidden_width, config.head_width, outputs, config.dropout, from_zero)
+
+    def forward(
+        self, fused_BF: Tensor, guide_BH: Tensor | None, offset_BC: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without a guide."""
+        main_BC = self._finish(self.head(fused_BF), offset_BC)
+        if self.guide_head is None or guide_BH is None:
+            return main_BC, None
+        return main_BC, self._finish(self.guide_head(guide_BH), offset_BC)
+
+    def _finish(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
+        return self.beside(torch.sigmoid(output_BC) if self.regression else output_BC, offset_BC)
+
+
+class ConflictAware(FusionModel):
+    """Conflict-aware fusion of attention-pooled modalities, guided by one of them.
+
+    With elements e_l of modality i's sequence (its one vector where sequences are not kept), standardised:
+
+        z_l = W_i e_l + b_i,   x_i = sum_l softmax_l(a_i . z_l) z_l,   x_i = 0 where absent
+        f = [x_1; ...; x_M; |x_1 - x_2|; |x_1 - x_3|; ...],  differences of absent modalities zero
+        FFN(f) = V2 GELU(V1 LN(f)) of width F -> 2F -> F,   head = U2 GELU(U1 LN(FFN(f))) by task
+
+    and a head of the same kind on the guide's x alone. In training the objective adds both heads' losses, in evaluation
+    probabilities are blended: p = s p_guide + (1 - s) p_head where the guide is present, else p_head.
+
+    Parameters: sum over modalities of H (D + 1), H more for one with sequences; 4 F^2 + 5 F for the FFN; for a task's
+    head F (K + 2) + K (C + 1) + C with K its width, and for its guide's head the same with H in place of F. With the
+    published widths, three sequences of width 768 and two classes: 89,498,116, of which the FFN has 84,957,696.
+
+    Windows: with a window of W, training sees W consecutive elements from a place drawn per clip (one for all
+    modalities, so that they show the same stretch of a clip), and a prediction is the mean over `num_windows` places,
+    drawn once and the same for all clips.
+
+    Args:
+        widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
+        tasks: specifications by task name.
+        config: widths and options.
+        sequence_widths: width of the sequences' elements, by modality; the others are taken by their vectors.
+
+    Raises:
+        ValueError: no modality or no task is given.
+        ConfigError: the guide, or a modality with a window, is not there.
+
+    References:
+        Bekhouche et al.: Conflict-aware multimodal fusion for ambivalence and hesitancy recognition. 2026,
+        arXiv:2603.15818.
+
+    Example:
+        >>> from mmpsr.tasks import AMBIVALENCE
+        >>> config = ConflictAwareConfig(hidden_width=8, head_width=4)
+        >>> model = ConflictAware({"text": 6, "audio": 4}, {"ambivalence": AMBIVALENCE}, config).eval()
+        >>> features = {"text": torch.randn(3, 6), "audio": torch.randn(3, 4)}
+        >>> model(Batch(features, torch.ones(3, 2, dtype=torch.bool))).logits["ambivalence"].shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        tasks: Mapping[str, TaskSpec],
+        config: ConflictAwareConfig,
+        sequence_widths: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(widths, tasks, None if config.guide == "none" else config.guide, config.guide_share)
+        sequence_widths = sequence_widths or {}
+        for name in config.window:
+            if name not in sequence_widths:
+                raise ConfigError(
+                    f"model.window names {name!r}, of which no sequences are kept (they are of "
+                    f"{list(sequence_widths)}); add features.sequences.{name} or take it out"
+                )
+        width = config.hidden_width
+        self.window = dict(config.window)
+        generator = Random(0)
+        self.places = [generator.random() for _ in range(config.num_windows)]
+        self.sequence_standardizers = nn.ModuleDict(
+            {name: Standardizer(sequence_widths[name]) for name in widths if name in sequence_widths}
+        )
+        self.maps = nn.ModuleDict({name: Linear(sequence_widths.get(name, widths[name]), width) for name in widths})
+        self.scorers = nn.ModuleDict({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
+        fused = width * (len(widths) + len(widths) * (len(widths) - 1) // 2)
+        self.fusion = nn.Sequential(
+            LayerNorm(fused),
+            Linear(fused, 2 * fused),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            Linear(2 * fused, fused),
+        )
+        self.towers = nn.ModuleDict(
+            {
+                name: ConflictTower(spec, config, fused, self.guide is not None, name in config.linear_path)
+                for name, spec in tasks.items()
+            }
+        )
+        self.add_linear_paths(config.linear_path)
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters that every task's loss reaches: maps, pooling and the fusion."""
+        return [*self.maps.parameters(), *self.scorers.parameters(), *self.fusion.parameters()]
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the fusion's last linear layer, which guides' heads do not reach."""
+        return list(self.fusion[4].parameters())
+
+    def encode(self, batch: Batch, place: float = 0.5) -> Shared:
+        """The part of the model that all tasks share.
+
+        Args:
+            batch: clips, with sequences of the modalities that have them.
+            place: in [0, 1), where windows lie in evaluation; in training it is drawn.
+
+        Raises:
+            ValueError: the batch has other modalities or sequences than the model.
+        """
+        vectors = self.standardize(batch)
+        places_B = torch.full((batch.presence.shape[0],), place, device=batch.presence.device)
+        if self.training and self.window:
+            places_B.uniform_()
+        nodes, present = [], []
+        for index, name in enumerate(self.modalities):
+            node_BH, present_B = self._pool(name, batch, batch.presence[:, index], vectors[name], places_B)
+            nodes.append(node_BH)
+            present.append(present_B)
+        nodes_BMH, mask_BM = torch.stack(nodes, dim=1), torch.stack(present, dim=1)
+        fused_BF = self.fusion(torch.cat([nodes_BMH, conflicts(nodes_BMH, mask_BM)], dim=1).flatten(1))
+        ends = (fused_BF,) if self.guide is None else (fused_BF, nodes[self.guide])
+        return Shared(ends, mask_BM, torch.cat(list(vectors.values()), dim=1))
+
+    def _pool(
+        self, name: str, batch: Batch, present_B: Tensor, vector_BD: Tensor, places_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A modality's x `[B, H]`, and where it is present: a clip must have an element of a sequence, too."""
+        if name not in self.scorers:
+            return torch.where(present_B.unsqueeze(1), self.maps[name](vector_BD), 0.0), present_B
+        if name not in batch.sequences:
+            raise ValueError(
+                f"the model pools sequences of {list(self.scorers)}, the batch has those of {list(batch.sequences)}"
+            )
+        values_BLD, mask_BL = batch.sequences[name]
+        if name in self.window:
+            values_BLD, mask_BL = cut_windows(values_BLD, mask_BL, self.window[name], places_B)
+        mask_BL = mask_BL & present_B.unsqueeze(1)
+        standardized = self.sequence_standardizers[name](values_BLD.flatten(0, 1), mask_BL.flatten())
+        elements_BLH = self.maps[name](standardized.view(values_BLD.shape))
+        weights_BL = masked_softmax(self.scorers[name](elements_BLH).squeeze(-1), mask_BL)
+        return (weights_BL.unsqueeze(1) @ elements_BLH).squeeze(1), mask_BL.any(dim=1)
+
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What a task's heads give."""
+        fused_BF, *guide = shared.ends
+        return self.towers[task](fused_BF, guide[0] if guide else None, offset_BC)
+
+    def forward(self, batch: Batch) -> Predictions:
+        """Predict every task for every clip of the batch; in evaluation the mean over windows, where there are any.
+
+        Raises:
+            ValueError: the batch has other modalities or sequences than the model.
+        """
+        if self.training or not self.window:
+            return super().forward(batch)
+        views = [self.encode(batch, place) for place in self.places]
+        weights = [1 / len(views)] * len(views)
+        outputs: dict[str, tuple[Tensor, Tensor | None]] = {
+            task: (mixture([self.predict(task, view)[0] for view in views], weights, spec), None)
+            for task, spec in self.tasks.items()
+        }
+        return self.collect(outputs, views[0])

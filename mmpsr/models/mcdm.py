@@ -1,0 +1,240 @@
+"""MCDM: modality projectors, graph and cross-attention, one prediction per task for every clip.
+
+Shape suffixes: B clips, M modalities (nodes), H hidden width, C outputs of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmpsr.batch import Batch
+from mmpsr.layers.attention.build import AttentionConfig, create_attention
+from mmpsr.layers.graph.build import GraphConfig, create_graph
+from mmpsr.layers.nodes import masked_mean, mean_conflict
+from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
+from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["MCDM", "Adapter", "ModelConfig", "Projector", "TaskTower"]
+
+
+class ModelConfig(FusionConfig):
+    """Width, layers and switches of the model."""
+
+    kind: Literal["mcdm"] = "mcdm"
+    """Projected modalities, a graph over them and cross-attention."""
+    hidden_width: int = Field(default=256, ge=2)
+    """H: width of a modality node."""
+    head_width: int = Field(default=256, ge=1)
+    """Width of the hidden layer in each task's head."""
+    num_heads: int = Field(default=8, ge=1)
+    """Attention heads."""
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Dropout rate everywhere but in graph layers."""
+    graph_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Dropout rate after a graph layer's activation."""
+    graph: Literal["none", "gat", "ucgnn", "edgnn", "hgnn", "ncgnn"] = "ucgnn"
+    """Graph layer over a clip's modalities."""
+    graph_options: GraphConfig = Field(default_factory=GraphConfig)
+    """What single graph layers can be told."""
+    attention: Literal["none", "mha", "mta", "crossmpt", "bica", "fa"] = "mha"
+    """Cross-attention from a task's nodes to the shared ones."""
+    attention_options: AttentionConfig = Field(default_factory=AttentionConfig)
+    """What single attention layers can be told."""
+    guide_bank: bool = True
+    """Average each head with the cosine similarity to learned class prototypes."""
+    guide_temperature: bool = False
+    """Learn a factor on the cosine, which otherwise confines it to [-1, 1]; 1 at the start, near 0 beside a linear
+    path."""
+    task_projectors: bool = True
+    """Give each task its own projection of every modality as queries."""
+    predictor_norm: Literal["paper", "none"] = "paper"
+    """Layer normalisation of width C in a task's predictor; at C = 2 it saturates and passes hardly any gradient, and
+    at C = 1 it would leave a constant, so that there is none."""
+    conflict_features: bool = False
+    """Give each head, beside the pooled modalities, the mean difference between two of them."""
+    text_head: bool = False
+    """Give each task a second head that sees the text alone: an auxiliary loss, and a part of what is predicted."""
+    text_share: float = Field(default=0.6, gt=0.0, lt=1.0)
+    """Share of the text head in the predicted probability of clips with text."""
+
+
+class Adapter(nn.Module):
+    """Bottleneck with a residual: LN(z + Up(drop(ReLU(Down(z))))), `[..., width] -> [..., width]`."""
+
+    def __init__(self, width: int, dropout: float, normalize: bool = True) -> None:
+        super().__init__()
+        narrow = max(width // 2, 1)
+        self.down = Linear(width, narrow)
+        self.up = Linear(narrow, width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = LayerNorm(width) if normalize else nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the adapter."""
+        return self.norm(inputs + self.up(self.dropout(torch.relu(self.down(inputs)))))
+
+
+class Projector(nn.Sequential):
+    """Linear -> ReLU -> dropout -> adapter, `[..., width_in] -> [..., width_out]`."""
+
+    def __init__(self, width_in: int, width_out: int, dropout: float, normalize: bool = True) -> None:
+        super().__init__(
+            Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout), Adapter(width_out, dropout, normalize)
+        )
+
+
+class TaskTower(Tower):
+    """Everything that belongs to one task, from the shared nodes to its logits or scores.
+
+    The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
+    sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
+    the head starts at zero, and the temperature near it, so that training starts from the linear model; `share` (a
+    buffer, 1 while training) scales what the network adds to it.
+
+    With conflict features the head sees [r; W c], where c is the mean of |x_i - x_j| over present pairs of the shared
+    nodes, zero for a single modality. A text head is of the same kind as the head and sees the text's projection.
+
+    Args:
+        spec: the task.
+        config: width, layers and switches.
+        num_nodes: M.
+        from_zero: whether the head's last layer starts at zero, beside a linear path.
+    """
+
+    def __init__(self, spec: TaskSpec, config: ModelConfig, num_nodes: int, from_zero: bool = False) -> None:
+        super().__init__(spec)
+        width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
+        self.predictor: nn.Module | None = None
+        if config.task_projectors:
+            self.predictor = Projector(width, outputs, dropout, config.predictor_norm == "paper" and outputs > 1)
+            self.projector = Projector(outputs, width, dropout)
+            self.graph = create_graph(config.graph, width, config.graph_dropout, num_nodes, config.graph_options)
+        self.attention = create_attention(
+            config.attention, width, config.num_heads, dropout, num_nodes, config.attention_options
+        )
+        self.head = _head(width * (2 if config.conflict_features else 1), config, outputs, from_zero)
+        self.guides: nn.Parameter | None = None
+        self.log_temperature: nn.Parameter | None = None
+        if config.guide_bank:
+            self.guides = nn.Parameter(torch.randn(outputs, width))
+            if config.guide_temperature:
+                self.log_temperature = nn.Parameter(torch.tensor(-3.0 if from_zero else 0.0))
+        self.conflict = Linear(width, width, bias=False) if config.conflict_features else None
+        self.text_head = _head(width, config, outputs, from_zero) if config.text_head else None
+
+    def forward(self, nodes_BMH: Tensor, context_BMH: Tensor, mask_BM: Tensor, offset_BC: Tensor | None) -> Tensor:
+        """Predict.
+
+        Args:
+            nodes_BMH: projected modalities.
+            context_BMH: the same after the shared graph layer.
+            mask_BM: bool, which modalities are present.
+            offset_BC: what the linear path predicts, as logits or as a score's distance from 0.5, or None.
+
+        Returns:
+            Logits, or scores in [0, 1] for regression, `[B, C]`.
+        """
+        queries = context_BMH
+        if self.predictor is not None:
+            queries = self.graph(self.projector(self.predictor(nodes_BMH)), mask_BM)
+        pooled_BH = masked_mean(self.attention(queries, context_BMH, mask_BM), mask_BM)
+        inputs = pooled_BH
+        if self.conflict is not None:
+            inputs = torch.cat([pooled_BH, self.conflict(mean_conflict(context_BMH, mask_BM))], dim=1)
+        output_BC = torch.sigmoid(self.head(inputs)) if self.regression else self.head(inputs)
+        if self.guides is not None:
+            guides_BCH = per_clip(self.guides, pooled_BH.shape[0])
+            similarity_BC = functional.cosine_similarity(pooled_BH.unsqueeze(1), guides_BCH, dim=-1)
+            if self.log_temperature is not None:
+                similarity_BC = similarity_BC * per_clip(self.log_temperature, pooled_BH.shape[0]).exp().unsqueeze(1)
+            output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
+        return self.beside(output_BC, offset_BC)
+
+    def from_text(self, node_BH: Tensor, offset_BC: Tensor | None) -> Tensor | None:
+        """What the text head gives, as `forward`; None without one.
+
+        Args:
+            node_BH: the projected text; what it gives for clips without text means nothing.
+            offset_BC: see `forward`.
+        """
+        if self.text_head is None:
+            return None
+        output_BC = self.text_head(node_BH)
+        return self.beside(torch.sigmoid(output_BC) if self.regression else output_BC, offset_BC)
+
+
+def _head(width: int, config: ModelConfig, outputs: int, from_zero: bool) -> nn.Sequential:
+    head = nn.Sequential(
+        Linear(width, config.head_width), nn.ReLU(), nn.Dropout(config.dropout), Linear(config.head_width, outputs)
+    )
+    if from_zero:
+        for parameter in head[3].parameters():
+            nn.init.zeros_(parameter)
+    return head
+
+
+class MCDM(FusionModel):
+    """Projected modalities, a shared graph over them, and for each task cross-attention from a view of its own.
+
+    Args:
+        widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
+        tasks: specifications by task name.
+        config: width, layers and switches.
+
+    Raises:
+        ValueError: no modality or no task is given.
+
+    Example:
+        >>> from mmpsr.tasks import AMBIVALENCE
+        >>> model = MCDM({"text": 8, "audio": 6}, {"ambivalence": AMBIVALENCE}, ModelConfig(hidden_width=16))
+        >>> features = {"text": torch.randn(3, 8), "audio": torch.randn(3, 6)}
+        >>> model(Batch(features, torch.ones(3, 2, dtype=torch.bool))).logits["ambivalence"].shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, widths: Mapping[str, int], tasks: Mapping[str, TaskSpec], config: ModelConfig) -> None:
+        super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share)
+        self.projectors = nn.ModuleDict(
+            {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
+        )
+        self.graph = create_graph(
+            config.graph, config.hidden_width, config.graph_dropout, len(widths), config.graph_options
+        )
+        self.towers = nn.ModuleDict(
+            {name: TaskTower(spec, config, len(widths), name in config.linear_path) for name, spec in tasks.items()}
+        )
+        self.add_linear_paths(config.linear_path)
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters that every task's loss reaches: modality projectors and the shared graph layer."""
+        return [*self.projectors.parameters(), *self.graph.parameters()]
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the shared graph layer; without one, those of the projectors' adapters."""
+        last = list(self.graph.parameters())
+        adapters = [cast(Projector, projector)[3] for projector in self.projectors.values()]
+        return last or [parameter for adapter in adapters for parameter in adapter.parameters()]
+
+    def encode(self, batch: Batch) -> Shared:
+        """The part of the model that all tasks share; its ends are the nodes and, after the graph layer, the context.
+
+        Raises:
+            ValueError: the batch has other modalities than the model.
+        """
+        inputs = self.standardize(batch)
+        nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
+        context_BMH = self.graph(nodes_BMH, batch.presence)
+        return Shared((nodes_BMH, context_BMH), batch.presence, torch.cat(list(inputs.values()), dim=1))
+
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What a task's tower gives, and what its text head gives."""
+        (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
+        main_BC = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
+        return main_BC, None if self.guide is None else tower.from_text(nodes_BMH[:, self.guide], offset_BC)

@@ -1,0 +1,309 @@
+"""Semi-supervision: clips without a label of a task train it on pseudo-labels.
+
+Whatever the method, a clip's loss depends on that clip and on running averages alone, targets carry no gradient, and
+labelled clips never count. Clips are selected by weights, never by indexing: nothing waits for the device.
+
+Shape suffixes: B clips, M modalities, C outputs of a task, P distributions of a clip and K classes or sides of one
+(P = 1, K = C for a task with one class per clip; P = C, K = 2 for independent classes and for scores).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmpsr.batch import Batch
+from mmpsr.config import Config
+from mmpsr.objective.supervised import LossSum
+from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, Total, chosen, distributions, identity, marginal
+from mmpsr.probabilities import at_least_single, has_one_class, probabilities
+from mmpsr.tasks import TaskSpec
+
+__all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig", "pseudo_label_loss"]
+
+Method = Literal["none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher"]
+STRONG_VIEW = ("consistency", "adaptive_consistency")
+ADAPTIVE = ("adaptive", "adaptive_consistency")
+
+
+class SemiSupervisionConfig(Config):
+    """How clips without a label of a task train it."""
+
+    method: Method = "paper"
+    """Where pseudo-labels come from, which are accepted and what they train; see `SemiSupervision`."""
+    regression: Literal["paper", "agreement", "none"] = "paper"
+    """Pseudo-labels of scores: `paper` the side of 0.5 beyond the threshold, `agreement` the score itself where two
+    views agree (methods with two views), `none` leaves regression tasks to their labels."""
+    rule: Literal["flexmatch", "freematch"] = "freematch"
+    """Thresholds of the adaptive methods."""
+    momentum: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Momentum per step of the running averages behind adaptive thresholds and distribution alignment."""
+    temperature: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Sharpening of the targets of `soft` and `mean_teacher`; 1 leaves them as predicted, which is the published mean
+    teacher and would teach `soft` nothing."""
+    agreement: Literal["cross_entropy", "mse"] = "mse"
+    """Loss between student and teacher of `mean_teacher`, classification tasks."""
+    tolerance: float = Field(default=0.05, gt=0.0)
+    """Largest distance between two views' scores that `regression = "agreement"` accepts, in units of the score."""
+    hide_rate: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Rate at which the strong view loses a present modality, beside the one that it always loses."""
+    teacher_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay per step of the teacher, an exponential average of the weights."""
+    align_distribution: bool = False
+    """Rescale predictions of classes so that pseudo-labels are spread as the train labels are."""
+    probability: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Probability with which a clip of the batch without a label of a task may count for it."""
+    ramp: Literal["none", "linear", "sigmoid"] = "none"
+    """How the pseudo branch's budget grows from the first step: at once, evenly, or as exp(-5 (1 - t)^2)."""
+    ramp_steps: int = Field(default=1000, ge=1)
+    """Steps until the budget is whole."""
+
+    @model_validator(mode="after")
+    def _two_views(self) -> SemiSupervisionConfig:
+        if self.regression == "agreement" and self.method not in ("none", "mean_teacher", *STRONG_VIEW):
+            raise ValueError(
+                f'regression = "agreement" compares two views, and method {self.method!r} has one; choose "paper" or '
+                f'"none", or one of the methods {", ".join(STRONG_VIEW)} and mean_teacher'
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class PseudoLoss:
+    """What the unlabelled clips of a batch give one task.
+
+    Attributes:
+        loss: sum over accepted clips or elements, and the sum of their weights.
+        accepted: float `[C]`, weights of what was accepted: clips by predicted class, or elements of each class.
+        candidates: float `[C]`, what could have been accepted, likewise.
+    """
+
+    loss: LossSum
+    accepted: Tensor
+    candidates: Tensor
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Pseudo-labels of clips and how much each counts.
+
+    Attributes:
+        values: `[B, C]`: one-hot of the predicted class, sides (0 or 1) of independent classes and scores, or scores.
+        weights: `[B, P]` in [0, 1], 0 where not accepted.
+        targets: what the loss is taken against: `[B, P, K]`, or scores `[B, C]`.
+    """
+
+    values: Tensor
+    weights: Tensor
+    targets: Tensor
+
+
+class SemiSupervision(nn.Module):
+    """Loss terms of unlabelled clips.
+
+    With p a clip's predicted distribution in the view that gives pseudo-labels (no gradient), y = argmax p, tau the
+    task's threshold and q the trained prediction, the clip counts with weight w and loss l, averaged over sum w:
+
+    | method | view of p | view of q | w | l |
+    |---|---|---|---|---|
+    | `paper` | same pass | same pass | [max p > tau] | CE(y, q) |
+    | `soft` | same pass | same pass | (max p - 1/K) / (1 - 1/K) | CE(p^(1/T) / sum, q) |
+    | `adaptive` | same pass | same pass | [max p > T(y)], T of `FlexMatch` or `FreeMatch` | CE(y, q) |
+    | `consistency` | all modalities | some hidden | [max p > tau] | CE(y, q) |
+    | `adaptive_consistency` | all modalities | some hidden | [max p > T(y)] | CE(y, q) |
+    | `mean_teacher` | averaged weights | same batch | 1 | CE or mean squared distance to p^(1/T) / sum |
+
+    Independent classes (binary cross-entropy) count one by one, as two sides each, and so do scores. Scores do not
+    follow the method but `regression`: `paper` takes the side of 0.5 that lies beyond tau (s > tau or s < 1 - tau) with
+    binary cross-entropy, `agreement` the score p itself where |p - q| < tolerance, with the absolute error.
+
+    A clip with a single modality cannot lose it: its strong view differs from the weak one by the model's dropout
+    alone. Noise on its features would need a scale that raw vectors of any encoder do not have.
+
+    The ramp is not a factor on the loss, which GradNorm would undo by raising the weights: `ramp` is to be multiplied
+    with the balanced weights of the pseudo branch, which scales its budget. Running averages and the step count are
+    buffers: they belong to the checkpoint.
+
+    Args:
+        tasks: specifications by task name.
+        config: the method and its options; not `none`.
+        train_labels: per task `[N, C]`, NaN where unknown; read for distribution alignment only.
+
+    Raises:
+        ValueError: distributions are to be aligned and a classification task has no train label.
+
+    References:
+        Lee: Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method. ICML workshop 2013 (`paper`).
+        Sohn et al.: FixMatch. NeurIPS 2020 (`consistency`). Tarvainen, Valpola: Mean teachers are better role models.
+        NeurIPS 2017 (`mean_teacher`). Laine, Aila: Temporal Ensembling. ICLR 2017 (the sigmoid ramp).
+
+    Example:
+        >>> from mmpsr.tasks import AMBIVALENCE
+        >>> semi = SemiSupervision({"ambivalence": AMBIVALENCE}, SemiSupervisionConfig(), {})
+        >>> logits = torch.tensor([[0.0, 3.0], [0.0, 0.5], [0.0, 3.0]])
+        >>> labels = torch.tensor([[torch.nan] * 2, [torch.nan] * 2, [1.0, 0.0]])
+        >>> found = semi.loss("ambivalence", logits, logits, labels)
+        >>> found.accepted.tolist(), found.candidates.tolist()
+        ([0.0, 1.0], [0.0, 2.0])
+    """
+
+    num_steps: Tensor
+
+    def __init__(
+        self, tasks: Mapping[str, TaskSpec], config: SemiSupervisionConfig, train_labels: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.tasks = dict(tasks)
+        self.config = config
+        self.needs_strong_view = config.method in STRONG_VIEW
+        self.needs_teacher = config.method == "mean_teacher"
+        self.teacher_decay = config.teacher_decay
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
+        self.thresholds, self.alignments = nn.ModuleDict(), nn.ModuleDict()
+        for task, spec in tasks.items():
+            if spec.kind == "regression":
+                continue
+            shape = (1, spec.num_outputs) if has_one_class(spec) else (spec.num_outputs, 2)
+            if config.method in ADAPTIVE and config.rule == "flexmatch":
+                self.thresholds[task] = FlexMatch(shape, spec.threshold, config.momentum)
+            elif config.method in ADAPTIVE:
+                self.thresholds[task] = FreeMatch(shape, config.momentum)
+            if config.align_distribution:
+                self.alignments[task] = Alignment(marginal(train_labels[task], spec), config.momentum)
+
+    def advance(self) -> None:
+        """Count a step; once per batch, for the ramp."""
+        self.num_steps += 1
+
+    def ramp(self) -> Tensor:
+        """Share of the pseudo branch's budget at the current step, a scalar in [0, 1]."""
+        progress = (self.num_steps / self.config.ramp_steps).clamp(max=1.0)
+        if self.config.ramp == "linear":
+            return progress
+        if self.config.ramp == "sigmoid":
+            return torch.exp(-5 * (1 - progress).square())
+        return torch.ones_like(progress)
+
+    def strong_view(self, batch: Batch) -> Batch:
+        """The same clips with fewer modalities: one always goes, each other at `hide_rate`, and one always stays.
+
+        Args:
+            batch: presence `[B, M]`; a clip with a single modality keeps it.
+        """
+        draws_BM = torch.rand(batch.presence.shape, device=batch.presence.device)
+        nodes_M = torch.arange(draws_BM.shape[1], device=draws_BM.device)
+        stays_BM = draws_BM.masked_fill(~batch.presence, -1.0).argmax(dim=1, keepdim=True) == nodes_M
+        goes_BM = draws_BM.masked_fill(~batch.presence, 2.0).argmin(dim=1, keepdim=True) == nodes_M
+        kept_BM = stays_BM | (~goes_BM & (draws_BM >= self.config.hide_rate))
+        return batch.with_presence(batch.presence & kept_BM)
+
+    def loss(
+        self, task: str, predicted: Tensor, target_source: Tensor, labels: Tensor, total: Total = identity
+    ) -> PseudoLoss:
+        """The task's loss on the clips of a batch without any label of it; running averages move.
+
+        Args:
+            task: name of the task.
+            predicted: logits or scores to be trained, `[B, C]`.
+            target_source: logits or scores that pseudo-labels are made of, `[B, C]`: the same, the weak view's or the
+                teacher's; no gradient flows into them.
+            labels: targets `[B, C]`; a row with any finite entry is labelled and does not count.
+            total: sums over processes; running averages are those of the global batch.
+        """
+        spec = self.tasks[task]
+        predicted = at_least_single(predicted)
+        candidates_B = self._candidates(labels, spec)
+        sure_BC = probabilities(target_source.detach().float(), spec)
+        found = self._label(task, sure_BC, predicted.detach(), candidates_B, total)
+        weights_BP = candidates_B.unsqueeze(1) * found.weights
+        losses_BP = self._losses(predicted, found.targets, spec)
+        units_BC = found.values if has_one_class(spec) else torch.ones_like(found.values)
+        return PseudoLoss(
+            LossSum((weights_BP * losses_BP).sum(), weights_BP.sum()),
+            accepted=(weights_BP * units_BC).sum(dim=0),
+            candidates=(candidates_B.unsqueeze(1) * units_BC).sum(dim=0),
+        )
+
+    @torch.no_grad()
+    def pseudo_labels(self, task: str, sure: Tensor, other: Tensor | None = None) -> PseudoLabels:
+        """Pseudo-labels as of now, whether or not a clip is labelled; nothing moves.
+
+        Args:
+            task: name of the task.
+            sure: probabilities or scores that pseudo-labels are made of, float32 `[B, C]`.
+            other: scores of the other view, for `regression = "agreement"`.
+
+        Raises:
+            ValueError: the other view's scores are needed and missing.
+        """
+        return self._label(task, sure, other, None, identity)
+
+    def _candidates(self, labels_BC: Tensor, spec: TaskSpec) -> Tensor:
+        """1.0 where a clip may count, else 0.0, `[B]`."""
+        unlabeled_B = ~torch.isfinite(labels_BC).any(dim=1)
+        if self.config.probability < 1:
+            unlabeled_B &= torch.rand(unlabeled_B.shape, device=labels_BC.device) < self.config.probability
+        if spec.kind == "regression" and self.config.regression == "none":
+            unlabeled_B = torch.zeros_like(unlabeled_B)
+        return unlabeled_B.float()
+
+    def _label(
+        self, task: str, sure_BC: Tensor, other_BC: Tensor | None, candidates_B: Tensor | None, total: Total
+    ) -> PseudoLabels:
+        spec, config = self.tasks[task], self.config
+        if spec.kind == "regression" and config.regression == "agreement":
+            if other_BC is None:
+                raise ValueError(f"pseudo-labels of {task!r} need the other view's scores, which were not given")
+            agree_BC = ((sure_BC - other_BC).abs() < config.tolerance).float()
+            return PseudoLabels(sure_BC, agree_BC, sure_BC)
+        sure_BPK = distributions(sure_BC, spec)
+        if task in self.alignments:
+            sure_BPK = self.alignments[task](sure_BPK, candidates_B, total)
+        choice_BPK, confidence_BP = chosen(sure_BPK), sure_BPK.amax(dim=-1)
+        values_BC = choice_BPK[:, 0] if has_one_class(spec) else choice_BPK[..., 1]
+        if spec.kind != "regression" and config.method in ("soft", "mean_teacher"):
+            sharp_BPK = torch.softmax(sure_BPK.clamp(min=1e-12).log() / config.temperature, dim=-1)
+            chance = 1 / sure_BPK.shape[-1]
+            soft_BP = (confidence_BP - chance) / (1 - chance)
+            weights_BP = soft_BP if config.method == "soft" else torch.ones_like(soft_BP)
+            return PseudoLabels(values_BC, weights_BP, sharp_BPK)
+        needed: Tensor | float = spec.threshold
+        if task in self.thresholds:
+            needed = (choice_BPK * self.thresholds[task](sure_BPK, candidates_B, total)).sum(dim=-1)
+        return PseudoLabels(values_BC, (confidence_BP > needed).float(), choice_BPK)
+
+    def _losses(self, predicted_BC: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
+        """`[B, P]`."""
+        if targets.ndim == 2:
+            return (predicted_BC - targets).abs()
+        if spec.kind == "regression":
+            scores_BC = predicted_BC.clamp(1e-6, 1 - 1e-6)
+            logs_BPK = torch.stack([(1 - scores_BC).log(), scores_BC.log()], dim=-1)
+        elif self.needs_teacher and self.config.agreement == "mse":
+            return (distributions(probabilities(predicted_BC, spec), spec) - targets).square().mean(dim=-1)
+        elif has_one_class(spec):
+            logs_BPK = torch.log_softmax(predicted_BC, dim=1).unsqueeze(1)
+        else:
+            logs_BPK = torch.stack([functional.logsigmoid(-predicted_BC), functional.logsigmoid(predicted_BC)], dim=-1)
+        return -(targets * logs_BPK).sum(dim=-1)
+
+
+def pseudo_label_loss(predicted_BC: Tensor, labels_BC: Tensor, spec: TaskSpec) -> LossSum:
+    """The published loss of confident predictions against themselves: method `paper` on one task.
+
+    Args:
+        predicted_BC: logits, or scores in [0, 1] for regression.
+        labels_BC: targets; a row with any finite entry is labelled and does not count.
+        spec: the task, whose `threshold` is used.
+
+    Returns:
+        Sum and count of accepted rows or elements.
+    """
+    paper = SemiSupervision({"task": spec}, SemiSupervisionConfig(), {}).to(predicted_BC.device)
+    return paper.loss("task", predicted_BC, predicted_BC, labels_BC).loss

@@ -1,0 +1,1 @@
+"""Tests, which mirror the source: `tests/<package>/<room>/test_<file>.py`."""

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from encoders.creation import create_encoder
+from encoders.errors import ExtractionError
+from encoders.media.clip import ClipMedia
+from tests.support import tiny_checkpoints as tiny
+
+ROOT = Path(__file__).parents[3]
+needs_library = pytest.mark.skipif(importlib.util.find_spec("laion_clap") is None, reason="laion-clap is not installed")
+
+PROGRAM = """
+import json, sys
+import numpy as np, torch
+sys.path[:0] = [{root!r}]
+from tests.support import tiny_checkpoints as tiny
+from encoders.creation import CATALOGUE, create_encoder
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.models.laion_clap import import_laion_clap
+from encoders.media.clip import ClipMedia
+
+path = list(sys.path)
+entry, checkpoint, found = CATALOGUE["laion-clap/630k-audioset-fusion"], {checkpoint!r}, {{}}
+library = import_laion_clap(entry.id)
+found["path is as before"] = sys.path == path
+
+torch.manual_seed(0)
+made = library.CLAP_Module(enable_fusion=True, device="cpu").eval()
+state = {{f"module.{{key}}": value for key, value in made.model.state_dict().items()}}
+state["module.text_branch.embeddings.position_ids"] = torch.arange(4)
+torch.save({{"epoch": 3, "loss": np.float64(0.5), "state_dict": state}}, checkpoint)
+
+features = FeaturesConfig(weights={{entry.home: checkpoint}})
+audio = create_encoder(entry.id, "audio", features)
+audio.load()
+sounds = [tiny.sound(48_000 * 3, 1), tiny.sound(48_000 * 12, 2)]
+together = audio.encode([tiny.SoundClip(sound) for sound in sounds])
+alone = [audio.encode([tiny.SoundClip(sound)])[0] for sound in sounds]
+found["audio shapes"] = [rows.shape for rows in together]
+found["batch"] = max(float(np.abs(a - b).max()) for a, b in zip(together, alone))
+found["spread"] = float(together[0].std(axis=0).max())
+
+short = sounds[0] / np.abs(sounds[0]).max()
+quantised = torch.from_numpy((short * 32767).astype(np.int16).astype(np.float32) / np.float32(32767))
+mel = library.hook.get_audio_features(
+    {{}}, quantised, 480_000, data_truncating="fusion", data_filling="repeatpad", audio_cfg=made.model_cfg["audio_cfg"]
+)
+with torch.inference_mode():
+    direct = made.model.audio_branch({{"mel_fusion": mel["mel_fusion"][None], "longer": torch.tensor([[False]])}})
+found["audio against the library"] = float(np.abs(together[0].mean(axis=0) - direct["embedding"][0].numpy()).max())
+embedded = made.get_audio_embedding_from_data([short])[0]
+with torch.inference_mode():
+    ours = made.model.audio_projection(torch.from_numpy(together[0].mean(axis=0))[None])
+ours = torch.nn.functional.normalize(ours, dim=-1)[0].numpy()
+found["projected against the library"] = float(np.abs(embedded - ours).max())
+
+text = create_encoder(entry.id, "behavior", features)
+text.load()
+clips = [ClipMedia(description=words) for words in ("ab", "he frowns", "x" * 90)]
+rows = text.encode(clips)
+found["text shapes"] = [each.shape for each in rows]
+found["text notes"] = [list(clip.notes.values()) for clip in clips]
+tokens = made.tokenizer(["ab"])
+with torch.inference_mode():
+    states = made.model.text_branch(**tokens).last_hidden_state[0, 1:3].numpy()
+found["text against the library"] = float(np.abs(rows[0] - states).max())
+
+tiny.write_twin({twin!r}, made.model.audio_branch.state_dict())
+hub = CATALOGUE["laion/clap-htsat-fused"]
+twin = create_encoder(hub.id, "audio", FeaturesConfig(weights={{hub.home: {twin!r}}}))
+twin.load()
+(same,) = twin.encode([tiny.SoundClip(sounds[0])])
+found["against transformers, rows"] = float(np.abs(same - together[0]).max() / np.abs(same).max())
+found["against transformers, pooled"] = float(np.abs(same.mean(axis=0) - together[0].mean(axis=0)).max())
+
+state["module.logit_scale_a"] = torch.zeros(7)
+torch.save({{"state_dict": state}}, checkpoint)
+try:
+    create_encoder(entry.id, "text", features).load()
+except ExtractionError as error:
+    found["misfit"] = str(error)
+print(json.dumps(found))
+"""
+
+
+def write_cache(cache: Path) -> None:
+    """What laion-clap asks of the hub: three tokenizers of letters, and a RoBERTa of one layer, 768 wide."""
+    import transformers
+    from tokenizers import pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    roberta = {token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters, "<mask>"])}
+    bert = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+    for name in ("bert-base-uncased", "roberta-base", "facebook/bart-base"):
+        repository = cache / f"models--{name.replace('/', '--')}"
+        folder = repository / "snapshots" / ("1" * 40)
+        folder.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("1" * 40)
+        if name == "bert-base-uncased":
+            (folder / "vocab.txt").write_text("\n".join(bert))
+            config: Any = transformers.BertConfig()
+        else:
+            (folder / "vocab.json").write_text(json.dumps(roberta))
+            (folder / "merges.txt").write_text("#version: 0.2\n")
+            config = transformers.BartConfig()
+        if name == "roberta-base":
+            config = transformers.RobertaConfig(
+                vocab_size=len(roberta), hidden_size=768, num_hidden_layers=1, num_attention_heads=2,
+                intermediate_size=8, max_position_embeddings=100,
+            )  # fmt: skip
+            transformers.RobertaModel(config).save_pretrained(folder)
+        config.save_pretrained(folder)
+
+
+def run(tmp_path: Path, program: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@needs_library
+@pytest.mark.slow
+def test_it_constructs_and_encodes_from_a_local_cache(tmp_path: Path) -> None:
+    write_cache(tmp_path / "cache")
+    program = PROGRAM.format(root=str(ROOT), checkpoint=str(tmp_path / "clap.pt"), twin=str(tmp_path / "twin"))
+    done = run(tmp_path, program)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["path is as before"]
+    assert found["audio shapes"] == [[32, 768], [32, 768]]
+    assert found["batch"] < 1e-4
+    assert found["spread"] > 1e-3
+    assert found["audio against the library"] < 1e-5
+    assert found["projected against the library"] < 1e-5
+    assert found["text shapes"] == [[2, 768], [9, 768], [75, 768]]
+    assert found["text notes"] == [[], [], ["the description has 90 tokens; the first 75 were read"]]
+    assert found["text against the library"] < 1e-5
+    assert found["against transformers, rows"] < 1e-3  # 16 bits, and another library's spectrogram
+    assert found["against transformers, pooled"] < 1e-4
+    assert "clap.pt does not fit laion-clap" in found["misfit"]
+    assert "logit_scale_a" in found["misfit"]
+
+
+@needs_library
+@pytest.mark.slow
+def test_without_the_text_weights_it_says_what_to_fetch(tmp_path: Path) -> None:
+    program = """
+from pathlib import Path
+from encoders.errors import ExtractionError
+from encoders.models.laion_clap import create_clap
+try:
+    create_clap("laion-clap/x", Path("nowhere.pt"))
+except ExtractionError as error:
+    print(error)
+"""
+    done = run(tmp_path, program)
+    assert "encoder 'laion-clap/x': laion-clap reads the tokenizers of bert-base-uncased, roberta-base" in done.stdout
+    assert "they are not all in the local cache and HF_HUB_OFFLINE is set" in done.stdout, done.stderr[-2000:]
+
+
+def test_without_its_vocabulary_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    encoder: Any = create_encoder("laion-clap/630k-audioset-fusion", "text")
+    with pytest.raises(ExtractionError, match=r"weights of roberta-base \(about 500 MB\) .* and HF_HUB_OFFLINE is set"):
+        encoder.prepare(ClipMedia(text="maybe"))
+    with pytest.raises(ExtractionError, match=r"lukewys/laion_clap \(about 2360 MB\) is not in the local cache"):
+        encoder.load()
+
+
+def test_importing_the_module_does_not_import_the_library() -> None:
+    program = "import sys, encoders.models.laion_clap; raise SystemExit('laion_clap' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_samples_are_rounded_to_16_bits() -> None:
+    encoder: Any = create_encoder("laion-clap/630k-audioset-fusion", "audio")
+    prepared = encoder.prepare(tiny.SoundClip(np.array([1.0, -0.5, 0.25, 0.0], dtype=np.float32)))
+    assert prepared.arrays["waveform"].dtype == np.int16
+    assert prepared.arrays["waveform"].tolist() == [32_767, -16_383, 8191, 0]
+    assert encoder.settings()["weights"] == "lukewys/laion_clap main"

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from mmpsr.calibration.calibration import Calibration, OperatingPoint, TaskCalibration, logits_of, with_temperature
+from mmpsr.config import ConfigError
+from mmpsr.tasks import AMBIVALENCE, PERSONALITY
+
+LOGITS = np.random.default_rng(0).normal(scale=4, size=(50, 5))
+POINTS = tuple(
+    OperatingPoint(coverage=coverage, confidence=confidence, accuracy=accuracy)
+    for coverage, confidence, accuracy in ((0.25, 0.9, 0.8), (0.5, 0.8, 0.95), (0.75, 0.7, 0.9), (1.0, 0.5, 0.7))
+)
+
+
+def one(task: str = "task", **values: object) -> Calibration:
+    values = {"form": "softmax", "num_clips": 9, **values}
+    return Calibration(tasks={task: TaskCalibration(**values)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.9, 2.5, 10.0])
+def test_probabilities_become_those_of_divided_logits(temperature: float) -> None:
+    logits = torch.from_numpy(LOGITS)
+    found = one(temperature=temperature).apply("task", logits.softmax(dim=1).numpy())
+    assert found == pytest.approx((logits / temperature).softmax(dim=1).numpy())
+    found = one(temperature=temperature, form="sigmoid").apply("task", logits.sigmoid().numpy())
+    assert found == pytest.approx((logits / temperature).sigmoid().numpy())
+
+
+def test_a_temperature_by_hand() -> None:
+    # T = 2 takes roots: 0.8 and 0.2 are as 2 to 1. Odds of 9 become 3.
+    assert one(temperature=2.0).apply("task", np.array([[0.8, 0.2]])) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
+    found = one(temperature=2.0, form="sigmoid").apply("task", np.array([[0.9, 0.1, 0.5]]))
+    assert found == pytest.approx(np.array([[0.75, 0.25, 0.5]]))
+
+
+def test_what_is_not_calibrated_stays_bit_for_bit() -> None:
+    values = LOGITS.copy()
+    for calibration in (Calibration(), one("other", temperature=3.0), one(), one(form="score", deviations=(0.1,) * 5)):
+        assert np.array_equal(calibration.apply("task", values), LOGITS)
+        assert calibration.thresholds("task") is None
+    found = one(temperature=2.0).apply_all({"task": np.array([[0.8, 0.2]]), "other": values})
+    assert found["task"] == pytest.approx(np.array([[2 / 3, 1 / 3]]))
+    assert np.array_equal(found["other"], LOGITS)
+
+
+@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+def test_certainty_and_numbers_that_are_none(form: str) -> None:
+    calibration = one(temperature=2.0, form=form)
+    sure = calibration.apply("task", np.array([[1.0, 0.0, 0.0]]))
+    assert np.isfinite(sure).all()
+    # Logits lie within 12 ln 10 of each other: 0 counts as 1e-12, whose root is 1e-6.
+    assert sure == pytest.approx(np.array([[1.0, 1e-6, 1e-6]]), rel=1e-5)
+    found = calibration.apply("task", np.array([[0.8, 0.1, 0.1], [0.5, np.nan, 0.5]]))
+    assert np.array_equal(found[0], calibration.apply("task", np.array([[0.8, 0.1, 0.1]]))[0])
+    assert np.isnan(found[1, 1])
+    assert np.isfinite(found[0]).all()
+    assert calibration.apply("task", np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_temperatures_keep_the_order_of_classes() -> None:
+    probabilities = torch.from_numpy(LOGITS).softmax(dim=1).numpy()
+    for temperature in (0.2, 5.0):
+        found = with_temperature(probabilities, "softmax", temperature)
+        assert np.array_equal(found.argsort(axis=1), probabilities.argsort(axis=1))
+        assert found.sum(axis=1) == pytest.approx(np.ones(50))
+        # a higher temperature is less sure
+        assert (np.sign(found.max(axis=1) - probabilities.max(axis=1)) == np.sign(1 - temperature)).all()
+
+
+def test_logits_of_probabilities() -> None:
+    differences = logits_of(torch.from_numpy(LOGITS).softmax(dim=1).numpy(), "softmax") - LOGITS
+    assert differences == pytest.approx(np.repeat(differences[:, :1], 5, axis=1))
+    assert logits_of(torch.from_numpy(LOGITS).sigmoid().numpy(), "sigmoid") == pytest.approx(LOGITS)
+
+
+def test_thresholds_are_arrays() -> None:
+    found = one(thresholds=(0.7, 0.3)).thresholds("task")
+    assert found is not None
+    assert found.tolist() == [0.7, 0.3]
+
+
+@pytest.mark.parametrize(("coverage", "limit"), [(0.01, 0.9), (0.25, 0.9), (0.3, 0.8), (0.75, 0.7), (1.0, 0.5)])
+def test_limits_for_a_coverage(coverage: float, limit: float) -> None:
+    assert one(points=POINTS).limit_for_coverage("task", coverage) == limit
+
+
+@pytest.mark.parametrize(("accuracy", "limit"), [(0.6, 0.5), (0.7, 0.5), (0.75, 0.7), (0.9, 0.7), (0.95, 0.8)])
+def test_limits_for_an_accuracy(accuracy: float, limit: float) -> None:
+    assert one(points=POINTS).limit_for_accuracy("task", accuracy) == limit
+
+
+def test_limits_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match=r"task: no limit .* reached accuracy 0\.96 on dev; the best is 0\.950"):
+        one(points=POINTS).limit_for_accuracy("task", 0.96)
+    for coverage in (0.0, 1.1):
+        with pytest.raises(ValueError, match=f"a coverage is a share .* found {coverage}"):
+            one(points=POINTS).limit_for_coverage("task", coverage)
+    for name in ("personality", "task"):
+        calibration = Calibration(tasks={**one().tasks, **one("emotion", points=POINTS).tasks})
+        with pytest.raises(ValueError, match=rf"'{name}' has no limits of confidence; .* \['emotion'\]"):
+            calibration.limit_for_coverage(name, 0.5)
+
+
+def test_abstaining() -> None:
+    probabilities = np.array([[0.7, 0.3], [0.2, 0.8], [0.31, 0.69], [np.nan, np.nan]])
+    assert one().abstain("task", probabilities, AMBIVALENCE, 0.7).tolist() == [False, False, True, True]
+    # from 0.25 on, the first is decided present with 0.3
+    calibration = one(thresholds=(0.75, 0.25))
+    assert calibration.abstain("task", probabilities, AMBIVALENCE, 0.69).tolist() == [True, False, False, True]
+
+
+def test_intervals_by_hand() -> None:
+    # 90 % of a normal lie within 1.645 deviations.
+    calibration = one(form="score", deviations=(0.1, None))
+    low, high = calibration.interval("task", np.array([[0.5, 0.5], [0.95, 0.2]]))
+    reach = 0.1 * stats.norm.ppf(0.95)
+    assert low == pytest.approx(np.array([[0.5 - reach, 0.0], [0.95 - reach, 0.0]]))
+    assert high == pytest.approx(np.array([[0.5 + reach, 1.0], [1.0, 1.0]]))
+    low, high = Calibration().interval("task", np.array([[0.3]]))
+    assert (low.item(), high.item()) == (0.0, 1.0)
+
+
+def test_it_travels_as_json() -> None:
+    calibration = Calibration(
+        tasks={
+            "emotion": TaskCalibration(
+                form="sigmoid",
+                num_clips=12,
+                temperature=1.2345678901234567,
+                thresholds=(0.1, 1 / 3),
+                points=POINTS,
+                losses=(0.6, 0.5),
+                errors=(0.2, 0.1),
+                notes=("Fear is rare",),
+            ),
+            "personality": TaskCalibration(form="score", num_clips=3, deviations=(0.1, None)),
+        }
+    )
+    text = json.dumps(calibration.to_dict(), allow_nan=False)
+    assert Calibration.from_dict(json.loads(text)) == calibration
+    with pytest.raises(ConfigError, match=r"calibration\.json: tasks\.emotion\.temprature is not a setting; .*temp"):
+        Calibration.from_dict(
+            {"tasks": {"emotion": {"form": "softmax", "num_clips": 1, "temprature": 2}}}, "calibration.json"
+        )
+    with pytest.raises(ConfigError, match=r"tasks\.emotion\.temperature.* greater than 0"):
+        Calibration.from_dict({"tasks": {"emotion": {"form": "softmax", "num_clips": 1, "temperature": -1.0}}})
+
+
+def test_lines() -> None:
+    calibration = Calibration(
+        tasks={
+            "emotion": TaskCalibration(
+                form="sigmoid", num_clips=12, temperature=1.25, losses=(0.61, 0.5), errors=(0.123, 0.1), notes=("so",)
+            ),
+            "personality": TaskCalibration(form="score", num_clips=3, deviations=(0.1,) * PERSONALITY.num_outputs),
+        }
+    )
+    assert calibration.lines() == [
+        "emotion: 12 dev clips, temperature 1.25, negative log-likelihood 0.6100 -> 0.5000, "
+        "calibration error 12.3% -> 10.0%",
+        "emotion: so",
+        "personality: 3 dev clips",
+    ]

@@ -1,0 +1,23 @@
+"""The spread of a figure over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmpsr.metrics.seeds import mean_and_deviation
+
+
+def test_seeds_have_a_mean_a_deviation_and_a_t_interval() -> None:
+    # mean 4, squared deviations 4 + 1 + 1 + 4 over 3: 10/3; t(0.975, 3) = 3.18245
+    found = mean_and_deviation([2.0, 3.0, np.nan, 5.0, 6.0])
+    assert (found.mean, found.num_seeds) == (4.0, 4)
+    assert found.deviation == pytest.approx((10 / 3) ** 0.5)
+    assert found.high - found.mean == pytest.approx(3.18245 * (10 / 3) ** 0.5 / 2, rel=1e-5)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+
+
+def test_one_seed_has_no_deviation_and_none_has_no_mean() -> None:
+    one, none = mean_and_deviation([3.0]), mean_and_deviation([np.nan])
+    assert (one.mean, one.num_seeds, none.num_seeds) == (3.0, 1, 0)
+    assert np.isnan([one.deviation, one.low, one.high, none.mean, none.deviation]).all()

@@ -1,0 +1,148 @@
+"""Optional packages: each command says in one sentence which extra it lacks, in a process where imports are blocked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from mmpsr import extras
+from mmpsr.extras import EXTRAS, MissingExtraError, extra_of, require_extra, sentence_of
+
+ROOT = Path(__file__).parents[2]
+# imported by huggingface_hub and accelerate, which the core has
+ALSO_CORE = {"yaml"}
+
+BLOCKED = """
+import sys
+
+class Hide:
+    def __init__(self, finder): self.finder = finder
+    def __getattr__(self, name): return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in {hidden!r} else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
+"""
+
+
+def without(extra_modules: set[str], program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program where modules cannot be imported."""
+    text = BLOCKED.format(hidden=extra_modules) + program
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HF_HUB_OFFLINE": "1", "HOME": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-c", text], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+ALL = {module for modules in EXTRAS.values() for module in modules} - ALSO_CORE
+COMMAND = """
+from tuning.console import app
+for line in {lines!r}:
+    try: app(line)
+    except SystemExit as end: print(end.code)
+"""
+
+
+@pytest.mark.timeout(280)
+def test_every_command_says_which_extra_it_lacks(tmp_path: Path) -> None:
+    lines = {
+        "tune": ("optuna", "tune"),
+        "predict nothing nothing": ("av", "media"),
+        "app nothing": ("fastapi", "app"),
+        "report nothing": ("matplotlib", "report"),
+        "train": ("tensorboard", "track"),
+        "train --set output.trackers=[]": ("av", "media"),
+        "extract": ("av", "media"),
+        "doctor": ("av", "media"),
+        "doctor --media": ("av", "media"),
+        "study studies/table1": ("tensorboard", "track"),
+    }
+    done = without(ALL, COMMAND.format(lines=[line.split() for line in lines]), tmp_path)
+    assert done.stdout.split() == ["2"] * len(lines), done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    for error, (module, extra) in zip(errors, lines.values(), strict=True):
+        assert f"{module} is not installed" in error
+        assert error.endswith(f'pip install "mmpsr[{extra}]"')
+    assert not (tmp_path / "runs" / "table1" / "table.md").exists()  # a study is not begun
+
+
+@pytest.mark.timeout(280)
+def test_the_core_imports_and_fits_without_any_extra(tmp_path: Path) -> None:
+    program = f"""
+import importlib, pathlib
+root = pathlib.Path({str(ROOT)!r})
+needs_an_extra = []
+for package in ("mmpsr", "corpora", "encoders", "training", "tuning"):
+    for path in sorted((root / package).rglob("*.py")):
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            from mmpsr.extras import extra_of
+            needs_an_extra.append(f"{{module}} {{extra_of(error.name)}}")
+print("\\n".join(needs_an_extra))
+"""
+    done = without(ALL, program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {tuple(line.split()) for line in done.stdout.splitlines()}
+    rooms = {"report", "app", "search", "tune"}  # whole capabilities; nothing below them may need an extra at import
+    wrong = {(module, extra) for module, extra in found if not rooms & set(re.split(r"[._]", module)) - {""}}
+    allowed = {
+        ("tuning." + name, "tune") for name in ("command", "plans", "results", "settings", "space", "trials", "run")
+    }
+    assert wrong - allowed == set()
+
+
+def test_the_sentence_and_its_extra() -> None:
+    assert sentence_of("optuna.storages") == (
+        'optuna is not installed; the extra "tune", with which configurations are searched, brings it: '
+        'pip install "mmpsr[tune]"'
+    )
+    assert sentence_of("nobody_has_this") is None
+    assert extra_of("cv2.data") == "media"
+
+
+def test_an_extra_is_required_before_anything_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "EXTRAS", {"report": ("json", "no_such_module"), "tune": ("json",)})
+    require_extra("tune")
+    with pytest.raises(MissingExtraError, match=r"no_such_module is not installed; .* pip install \"mmpsr\[report\]\""):
+        require_extra("report")
+
+
+def test_what_a_python_cannot_have_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "LAST_PYTHON", {"mediapipe": (3, 10)})
+    monkeypatch.setattr(extras, "EXTRAS", {"media": ("json", "mediapipe")})
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None if name == "mediapipe" else object())
+    require_extra("media")
+    assert sentence_of("mediapipe") == (
+        "mediapipe is not installed, and cannot be on this Python; use Python 3.11 to 3.10"
+    )
+
+
+def test_the_table_is_that_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    owners = metadata.packages_distributions()
+    declared = project["optional-dependencies"]
+    assert set(declared) == {*EXTRAS, "all"}
+    for extra, modules in EXTRAS.items():
+        packages = {name_of(requirement) for requirement in declared[extra]} - {"mmpsr"}
+        found = {normal(owner) for module in modules for owner in owners.get(module, ())}
+        assert found <= packages | {"opencv-python", "opencv-python-headless"}, extra  # other wheels of cv2
+        assert packages - found <= {"opencv-contrib-python"}, extra
+
+
+def name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None
+    return normal(match[0])
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

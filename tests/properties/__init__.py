@@ -1,0 +1,1 @@
+"""Invariances that every implementation must have."""

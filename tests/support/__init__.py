@@ -1,0 +1,1 @@
+"""Helpers of tests: trees of corpora, small runs, fake encoders and writers, tiny checkpoints."""

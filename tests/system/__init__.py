@@ -1,0 +1,1 @@
+"""Rules of the whole repository, and commands from end to end."""

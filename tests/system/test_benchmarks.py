@@ -1,0 +1,76 @@
+"""The benchmarks are commands that work, and what they show of seeking holds in frames, not only in seconds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(FOLDER))
+
+
+def said(command: str, *arguments: str) -> str:
+    """What a benchmark prints, on one line."""
+    finished = subprocess.run(
+        [sys.executable, str(FOLDER / command), *arguments], capture_output=True, text=True, timeout=270
+    )
+    assert finished.returncode == 0, finished.stderr
+    return " ".join(finished.stdout.split())
+
+
+@pytest.mark.parametrize(("key_frame_every", "most"), [(250, 60), (10, 40)])
+def test_seeking_decodes_fewer_frames_than_reading_through(tmp_path: Path, key_frame_every: int, most: int) -> None:
+    from extraction_speed import read_seeking, read_through
+    from talking_clips import write_clip
+
+    write_clip(tmp_path / "a.mp4", 3.0, 120, key_frame_every=key_frame_every)
+    sought, num_decoded = read_seeking(tmp_path / "a.mp4", 5)
+    through, num_in_all = read_through(tmp_path / "a.mp4", 5)
+    assert num_in_all == 90  # 3 s at 30 per second
+    # without a key frame to seek to, about half of the frames are needed by others; with one every 10 frames, what
+    # lies between the key frame and the moment is: at most 10 frames, for each of 5 moments, and a few held back
+    assert num_decoded <= most
+    np.testing.assert_array_equal(sought, through)
+
+
+def test_stages_count_what_is_inside_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import stage_timer as module
+
+    clock = iter([0.0, 1.0, 3.0, 4.0, 9.0, 10.0])  # outer begins; inner 1 to 3; inner 4 to 9; outer ends at 10
+    monkeypatch.setattr(module.time, "process_time", lambda: next(clock))
+    stages = module.Stages()
+    inner = stages.timed("inner", lambda: None)
+    stages.timed("outer", lambda: (inner(), inner()))()
+    assert stages.seconds == {"inner": 7.0, "outer": 3.0}
+
+
+@pytest.mark.slow
+def test_the_extraction_benchmark_prints_its_tables() -> None:
+    sizes = ("--clips", "2", "--seconds", "2", "--height", "160", "--frames", "4", "--lengths", "2")
+    text = said("extraction_speed.py", *sizes)
+    for stage in ("open", "decode video", "find faces", "decode audio", "egemaps", "embed text", "store", "in all"):
+        assert stage in text
+    assert re.search(r"without start-up, by processor time: \d+\.\d times real time on 2 cores", text)
+    assert re.search(r"extract with 2 workers and their start: \d+\.\d s wall", text)
+    assert re.search(r"2 s │ 250 frames │ 60 │ \d+ │", text)  # 2 s at 30 per second
+
+
+@pytest.mark.slow
+def test_the_memory_benchmark_prints_its_table() -> None:
+    text = said("extraction_memory.py", "--clips", "2", "4", "--workers", "1")
+    assert re.search(r"│ 4 │ \d+ │ \d+ │ \d+ │ \d+ │ [+-]\d+\.\d% │", text)
+
+
+@pytest.mark.slow
+def test_the_step_benchmark_prints_its_tables() -> None:
+    text = said("step_speed.py", "--sizes", "4", "--rounds", "1")
+    for variant in ("fixed weights", "gradnorm", "gradnorm, six passes", "floor"):
+        assert re.search(rf"4 │ {variant} │ \d+\.\d", text.replace("gradnorm, six │", "gradnorm, six passes │")), (
+            variant
+        )
+    assert re.search(r"gradient norms │ \d+\.\d", text)

@@ -1,0 +1,138 @@
+"""What is installed: declared imports, pinned versions without an index, and what the wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpsr.extras import EXTRAS, extra_of
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("mmpsr", "corpora", "encoders", "training", "tuning")
+PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "mmpsr/": ("balancing", "onnx"),
+    "corpora/": ("corpora",),
+    "corpora/demo": ("corpora", "media"),
+    "encoders/": ("media", "hub"),
+    "training/": (),
+    "training/app": ("app", "media"),
+    "training/report": ("report",),
+    "tuning/": ("tune",),
+}
+"""Beginning of a file's path -> extras whose packages it may import, by the longest that fits; always within a function
+where the file is not of a room that needs them, see `test_extras`."""
+
+
+def core_modules() -> set[str]:
+    """Top-level modules of the packages that are always installed."""
+    names = {normal(re.match(r"[\w.-]+", entry)[0]) for entry in PROJECT["project"]["dependencies"]}  # type: ignore[index]
+    owners = metadata.packages_distributions()
+    return {module for module, packages in owners.items() if names & {normal(package) for package in packages}}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(source: str) -> set[str]:
+    tops: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            tops |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            tops.add(str(node.module).split(".")[0])
+    return tops - set(sys.stdlib_module_names) - set(PACKAGES)
+
+
+def undeclared(file: str, source: str, core: set[str]) -> list[str]:
+    """Packages that a file imports although neither the core nor an extra of its folder declares them."""
+    place = max((start for start in NEEDS if file.startswith(start)), key=len)
+    allowed = core | {module for extra in NEEDS[place] for module in EXTRAS[extra]}
+    return [
+        f"{file} imports {module}, which {extra_of(module) or 'nothing'} declares"
+        for module in sorted(imported(source) - allowed)
+    ]
+
+
+def test_every_import_is_declared() -> None:
+    core, wrong = core_modules(), []
+    assert {"torch", "sklearn", "huggingface_hub", "typer"} <= core
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            wrong += undeclared(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"), core)
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "wrong"),
+    [
+        ("mmpsr/a.py", "import matplotlib", "which report declares"),
+        ("corpora/a.py", "def f():\n    from av import open", "which media declares"),
+        ("encoders/a.py", "import torchaudio", "which nothing declares"),
+        ("training/a.py", "import gradio.themes", "which app declares"),
+    ],
+)
+def test_an_undeclared_import_is_found(file: str, source: str, wrong: str) -> None:
+    assert undeclared(file, source, {"torch"})[0].endswith(wrong)
+    assert undeclared(file, "import torch.nn, json\nfrom mmpsr import batch", {"torch"}) == []
+
+
+def test_pins_are_written_once_and_name_no_index() -> None:
+    pins = PROJECT["tool"]["uv"]["constraint-dependencies"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == pins
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;/]+( ; .+)?", pin) for pin in pins)
+    assert "://" not in "".join(lines)
+    names = {pin.split("==")[0] for pin in pins}
+    groups = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
+    required = {normal(re.match(r"[\w.-]+", entry)[0]) for group in groups for entry in group} - {"mmpsr"}  # type: ignore[index]
+    assert required <= names
+
+
+def test_what_is_installed_here_is_within_what_is_declared() -> None:
+    from packaging.requirements import Requirement
+
+    groups = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
+    for requirement in (Requirement(entry) for group in groups for entry in group):
+        if requirement.name != "mmpsr" and (requirement.marker is None or requirement.marker.evaluate()):
+            assert metadata.version(requirement.name) in requirement.specifier, requirement
+
+
+def test_the_wheel_holds_packages_configurations_and_types(tmp_path: Path) -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    built = list(wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    names = set(zipfile.ZipFile(built[0]).namelist())
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*") if path.is_file()}
+    assert {f"mmpsr/{name}" for name in configs} <= names
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    information = zipfile.ZipFile(built[0]).read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert "Requires-Python: <3.14,>=3.11" in information
+    for extra in EXTRAS:
+        assert f"Provides-Extra: {extra}\n" in information
+
+
+def test_the_schema_is_that_of_the_models() -> None:
+    from training.config import RunConfig
+    from tuning.study.config import StudyConfig
+
+    for name, model in {"run": RunConfig, "study": StudyConfig}.items():
+        path = ROOT / "configs" / "schemas" / f"{name}.json"
+        made = json.dumps(model.model_json_schema(), indent=1) + "\n"
+        assert path.read_text(encoding="utf-8") == made, f"write the new schema: {path}"
+    for path in sorted((ROOT / "configs").rglob("*.toml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        if path.parent.name != "searches":
+            assert first.startswith("#:schema "), path
+            assert (path.parent / first.removeprefix("#:schema ")).is_file(), path

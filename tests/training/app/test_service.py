@@ -1,0 +1,131 @@
+"""Behind the page: progress, plain errors, sessions that do not mix, comparison."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.analysed import small_predictor, without_faces
+from tests.support.predicted_run import write_video
+from training.app import service as app_service
+from training.app.analysis import Limits, Wishes
+from training.app.service import Service, Shown
+from training.predict.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return small_predictor(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def service(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    without_faces(monkeypatch)
+    (tmp_path / "root").mkdir()
+    return Service(predictor, "small", Limits(seconds=5), tmp_path / "root")
+
+
+def upload(service: Service, name: str, seconds: float = 2.0, first: int = 5) -> str:
+    folder = service.sessions.root / name
+    folder.mkdir()
+    return str(write_video(folder / name, seconds=seconds, first=first))
+
+
+def last(service: Service, key: str, video: str | None, wishes: Wishes | None = None) -> Shown:
+    return list(service.analyse(key, video, wishes or Wishes()))[-1]
+
+
+def test_from_upload_to_download_and_nothing_left(service: Service) -> None:
+    shown = list(service.analyse("me", upload(service, "a.mkv"), Wishes("Well, no.")))
+    assert [each.result is not None for each in shown] == [False] * (len(shown) - 1) + [True]
+    assert "The file" in shown[0].status
+    assert "wheel" in shown[-2].status
+    assert "wheel" not in shown[-1].status
+    assert shown[-1].labels == ("1. a.mkv",)
+    assert shown[-1].download is not None
+    assert "a.json" in zipfile.ZipFile(shown[-1].download).namelist()
+    service.sessions.end("me")
+    assert list(service.sessions.root.iterdir()) == []
+
+
+def test_errors_are_plain_and_name_no_folder(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Drop a video" in last(service, "me", None).status
+    assert "c.mkv lasts 6 seconds" in last(service, "me", upload(service, "c.mkv", seconds=6)).status
+    broken = service.sessions.root / "no.mp4"
+    broken.write_bytes(b"no video")
+    status = last(service, "me", str(broken)).status
+    assert "No result for no.mp4" in status
+    assert "<p>cannot be opened as media" in status
+    assert str(service.sessions.root) not in status
+    assert "not here any more" in last(service, "me", str(service.sessions.root / "gone.mp4")).status
+    words = service.sessions.root / "words.srt"
+    words.write_text("hello", encoding="utf-8")
+    video = upload(service, "a.mkv")
+    status = last(service, "me", video, Wishes(transcript=words)).status
+    assert "words.srt" in status
+    assert str(service.sessions.root) not in status
+
+    def fail(*_: object) -> None:
+        raise KeyError(f"{video} is odd")
+
+    monkeypatch.setattr(app_service, "analyse", fail)
+    assert "The analysis failed: KeyError: &#39;a.mkv is odd&#39;" in last(service, "me", video).status
+
+
+def test_two_at_once_do_not_mix(service: Service) -> None:
+    videos = {name: upload(service, f"{name}.mkv", first=first) for name, first in (("me", 5), ("you", 40))}
+    found: dict[str, list[Shown]] = {}
+
+    def work(key: str) -> None:
+        found[key] = list(service.analyse(key, videos[key], Wishes(key)))
+
+    threads = [threading.Thread(target=work, args=[key]) for key in videos]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for key, other in (("me", "you"), ("you", "me")):
+        result = found[key][-1].result
+        assert result is not None
+        assert f"<h2>{key}.mkv</h2>" in result
+        assert f"<blockquote>{key}</blockquote>" in result
+        assert found[key][-1].labels == (f"1. {key}.mkv",)
+        assert service.compare(key, f"1. {other}.mkv", f"1. {other}.mkv") is None
+    assert any("Its turn" in shown.status for each in found.values() for shown in each)
+    service.sessions.end("me")
+    assert Path(videos["you"]).exists()
+    assert not Path(videos["me"]).exists()
+
+
+def test_comparison_and_another_confidence(service: Service) -> None:
+    assert service.decide("me", 0.5) is None
+    for name, first in (("a.mkv", 5), ("b.mkv", 40)):
+        shown = last(service, "me", upload(service, name, first=first))
+    assert shown.labels == ("1. a.mkv", "2. b.mkv")
+    page = service.compare("me", *shown.labels)
+    assert page is not None
+    assert "No decision" not in page
+    assert service.compare("me", "1. a.mkv", None) is None
+    again = service.decide("me", 1.0)
+    assert again is not None
+    assert again.result is not None
+    assert "<h2>b.mkv</h2>" in again.result
+    assert "No decision" in again.result
+    strict = service.compare("me", *again.labels)
+    assert strict is not None
+    assert strict.count("No decision") == 4  # emotion and ambivalence of two videos
+
+
+def test_a_failure_is_not_replaced_by_the_video_before(service: Service) -> None:
+    last(service, "me", upload(service, "a.mkv"))
+    assert service.decide("me", 0.0) is not None
+    last(service, "me", None)
+    assert service.decide("me", 1.0) is None
+    page = service.compare("me", "1. a.mkv", "1. a.mkv")
+    assert page is not None
+    assert "No decision" in page
+    last(service, "me", upload(service, "b.mkv"))
+    assert service.decide("me", 0.0) is not None

@@ -1,0 +1,290 @@
+"""The command `mmpsr`: subcommands, exit statuses, and what goes to stdout."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from encoders.errors import ExtractionError
+from encoders.maintenance import inspection
+from training import published_config as published
+from training.commands import encoders as encoders_command
+from training.commands import features as features_command
+from training.commands import train as command
+from training.doctor import doctor
+from tuning.console import app
+
+CONFIG = """
+[corpora]
+root = "."
+[corpora.sources.mine]
+adapter = "table"
+files = "mine.csv"
+id = "id"
+text = "text"
+split = "split"
+labels.ambivalence = { column = "label" }
+[features]
+encoders = { text = "minilm" }
+[data]
+modalities = ["text"]
+[tasks]
+active = ["ambivalence"]
+"""
+ROWS = ["a,one,train,present", "b,two,train,absent", "c,three,dev,present", "d,four,test,absent"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text(CONFIG, encoding="utf-8")
+    write(*ROWS)
+    return tmp_path
+
+
+def write(*rows: str) -> None:
+    Path("mine.csv").write_text("\n".join(["id,text,split,label", *rows]) + "\n", encoding="utf-8")
+
+
+def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+    """What `mmpsr doctor --config run.toml` with these arguments writes to stdout and stderr."""
+    result = CliRunner().invoke(app, ["doctor", "--config", "run.toml", *arguments])
+    assert result.exit_code == status, result.output
+    return result.stdout, " ".join(result.stderr.split())
+
+
+def test_tables_and_status_of_a_sound_configuration(place: Path) -> None:
+    out, err = run()
+    assert "mine (table, trained on)" in out
+    assert out.endswith("No errors: training can begin.\nNo warnings.\n")
+    assert err == ""
+
+
+def test_warnings_do_not_stop_training(place: Path) -> None:
+    write(*ROWS, ",no id,train,absent")
+    out, _ = run()
+    assert "1 warning: training goes without" in out
+
+
+def test_errors_do(place: Path) -> None:
+    write(*ROWS, "a,again,train,absent")
+    out, _ = run(status=1)
+    assert "duplicate_id" in out
+    assert "1 error: training would be wrong" in out
+
+
+def test_json_is_one_document(place: Path) -> None:
+    write(*ROWS, "a,again,train,absent")
+    out, err = run("--json", status=1)
+    document = json.loads(out)
+    assert [finding["kind"] for finding in document["findings"]] == ["duplicate_id"]
+    assert document["config"] == "run.toml"
+    assert err == ""
+    assert json.loads(run("--json", "--set", 'corpora.sources.mine.splits=["test"]', status=1)[0])["verdict"]["errors"]
+
+
+def test_what_is_printed_on_the_way_does_not_disturb_the_document(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = doctor.prepare
+
+    def loud(config: object) -> None:
+        print("building")
+        prepare(config)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(doctor, "prepare", loud)
+    out, err = run("--json")
+    assert json.loads(out)["verdict"]["trainable"]
+    assert err == "building"
+
+
+def test_notes_on_the_configuration_do_not_either(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = published.load_run_config
+    monkeypatch.setattr(published, "load_run_config", lambda *given: (load(*given)[0], ["[a] is not read", "b"]))
+    out, err = run("--json")
+    assert json.loads(out)["verdict"]["trainable"]
+    assert err == "[a] is not read b"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("training.lrr=1", "error: run.toml: training.lrr is not a setting; did you mean 'lr'?"),
+        ('tasks.active=["ambivalance"]', "error: tasks.active: no task is named 'ambivalance'; did you mean"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(place: Path, settings: str, message: str) -> None:
+    out, err = run("--json", "--set", settings, status=2)
+    assert out == ""
+    assert err.startswith(message)
+
+
+def test_a_configuration_that_is_not_there(place: Path) -> None:
+    Path("run.toml").unlink()
+    assert "run.toml: there is no such configuration file" in run(status=2)[1]
+
+
+def test_media_that_cannot_be_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ExtractionError("no library for that")
+
+    monkeypatch.setattr(inspection, "inspect_media", fail)
+    run()
+    assert run("--media", status=2)[1] == "error: no library for that"
+
+
+def test_ctrl_c_ends_with_one_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspection, "inspect_media", stop)
+    out, err = run("--media", "--json", status=130)
+    assert out == ""
+    assert err == "stopped; nothing was changed, and the same command begins again"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "called"),
+    [
+        ("train", ["--resume", "--set", "a.b=1"], ("run.toml", ["a.b=1"], True)),
+        ("train", [], ("run.toml", None, False)),
+        ("extract", ["--set", "a.b=1", "--set", "c.d=2"], ("run.toml", ["a.b=1", "c.d=2"], False)),
+        ("extract", ["--retry-failed"], ("run.toml", None, True)),
+    ],
+)
+def test_training_and_extraction_are_the_same_as_by_their_scripts(
+    name: str, arguments: list[str], called: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(command, f"{name}_command", lambda config, *rest: calls.append((str(config), *rest)))
+    assert CliRunner().invoke(app, [name, "--config", "run.toml", *arguments]).exit_code == 0
+    assert calls == [called]
+
+
+def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "extract"):
+        result = CliRunner().invoke(app, [name, "--config", "nowhere.toml"])
+        assert result.exit_code == 2
+        assert "nowhere.toml: there is no such configuration file" in " ".join(result.output.split())
+
+
+def test_the_subcommands_and_the_version() -> None:
+    assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
+        "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
+        "export", "app",
+        "tune", "study", "transfer", "report",
+    }  # fmt: skip
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output.strip()) == (0, importlib.metadata.version("mmpsr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("doctor", {"--config", "--set", "--media", "--json"}),
+        (
+            "evaluate",
+            {
+                "runs",
+                "--config",
+                "--set",
+                "--corpus",
+                "--split",
+                "--by",
+                "--aggregate",
+                "--subsets",
+                "--adapt",
+                "--allow-trained",
+                "--json",
+            },
+        ),
+        ("compare", {"first", "second", "--split", "--json"}),
+        ("verify", {"run", "--json"}),
+        ("study", {"path", "--set", "--base", "--workers", "--seeds"}),
+        ("transfer", {"paths", "--set", "--base", "--split", "--json"}),
+        (
+            "predict",
+            {
+                "model",
+                "inputs",
+                "--text",
+                "--transcripts",
+                "--window",
+                "--hop",
+                "--confidence",
+                "--format",
+                "--output",
+                "-o",
+                "--cards",
+                "--explain",
+                "--weights",
+                "--trust-remote-code",
+                "--allow-custom-encoders",
+            },
+        ),
+        ("report", {"path", "--output", "-o", "--by", "--subsets"}),
+        ("bundle", {"run", "--output", "-o", "--force"}),
+        ("export", {"source", "--output", "-o", "--format"}),
+        ("app", {"model", "--port", "--max-seconds", "--max-megabytes"}),
+        ("features", {"--config", "--set", "--store", "--json", "--prune", "--yes"}),
+        ("encoders", {"--config", "--set", "--modality", "--json"}),
+    ],
+)
+def test_the_options(name: str, options: set[str]) -> None:
+    found = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
+    assert {option for parameter in found for option in parameter.opts} == options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["features"], (None, [], None, False, False, False)),
+        (
+            ["features", "--config", "a.toml", "--set", "a.b=1", "--store", "b", "--json", "--prune", "--yes"],
+            (Path("a.toml"), ["a.b=1"], Path("b"), True, True, True),
+        ),
+        (["encoders"], (None, [], None, False)),
+        (
+            ["encoders", "--config", "a.toml", "--set", "a.b=1", "--modality", "text", "--json"],
+            (Path("a.toml"), ["a.b=1"], "text", True),
+        ),
+    ],
+)
+def test_listing_gets_its_options_and_gives_the_status(
+    arguments: list[str], called: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    for module, name in ((features_command, "features_command"), (encoders_command, "encoders_command")):
+        monkeypatch.setattr(module, name, lambda *given: calls.append(given) or 7)
+    assert CliRunner().invoke(app, arguments).exit_code == 7
+    assert calls == [called]
+
+
+def test_ctrl_c_stops_listing_and_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (KeyboardInterrupt, typer.Abort):
+
+        def stop(*_: object, error: type[BaseException] = error) -> int:
+            raise error
+
+        monkeypatch.setattr(features_command, "features_command", stop)
+        result = CliRunner().invoke(app, ["features"])
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert result.stderr == "stopped; the same command begins again\n"
+
+
+def test_as_a_module_it_starts_without_the_heavy_libraries() -> None:
+    program = (
+        "import sys, runpy; sys.argv = ['mmpsr', '--version']\n"
+        "try: runpy.run_module('training.commands.console', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'accelerate', 'pandas'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("mmpsr")), done.stderr

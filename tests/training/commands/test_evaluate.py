@@ -1,0 +1,132 @@
+"""`mmpsr evaluate`: its tables, its document, and its exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support import stored_run
+from training.commands import evaluate as evaluate_command
+from training.commands.console import app
+from training.evaluation import evaluate as full_evaluation
+from training.evaluation.evaluate import EvaluationOptions
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stored_run.finish(tmp_path_factory.mktemp("runs"))
+
+
+def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert result.exit_code == status, result.output
+    return result.stdout, " ".join(result.stderr.split())
+
+
+def test_tables(path: Path) -> None:
+    out, err = run(str(path), "--by", "group", "--aggregate", "group")
+    assert err == ""
+    assert out.startswith("warning (unchecked): the run has no identities.parquet")  # of an earlier version
+    for title in (
+        "Of clips averaged to one by group",
+        "Outputs of different tasks",
+        "Figures in percent",
+        "By class or trait",
+        "By the modalities",
+        "By group",
+        "calibration error",
+    ):
+        assert title in out
+    assert "bah test, ambivalence: clips by actual (rows) and decided (columns) class" in out
+    document = json.loads(run(str(path), "--json")[0])
+    row = document["figures"][0]
+    line, difference, *_ = (line for line in out.splitlines() if "mMF1" in line)
+    assert f"{row['value']:.2f}" in line
+    assert f"[{row['low']:.2f}, {row['high']:.2f}]" in line
+    assert f"{row['over_linear']['value']:+.2f}" in difference
+    assert f"{row['over_linear']['corrected_p']:.3f}" in difference
+
+
+def test_the_document_is_strict_json(path: Path) -> None:
+    out, err = run(str(path), "--split", "dev", "--json")
+    document = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+    assert err == ""
+    assert document["run"] == str(path)
+    assert {row["split"] for row in document["figures"]} == {"dev"}
+    assert set(document) == {
+        "run", "config", "leakage", "level", "num_resamples", "column", "figures", "classes", "confusion",
+        "calibration", "presence", "by", "whole", "aggregated", "subsets", "adapted", "correlations",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_evaluated(path: Path, tmp_path: Path) -> None:
+    out, err = run(str(tmp_path), status=2)
+    assert out == ""
+    assert err.endswith("has no config.json: name the folder of a finished run")
+    assert "no labelled clip of split 'tset' was evaluated; did you mean 'test'?" in run(
+        str(path), "--split", "tset", status=2
+    )[1]  # fmt: skip
+
+
+def test_several_seeds(path: Path) -> None:
+    other = stored_run.finish(path.parents[1], seed=1)  # beside the first, of the same corpora
+    options = ("--corpus", "mosei")
+    document = json.loads(run(str(path), str(other), *options, "--json")[0])
+    assert (document["runs"], document["seeds"]) == ([str(path), str(other)], [0, 1])
+    row = document["over_seeds"][0]
+    alone = json.loads(run(str(other), *options, "--json")[0])
+    assert document["evaluations"][1] == alone
+    assert row["values"] == [each["figures"][0]["value"] for each in document["evaluations"]]
+    out = run(str(path), str(other), *options)[0]
+    assert "Mean and standard deviation over 2 seeds" in out
+    line = next(line for line in out.splitlines() if "mMF1" in line)
+    assert f"{row['mean']:.2f}" in line
+    assert f"{row['deviation']:.2f}" in line
+    assert "both have seed 0" in run(str(path), str(path), status=2)[1]
+
+
+def test_what_leaks_is_printed_first_with_its_effect(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"corpus": "bah", "split": "test", "task": "ambivalence", "metric": "uar", "num_clips": 9, "num_groups": 3}
+    value = {"value": 81.0, "low": 70.0, "high": 90.0}
+    found = {
+        "checked": True,
+        "findings": [
+            {"kind": "trained_clip", "severity": "error", "message": "trained on 3"},
+            {"kind": "group", "severity": "warning", "message": "4 of 9 share"},
+        ],
+        "effects": [
+            {"kind": "group", **row, **value, "unseen": {**value, "value": 72.5, "num_clips": 5, "num_groups": 2}},
+            {"kind": "text", **row, **value, "unseen": None},
+        ],
+    }
+    monkeypatch.setattr(full_evaluation, "guard", lambda *_: found)
+    lines = run(str(path))[0].splitlines()
+    assert lines[:2] == ["LEAKAGE (trained_clip): trained on 3", "warning (group): 4 of 9 share"]
+    group, text = (next(line for line in lines if f"│ {kind} " in line) for kind in ("group", "text"))
+    assert [cell.strip() for cell in group.split("│")[5:-1]] == [
+        "UAR", "9", "81.00", "[70.00, 90.00]", "5", "72.50", "[70.00, 90.00]",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in text.split("│")[8:-1]] == ["[70.00, 90.00]", "0", "-", ""]
+
+
+def test_the_options_reach_the_evaluation(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(evaluate_command, "evaluate_command", lambda *arguments: given.append(arguments) or 7)
+    options = ["--config", "a.toml", "--set", "a.b=1", "--corpus", "c", "--corpus", "d", "--split", "dev", "--by", "e"]
+    options += ["--aggregate", "f", "--subsets", "--adapt"]
+    run("r", "s", *options, "--allow-trained", "--json", status=7)
+    expected = EvaluationOptions("dev", "e", "f", Path("a.toml"), ("a.b=1",), ("c", "d"), True, True, True)
+    assert given == [([Path("r"), Path("s")], expected, True)]
+
+
+def test_ctrl_c_ends_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_command, "evaluate_command", stop)
+    assert run("r", status=130) == ("", "stopped; vectors made so far are kept, and the same command begins again")

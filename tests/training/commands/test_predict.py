@@ -1,0 +1,247 @@
+"""The command `mmpsr predict`: what it prints and writes, broken files, and what a kill costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support import predicted_run
+from tests.support.predicted_run import write_run, write_video
+from training.commands import predict as predict_command
+from training.predict.predictor import Predictor
+from tuning.console import app
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    predicted_run.ENCODED.clear()
+    return tmp_path
+
+
+def predict(run: Path, *arguments: str | Path, status: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["predict", str(run), *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def folder_of(place: Path, num_good: int) -> Path:
+    """Good files, and five that are broken in five ways."""
+    folder = place / "clips"
+    folder.mkdir()
+    shared = [write_video(place / f"{number}.mkv", seconds=1, first=5 * number + 5) for number in range(3)]
+    for number in range(num_good):
+        shutil.copyfile(shared[number % 3], folder / f"good{number:02d}.mkv")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("this is no video\n" * 99, encoding="utf-8")
+    (folder / "truncated.mkv").write_bytes(shared[0].read_bytes()[:300])
+    (folder / "dangling.mp4").symlink_to("nowhere.mp4")
+    (folder / "wordless.wav").write_bytes(
+        b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00" + bytes(16) + b"data\x00\x00\x00\x00"
+    )
+    return folder
+
+
+def test_a_folder_with_broken_files_finishes_with_reasons(
+    run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_command, "FEW", 100)
+    result = predict(run, folder_of(place, 45), "-o", "out.json", "--cards", "cards")
+    document = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    done = [each["id"] for each in document["recordings"] if each["clips"]]
+    assert done == [f"good{number:02d}.mkv" for number in range(45)]
+    reasons = {each["id"]: each["reason"] for each in document["defects"]}
+    assert set(reasons) == {"empty.mp4", "text.mp4", "truncated.mkv", "dangling.mp4", "wordless.wav"}
+    assert "file is empty (0 bytes)" in reasons["empty.mp4"]
+    assert "cannot be opened as media" in reasons["text.mp4"]
+    assert "file does not exist" in reasons["dangling.mp4"]
+    assert "45 predicted, 5 without a prediction" in result.stderr
+    assert "... and 25 more in out.json" in result.stdout
+    assert len(list(Path("cards").iterdir())) == 45
+    before = len(predicted_run.ENCODED)
+    predict(run, place / "clips", "-o", "out.json")
+    assert len(predicted_run.ENCODED) == before
+
+
+def test_what_was_finished_before_an_interruption_is_not_repeated(
+    run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_command, "BATCH", 3)
+    folder = folder_of(place, 6)
+    own, calls = Predictor.predict, []
+
+    def interrupted(self: Predictor, *arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return own(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    result = predict(run, folder, "-o", "out.csv", status=130)
+    assert "stopped; what is finished is kept, and the same command goes on" in " ".join(result.stderr.split())
+    assert not Path("out.csv").exists()
+    assert len(predicted_run.ENCODED) == 6
+    predict(run, folder, "-o", "out.csv")
+    assert len(predicted_run.ENCODED) == 11
+    assert len(set(predicted_run.ENCODED)) == 11
+    whole = pd.read_csv("out.csv")
+    predict(run, folder, "-o", "fresh.csv")
+    pd.testing.assert_frame_equal(pd.read_csv("fresh.csv"), whole)
+    predict(run, folder, "-o", "out.csv", "--confidence", "0.9")  # other rows of the same vectors
+    assert len(predicted_run.ENCODED) == 22
+
+    def unwanted(*_: object, **__: object) -> None:
+        raise AssertionError("rows were there already")
+
+    monkeypatch.setattr(Predictor, "predict", unwanted)
+    predict(run, folder, "-o", "out.csv", "--confidence", "0.9")
+
+
+def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", loud=False)
+    out = predict(run, "a.mkv", "--text", "Well, no.", "--confidence", "1").stdout
+    assert out.startswith("a.mkv\n  emotion      no decision (")
+    assert " asked): " in out
+    assert "  personality  openness 0." in out
+    assert "  audio        absent: a.mkv: no audio stream (found: video)" in out
+    assert "text" not in out
+    decided = predict(run, "a.mkv").stdout
+    assert "no decision" not in decided
+    assert "% sure): " in decided
+    assert "  text         absent: no transcript" in decided
+    assert list(place.iterdir()) == [place / "a.mkv"]
+
+
+def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", seconds=4)
+    Path("list.csv").write_text("path,text,start,end\na.mkv,one,0,2\na.mkv,two,2,4\na.mkv,,x,\n", encoding="utf-8")
+    result = predict(run, "list.csv", "--format", "json")
+    document = json.loads(result.stdout)
+    assert [(each["id"], each["clips"][0]["text"]) for each in document["recordings"]] == [
+        ("a.mkv 0-2 s", "one"), ("a.mkv 2-4 s", "two"),
+    ]  # fmt: skip
+    assert "list.csv, row 4: start 'x' is no number of seconds" in result.stderr
+
+
+def test_windows_of_a_long_recording(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", seconds=6)
+    Path("a.srt").write_text("00:00:02,500 --> 00:00:03,000\nhere\n", encoding="utf-8")
+    predict(run, "a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet", "--cards", "cards")
+    frame = pd.read_parquet("a.parquet")
+    assert frame["start"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
+    assert [text for text in frame["text"] if isinstance(text, str)] == ["here"] * 2  # 1-3 s and 2-4 s
+    assert "<polyline" in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+
+
+def test_explained_rows_add_up_and_others_say_nothing_of_it(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", seconds=2)
+    write_video(place / "b.mkv", seconds=2, loud=False, first=60)
+    plain = predict(run, "a.mkv", "b.mkv", "-o", "out.json", "--cards", "cards").stdout
+    assert "why" not in plain
+    assert "explanation" not in Path("out.json").read_text(encoding="utf-8")
+    assert "What each modality adds" not in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    told = predict(
+        run, "a.mkv", "b.mkv", "-o", "out.json", "--explain", "--cards", "cards"
+    ).stdout  # not the rows there
+    assert len(predicted_run.ENCODED) == 2  # the vectors, however
+    assert re.search(r"why [a-z-]+: 0\.\d{3} without any modality, video [+-]0\.\d{3}, audio [+-]0\.\d{3} score", told)
+    document = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    predict(run, "a.mkv", "b.mkv", "-o", "out.csv", "--explain")
+    frame = pd.read_csv("out.csv").set_index("id")
+    for recording in document["recordings"]:
+        (clip,), row = recording["clips"], frame.loc[recording["id"]]
+        for task, why in clip["explanation"]["tasks"].items():
+            for name, value in clip["tasks"][task]["values"].items():
+                added = [why["shapley"][modality][name] for modality in ("video", "audio", "text")]
+                assert sum(added) == pytest.approx(why["prediction"][name] - why["baseline"][name], abs=1e-6)
+                assert why["prediction"][name] == pytest.approx(value, abs=1e-6)
+                assert added[2] == 0.0  # no transcript
+                assert added[1] != 0.0 or recording["id"] == "b.mkv"  # no sound
+                columns = [f"shapley.{task}.{name}.{modality}" for modality in ("video", "audio", "text")]
+                assert row[columns].tolist() == pytest.approx(added, abs=1e-9)
+    assert frame.loc["a.mkv", "conflict.emotion"] > 0
+    assert pd.isna(frame.loc["b.mkv", "conflict.emotion"])  # pictures alone
+    for name in ("a.mkv", "b.mkv"):
+        assert "What each modality adds" in Path(f"cards/{name}.html").read_text(encoding="utf-8")
+    assert predict(run, "a.mkv", "b.mkv", "-o", "out.json").stdout == plain
+    assert "explanation" not in Path("out.json").read_text(encoding="utf-8")
+
+
+def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
+    Path("a.mp4").write_bytes(b"")
+    result = predict(run, "a.mp4", "b.mp4", "--format", "csv", status=1)
+    assert result.stdout.splitlines()[0].startswith("id,path,start,end,defect")
+    assert "a.mp4: no prediction: a.mp4: file is empty (0 bytes); no transcript" in result.stderr
+    assert "0 predicted, 2 without a prediction" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
+        (["."], "error: . has no config.json: name the folder of a finished run"),
+        (["RUN", "--confidence", "80"], "error: --confidence is a probability between 0 and 1, found 80"),
+        (
+            ["RUN", "-o", "out.txt"],
+            "error: out.txt ends in none of .json, .csv, .parquet; name one of them or give --format",
+        ),
+        (["RUN", "-o", "."], "error: . is a folder; name a file"),
+        (["RUN", "--format", "parquet"], "error: Parquet is not for reading on a terminal; name a file with -o"),
+        (["RUN", "--hop", "2"], "error: a hop needs the length of windows"),
+        (["RUN", "b.mkv", "--text", "x"], "error: 1 text(s) for 2 recordings; give one for each"),
+    ],
+)
+def test_what_cannot_be_begun(run: Path, place: Path, arguments: list[str], message: str) -> None:
+    model, *others = (str(run) if each == "RUN" else each for each in arguments)
+    result = CliRunner().invoke(app, ["predict", model, "a.mkv", *others])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_and_restarted_it_repeats_nothing(run: Path, place: Path) -> None:
+    folder = folder_of(place, 45)
+    command = [sys.executable, "-m", "tuning.console", "predict", str(run), str(folder), "-o", "out.csv"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in place.glob("out.csv.work/rows-*.jsonl")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in place.glob("out.csv.work/features/**/*.parquet")}
+    assert kept
+    assert not Path("out.csv").exists()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=150)
+    assert "45 predicted, 5 without a prediction" in done.stderr
+    assert len(pd.read_csv("out.csv")) == 50
+    parts = list(place.glob("out.csv.work/features/**/part-*.parquet"))
+    assert (
+        kept.items()
+        <= {path: path.stat().st_mtime_ns for path in place.glob("out.csv.work/features/**/*.parquet")}.items()
+    )
+    keys = pd.concat([pd.read_parquet(path, columns=["clip_id"]).assign(folder=path.parent) for path in parts])
+    assert not keys.duplicated().any()

@@ -1,0 +1,61 @@
+"""The command `mmpsr app`: what it gives to the server, and errors in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.predicted_run import write_run
+from training.app import server as app_server
+from training.app.analysis import Limits
+from tuning.console import app
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["app", *map(str, arguments)])
+
+
+def test_the_server_gets_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(app_server, "serve", lambda *given: calls.append(given[1:4]) or given[4]("http://here/"))
+    folder = write_run(tmp_path / "small")
+    result = run(folder, "--port", "81", "--max-seconds", "9", "--max-megabytes", "3")
+    assert (result.exit_code, result.stdout) == (0, "http://here/ (this machine only; stop with Ctrl-C)\n")
+    run(folder)
+    assert calls == [("small", Limits(9, 3), 81), ("small", Limits(120, 200), 7860)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
+        (["."], "error: . has no config.json"),
+        (["nothing", "--max-seconds", "0"], "error: limits are above 0, found 0 seconds and 200 megabytes"),
+    ],
+)
+def test_what_cannot_be_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_a_taken_port_and_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path / "small")
+    with app_server.listen(0) as taken:
+        taken.listen()
+        result = run(folder, "--port", str(taken.getsockname()[1]))
+    assert result.exit_code == 2
+    assert "name another with --port" in result.stderr
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app_server, "serve", stop)
+    result = run(folder)
+    assert (result.exit_code, result.stderr) == (0, "stopped; what was uploaded is removed\n")

@@ -1,0 +1,122 @@
+"""Results of clips: decisions, confidences, intervals, sentences with seconds, and the table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.explanation.explain import Explanation, PairConflict, TaskExplanation
+from mmpsr.tasks import BUILTIN_TASKS
+from training.data.joined import JoinedCorpora
+from training.predict.inputs import Defect
+from training.predict.results import ClipResult, Results, Sentence, frame_of, judge, sentences_of
+
+EMOTION = BUILTIN_TASKS["emotion"].model_copy(update={"loss": "binary_cross_entropy", "classes": ("Neutral", "Anger")})
+PERSONALITY = BUILTIN_TASKS["personality"].model_copy(update={"classes": ("openness", "extraversion")})
+TASKS = {"emotion": EMOTION, "personality": PERSONALITY, "ambivalence": BUILTIN_TASKS["ambivalence"]}
+CALIBRATION = Calibration(
+    tasks={
+        "personality": TaskCalibration(form="score", num_clips=5, deviations=(0.1, None)),
+        "ambivalence": TaskCalibration(form="softmax", num_clips=5, thresholds=(0.75, 0.25)),
+    }
+)
+PREDICTED = {
+    "emotion": np.array([[0.9, 0.3], [0.2, 0.4]]),
+    "personality": np.array([[0.5, 0.6], [0.95, 0.1]]),
+    "ambivalence": np.array([[0.7, 0.3], [0.8, 0.2]]),
+}
+
+
+def test_decisions_confidences_and_abstention() -> None:
+    one, two = judge(PREDICTED, TASKS, CALIBRATION, confidence=0.75)
+    assert one["emotion"].values == {"Neutral": 0.9, "Anger": 0.3}
+    assert one["emotion"].decided == ("Neutral",)
+    assert one["emotion"].confidence == pytest.approx((0.9 + 0.7) / 2)  # each side's probability, averaged
+    assert not one["emotion"].abstained
+    assert two["emotion"].decided == ()
+    assert two["emotion"].confidence == pytest.approx((0.8 + 0.6) / 2)
+    assert two["emotion"].abstained
+    # by the thresholds (0.75, 0.25): 0.7/0.75 < 0.3/0.25, so present, of which it is 30 % sure
+    assert (one["ambivalence"].decided, one["ambivalence"].confidence) == (("present",), 0.3)
+    assert one["ambivalence"].abstained
+    assert (two["ambivalence"].decided, two["ambivalence"].abstained) == (("absent",), False)
+
+
+def test_intervals_where_the_deviation_is_known() -> None:
+    one, two = (each["personality"] for each in judge(PREDICTED, TASKS, CALIBRATION, confidence=1.0))
+    # 90 % of a normal distribution lie within 1.6449 deviations
+    assert one.intervals == {"openness": pytest.approx((0.5 - 0.16449, 0.5 + 0.16449), abs=1e-5)}
+    assert two.intervals == {"openness": pytest.approx((0.95 - 0.16449, 1.0), abs=1e-5)}
+    assert (one.decided, one.confidence, one.abstained) == ((), None, False)
+    assert judge(PREDICTED, TASKS, Calibration(), 0.0)[0]["personality"].intervals == {}
+
+
+def test_no_clips() -> None:
+    empty = {task: values[:0] for task, values in PREDICTED.items()}
+    assert judge(empty, TASKS, CALIBRATION, 0.5) == []
+
+
+def test_sentences_and_their_seconds() -> None:
+    text = (
+        "At 0.2, 1.2-1.3 and 10.8-12.1 s the lips part, often. The gaze stays on the camera. "
+        "At 0.1-0.4 and 2.0 s and 3 more times the person blinks often. Frames 0.83 s apart are too few to tell blinks."
+    )
+    assert sentences_of(text) == (
+        Sentence("At 0.2, 1.2-1.3 and 10.8-12.1 s the lips part, often.", ((0.2, 0.2), (1.2, 1.3), (10.8, 12.1))),
+        Sentence("The gaze stays on the camera."),
+        Sentence("At 0.1-0.4 and 2.0 s and 3 more times the person blinks often.", ((0.1, 0.4), (2.0, 2.0))),
+        Sentence("Frames 0.83 s apart are too few to tell blinks."),
+    )
+
+
+def test_the_table_has_a_row_for_everything() -> None:
+    tasks = judge(PREDICTED, TASKS, CALIBRATION, 0.5)
+    clips = [
+        ClipResult(
+            "a", "a.mp4", None, None, tasks[0], {}, "hi", "given", "en", (Sentence("Smiles."), Sentence("Nods."))
+        ),
+        ClipResult("a", "a.mp4", 2.0, 4.0, tasks[1], {"audio": "no sound"}),
+    ]
+    defects = [Defect("b", "b.mp4", None, None, "file is empty (0 bytes)")._asdict()]
+    frame = frame_of([clip.to_dict() for clip in clips], defects)
+    assert frame["id"].tolist() == ["a", "a", "b"]
+    assert frame["emotion.Anger"].tolist()[:2] == [0.3, 0.4]
+    assert frame["emotion.decided"].tolist()[:2] == ["Neutral", ""]
+    assert frame["personality.openness.high"][1] == 1.0
+    assert "personality.extraversion.low" not in frame
+    assert frame["absent.audio"][1] == "no sound"
+    assert pd.isna(frame["absent.audio"][0])
+    assert frame["narrative"][0] == "Smiles. Nods."
+    assert frame["defect"].isna().tolist() == [True, True, False]
+    assert pd.isna(frame["emotion.Anger"][2])
+    assert list(frame.columns[-5:]) == ["absent.audio", "text", "text_source", "language", "narrative"]
+    assert len(frame_of([], defects)) == 1
+    assert list(frame_of([], []).columns[:2]) == ["id", "path"]
+
+
+def test_columns_of_explanations() -> None:
+    def why(*conflicts: float) -> Explanation:
+        of_task = TaskExplanation(
+            {"absent": 0.2, "present": 0.8}, {"absent": 0.5, "present": 0.5},
+            {"text": {"absent": -0.3, "present": 0.3}, "audio": {"absent": 0.0, "present": 0.0}}, {},
+            tuple(PairConflict("text", "audio", value) for value in conflicts), None, None, (),
+        )  # fmt: skip
+        return Explanation(("text", "audio"), ("text",), {"ambivalence": of_task})
+
+    rows = judge(PREDICTED, TASKS, CALIBRATION, 0.5)
+    clips = [ClipResult(name, None, None, None, row, {}) for name, row in zip("ab", rows, strict=True)]
+    results = Results(clips, [], TASKS, JoinedCorpora(pd.DataFrame(), {}, torch.ones(0, 0), {}), {})
+    frame = results.to_frame([why(0.2, 0.6), why()])
+    new = ["shapley.ambivalence.absent.text", "shapley.ambivalence.absent.audio", "shapley.ambivalence.present.text",
+           "shapley.ambivalence.present.audio", "conflict.ambivalence"]  # fmt: skip
+    assert [name for name in frame if name.startswith(("shapley", "conflict"))] == new
+    assert frame[new[:4]].to_numpy().tolist() == [[-0.3, 0.0, 0.3, 0.0]] * 2
+    assert frame["conflict.ambivalence"][0] == pytest.approx(0.4)  # (0.2 + 0.6)/2
+    assert pd.isna(frame["conflict.ambivalence"][1])
+    assert not set(new) & set(results.to_frame())
+    assert "explanation" not in results.to_dicts()[0]
+    with pytest.raises(ValueError, match="shorter"):
+        results.to_frame([why()])

@@ -1,0 +1,213 @@
+"""Cards: what a page says of a clip and of windows, that nothing in a text can act, and that nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from training.report.cards import clock, render_card, write_cards
+
+TASKS = {
+    "emotion": {"kind": "multi_label", "classes": ["Neutral", "Anger"]},
+    "personality": {"kind": "regression", "classes": ["openness", "extraversion"]},
+}
+DOCUMENT = {"tasks": TASKS, "model": {"name": "small", "modalities": ["video", "text"]}, "confidence": 0.8}
+VOID = {"meta", "br"}
+
+
+def clip(start: float | None = None, end: float | None = None, anger: float = 0.9, **others: Any) -> dict[str, Any]:
+    emotion = {
+        "kind": "multi_label", "values": {"Neutral": 0.1, "Anger": anger}, "decided": ["Anger"], "confidence": anger,
+        "abstained": anger < 0.8, "intervals": {},
+    }  # fmt: skip
+    personality = {
+        "kind": "regression", "values": {"openness": 0.25, "extraversion": 0.5}, "decided": [], "confidence": None,
+        "abstained": False, "intervals": {"openness": [0.2, 0.3], "extraversion": [0.1, 0.9]},
+    }  # fmt: skip
+    return {
+        "start": start, "end": end, "tasks": {"emotion": emotion, "personality": personality}, "absent": {},
+        "text": None, "text_source": None, "language": None, "narrative": [], "notes": {}, **others,
+    }  # fmt: skip
+
+
+def recording(
+    *clips: dict[str, Any], name: str = "talk.mp4", defects: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    return {"id": name, "path": name, "clips": list(clips), "defects": defects or []}
+
+
+class Page(HTMLParser):
+    """The text of a page, and whether its tags are closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.said: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.said.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.said).split())
+
+
+def page_of(*clips: dict[str, Any], **options: Any) -> Page:
+    found = Page(render_card(recording(*clips, **options), DOCUMENT))
+    assert found.open == []
+    return found
+
+
+def test_one_clip() -> None:
+    page = page_of(
+        clip(
+            absent={"video": "no face found"}, text="Well, no.", text_source="written", language="en",
+            narrative=[{"text": "At 0.2-1.8 s the brows rise.", "spans": [[0.2, 1.8]]}], notes={"audio": "from b.wav"},
+        )
+    )  # fmt: skip
+    assert "the whole recording · model small of video, text" in page.text
+    assert "Anger · 90.0 % sure" in page.text
+    assert "video is absent: no face found" in page.text
+    assert "Well, no. Written by a speech model, language en." in page.text
+    assert "At 0.2-1.8 s the brows rise." in page.text
+    assert "audio: from b.wav" in page.text
+    widths = [tag["style"] for name, tag in page.tags if name in ("i", "u") and tag.get("style")]
+    assert widths == [
+        "width:10.0%",
+        "width:90.0%",
+        "width:25.0%",
+        "left:20.0%;width:10.0%",
+        "width:50.0%",
+        "left:10.0%;width:80.0%",
+    ]
+    assert [tag["class"] for _, tag in page.tags if "bar" in (tag.get("class") or "")] == [
+        "bar",
+        "bar decided",
+        "bar score",
+        "bar score",
+    ]
+
+
+def test_no_decision_where_the_model_is_less_sure_than_asked() -> None:
+    page = page_of(clip(0.0, 83.5, anger=0.7))
+    assert "0:00 to 1:23.5" in page.text
+    assert "No decision: 70.0 % sure, 80.0 % were asked for" in page.text
+    assert not any("decided" in (tag.get("class") or "") for _, tag in page.tags)
+
+
+def test_windows_have_a_timeline() -> None:
+    page = page_of(
+        clip(0.0, 10.0, anger=0.9), clip(10.0, 20.0, anger=0.5, text="no"),
+        defects=[{"start": 20.0, "end": 30.0, "reason": "no frame"}],
+    )  # fmt: skip
+    assert "2 windows from 0:00 to 0:20" in page.text
+    assert "No decision in 1 of 2 windows: less than 80.0 % sure" in page.text
+    # middles at 5 and 15 of 20 s, on 640 units; 0.9 and 0.5 of 150 units, from the top
+    assert [tag["points"] for name, tag in page.tags if name == "polyline"][1] == "160.0,15.0 480.0,75.0"
+    assert "0:00 0:05 0:10 0:15 0:20" in page.text
+    assert "Mean over the windows: Neutral 0.10 Anger 0.70" in page.text
+    assert "0:00–0:10" in page.text
+    assert "no decision 50.0 %" in page.text
+    assert "0:20–0:30: no frame" in page.text
+
+
+def explained(**options: Any) -> dict[str, Any]:
+    """A clip whose tasks are video's alone, with what it adds in one of them as `options` say."""
+
+    def why(first: str, second: str, value: float, **others: Any) -> dict[str, Any]:
+        return {
+            "prediction": {first: 0.1, second: value}, "baseline": {first: 0.1, second: 0.5},
+            "shapley": {"video": {first: 0.0, second: value - 0.5}, "text": {first: 0.0, second: 0.0}},
+            "conflicts": [], "attention": None, "guides": None, "notes": ["no attention: switched off"], **others,
+        }  # fmt: skip
+
+    tasks = {"emotion": why("Neutral", "Anger", 0.9, **options), "personality": why("openness", "extraversion", 0.45)}
+    return clip(explanation={"modalities": ["video", "text"], "present": ["video"], "tasks": tasks})
+
+
+def test_why() -> None:
+    page = page_of(
+        explained(
+            attention={"video": 1.0, "text": 0.0}, guides=[{"name": "Anger", "cosine": 0.831}], notes=[],
+            conflicts=[{"first": "video", "second": "text", "value": 0.25}],
+        )
+    )  # fmt: skip
+    assert "Anger : 50.0 % without any modality, 90.0 % with those that are there" in page.text
+    assert "video +40.0 text (absent) 0.0 In percentage points: the prediction without" in page.text
+    assert "extraversion : 0.500 without any modality, 0.450 with those that are there" in page.text
+    assert "video -0.050 text (absent) 0.000 In score points on the scale from 0 to 1: the prediction" in page.text
+    assert (
+        "class without any video text predicted Neutral 10.0 % 0.0 0.0 10.0 % Anger 50.0 % +40.0 0.0 90.0 %"
+        in page.text
+    )
+    assert "video – text 25.0 % 25.0 % on average Attention video 100 % text 0 %" in page.text
+    assert "Nearest prototypes: Anger +0.83" in page.text
+    assert "None: it takes two modalities. no attention: switched off" in page.text  # of personality
+    bars = {tag["class"]: tag["style"] for name, tag in page.tags if name == "i" and tag.get("class")}
+    assert bars["down"] == "left:0.0%;width:50.0%"  # -0.05 on an axis of 0.05
+    assert page.text.count("Reading what each modality adds") == 1
+
+
+def test_without_an_explanation_nothing_of_it_is_there() -> None:
+    page = render_card(recording(clip()), DOCUMENT)
+    why = explained(attention={"video": 1.0}, guides=[{"name": "Anger", "cosine": 0.5}])
+    for word in ("What each modality adds", "signed", "Conflict", "Attention", "rototype", "Reading"):
+        assert word not in page
+        assert word in render_card(recording(why), DOCUMENT)
+
+
+def test_windows_are_explained_by_their_means() -> None:
+    one, two = (explained() | {"start": start, "end": start + 5.0} for start in (0.0, 5.0))
+    two["explanation"]["tasks"]["emotion"]["shapley"]["video"]["Anger"] = 0.2
+    page = page_of(one, two)
+    assert "Means over the windows, in percentage points" in page.text
+    assert "video +30.0" in page.text  # (40 + 20)/2
+
+
+def test_nothing_acts_and_nothing_is_fetched() -> None:
+    evil = "<script>alert(1)</script>"
+    page = render_card(
+        recording(
+            clip(text=evil, absent={"video": evil}, narrative=[{"text": evil, "spans": []}]), name=f'{evil}".mp4'
+        ),
+        DOCUMENT,
+    )
+    found = Page(page)
+    assert found.text.count(evil) == 5  # title, heading, absence, transcript, narrative
+    names = {name for name, _ in found.tags}
+    assert not names & {"script", "link", "img", "iframe"}
+    assert not re.search(r"https?:|url\(|@import|\bsrc=", page)
+
+
+def test_files_have_safe_names_of_their_own(tmp_path: Path) -> None:
+    names = ["../a b.mp4", "..", "x/y.mp4", "x_y.mp4", "X_y.mp4"]
+    found = {**DOCUMENT, "recordings": [recording(clip(), name=name) for name in names] + [recording(name="empty")]}
+    files = write_cards(found, tmp_path / "cards")
+    assert [path.name for path in files] == [
+        "a_b.mp4.html",
+        "recording.html",
+        "x_y.mp4.html",
+        "x_y.mp4-2.html",
+        "X_y.mp4-3.html",
+    ]
+    assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == sorted(path.name for path in files)
+
+
+def test_clock() -> None:
+    assert [clock(each) for each in (0.0, 9.96, 59.99, 600.0)] == ["0:00", "0:10", "1:00", "10:00"]

@@ -1,0 +1,102 @@
+"""A run read back from disk: every row of its results made again, and what is said of runs that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmpsr.config import ConfigError
+from mmpsr.tasks import AMBIVALENCE
+from tests.support import stored_run
+from training.runs.directory import RunError
+from training.runs.stored import Part, StoredRun, add_predictions
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stored_run.finish(tmp_path_factory.mktemp("runs"), training={"calibration": "thresholds"})
+
+
+def test_every_row_of_the_results_is_made_again(path: Path) -> None:
+    stated = json.loads((path / "results.json").read_text())
+    made = StoredRun.read(path).results()
+    places = [tuple(row[name] for name in ("corpus", "split", "task", "metric")) for row in made]
+    by_place = {tuple(row[name] for name in ("corpus", "split", "task", "metric")): row for row in stated}
+    assert set(places) == set(by_place)
+    assert len(places) == len(stated) > 10
+    for place, row in zip(places, made, strict=True):
+        for name in ("num_clips", "model", "uncalibrated", "linear", "chance"):
+            assert row[name] == pytest.approx(by_place[place][name], abs=1e-9, nan_ok=True), (place, name)
+
+
+def test_calibration_counts_everywhere_but_on_the_clips_it_was_fitted_on(path: Path) -> None:
+    run = StoredRun.read(path)
+    parts = {(part.corpus, part.split): part for part in run.parts()}
+    plain = {(part.corpus, part.split): part for part in run.parts("uncalibrated")}
+    fitted, zero_shot = parts["mosei", "dev"], parts["meld", "dev"]
+    assert fitted.thresholds is None
+    assert zero_shot.thresholds is not None
+    np.testing.assert_array_equal(fitted.predicted, plain["mosei", "dev"].predicted)
+    expected = run.calibration.apply("emotion", plain["meld", "dev"].predicted)
+    assert not np.allclose(expected, plain["meld", "dev"].predicted)
+    np.testing.assert_array_equal(zero_shot.predicted, expected)
+    linear = next(run.parts("linear"))
+    assert (linear.task, linear.spec.loss) == ("emotion", "binary_cross_entropy")
+
+
+def test_predictions_are_added_row_by_row_in_full_precision() -> None:
+    table = pd.DataFrame({"clip_id": ["a", "b"]})
+    predicted = {"ambivalence": np.array([[0.1, 0.9], [1 / 3, 2 / 3]])}
+    found = add_predictions(table, "linear", predicted, {"ambivalence": AMBIVALENCE})
+    assert list(found) == ["clip_id", "linear.ambivalence.absent", "linear.ambivalence.present"]
+    assert found["linear.ambivalence.present"].tolist() == [0.9, 2 / 3]
+
+
+def test_parts_of_parts_and_clips_without_a_group() -> None:
+    clips = pd.DataFrame({"clip_id": ["a", "b", "c"], "group": pd.array(["x", pd.NA, "x"], dtype="string")})
+    targets = np.eye(2)[[0, 1, 1]]
+    part = Part("mine", "test", "ambivalence", AMBIVALENCE, ("uar",), clips, targets, np.eye(2)[[0, 1, 0]], None)
+    assert part.groups.tolist() == ["x", "clip b", "x"]
+    assert part.figures() == {"uar": 75.0}  # recalls 1 of 1 and 1 of 2
+    for rows in (np.array([False, True, True]), np.array([1, 2])):
+        some = part.take(rows)
+        assert (some.clips["clip_id"].tolist(), some.clips.index.tolist()) == (["b", "c"], [0, 1])
+        assert some.figures() == {"uar": 50.0}
+
+
+def test_runs_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere is no run directory"):
+        StoredRun.read(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"has no config.json: name the folder of a finished run"):
+        StoredRun.read(tmp_path)
+    copy = shutil.copytree(path, tmp_path / "copy")
+    table = pd.read_parquet(copy / "predictions.parquet")
+    table.drop(columns="uncalibrated.emotion.Fear").to_parquet(copy / "predictions.parquet")
+    with pytest.raises(RunError, match=r"no column 'uncalibrated.emotion.Fear' \(1 are missing\)"):
+        StoredRun.read(copy)
+    (copy / "predictions.parquet").write_bytes(b"nothing")
+    with pytest.raises(RunError, match=r"predictions.parquet cannot be read"):
+        StoredRun.read(copy)
+    (copy / "calibration.json").write_text("{")
+    with pytest.raises(RunError, match=r"calibration.json cannot be read"):
+        StoredRun.read(copy)
+    (copy / "config.json").write_text('{"trainign": {}}')
+    with pytest.raises(ConfigError, match="did you mean 'training'"):
+        StoredRun.read(copy)
+
+
+def test_a_run_without_the_baseline_s_predictions_has_the_other_figures(path: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(path, tmp_path / "copy")
+    table = pd.read_parquet(copy / "predictions.parquet")
+    table[[name for name in table if not name.startswith("linear.")]].to_parquet(copy / "predictions.parquet")
+    run = StoredRun.read(copy)
+    assert not run.has_linear
+    row = run.results()[0]
+    assert "linear" not in row
+    assert math.isfinite(row["model"])

@@ -1,0 +1,507 @@
+"""Searches finish exactly the trials that were asked for, whatever is killed, and never see a test clip."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import psutil
+import pytest
+import torch
+from accelerate import Accelerator
+from optuna.trial import TrialState
+from rich.console import Console
+
+import tuning.data
+import tuning.search.objective
+from corpora.clips import ClipTable
+from mmpsr.config import ConfigError
+from tests.support import joined as small
+from tests.support import searched
+from training.config import RunConfig
+from training.data.joined import JoinedCorpora
+from training.fit.loop import DivergedError, train
+from training.published_config import load_run_config
+from training.runs.directory import RunDirectory
+from tuning.search import trials
+from tuning.search.objective import Search
+from tuning.search.results import importances, search_table, trial_table, value_table, write_results
+from tuning.search.workers import SearchError, run_search
+
+
+def silent(message: str) -> None:
+    pass
+
+
+def imitate(monkeypatch: pytest.MonkeyPatch, figure: Callable[[RunConfig, int], float]) -> list[RunConfig]:
+    """Replace training by a formula of the configuration and the epoch; returns the configurations trained."""
+    trained: list[RunConfig] = []
+
+    def imitated(config: RunConfig, *others: Any) -> None:
+        run = others[3]  # after clips, tasks and the accelerator
+        trained.append(config)
+        for epoch in range(1, config.training.num_epochs + 1):
+            run.log({"epoch": epoch, "dev_figure": figure(config, epoch)})
+
+    monkeypatch.setattr(tuning.search.objective, "train", imitated)
+    return trained
+
+
+SPACES: dict[str, dict[str, object]] = {
+    "tpe": {"num_trials": 3, "space": {"training.lr": {"low": 1e-4, "high": 1e-1, "log": True}}},
+    "hyperband": {"num_trials": 3, "space": {"training.lr": {"low": 1e-4, "high": 1e-1, "log": True}}},
+    "random": {"num_trials": 3, "space": {"model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1}}},
+    "grid": {"space": {"model.hidden_width": [8, 16], "model.dropout": [0.0]}},
+    "greedy": {"space": {"model.hidden_width": [8, 16], "model.dropout": [0.0, 0.2]}},
+}
+# greedy: (8, .2) and (16, .2), then the better width with 0.0 (its 0.2 is tried already)
+NUMBERS = {"tpe": 3, "hyperband": 3, "random": 3, "grid": 2, "greedy": 3}
+
+
+@pytest.mark.parametrize("method", list(SPACES))
+def test_every_method_finishes_its_trials_and_writes_its_results(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate(monkeypatch, lambda config, epoch: config.training.lr + config.model.dropout + config.model.hidden_width)
+    search = searched.search(tmp_path, method=method, **SPACES[method])
+    study = run_search(search, 1, silent)
+    assert len(trials.counted(study.trials)) == NUMBERS[method]
+    assert write_results(search, study) == tmp_path / "searches" / "mine" / "best.toml"
+    table = pd.read_csv(search.folder / "trials.csv")
+    assert len(table) == NUMBERS[method]
+    assert not (search.folder / "running").exists()
+    run_search(search, 1, silent)  # the same command again has nothing left to do
+    assert len(study.get_trials()) == NUMBERS[method]
+
+
+def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path) -> None:
+    search = searched.search(
+        tmp_path, method="random", num_trials=3, seeds=[4], space={"training.lr": {"low": 1e-3, "high": 1e-1}}
+    )
+    study = run_search(search, 1, silent)
+    config, notes = load_run_config(write_results(search, study))
+    assert notes == []
+    assert config.training.lr == study.best_trial.params["training.lr"]
+    assert config.training.seed == 4
+    assert config.output.name == "mine-best"
+    figures: list[float] = []
+
+    class Kept(RunDirectory):
+        def log(self, record: dict[str, Any]) -> None:
+            figures.append(record["dev_figure"])
+
+    (tmp_path / "run").mkdir()
+    train(config, small.joined(), small.tasks(), Accelerator(cpu=True), Kept(tmp_path / "run"), silent)  # all splits
+    assert max(figures) == study.best_value
+
+
+def test_the_figure_is_the_mean_over_seeds_of_their_best_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {(1, 1): 10.0, (1, 2): 30.0, (1, 3): 20.0, (2, 1): 50.0, (2, 2): float("nan"), (2, 3): 40.0}
+    trained = imitate(monkeypatch, lambda config, epoch: values[config.training.seed, epoch])
+    search = searched.search(tmp_path, {"training": {"num_epochs": 3}}, num_trials=1, seeds=[1, 2])
+    study = run_search(search, 1, silent)
+    assert [config.training.seed for config in trained] == [1, 2]
+    assert study.best_value == 40.0  # (30 + 50) / 2
+    assert study.trials[0].intermediate_values == {1: 10.0, 2: 30.0, 3: 20.0}  # of the first seed
+    table = trial_table(study)
+    assert table.loc[0, "deviation"] == pytest.approx(200**0.5)  # (10^2 + 10^2) / (2 - 1), its root
+
+
+def test_greedy_goes_through_the_fields_in_order_with_the_best_before_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figure(config: RunConfig, epoch: int) -> float:
+        return (
+            -abs(config.model.hidden_width - 32)
+            - 10 * abs(config.model.dropout - 0.1)
+            + 5 * (config.training.lr == 1e-2)
+        )
+
+    trained = imitate(monkeypatch, figure)
+    space = {"model.hidden_width": [8, 32, 64], "training.lr": [1e-2, 1e-3], "model.dropout": [0.0, 0.1]}
+    search = searched.search(tmp_path, {"model": {"dropout": 0.2}}, method="greedy", space=space)
+    run_search(search, 1, silent)
+    found = [(config.model.hidden_width, config.training.lr, config.model.dropout) for config in trained]
+    assert found == [
+        (8, 3e-3, 0.2), (32, 3e-3, 0.2), (64, 3e-3, 0.2),  # widths with everything else as at the start: 32 wins
+        (32, 1e-2, 0.2), (32, 1e-3, 0.2),  # 1e-2 wins
+        (32, 1e-2, 0.0), (32, 1e-2, 0.1),  # 0.1 wins
+    ]  # fmt: skip
+
+
+def test_greedys_stages_may_hold_several_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = imitate(monkeypatch, lambda config, epoch: config.model.hidden_width * config.model.dropout)
+    space = {"model.hidden_width": [8, 16], "model.dropout": [0.1, 0.3], "training.lr": [1e-2, 1e-3]}
+    stages = [["training.lr"], ["model.dropout", "model.hidden_width"]]
+    run_search(searched.search(tmp_path, method="greedy", space=space, stages=stages), 1, silent)
+    found = [(config.training.lr, config.model.dropout, config.model.hidden_width) for config in trained]
+    # equal figures at first: the first learning rate stays
+    assert found[:2] == [(1e-2, 0.2, 16), (1e-3, 0.2, 16)]
+    assert found[2:] == [(1e-2, 0.1, 8), (1e-2, 0.1, 16), (1e-2, 0.3, 8), (1e-2, 0.3, 16)]
+
+
+def test_a_random_search_tries_the_same_whoever_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {"training.lr": {"low": 1e-4, "high": 1e-1, "log": True}, "model.num_heads": [1, 2, 4]}
+    settings: dict[str, Any] = {"method": "random", "space": space}
+    trained = imitate(monkeypatch, lambda config, epoch: config.training.lr)
+    run_search(searched.search(tmp_path / "whole", **settings, num_trials=4), 1, silent)
+    whole = [(config.training.lr, config.model.num_heads) for config in trained]
+    assert len(set(whole)) == 4
+    assert all(1e-4 <= lr <= 1e-1 for lr, _ in whole)
+    trained.clear()
+    run_search(searched.search(tmp_path / "two", **settings, num_trials=2), 1, silent)
+    run_search(searched.search(tmp_path / "two", **settings, num_trials=4), 1, silent)  # more may be asked for later
+    assert [(config.training.lr, config.model.num_heads) for config in trained] == whole
+
+
+def test_hyperband_ends_the_worse_trials_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = imitate(monkeypatch, lambda config, epoch: config.model.dropout * epoch)
+    search = searched.search(
+        tmp_path,
+        {"training": {"num_epochs": 9}},
+        method="hyperband",
+        num_trials=12,
+        seeds=[0, 1],
+        space={"model.dropout": {"low": 0.0, "high": 0.9}},
+    )
+    study = run_search(search, 1, silent)
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    assert len(pruned) + len(complete) == 12
+    assert pruned
+    assert max(trial.last_step or 0 for trial in pruned) < 9
+    assert np.mean([trial.params["model.dropout"] for trial in pruned]) < np.mean(
+        [trial.params["model.dropout"] for trial in complete]
+    )
+    assert sum(config.training.seed == 1 for config in trained) == len(complete)  # a pruned one trains no other seed
+
+
+def test_a_configuration_that_fails_is_a_failed_trial_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figure(config: RunConfig, epoch: int) -> float:
+        if config.model.hidden_width == 8:
+            raise DivergedError("the dev figure was not\na number")
+        if config.model.hidden_width == 32:
+            raise ConfigError("these do not fit")
+        return 1.0
+
+    imitate(monkeypatch, figure)
+    said: list[str] = []
+    search = searched.search(tmp_path, method="grid", space={"model.hidden_width": [8, 16, 32]})
+    study = run_search(search, 1, said.append)
+    table = trial_table(study)
+    assert table["state"].tolist() == ["fail", "complete", "fail"]
+    assert table["reason"].tolist() == ["the dev figure was not a number", "", "these do not fit"]
+    assert [line.split("  ")[-2].strip() for line in said] == [
+        "the dev figure was not a number", "1.00", "these do not fit",
+    ]  # fmt: skip
+    assert study.best_trial.params == {"model.hidden_width": 16}
+
+
+def test_values_that_do_not_fit_together_fail_and_the_search_goes_on(tmp_path: Path) -> None:
+    search = searched.search(tmp_path, method="grid", space={"model.hidden_width": [16], "model.num_heads": [3, 4]})
+    table = trial_table(run_search(search, 1, silent))
+    assert table["state"].tolist() == ["fail", "complete"]
+    assert table.loc[0, "reason"] == "the number of heads (3) must divide the hidden width (16)"
+
+
+def test_a_search_whose_trials_all_fail_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figure(config: RunConfig, epoch: int) -> float:
+        raise DivergedError("lower training.lr")
+
+    imitate(monkeypatch, figure)
+    with pytest.raises(SearchError, match=r"none of 2 trials has a figure; one says: lower training\.lr"):
+        run_search(searched.search(tmp_path, method="grid"), 1, silent)
+
+
+def test_an_error_that_is_no_configurations_stops_the_search_and_the_trial_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: RunConfig, epoch: int) -> float:
+        raise OSError("the disk is full")
+
+    search = searched.search(tmp_path, method="grid")
+    imitate(monkeypatch, broken)
+    with pytest.raises(OSError, match="the disk is full"):
+        run_search(search, 1, silent)
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    assert trial_table(run_search(search, 1, silent))["state"].tolist() == ["complete", "complete"]
+
+
+def test_another_search_in_the_same_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    run_search(searched.search(tmp_path, method="grid"), 1, silent)
+    other = searched.search(tmp_path, {"model": {"dropout": 0.3}}, method="random", num_trials=1)
+    with pytest.raises(ConfigError, match=r"'mine' of another configuration, which differs in model, search\.method;"):
+        run_search(other, 1, silent)
+
+
+# -- test clips --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loader_that_lets_test_clips_through_is_stopped(tmp_path: Path) -> None:
+    search = replace(searched.search(tmp_path, method="grid"), load=lambda *_: small.joined())
+    with pytest.raises(RuntimeError, match="test clips were loaded for a search"):
+        run_search(search, 1, silent)
+
+
+def test_test_clips_are_left_out_before_their_features_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = small.joined()
+    poisoned = whole.clips["split"].eq("test").to_numpy(dtype=bool)
+    for values in (*whole.features.values(), *whole.labels.values()):
+        values[poisoned] = torch.inf
+    defects = pd.DataFrame()
+    seen: list[pd.DataFrame] = []
+
+    def extracted(clips: pd.DataFrame, *_: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+        seen.append(clips)
+        return clips, defects
+
+    def joined(clips: pd.DataFrame, *_: object) -> JoinedCorpora:
+        rows = torch.from_numpy(whole.clips.index[whole.clips["clip_id"].isin(clips["clip_id"])].to_numpy().copy())
+        return JoinedCorpora(
+            clips,
+            {name: values[rows] for name, values in whole.features.items()},
+            whole.presence[rows],
+            {task: values[rows] for task, values in whole.labels.items()},
+        )
+
+    monkeypatch.setattr(tuning.data, "load_clips", lambda *_: ClipTable(whole.clips, defects))
+    monkeypatch.setattr(tuning.data, "extract_features", extracted)
+    monkeypatch.setattr(tuning.data, "join", joined)
+    settings: dict[str, Any] = {"method": "grid", "space": {"model.hidden_width": [16]}}
+    clean = run_search(searched.search(tmp_path / "clean", **settings), 1, silent)
+    search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.data.load_joined)
+    study = run_search(search, 1, silent)
+    assert not seen[0]["split"].eq("test").any()
+    assert set(seen[0]["corpus"]) == {"mosei", "fiv2", "bah"}  # meld is zero-shot
+    assert np.isfinite(study.best_value)
+    assert study.trials[0].intermediate_values.keys() == clean.trials[0].intermediate_values.keys()
+
+
+def test_clips_are_loaded_once_and_again_only_for_other_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[str, ...]] = []
+
+    def load(config: RunConfig, accelerator: Accelerator, console: Console) -> JoinedCorpora:
+        loaded.append(config.data.modalities)
+        return searched.load(config, accelerator, console)
+
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    space = {"data.modalities": [["text", "audio"], ["text"]], "training.lr": [1e-2, 1e-3]}
+    search = replace(searched.search(tmp_path, method="grid", space=space), load=load)
+    study = run_search(search, 1, silent)
+    assert loaded == [("text", "audio"), ("text",)]
+    assert study.trials[0].params["data.modalities"] == 'json:["text", "audio"]'
+    config, _ = load_run_config(write_results(search, study))
+    assert config.data.modalities == ("text", "audio")
+
+
+# -- killed workers ----------------------------------------------------------------------------------------------------
+
+
+def kill_at_random(search: Search, num_kills: int, stop: threading.Event, killed: list[int]) -> None:
+    """Kill workers of this machine in the middle of a trial, one after the other."""
+    chosen = random.Random(0)
+    while len(killed) < num_kills and not stop.wait(0.1 + chosen.random()):
+        running = [trial for trial in search.study().get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+        found = [int(trial.user_attrs["worker"].split()[1]) for trial in running if "worker" in trial.user_attrs]
+        alive = [process for process in found if process not in killed and psutil.pid_exists(process)]
+        if alive:
+            killed.append(chosen.choice(alive))
+            os.kill(killed[-1], signal.SIGKILL)
+
+
+def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
+    """A search whose workers are killed finishes every slot once, and says that it replaced them."""
+    search.study()
+    stop, killed, said = threading.Event(), [], []
+    killer = threading.Thread(target=kill_at_random, args=(search, num_kills, stop, killed))
+    killer.start()
+    try:
+        study = run_search(search, num_workers, said.append)
+    finally:
+        stop.set()
+        killer.join()
+    finished = trials.counted(study.get_trials())
+    assert sorted(int(trial.user_attrs["slot"]) for trial in finished) == list(range(search.config.num_trials or 0))
+    assert all(trial.state == TrialState.COMPLETE for trial in finished)
+    assert len(killed) == num_kills
+    assert sum("killed by signal 9 and is replaced" in line for line in said) == num_kills
+    assert len(trial_table(study)) == search.config.num_trials
+
+
+LONG = {"training": {"num_epochs": 8, "batch_size": 8, "patience": 8}}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_workers_cost_no_trial_on_sqlite(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
+    check_killed(searched.search(tmp_path, LONG, num_trials=6, **settings), num_workers=4, num_kills=2)
+
+
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server started for the test."""
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver psycopg is not installed")
+    places = [*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), os.environ.get("PATH", "")]
+    control = shutil.which("pg_ctl", path=os.pathsep.join(places))
+    if control is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="mmpsr-"))
+    command = [control, "-D", str(folder / "data")]
+    if os.getuid() == 0:  # the server refuses to run as root
+        shutil.chown(folder, "postgres")
+        command = ["runuser", "-u", "postgres", "--", *command]
+    options = f"-c listen_addresses= -c unix_socket_directories={folder}"
+
+    def run(*arguments: str) -> None:
+        subprocess.run([*command, *arguments], check=True, capture_output=True, timeout=120, cwd=folder)
+
+    try:
+        run("init", "-o", "-A trust -U postgres")
+        run("start", "-w", "-l", str(folder / "log"), "-o", options)
+        yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        run("stop", "-m", "immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_workers_cost_no_trial_on_postgresql(tmp_path: Path, postgresql: str) -> None:
+    settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
+    search = searched.search(tmp_path / "out", LONG, num_trials=6, storage=postgresql, **settings)
+    check_killed(search, num_workers=4, num_kills=2)
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+import tuning.search.objective, tuning.search.workers
+from tests.support import searched
+def stuck(*arguments):
+    print("training", flush=True)
+    import time
+    time.sleep(600)
+tuning.search.objective.train = stuck
+search = searched.search(Path({folder!r}), method="random", num_trials=2, storage={storage!r}, **{settings!r})
+tuning.search.workers.run_search(search, 1, print)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_the_same_command_continues_after_a_kill_with_the_same_values(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = str(tmp_path / "trials.journal") if kind == "journal" else None
+    settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}}
+    root = str(Path(__file__).parents[3])
+    program = KILLED.format(root=root, folder=str(tmp_path), storage=storage, settings=settings)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "training\n"
+        process.kill()
+    imitate(monkeypatch, lambda config, epoch: config.training.lr)
+    study = run_search(searched.search(tmp_path, method="random", num_trials=2, storage=storage, **settings), 1, silent)
+    states = [trial.state for trial in study.trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert study.trials[1].params == study.trials[0].params  # at once, though its last heartbeat is new
+    assert len(trial_table(study)) == 2
+
+
+def started(search: Search, worker: str, slot: str = "0") -> optuna.Study:
+    """A study with a trial that runs in the worker."""
+    study = search.study()
+    trials.queue(study, slot, {"model.hidden_width": 16})
+    trial = study.ask()
+    trial.set_user_attr("worker", worker)
+    trial.suggest_categorical("model.hidden_width", [8, 16])
+    return study
+
+
+def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    search = searched.search(tmp_path, num_trials=1, heartbeat=1)
+    study = started(search, "elsewhere 1 0.0")
+    storage = study._storage
+    storage.record_heartbeat(0 if not study.trials else study.trials[0]._trial_id)  # type: ignore[attr-defined]
+    trials.release(study)
+    assert study.trials[0].state == TrialState.RUNNING
+    start = time.monotonic()
+    run_search(search, 1, silent)  # waits for it, in vain
+    assert time.monotonic() - start > 1.0
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert study.trials[1].params == {"model.hidden_width": 16}
+
+
+def test_a_trial_that_always_kills_its_worker_fails_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    search = searched.search(tmp_path, method="grid", num_retries=0)
+    study = started(search, worker_of_a_dead_process(), '{"model.hidden_width": 8}')
+    run_search(search, 1, silent)
+    table = trial_table(study)
+    assert sorted(table["state"]) == ["complete", "fail"]
+    assert "its worker was killed 1 times" in table["reason"].tolist()
+
+
+def worker_of_a_dead_process() -> str:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        pass
+    host = trials.worker_name().split()[0]
+    return f"{host} {process.pid} 1.0"
+
+
+def test_a_slot_that_was_queued_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = imitate(monkeypatch, lambda config, epoch: 1.0)
+    search = searched.search(tmp_path, num_trials=2)
+    study = search.study()
+    for slot in ("0", "0", "1"):
+        trials.queue(study, slot, None)
+    study.enqueue_trial({})  # and one without a slot
+    run_search(search, 1, silent)
+    assert len(trained) == 2
+    assert [trial.user_attrs["slot"] for trial in trials.counted(study.trials)] == ["0", "1"]
+
+
+def test_importances_and_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate(monkeypatch, lambda config, epoch: config.model.hidden_width + config.model.dropout)
+    space = {"model.hidden_width": [8, 16], "model.dropout": [0.0, 0.5]}
+    study = run_search(searched.search(tmp_path, method="grid", space=space), 1, silent)
+    shares = importances(study)
+    assert list(shares) == ["model.hidden_width", "model.dropout"]
+    assert shares["model.hidden_width"] > 0.8
+    rows = value_table(study).itertuples(index=False, name=None)
+    assert [row for row in rows if row[0] == "model.hidden_width"] == [
+        ("model.hidden_width", 8, 2, 8.25, 8.5), ("model.hidden_width", 16, 2, 16.25, 16.5),
+    ]  # fmt: skip
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(search_table(study))
+    lines = shown.get().splitlines()
+    assert "Best of 4 trials (0 pruned, 0 failed); dev figure, higher" in lines[0]
+    best = next(line for line in lines if "16.50" in line)
+    assert [cell.strip() for cell in best.split("│")[2:5]] == ["16.50", "16", "0.5"]

@@ -1,0 +1,182 @@
+"""`mmpsr report` of a study: its table, ranks, differences and what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpsr.config import ConfigError
+from tests.support import report_in_browser
+from tests.training.report.test_page import Outline
+from training.report.page import render
+from training.runs.directory import RunError
+from tuning.study import report as study_report
+from tuning.study.rendering import to_csv
+from tuning.study.report import any_report_command, read_stored_table, study_page
+from tuning.study.table import Column, StudyTable
+
+HOSTILE = "w/o <script>graph</script>"
+MF1 = Column("bah", "test", "ambivalence", "macro_f1")
+UAR = Column("bah", "test", "ambivalence", "uar")
+VALUES: dict[str, dict[Column, dict[int, float]]] = {
+    "full": {MF1: {0: 70.0, 1: 72.0, 2: 71.0}, UAR: {0: 60.0, 1: 60.0, 2: 63.0}},
+    HOSTILE: {MF1: {0: 68.0, 1: 70.0, 2: 69.5}, UAR: {0: 61.0, 1: 61.0, 2: 61.0}},
+}
+LINEAR = {MF1: 65.0, UAR: 75.0}
+
+
+def write(folder: Path, values: dict[str, Any] = VALUES, missing: dict[str, dict[int, str]] | None = None) -> Path:
+    """A study's folder as `mmpsr study` leaves it."""
+    missing = missing or {}
+    cost = {"full": {"num_parameters": [4000.0, 5000.0], "seconds_per_epoch": []}}
+    table = StudyTable([MF1, UAR], values, LINEAR, "full", missing, 3, cost=cost)
+    (folder / "table.csv").write_text(to_csv(table, "full"), encoding="utf-8")
+    cells = {}
+    for place, (row, figures) in enumerate(values.items()):
+        for seed in (0, 1, 2):
+            cell = {"folder": f"row{place}/{seed}", "configuration": "abc"}
+            if seed in missing.get(row, {}):
+                cell["missing"] = missing[row][seed]
+            else:
+                path = folder / cell["folder"]
+                path.mkdir(parents=True, exist_ok=True)
+                results = [
+                    {"corpus": c.corpus, "split": c.split, "task": c.task, "metric": c.metric, "model": v[seed]}
+                    for c, v in figures.items()
+                    if seed in v
+                ]
+                results.append({**results[0], "split": "dev"})  # a figure that is no column
+                (path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+            cells[f"{row}/{seed}"] = cell
+    manifest = {
+        "study": "table<1>", "command": ["mmpsr", "study", "a.toml"], "versions": {"torch": "9"}, "seeds": [0, 1, 2],
+        "files": {"a.toml": "f" * 64}, "tables": {"table.csv": "e" * 64}, "cells": cells, "compare_to": "full",
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def lines(folder: Path, section: str) -> list[list[str]]:
+    """Cells of the tables of a section."""
+    [found] = [each for each in study_page(folder).sections if each.name == section]
+    tables = [block for block in found.blocks if block.kind == "table"]
+    return [[f"{cell.text} {cell.note}".strip() for cell in row] for table in tables for row in table.cells]  # type: ignore[union-attr]
+
+
+def warned(folder: Path) -> list[str]:
+    return [f"{warning.level}: {warning.text}" for warning in study_page(folder).warnings]
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write(tmp_path)
+    table = read_stored_table(tmp_path, json.loads((tmp_path / "manifest.json").read_text()))
+    assert (table.columns, table.values, table.linear) == ([MF1, UAR], VALUES, LINEAR)
+
+
+def test_means_and_differences(tmp_path: Path) -> None:
+    first, second, linear = lines(write(tmp_path), "table")
+    # mean 71, sd 1; t(0.975, 2) = 4.3027, half width 4.3027 / sqrt(3) = 2.48
+    assert first[:2] == ["full", "71.00 ± 1.00\n[68.52, 73.48]"]
+    # full is first in MF1; in UAR both have 61 and share ranks 1 and 2: (1 + 1.5) / 2 and (2 + 1.5) / 2
+    assert (first[3:], second[3:]) == (["1.25", "3"], ["1.75", "3"])
+    assert linear == ["linear baseline", "65.00 one value", "75.00 one value", "-", "-"]
+    # paired by seed: -2, -2, -1.5; mean -1.83, sd 0.2887, half width 0.72
+    [difference] = lines(tmp_path, "differences")
+    assert difference[:2] == [HOSTILE, "-1.83 ± 0.29\n[-2.55, -1.12]"]
+
+
+def test_warnings(tmp_path: Path) -> None:
+    assert warned(write(tmp_path)) == ["caution: No row reaches the linear baseline: bah UAR."]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "warnings": ["other clips"], "seeds": [0, 1]}))
+    assert warned(tmp_path)[:2] == [
+        "serious: other clips",
+        "caution: Fewer than 3 seeds: whether rows differ cannot be told from chance in training.",
+    ]
+
+
+def test_what_rows_cost_is_no_figure(tmp_path: Path) -> None:
+    assert lines(write(tmp_path), "cost") == [["full", "4,500", "-", "-", "-"]]
+
+
+def test_rows_that_do_not_apply_are_told(tmp_path: Path) -> None:
+    write(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "inapplicable": {"fusion": "one modality"}}))
+    assert "note: Row 'fusion' does not apply: one modality." in warned(tmp_path)
+
+
+def test_missing_cells(tmp_path: Path) -> None:
+    values = {**VALUES, HOSTILE: {}}
+    missing = {HOSTILE: {seed: "out of memory" for seed in (0, 1, 2)}}
+    write(tmp_path, values, missing)
+    assert warned(tmp_path)[0].startswith(f"serious: 3 of the cells are missing. {HOSTILE}, seed 0: out of memory; ")
+    assert lines(tmp_path, "table")[1] == [HOSTILE, "-", "-", "-", "0"]
+    html = render(study_page(tmp_path))
+    assert "3 of 6" in html
+    assert 'id="ranks"' not in html  # one row has no rank
+
+
+def test_ranks_have_a_band_where_no_cell_is_missing(tmp_path: Path) -> None:
+    assert "critical difference" in render(study_page(write(tmp_path)))
+    values = {**VALUES, HOSTILE: {MF1: VALUES[HOSTILE][MF1]}}
+    html = render(study_page(write(tmp_path, values)))
+    assert "No critical difference is drawn" in html
+    assert "critical difference</li>" not in html
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    outline = Outline(render(study_page(write(tmp_path))))
+    assert not outline.named("script")
+    assert HOSTILE in outline.text
+    assert "table<1>" in outline.text
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path)
+    assert any_report_command(folder, None, None, False) == 0
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert html == render(study_page(folder))
+    assert any_report_command(folder, None, "language", False) == 2
+    assert any_report_command(folder, None, None, True) == 2
+    assert capsys.readouterr().err.count("which a study's table does not have; name one of its runs") == 2
+
+    class Loaded:
+        def __init__(self, path: Path) -> None:
+            if path.name != "study.toml":
+                raise ConfigError(f"{path}: there is no such configuration file")
+            self.folder = folder
+
+    monkeypatch.setattr(study_report, "load_study", Loaded)
+    assert any_report_command(Path("study.toml"), tmp_path / "b.html", None, False) == 0
+    assert (tmp_path / "b.html").read_text(encoding="utf-8") == html
+    assert any_report_command(Path("other.toml"), None, None, False) == 2
+    assert "other.toml: there is no such configuration file" in capsys.readouterr().err
+
+
+def test_a_study_without_a_table(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no manifest.json, so the study has no table yet; `mmpsr study` writes it"):
+        study_page(tmp_path)
+    write(tmp_path)
+    (tmp_path / "table.csv").unlink()
+    with pytest.raises(RunError, match=r"table.csv cannot be read .*; `mmpsr study` writes it"):
+        study_page(tmp_path)
+    write(tmp_path)
+    (tmp_path / "row0" / "1" / "results.json").unlink()
+    with pytest.raises(RunError, match=r"row0/1 has no results.json"):
+        study_page(tmp_path)
+
+
+browser = report_in_browser.browser
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", report_in_browser.SIZES)
+def test_it_is_legible(browser: Any, tmp_path: Path, size: str, theme: str) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(render(study_page(write(tmp_path))), encoding="utf-8")
+    report_in_browser.require_legible(browser, page, size, theme)

@@ -1,0 +1,287 @@
+"""One video analysed for the page: predictions of the whole and of windows, why, and key frames with the face found."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from encoders.errors import Absent, EncodingError
+from encoders.face.landmarks import face_track
+from encoders.media.clip import ClipMedia
+from mmpsr.explanation.explain import Explanation
+from training.predict.inputs import Defect, Recording
+from training.predict.predictor import Predictor
+from training.predict.results import ClipResult, Results, judge
+from training.predict.transcripts import Cue, Transcript, read_transcript
+from training.predict.windows import clips_of, length_of
+
+__all__ = [
+    "STAGES",
+    "Analysis",
+    "AppError",
+    "KeyFrame",
+    "Limits",
+    "Wishes",
+    "analyse",
+    "decide",
+    "key_frames",
+]
+
+STAGES = {
+    "waiting": "Its turn",
+    "inputs": "The file",
+    "texts": "What is said",
+    "features": "Features of what is seen, heard and said",
+    "prediction": "Prediction",
+    "windows": "Windows over time",
+    "explanation": "What speaks for it",
+    "frames": "Key frames",
+}
+"""What happens, in this order, and how the page calls it."""
+
+NUM_FRAMES = 6
+LONGEST = 320  # pixels of a key frame's longer side
+SLACK = 0.5  # seconds that a video may be longer than a number of windows before it has another
+TOGETHER = 4  # windows predicted at a time, between which progress is told
+
+
+class AppError(ValueError):
+    """Something that the user can mend; the message is shown on the page."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a video may be.
+
+    Attributes:
+        seconds: it may last.
+        megabytes: of its file, 2^20 bytes each.
+    """
+
+    seconds: float = 120.0
+    megabytes: float = 200.0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for beside the video.
+
+    Attributes:
+        text: what is said, as typed.
+        transcript: file of what is said.
+        window: seconds of the timeline's windows.
+        confidence: in [0, 1], below which there is no decision.
+    """
+
+    text: str = ""
+    transcript: Path | None = None
+    window: float = 10.0
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class KeyFrame:
+    """A picture of the video.
+
+    Attributes:
+        seconds: into the video.
+        picture: JPEG as a data address.
+        face: left, top, width and height of the face found, in percent of the picture, or None.
+    """
+
+    seconds: float
+    picture: str
+    face: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that the page shows of a video.
+
+    Attributes:
+        name: of its file.
+        length: in seconds.
+        clips: results of the whole, then of windows where it is longer than one.
+        predicted: by task `[1 + W, C]`, calibrated, of `clips`.
+        defects: windows without a prediction.
+        explanation: of the whole.
+        frames: of the whole, in time.
+        no_frames: why there are none.
+        cues: parts of the transcript with their seconds, where those are given.
+        notes: sentences on what could not be done.
+        wishes: as asked for.
+        seconds: that each stage took.
+    """
+
+    name: str
+    length: float
+    clips: tuple[ClipResult, ...]
+    predicted: Mapping[str, NDArray[np.float64]]
+    defects: tuple[Defect, ...]
+    explanation: Explanation
+    frames: tuple[KeyFrame, ...]
+    no_frames: str | None
+    cues: tuple[Cue, ...]
+    notes: tuple[str, ...]
+    wishes: Wishes
+    seconds: Mapping[str, float]
+
+
+def analyse(
+    predictor: Predictor,
+    path: Path,
+    wishes: Wishes,
+    limits: Limits,
+    store: Path,
+    on_stage: Callable[[str, str], None] = lambda *_: None,
+) -> Analysis:
+    """Predict a video and its windows, explain, and take key frames.
+
+    Args:
+        predictor: kept warm from one video to the next.
+        path: of the video.
+        wishes: what is asked for.
+        limits: on length and size.
+        store: folder for vectors, so that the same video with other words is quick.
+        on_stage: told each stage of `STAGES` as it begins, and how far it is.
+
+    Raises:
+        AppError: the video cannot be opened, is too large or too long, or nothing of it can be used.
+        TranscriptError: the transcript cannot be read.
+    """
+    clock = _Clock(on_stage)
+    clock("inputs")
+    length = _checked_length(path, limits)
+    transcript = _transcript(wishes)
+    recording = Recording(path.name, path, transcript=transcript)
+
+    def predict(table: pd.DataFrame, told: Callable[[str], None] | None = None) -> Results:
+        return predictor.predict(table, confidence=wishes.confidence, store=store, on_stage=told)
+
+    whole = predict(clips_of([recording]), lambda stage: clock(stage) if stage != "inputs" else None)
+    if not len(whole):
+        raise AppError(f"Nothing of {path.name} can be used: {_told(whole.defects[0].reason, path)}")
+    parts = [whole]
+    if length > wishes.window + SLACK:
+        rest = length % wishes.window  # a window that begins hardly later than the one before would say the same
+        windows = clips_of([replace(recording, end=length - rest if rest < SLACK else None)], wishes.window)
+        for first in range(0, len(windows), TOGETHER):
+            clock("windows", f"{first} of {len(windows)}")
+            parts.append(predict(windows.iloc[first : first + TOGETHER]))
+    clock("explanation")
+    trained = predictor.trained
+    explanation = predictor.explain(whole)[0]
+    clock("frames")
+    frames, no_frames = key_frames(path)
+    clips = (clip for part in parts for clip in part.clips)
+    defects = (defect for part in parts for defect in part.defects)
+    return Analysis(
+        path.name, length, tuple(_without_folder(clip, path) for clip in clips),
+        {task: np.concatenate([part.predicted[task] for part in parts]) for task in trained.tasks},
+        tuple(each._replace(path=path.name, reason=_told(each.reason, path)) for each in defects), explanation,
+        frames, no_frames, () if transcript is None else transcript.cues,
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.done(),
+    )  # fmt: skip
+
+
+def _without_folder(clip: ClipResult, path: Path) -> ClipResult:
+    absent, notes = ({name: _told(text, path) for name, text in each.items()} for each in (clip.absent, clip.notes))
+    return replace(clip, path=path.name, absent=absent, notes=notes)
+
+
+def _told(reason: str, path: Path) -> str:
+    """A reason that names the file, not where it lies."""
+    return reason.replace(str(path), path.name)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self, on_stage: Callable[[str, str], None]) -> None:
+        self.on_stage, self.seconds = on_stage, dict[str, float]()
+        self.stage, self.began = "", time.perf_counter()
+
+    def __call__(self, stage: str, progress: str = "") -> None:
+        self.done()
+        self.stage = stage
+        self.on_stage(stage, progress)
+
+    def done(self) -> dict[str, float]:
+        now = time.perf_counter()
+        if self.stage:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.began
+        self.began = now
+        return self.seconds
+
+
+def _checked_length(path: Path, limits: Limits) -> float:
+    size = path.stat().st_size / 2**20
+    if size > limits.megabytes:
+        raise AppError(f"{path.name} has {size:.1f} MB; this page takes up to {limits.megabytes:g} MB")
+    try:
+        length = length_of(path)
+    except EncodingError as error:
+        raise AppError(f"{error}. It may be damaged, unfinished or no video; try another file") from None
+    if length > limits.seconds:
+        raise AppError(
+            f"{path.name} lasts {length:.0f} seconds; this page takes up to {limits.seconds:g}. Cut it, start the "
+            "page with a larger --max-seconds, or use `mmpsr predict --window`"
+        )
+    return length
+
+
+def _transcript(wishes: Wishes) -> Transcript | None:
+    if wishes.text.strip() and wishes.transcript is not None:
+        raise AppError("There are two transcripts, a text and a file; take one of them out")
+    if wishes.transcript is None:
+        return Transcript(" ".join(wishes.text.split())) if wishes.text.strip() else None
+    found = read_transcript(wishes.transcript)
+    if not found.text:
+        raise AppError(f"{wishes.transcript.name} holds no words")
+    return found
+
+
+def key_frames(path: Path) -> tuple[tuple[KeyFrame, ...], str | None]:
+    """Pictures at uniformly spaced moments with the face found in each, or why there are none."""
+    clip = ClipMedia(media=path)
+    try:
+        pictures, moments = clip.frames(NUM_FRAMES)
+    except (Absent, EncodingError) as reason:
+        return (), _told(str(reason), path)
+    faces: list[tuple[float, float, float, float] | None] = [None] * len(pictures)
+    try:
+        track = face_track(clip, NUM_FRAMES)
+    except EncodingError:  # none of them shows a face
+        pass
+    else:
+        first, size = len(pictures) - len(track.found), np.array(track.frame_size, dtype=np.float64)
+        for number, (points, there) in enumerate(zip(track.landmarks[..., :2] / size, track.found, strict=True)):
+            if there:
+                low, high = points.min(axis=0).clip(0, 1), points.max(axis=0).clip(0, 1)
+                left, top, width, height = (100 * np.concatenate([low, high - low])).tolist()
+                faces[first + number] = left, top, width, height
+    shown = zip(pictures, moments.tolist(), faces, strict=True)
+    return tuple(KeyFrame(moment, _data_address(picture), face) for picture, moment, face in shown), None
+
+
+def _data_address(pixels: NDArray[np.uint8]) -> str:
+    picture, content = Image.fromarray(pixels), io.BytesIO()
+    picture.thumbnail((LONGEST, LONGEST))
+    picture.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def decide(analysis: Analysis, predictor: Predictor, confidence: float) -> Analysis:
+    """The same analysis with another confidence asked for; nothing is computed again but the decisions."""
+    rows = judge(analysis.predicted, predictor.trained.tasks, predictor.trained.calibration, confidence)
+    clips = tuple(replace(clip, tasks=row) for clip, row in zip(analysis.clips, rows, strict=True))
+    return replace(analysis, clips=clips, wishes=replace(analysis.wishes, confidence=confidence))

@@ -1,0 +1,108 @@
+"""The page's parts, and what they do. It needs Gradio, which is an optional library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from training.app.analysis import Wishes
+from training.app.service import Service, Shown
+from training.app.view import status_view
+from training.predict.transcripts import TRANSCRIPT_SUFFIXES
+
+__all__ = ["build_page"]
+
+_TOP = """<div class="mmpsr top"><h1>What does the model make of a video?</h1>
+<p class="soft">Videos of up to {:g} seconds and {:g} MB. Everything stays on this machine; files are removed when the
+page is closed.</p></div>"""
+_EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
+_NO_RESULT = _EMPTY.format("Results appear here.")
+_NO_PAIR = _EMPTY.format("Analyse two videos, and choose them here.")
+_SEEK = """element.addEventListener('click', event => {
+  const moment = event.target.closest('.moment'), video = document.querySelector('#video video');
+  if (moment && video) { video.currentTime = Number(moment.dataset.seconds); video.scrollIntoView({block: 'nearest'}); }
+})"""
+
+
+def build_page(service: Service) -> gr.Blocks:
+    """The page's parts, and what they do."""
+    limits = service.limits
+    with gr.Blocks(title="mmpsr", analytics_enabled=False) as page:
+        gr.HTML(_TOP.format(limits.seconds, limits.megabytes))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
+                video = gr.Video(
+                    label="Video", height=300,
+                    sources=["upload", "webcam"], elem_id="video", buttons=[],
+                )  # fmt: skip
+                text = gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
+                with gr.Accordion("Transcript file, timeline", open=False):
+                    kinds = list(TRANSCRIPT_SUFFIXES)
+                    transcript = gr.File(
+                        label=f"Transcript: {', '.join(kinds)}", file_types=kinds, height=110, elem_id="transcript"
+                    )
+                    window = gr.Slider(2, 60, 10, step=1, label="Seconds of a window of the timeline", elem_id="window")
+                confidence = gr.Slider(
+                    0, 1, 0, step=0.05, label="Decide only where at least this sure", elem_id="confidence"
+                )
+                button = gr.Button("Analyse", variant="primary", elem_id="analyse")
+                status = gr.HTML(status_view({}), elem_id="status")
+                download = gr.DownloadButton("Download everything", interactive=False, elem_id="download")
+            with gr.Column(scale=5, min_width=320), gr.Tabs():
+                with gr.Tab("Result"):
+                    result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
+                with gr.Tab("Compare", elem_id="compare"):
+                    with gr.Row():
+                        first = gr.Dropdown([], label="First", elem_id="first")
+                        second = gr.Dropdown([], label="Second", elem_id="second")
+                    compared = gr.HTML(_NO_PAIR, elem_id="compared")
+
+        def shown(found: Shown) -> list[Any]:
+            if found.result is None:
+                return [found.status, _NO_RESULT, gr.update(interactive=False), gr.skip(), gr.skip()]
+            names = list(found.labels)
+            return [
+                found.status, found.result, gr.update(value=str(found.download), interactive=True),
+                gr.update(choices=names, value=names[-2] if len(names) > 1 else names[0]),
+                gr.update(choices=names, value=names[-1]),
+            ]  # fmt: skip
+
+        def analyse(
+            video: str | None, text: str, transcript: str | None, window: float, confidence: float, request: gr.Request
+        ) -> Iterator[list[Any]]:
+            wishes = Wishes(text, None if transcript is None else Path(transcript), window, confidence)
+            for found in service.analyse(str(request.session_hash), video, wishes):
+                yield shown(found)
+
+        def decide(confidence: float, request: gr.Request) -> list[Any]:
+            found = service.decide(str(request.session_hash), confidence)
+            return [gr.skip()] * 5 if found is None else [gr.skip(), *shown(found)[1:]]
+
+        def compare(first: str | None, second: str | None, request: gr.Request) -> str:
+            return service.compare(str(request.session_hash), first, second) or _NO_PAIR
+
+        def begin(request: gr.Request) -> None:
+            service.sessions.of(str(request.session_hash))
+
+        def arrived(file: str | None, request: gr.Request) -> None:
+            if file is not None:
+                service.sessions.hold(str(request.session_hash), file)
+
+        def end(request: gr.Request) -> None:
+            service.sessions.end(str(request.session_hash))
+
+        quiet: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        outputs = [status, result, download, first, second]
+        analysed = button.click(analyse, [video, text, transcript, window, confidence], outputs, **quiet)
+        analysed.then(decide, confidence, outputs, **quiet)  # the slider may have been moved meanwhile
+        confidence.change(decide, confidence, outputs, trigger_mode="always_last", **quiet)
+        for chosen in (first, second):
+            chosen.change(compare, [first, second], compared, **quiet)
+        for sent in (video, transcript):
+            sent.change(arrived, sent, None, **quiet)
+        page.load(begin, None, None, **quiet)
+        page.unload(end)
+    return page

@@ -1,0 +1,136 @@
+"""What the page shows, as HTML: progress, one analysis, two side by side. Nothing in it acts or is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mmpsr.explanation.explain import TaskExplanation
+from training.app.analysis import STAGES, Analysis
+from training.predict.results import ClipResult, TaskResult
+from training.report.cards import clock
+from training.report.charts import Line, legend, lines
+
+__all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
+
+SMALLEST_RANGE = 0.1
+"""Of an attribution chart's axis, so that contributions near nothing look so."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of an attribution chart: where its bar begins and ends in percent of the axis, and what it adds."""
+
+    name: str
+    left: float
+    width: float
+    value: float
+    kind: str
+
+
+def steps_of(found: TaskExplanation, name: str, present: Sequence[str]) -> tuple[list[Step], float, float]:
+    """From the baseline to the prediction of a class, modality by modality, and the ends of the axis.
+
+    Args:
+        found: explanation of a task.
+        name: class or trait.
+        present: modalities that add something.
+    """
+    places = [found.baseline[name]]
+    for modality in present:
+        places.append(places[-1] + found.shapley[modality][name])
+    low, high = min(places), max(places)
+    spare = max(SMALLEST_RANGE - (high - low), 0.1 * (high - low)) / 2
+    low, high = max(low - spare, 0.0), min(high + spare, 1.0)
+
+    def at(value: float) -> float:
+        return 100 * (value - low) / (high - low)
+
+    steps = [Step("without any", at(places[0]), 0.0, places[0], "end")]
+    for modality, before, after in zip(present, places, places[1:], strict=False):
+        kind = "more" if after >= before else "less"
+        steps.append(Step(modality, at(min(before, after)), at(max(before, after)) - at(min(before, after)),
+                          after - before, kind))  # fmt: skip
+    steps.append(Step("prediction", at(places[-1]), 0.0, places[-1], "end"))
+    return steps, low, high
+
+
+def result_view(analysis: Analysis) -> str:
+    """One video's results."""
+    whole, windows, explanation = analysis.clips[0], analysis.clips[1:], analysis.explanation
+    tasks = []
+    for task, found in sorted(whole.tasks.items(), key=lambda item: item[1].kind == "regression"):  # fills two columns
+        why = explanation.tasks[task]
+        charts = [(name, *steps_of(why, name, explanation.present)) for name in _by_interest(found, why)]
+        tasks.append(
+            {
+                "name": task,
+                "found": found,
+                "why": why,
+                "charts": charts,
+                "timeline": _timeline(task, windows) if windows else None,
+                "legend": legend(found.values),
+                "num_abstained": sum(clip.tasks[task].abstained for clip in windows),
+            }
+        )
+    return _environment().get_template("app_result.html").render(
+        analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation
+    )  # fmt: skip
+
+
+def compare_view(first: Analysis, second: Analysis) -> str:
+    """Two videos' results side by side."""
+    return _environment().get_template("app_compare.html").render(first=first, second=second)
+
+
+def status_view(stages: Mapping[str, float | None], progress: str = "", error: str = "", name: str = "") -> str:
+    """How far an analysis is, or why there is none.
+
+    Args:
+        stages: those begun, with their seconds, or None of the one that goes on.
+        progress: how far that one is.
+        error: sentence that ended it.
+        name: of the video.
+    """
+    return _environment().get_template("app_status.html").render(
+        stages=stages, titles=STAGES, progress=progress, error=error.removeprefix(f"{name}: "), name=name
+    )  # fmt: skip
+
+
+def _by_interest(found: TaskResult, why: TaskExplanation) -> list[str]:
+    """Classes by falling probability, or traits by how far the clip moves them."""
+    if found.kind == "regression":
+        return sorted(found.values, key=lambda name: -abs(why.prediction[name] - why.baseline[name]))
+    return sorted(found.values, key=lambda name: -found.values[name])
+
+
+def _timeline(task: str, windows: Sequence[ClipResult]) -> str:
+    """A line per class or trait over the middles of the windows."""
+    middles = [((clip.start or 0.0) + (clip.end or 0.0)) / 2 for clip in windows]
+    names = windows[0].tasks[task].values
+    series = {name: Line(middles, [100 * clip.tasks[task].values[name] for clip in windows]) for name in names}
+    is_score = windows[0].tasks[task].kind == "regression"
+    unit = "score, % of its range" if is_score else "probability, %"
+    return lines(series, "seconds", unit, f"timeline-{task}", is_share=True)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"clock": clock, "percent": _percent, "signed": _signed}
+    return environment
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")

@@ -1,0 +1,154 @@
+"""What a bundle says of a finished run, gathered from the run's directory."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from corpora.clips import SPLITS
+from corpora.registry import CorporaConfig
+from encoders.config import FeaturesConfig
+from encoders.errors import ExtractionError
+from encoders.extraction.read import encoder_specs
+from encoders.spec import EncoderSpec
+from mmpsr.config import ConfigError
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.models.base import FusionModel
+from training.bundle.format import FORMAT_VERSION, Bundle, BundledCorpus, BundledEncoder, BundledFigure, TrainingSummary
+from training.evaluation.figures import evaluate_run
+from training.runs.directory import RunError, read_json
+from training.runs.stored import StoredRun
+from training.runs.trained import TrainedModel
+
+__all__ = ["LICENCES", "collect_bundle", "vector_widths"]
+
+LICENCES: Mapping[str, str] = {
+    "mosei": "CMU-MOSEI: research use on the terms of its makers; the videos belong to those who published them",
+    "fiv2": "ChaLearn First Impressions V2: research use on the terms of its makers; the videos belong to those who "
+    "published them",
+    "bah": "BAH: end-user licence agreement, signed with its makers; each participant decides on use in challenges "
+    "and in publications",
+    "meld": "MELD: annotations GPL-3.0; scenes of a television series, which belong to its makers",
+    "table": "a table of the user's own, whose terms are known to who trained the model",
+}
+"""What the owners of a corpus ask, by adapter, in a line; their own pages decide."""
+DEMO = (
+    "made by a program for demonstration, from one public-domain portrait and a synthetic voice; no licence is needed"
+)
+
+
+def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
+    """Everything of `bundle.json` but the sums.
+
+    Args:
+        run: run directory.
+        trained: its model.
+
+    Raises:
+        RunError: it is not a finished run.
+    """
+    stored, config = StoredRun.read(run), trained.config
+    tasks = config.tasks.model_copy(
+        update={"specs": {task: spec.model_dump(mode="json") for task, spec in trained.tasks.items()}}
+    )
+    features = FeaturesConfig(
+        **{
+            name: getattr(trained.features, name)
+            for name in ("encoders", "faces", "sequences", "transcriber", "describer", "precision")
+        }
+    )
+    return Bundle(
+        format_version=FORMAT_VERSION,
+        name=f"{run.resolve().parent.name}/{run.resolve().name}",
+        modalities=trained.modalities,
+        config=config.model_copy(update={"tasks": tasks, "features": features}),
+        encoders={name: _encoder(name, trained) for name in trained.modalities},
+        calibration=trained.calibration,
+        training=_training(run, trained.model),
+        corpora=_corpora(config.corpora, stored.table),
+        is_demo=config.corpora.build == "demo",
+        figures=_figures(stored, read_json(run, "results.json")),
+        versions=read_json(run, "versions.json"),
+        sha256={},
+    )
+
+
+def vector_widths(trained: TrainedModel) -> dict[str, int]:
+    """Width of each modality's vectors, in the model's order."""
+    standardizers = trained.model.standardizers
+    return {name: len(cast(Standardizer, standardizers[name]).mean) for name in trained.modalities}
+
+
+def _encoder(modality: str, trained: TrainedModel) -> BundledEncoder:
+    features, key = trained.features, trained.fingerprints[modality]
+    name, width = features.encoders[modality], vector_widths(trained)[modality]
+    sequence_key = trained.fingerprints.get(f"{modality} sequences")
+    if name in features.precomputed or name == "vectors":
+        return BundledEncoder(origin="vectors", key=key, vector_width=width, sequence_key=sequence_key)
+    noted = _installed(features, modality, key)
+    return BundledEncoder(
+        origin="own" if ":" in name else "catalogue", key=key, vector_width=width, sequence_key=sequence_key, **noted
+    )
+
+
+def _installed(features: FeaturesConfig, modality: str, key: str) -> dict[str, Any]:
+    """Version, pooling and settings of the encoder, if it is still the one that made the vectors."""
+    only = features.model_copy(update={"encoders": {modality: features.encoders[modality]}, "sequences": {}})
+    try:
+        spec: EncoderSpec = encoder_specs(only)[modality]
+    except (ConfigError, ExtractionError):
+        return {}
+    if spec.key != key:
+        return {}
+    return {"version": spec.version, "pooling": spec.pooling, "settings": json.loads(json.dumps(dict(spec.settings)))}
+
+
+def _training(run: Path, model: FusionModel) -> TrainingSummary | None:
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    epochs = [json.loads(line) for line in lines]
+    defined = [epoch for epoch in epochs if math.isfinite(epoch["dev_figure"])]
+    if not defined:
+        return None
+    best = max(defined, key=lambda epoch: epoch["dev_figure"])
+    return TrainingSummary(
+        num_epochs=len(epochs), best_epoch=best["epoch"], dev_figure=best["dev_figure"],
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )  # fmt: skip
+
+
+def _corpora(corpora: CorporaConfig, table: pd.DataFrame) -> dict[str, BundledCorpus]:
+    splits = {name: table.loc[table["corpus"].eq(name), "split"] for name in corpora.sources}
+    return {
+        name: BundledCorpus(
+            adapter=source.adapter,
+            licence=DEMO if corpora.build == "demo" else LICENCES[source.adapter],
+            zero_shot=source.zero_shot,
+            num_clips={split: int(splits[name].eq(split).sum()) for split in SPLITS if split in set(splits[name])},
+        )
+        for name, source in corpora.sources.items()
+    }
+
+
+def _figures(stored: StoredRun, results: list[dict[str, Any]]) -> tuple[BundledFigure, ...]:
+    """Figures with intervals and the linear baseline, and chance from the run's results."""
+    place = ("corpus", "split", "task", "metric")
+    chance = {tuple(row[name] for name in place): row["chance"] for row in results}
+    try:
+        found = evaluate_run(stored, None, None)["figures"]
+    except RunError:  # not one labelled clip
+        return ()
+    return tuple(_figure(row, chance.get(tuple(row[name] for name in place))) for row in found)
+
+
+def _figure(row: dict[str, Any], chance: float | None) -> BundledFigure:
+    known = {name: value for name, value in row.items() if name in BundledFigure.model_fields}
+    known["chance"] = None if chance is None or math.isnan(chance) else chance
+    if "over_linear" in row:
+        known["over_linear"] = {name: row["over_linear"][name] for name in ("value", "low", "high")}
+    return BundledFigure(**known)

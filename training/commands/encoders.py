@@ -1,0 +1,129 @@
+"""The command `mmpsr encoders`: which models a configuration can name, and which of them can run here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from encoders.catalogue.checkpoint import is_cached
+from encoders.catalogue.entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
+from encoders.config import MODALITIES, FeaturesConfig
+from encoders.creation import CATALOGUE, WRITERS, can_run
+from mmpsr.config import ConfigError, nearest
+from training.commands.common import error_console, print_error
+
+__all__ = ["encoders_command", "encoders_tables"]
+
+
+def encoders_command(config: Path | None, settings: list[str], modality: str | None, as_json: bool) -> int:
+    """List the catalogue and what can run here, with the weights and the trust of a configuration.
+
+    Returns:
+        Exit status: 2 where the modality or the configuration is wrong.
+    """
+    errors = error_console()
+    try:
+        if modality is not None and modality not in MODALITIES:
+            raise ConfigError(f"no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
+        if config is None and settings:
+            raise ConfigError("--set needs --config: the settings change what a file says")
+        features, told = FeaturesConfig(), list[str]()
+        if config is not None:
+            from training.published_config import load_run_config  # what only a configuration needs
+
+            with redirect_stdout(sys.stderr):
+                run, told = load_run_config(config, settings)
+            features = run.features
+    except ConfigError as error:
+        print_error(error)
+        return 2
+    for note in told:
+        errors.print(note, highlight=False, markup=False)
+    encoders = [_encoder(e, features) for e in CATALOGUE.values() if modality is None or modality in e.modalities]
+    writers = [_writer(e, features) for e in WRITERS.values() if modality is None or modality in _served(e)]
+    if as_json:
+        typer.echo(json.dumps({"encoders": encoders, "writers": writers}, indent=2, allow_nan=False))
+    else:
+        Console(width=None if sys.stdout.isatty() else 120).print(encoders_tables(encoders, writers), highlight=False)
+    return 0
+
+
+def _served(entry: WriterEntry) -> tuple[str, ...]:
+    """Modalities whose encoders read what a model writes."""
+    return ("text", "behavior") if entry.writes == "transcript" else ("behavior",)
+
+
+def _encoder(entry: CatalogueEntry, features: FeaturesConfig) -> dict[str, Any]:
+    return {
+        "id": entry.id, "modalities": list(entry.modalities), "width": entry.width, "pooling": entry.pooling,
+        "rate": entry.rate, "image_size": entry.image_size, **_about(entry, features),
+    }  # fmt: skip
+
+
+def _writer(entry: WriterEntry, features: FeaturesConfig) -> dict[str, Any]:
+    return {"id": entry.id, "section": entry.section, "reads": entry.reads, "writes": entry.writes,
+            **_about(entry, features)}  # fmt: skip
+
+
+def _about(entry: Entry, features: FeaturesConfig) -> dict[str, Any]:
+    """What is said of every model; `weights` are `installed`, a `local copy`, `cached` or `to download`."""
+    reason, is_embedded = can_run(entry, features), entry.family == EMBEDDED
+    fetched = "cached" if not is_embedded and is_cached(entry) else "to download"
+    weights = "installed" if is_embedded else "local copy" if entry.home in features.weights else fetched
+    return {
+        "family": entry.family, "description": entry.description, "home": None if is_embedded else entry.home,
+        "revision": entry.revision, "remote_code": entry.remote_code, "licence": entry.licence,
+        "citation": entry.citation, "can_run": reason is None, "reason": reason, "weights": weights,
+        "download_mb": entry.download_mb,
+    }  # fmt: skip
+
+
+def encoders_tables(encoders: Sequence[dict[str, Any]], writers: Sequence[dict[str, Any]]) -> Group:
+    """Encoders family by family as the catalogue has them, models that write texts, and how many can run here."""
+    vectors = _table("encoder, and whom to cite", "modalities", "width")
+    vectors.columns[2].justify = "right"
+    for entry in encoders:
+        _add(vectors, entry, "\n".join(entry["modalities"]), f"{entry['width']:,}")
+    parts = [vectors]
+    if writers:
+        texts = _table("writer of texts that encoders read, and whom to cite", "from", "to")
+        for entry in writers:
+            _add(texts, entry, entry["reads"], f"{entry['writes']}\n{entry['section']}")
+        parts.append(texts)
+    listed = [*encoders, *writers]
+    able = sum(entry["can_run"] for entry in listed)
+    ready = sum(entry["can_run"] and entry["weights"] != "to download" for entry in listed)
+    told = f"{able:,} of {len(listed):,} can run here, {ready:,} of them without a download"
+    return Group(*parts, Text(told, style="bold"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, "family, licence", "here", box=box.SIMPLE_HEAD, expand=True)
+    table.columns[0].ratio, table.columns[3].ratio, table.columns[4].ratio = 4, 2, 2
+    return table
+
+
+def _add(table: Table, entry: dict[str, Any], *between: str) -> None:
+    name = Text(entry["id"], overflow="fold").append(f"\n{entry['citation']}", style="dim")
+    family = Text(entry["family"]).append(f"\n{entry['licence']}", style="dim")
+    table.add_row(name, *between, family, _here(entry))
+
+
+def _here(entry: dict[str, Any]) -> Text:
+    if not entry["can_run"]:
+        return Text(f"no: {entry['reason']}", style="yellow")
+    told = {
+        "installed": "yes, needs no download", "local copy": "yes, from a local copy",
+        "cached": "yes, weights in the local cache", "to download": f"yes, downloads about {entry['download_mb']:,} MB",
+    }  # fmt: skip
+    return Text(told[entry["weights"]], style="dim" if entry["weights"] == "to download" else "green")

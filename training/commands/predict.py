@@ -1,0 +1,285 @@
+"""The commands `mmpsr predict` and `mmpsr app`: recordings in; probabilities, scores and reasons out.
+
+Beside an output file lies a folder `<output>.work` with the vectors and the finished rows: killed and started again,
+the command does only what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from corpora.clips import CorpusError
+from encoders.errors import ExtractionError, StoreError
+from encoders.store.parts import write_whole
+from encoders.store.progress import Reporter
+from mmpsr.config import ConfigError
+from training.bundle.files import BundleError
+from training.commands.common import error_console, print_error
+from training.predict.document import FinishedRows, document_of, keys_of
+from training.predict.inputs import InputError, find_inputs
+from training.predict.open import open_predictor
+from training.predict.predictor import Predictor
+from training.predict.results import frame_of
+from training.predict.windows import clips_of
+from training.report.card_explanation import explain_task
+from training.report.cards import clock, write_cards
+from training.runs.directory import RunError
+
+__all__ = ["Format", "app_command", "predict_command"]
+
+Format = Literal["json", "csv", "parquet"]
+
+BATCH = 16
+"""Clips predicted at a time, and the most that a kill can cost."""
+FEW = 32
+"""Up to this many clips are encoded in this process: starting others would take longer."""
+SHOWN = 20
+"""Clips printed where a file holds all of them."""
+
+
+def predict_command(
+    model: str,
+    inputs: Sequence[str],
+    *,
+    text: str | None,
+    transcripts: Path | None,
+    window: float | None,
+    hop: float | None,
+    confidence: float,
+    format_: Format | None,
+    output: Path | None,
+    cards: Path | None,
+    explain: bool = False,
+    weights: Sequence[str] = (),
+    trust_remote_code: Sequence[str] = (),
+    allow_custom_encoders: bool = False,
+) -> int:
+    """Predict and print.
+
+    Args:
+        model: folder of a finished run or of a bundle, or a bundle's id on the hub.
+        inputs: files, folders, globs, CSV files.
+        text: what is said in the one recording.
+        transcripts: folder of transcripts.
+        window: seconds of windows.
+        hop: seconds from window to window.
+        confidence: below which there is no decision.
+        format_: of the output; left out, the output's suffix says it.
+        output: file to write.
+        cards: folder of pages to write.
+        explain: also say why.
+        weights: `ENCODER=FOLDER`, local copies of encoders' weights.
+        trust_remote_code: encoders whose own code may run.
+        allow_custom_encoders: import a bundle's encoders that are classes of one's own.
+
+    Returns:
+        Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
+    """
+    errors = error_console()
+    try:
+        chosen = _format(format_, output)
+        if not 0.0 <= confidence <= 1.0:
+            raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
+        found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
+        clips = clips_of(found.recordings, window, hop)
+        own = _weights(weights)
+        trusted = (trust_remote_code, allow_custom_encoders)
+        with open_predictor(model, _processes(len(clips)), own, *trusted) as predictor:
+            place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
+            with place as work:
+                finished, notes = _predict(predictor, clips, Path(work), confidence, explain)
+            rows = [finished.rows[key] for key in keys_of(clips)]
+            document = document_of(
+                rows, found.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
+                hop=hop if hop is not None else window, notes=[*found.notes, *notes],
+            )  # fmt: skip
+        _write(document, chosen, output, cards, errors)
+    except (BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError, StoreError) as error:
+        print_error(error)
+        return 2
+    return 0 if any(recording["clips"] for recording in document["recordings"]) else 1
+
+
+def _format(asked: Format | None, output: Path | None) -> Format | None:
+    """The output's format."""
+    if output is not None and output.is_dir():
+        raise InputError(f"{output} is a folder; name a file that ends in .json, .csv or .parquet")
+    if asked is not None or output is None:
+        if asked == "parquet" and output is None:
+            raise InputError("Parquet is not for reading on a terminal; name a file with -o")
+        return asked
+    formats: dict[str, Format] = {".json": "json", ".csv": "csv", ".parquet": "parquet"}
+    if output.suffix.lower() not in formats:
+        raise InputError(f"{output} ends in none of {', '.join(formats)}; name one of them or give --format")
+    return formats[output.suffix.lower()]
+
+
+def _weights(settings: Sequence[str]) -> dict[str, str]:
+    """Folders of local weights by encoder."""
+    found = {}
+    for setting in settings:
+        encoder, _, folder = setting.partition("=")
+        if not encoder or not folder:
+            raise InputError(f"--weights {setting!r}: expected ENCODER=FOLDER, an encoder's id and its local copy")
+        found[encoder] = folder
+    return found
+
+
+def _processes(num_clips: int) -> int:
+    """Worker processes that are worth their start."""
+    return 0 if num_clips <= FEW else min(4, os.cpu_count() or 1)
+
+
+def _predict(
+    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
+) -> tuple[FinishedRows, list[str]]:
+    """Predict the clips that are not finished, batch by batch."""
+    finished = FinishedRows(work, predictor.trained, confidence, explain)
+    keys, notes = keys_of(clips), dict[str, None]()
+    left = [number for number, key in enumerate(keys) if key not in finished.rows]
+    num_lost = 0
+    with Reporter(len(left), True, "predictions", "without") as report:
+        for first in range(0, len(left), BATCH):
+            batch = left[first : first + BATCH]
+            table = clips.iloc[batch]
+            results = predictor.predict(table, confidence=confidence, store=work / "features")
+            order = zip(table["recording"], *(_or_none(table[name]) for name in ("start", "end")), strict=True)
+            explanations = predictor.explain(results) if explain else None
+            finished.add([keys[number] for number in batch], FinishedRows.of(results, order, explanations))
+            notes |= dict.fromkeys(results.notes)
+            num_lost += len(results.defects)
+            report.update(len(left) - first - len(batch), num_lost, set())
+    return finished, list(notes)
+
+
+def _or_none(seconds: pd.Series) -> list[float | None]:
+    return [None if pd.isna(each) else float(each) for each in seconds]
+
+
+def _write(
+    document: Mapping[str, Any], chosen: Format | None, output: Path | None, cards: Path | None, errors: Console
+) -> None:
+    """Print, and write the output and the cards."""
+    clips = [
+        {"id": each["id"], "path": each["path"], **clip} for each in document["recordings"] for clip in each["clips"]
+    ]
+    if output is None and chosen == "json":
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    elif output is None and chosen == "csv":
+        typer.echo(frame_of(clips, document["defects"]).to_csv(index=False), nl=False)
+    else:
+        shown = clips if output is None else clips[:SHOWN]
+        for line in [line for clip in shown for line in _lines(clip, document)]:
+            typer.echo(line)
+        if len(clips) > len(shown):
+            typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
+    for each in document["defects"]:
+        errors.print(f"{_title(each)}: no prediction: {each['reason']}", style="yellow", highlight=False, markup=False)
+    for note in document["notes"]:
+        errors.print(note, highlight=False, markup=False)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, lambda path: _save(document, clips, chosen, path))
+        errors.print(
+            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
+        )
+    if cards is not None:
+        files = write_cards(document, cards)
+        errors.print(f"{len(files)} card(s) in {cards}", highlight=False, markup=False)
+    errors.print(f"{len(clips)} predicted, {len(document['defects'])} without a prediction", highlight=False)
+
+
+def _save(document: Mapping[str, Any], clips: Sequence[Mapping[str, Any]], chosen: Format | None, path: Path) -> None:
+    if chosen == "json":
+        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    elif chosen == "csv":
+        frame_of(clips, document["defects"]).to_csv(path, index=False, encoding="utf-8")
+    else:
+        frame_of(clips, document["defects"]).to_parquet(path, index=False)
+
+
+def _title(each: Mapping[str, Any]) -> str:
+    if each["start"] is None and each["end"] is None:
+        return str(each["id"])
+    return f"{each['id']} {clock(each['start'] or 0.0)}-{clock(each['end']) or 'end'}"
+
+
+def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    """A clip in words, for a terminal."""
+    yield _title(clip)
+    width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
+    for task, found in clip["tasks"].items():
+        yield _verdict(task, found, document["confidence"], width)
+        if "explanation" in clip:
+            yield f"  {'':<{width}}{_why(task, clip)}"
+    for modality, reason in clip["absent"].items():
+        yield f"  {modality:<{width}}absent: {reason}"
+
+
+def _verdict(task: str, found: Mapping[str, Any], asked: float, width: int) -> str:
+    """What is predicted for a task."""
+    if found["kind"] == "regression":
+        parts = []
+        for name, value in found["values"].items():
+            ends = found["intervals"].get(name)
+            parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
+        return f"  {task:<{width}}{', '.join(parts)}"
+    ranked = sorted(found["values"].items(), key=lambda pair: -pair[1])[:4]
+    values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
+    if found["abstained"]:
+        verdict = f"no decision ({found['confidence']:.1%} sure, {asked:.1%} asked)"
+    else:
+        verdict = f"{' + '.join(found['decided']) or 'none of the classes'} ({found['confidence']:.1%} sure)"
+    return f"  {task:<{width}}{verdict}: {values}"
+
+
+def _why(task: str, clip: Mapping[str, Any]) -> str:
+    """What the modalities add to the class or trait that a card shows first."""
+    chart = explain_task(task, [clip]).charts[0]
+    parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
+    return f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
+
+
+def app_command(model: str, port: int, max_seconds: float, max_megabytes: float) -> int:
+    """Serve the page until it is stopped.
+
+    Args:
+        model: folder of a finished run or of a bundle, or a bundle's id on the hub.
+        port: of 127.0.0.1; 0 for any that is free.
+        max_seconds: that a video may last.
+        max_megabytes: that a file may have.
+
+    Returns:
+        Exit status: 0 after it was stopped, 2 where it could not be begun.
+    """
+    from training.app.analysis import Limits
+    from training.app.server import AddressError, serve
+
+    errors = error_console()
+    try:
+        if max_seconds <= 0 or max_megabytes <= 0:
+            raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
+        with open_predictor(model) as predictor:
+            serve(predictor, Path(model).name, Limits(max_seconds, max_megabytes), port, _say)
+    except KeyboardInterrupt:
+        errors.print("stopped; what was uploaded is removed")
+    except (AddressError, BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError) as error:
+        print_error(error)
+        return 2
+    return 0
+
+
+def _say(address: str) -> None:
+    typer.echo(f"{address} (this machine only; stop with Ctrl-C)")
+    sys.stdout.flush()

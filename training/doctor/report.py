@@ -1,0 +1,124 @@
+"""A diagnosis as tables for people: per corpus its splits, labels and findings, and at the end the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from corpora.checks.findings import Case, Finding
+from corpora.checks.statistics import ClassFigures, CorpusFigures, LabelFigures
+from corpora.clips import SPLITS
+from training.doctor.doctor import Diagnosis
+
+__all__ = ["render"]
+
+_EXAMPLES = 3
+_STYLES: Mapping[str, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_SPLIT_COLUMNS: Mapping[str, str] = {
+    "clips": "clips", "published": "published", "groups": "groups", "speakers": "speakers", "seconds": "seconds",
+    "media": "media", "audio_media": "sound", "fallback_media": "fallback", "faces": "faces", "text": "text",
+    "description": "described",
+}  # fmt: skip
+
+
+def render(diagnosis: Diagnosis) -> Group:
+    """All tables of a diagnosis, for `rich.print`."""
+    parts: list[RenderableType] = []
+    for name, report in diagnosis.corpora.items():
+        role = "trained on" if report.trained else "zero-shot"
+        parts.append(Text(f"\n{name} ({report.adapter}, {role})", style="bold"))
+        if report.figures is not None:
+            parts += _figures(report.figures)
+        parts += _findings(found for found in diagnosis.findings if found.corpus == name)
+    parts.append(Text(f"\n{diagnosis.config}", style="bold"))
+    for task, columns in diagnosis.tasks.items():
+        parts.append(Text(f"task {task}: {', '.join(columns)}"))
+    if diagnosis.inspected is not None:
+        parts.append(Text(f"media of {diagnosis.inspected:,} clips inspected"))
+    parts += _findings(found for found in diagnosis.findings if found.corpus is None)
+    errors, warnings = diagnosis.verdict
+    parts.append(Text(errors, style="bold red" if diagnosis.exit_status else "bold green"))
+    parts.append(Text(warnings, style="yellow" if diagnosis.count("warning") else "green"))
+    return Group(*parts)
+
+
+def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
+    yield Text(f"{figures.num_files:,} media files, {_bytes(figures.num_bytes)}")
+    yield Text(f"releases: {_counts(figures.releases)}; languages: {_counts(figures.languages)}")
+    for use, consent in figures.consent.items():
+        if consent.clips["yes"] or consent.clips["no"]:
+            told = (f"{answer} {number:,} ({consent.groups[answer]:,})" for answer, number in consent.clips.items())
+            yield Text(f"consent to use in {use}, clips (groups): {', '.join(told)}")
+    if figures.unannotated:
+        yield Text(f"not annotated for: {', '.join(figures.unannotated)}")
+    splits = Table("split", *_SPLIT_COLUMNS.values())
+    for column in splits.columns[1:]:
+        column.justify = "right"
+    for split, row in figures.splits.items():
+        numbers = (getattr(row, column) for column in _SPLIT_COLUMNS)
+        splits.add_row(split, *("-" if number is None else f"{number:,.6g}" for number in numbers))
+    yield splits
+    if figures.labels:
+        yield _labels(figures.labels)
+
+
+def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:
+    table = Table("task", "class", *SPLITS, title="present of labeled, share; min / mean / max", title_justify="left")
+    for task, by_split in labels.items():
+        labeled = [f"{by_split[split].labeled:,} labeled{_imbalance(by_split[split])}" if split in by_split else ""
+                   for split in SPLITS]  # fmt: skip
+        table.add_row(task, "", *labeled)
+        for name in next(iter(by_split.values())).classes:
+            cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in SPLITS)
+            table.add_row("", Text(name), *cells)
+    return table
+
+
+def _class(figures: ClassFigures) -> str:
+    if not figures.labeled:
+        return "-"
+    shown = f"{figures.labeled:,}" if figures.positive is None else (
+        f"{figures.positive:,} of {figures.labeled:,}, {figures.share:.1%}"
+    )  # fmt: skip
+    return f"{shown}; {figures.min:.3g} / {figures.mean:.3g} / {figures.max:.3g}"
+
+
+def _imbalance(figures: LabelFigures) -> str:
+    return "" if figures.imbalance is None else f", imbalance {figures.imbalance:.3g}"
+
+
+def _findings(findings: Iterable[Finding]) -> list[RenderableType]:
+    table = Table("severity", "kind", "count", "what, and the first examples")
+    for found in findings:
+        what = Text(found.message)
+        for case in found.cases[:_EXAMPLES]:
+            what.append(f"\n{_example(case)}", style="dim")
+        if len(found.cases) > _EXAMPLES:
+            what.append(f"\nand {len(found.cases) - _EXAMPLES:,} more; --json lists all", style="dim")
+        table.add_row(Text(found.severity, style=_STYLES[found.severity]), found.kind, f"{found.count:,}", what)
+    return [table] if table.rows else []
+
+
+def _example(case: Case) -> str:
+    return ": ".join(part for part in (case.clip, case.where, case.reason) if part)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items())
+
+
+def _bytes(number: float) -> str:
+    """Bytes as people read them.
+
+    Example:
+        >>> _bytes(1_234_567)
+        '1.2 MB'
+    """
+    units = ["B", "kB", "MB", "GB"]
+    while number >= 1000.0 and len(units) > 1:
+        number /= 1000.0
+        del units[0]
+    return f"{number:.0f} B" if units[0] == "B" else f"{number:,.1f} {units[0]}"

@@ -1,0 +1,1 @@
+"""Evaluation of finished runs: figures with intervals, comparisons, breakdowns, other corpora, leakage."""

@@ -1,0 +1,178 @@
+"""All that `mmpsr evaluate` tells of one run: the leakage guard first, figures, subsets of modalities, correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from accelerate import Accelerator
+from rich.console import Console
+
+from corpora.registry import CorporaConfig
+from mmpsr.config import ConfigError, nearest, validate
+from training.config import RunConfig
+from training.data.joined import JoinedCorpora
+from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evaluate_subsets
+from training.evaluation.correlations import correlations
+from training.evaluation.cross_corpus import join_clips, load_corpora, predict_fresh, read_clips
+from training.evaluation.figures import column_values, correct, evaluate_run, linear_parts, of_clips, split_parts
+from training.evaluation.leakage import guard, refuse_trained_clips
+from training.runs.directory import read_json
+from training.runs.identities import identities, read_identities, same_clips
+from training.runs.stored import Part, StoredRun
+from training.runs.trained import TrainedModel
+
+__all__ = ["EvaluationOptions", "evaluate"]
+
+PLACE = ("corpus", "split", "task", "metric")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to evaluate, and what to tell.
+
+    Attributes:
+        split: by default test, and dev of corpora without labelled test clips.
+        by: column of the clip table by whose values figures are told apart.
+        aggregate: column whose values name what clips are averaged to.
+        config: TOML file of other corpora; None for the run's own.
+        settings: `section.key=value` over it.
+        corpora: only these; empty for all.
+        subsets: whether to evaluate every subset of the modalities.
+        adapt: whether to fit predictions of corpora that were not trained on to their clips, too.
+        allow_trained: whether clips that the model was trained on may be evaluated.
+    """
+
+    split: str | None = None
+    by: str | None = None
+    aggregate: str | None = None
+    config: Path | None = None
+    settings: Sequence[str] = ()
+    corpora: Sequence[str] = ()
+    subsets: bool = False
+    adapt: bool = False
+    allow_trained: bool = False
+
+
+def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
+    """Evaluate a run.
+
+    Args:
+        path: its folder.
+        options: see there.
+
+    Returns:
+        `run`, `config`, `leakage` (see `training.evaluation.leakage.guard`), what `evaluate_run` gives, `aggregated`
+        (figures of the wholes, see `training.evaluation.breakdowns`), `subsets`, `adapted` (see
+        `training.evaluation.breakdowns`) and `correlations`.
+
+    Raises:
+        RunError: the run cannot be read, its features are others, or its model was trained on the clips.
+        ConfigError: the configuration cannot be used.
+        CorpusError: nor a corpus of it.
+    """
+    of_run = read_identities(path)
+    clips, findings = of_run, list[dict[str, Any]]()
+    if options.config is not None:
+        run, subsets, clips, findings = _fresh(path, options, of_run)
+    else:
+        if options.settings:
+            raise ConfigError("--set changes the file of --config, which is not given")
+        run = _of_corpora(StoredRun.read(path), options.corpora)
+        subsets = _subsets_of_own(path, run, options) if options.subsets else []
+    parts = split_parts(run, options.split)
+    found = evaluate_run(run, options.split, options.by)
+    leakage = guard(parts, clips, of_run)
+    leakage["findings"] = [*findings, *_blank(parts), *leakage["findings"]]
+    config = None if options.config is None else str(options.config)
+    return {
+        "run": str(path), "config": config, "leakage": leakage, **found, "whole": options.aggregate,
+        "aggregated": [] if options.aggregate is None else _aggregated(run, parts, options.aggregate),
+        "subsets": subsets,
+        "adapted": _adapted(run, parts, path, options) if options.adapt else [],
+        "correlations": list(correlations(run, dict.fromkeys((part.corpus, part.split) for part in parts))),
+    }  # fmt: skip
+
+
+def _blank(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
+    """A finding per corpus, split and task with clips of which the model sees nothing."""
+    for part in parts:
+        there = part.clips.filter(regex="^present[.]").any(axis=1)
+        if not there.all():
+            count = int((~there).sum())
+            where = f"{part.split} clips of {part.corpus} with a label of {part.task}"
+            message = f"{count:,} of {len(there):,} {where} have no modality at all: what is predicted of them is blind"
+            yield {
+                "kind": "blank", "severity": "warning", "corpus": part.corpus, "split": part.split,
+                "num_clips": len(there), "num_seen": count, "message": message,
+                "examples": list(part.clips.loc[~there, "clip_id"][:3]),
+            }  # fmt: skip
+
+
+def _adapted(run: StoredRun, parts: Sequence[Part], path: Path, options: EvaluationOptions) -> list[dict[str, Any]]:
+    own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
+    rows = list(adapted_rows(parts, linear_parts(run, options.split), own))
+    correct([row["over_linear"] for row in rows if "over_linear" in row])
+    return rows
+
+
+def _aggregated(run: StoredRun, parts: Sequence[Part], column: str) -> list[dict[str, Any]]:
+    wholes = column_values(run, column, "--aggregate")
+    return [row for part in parts for row in aggregated_rows(part, of_clips(part, wholes))]
+
+
+def _fresh(
+    path: Path, options: EvaluationOptions, of_run: pd.DataFrame | None
+) -> tuple[StoredRun, list[dict[str, Any]], pd.DataFrame, list[dict[str, Any]]]:
+    """Predictions of other corpora, figures by subset, the clips' identities, and what the guard let pass."""
+    assert options.config is not None
+    console, accelerator = Console(stderr=True), Accelerator()
+    trained = TrainedModel.read(path, accelerator.device)
+    config, notes = load_corpora(trained, options.config, options.settings)
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
+    table = read_clips(trained, config, options.corpora, options.split, console)
+    refuse_trained_clips(identities(table), of_run, options.allow_trained)  # before hours of extraction
+    joined = join_clips(trained, config.features, table, accelerator, console)
+    clips = identities(joined.clips, joined)
+    findings = refuse_trained_clips(clips, of_run, options.allow_trained)
+    fitted: set[str] = set()
+    if of_run is not None:
+        chosen_by = clips["split"].eq("dev") & same_clips(clips, of_run[of_run["use"].eq("chosen_by")])
+        fitted = set(clips.loc[chosen_by, "corpus"])
+    run = predict_fresh(trained, path, joined, config.corpora, fitted)
+    rows = _subsets(trained, path, joined, config.corpora, run) if options.subsets else []
+    return run, rows, clips, findings
+
+
+def _subsets_of_own(path: Path, run: StoredRun, options: EvaluationOptions) -> list[dict[str, Any]]:
+    """Figures by subset of the run's own clips, whose vectors are read again."""
+    accelerator = Accelerator()
+    trained = TrainedModel.read(path, accelerator.device)
+    console = Console(stderr=True)
+    table = read_clips(trained, run.config, (), options.split, console)
+    joined = join_clips(trained, run.config.features, table, accelerator, console)
+    return _subsets(trained, path, joined, run.config.corpora, run)
+
+
+def _subsets(
+    trained: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, run: StoredRun
+) -> list[dict[str, Any]]:
+    rows = list(evaluate_subsets(trained, path, joined, corpora, run))
+    order = list(dict.fromkeys(tuple(row[name] for name in PLACE) for row in rows))
+    return sorted(rows, key=lambda row: order.index(tuple(row[name] for name in PLACE)))
+
+
+def _of_corpora(run: StoredRun, names: Sequence[str]) -> StoredRun:
+    """The run with the predictions of some corpora alone."""
+    sources = run.config.corpora.sources
+    for name in names:
+        if name not in sources:
+            raise ConfigError(f"--corpus: the run has no corpus {name!r}; {nearest(name, sources)}")
+    chosen = {name: source for name, source in sources.items() if name in (names or sources)}
+    corpora = run.config.corpora.model_copy(update={"sources": chosen})
+    table = run.table[run.table["corpus"].isin(list(chosen))].reset_index(drop=True)
+    return replace(run, config=run.config.model_copy(update={"corpora": corpora}), table=table)

@@ -1,0 +1,209 @@
+"""Everything that a finished run's stored predictions say: figures with intervals, by class, by modality, by column.
+
+All values are plain, so that the document can be JSON; what is undefined is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from corpora.clips import CorpusError
+from corpora.registry import read_corpora
+from mmpsr.calibration.reliability import calibration_pairs, reliability_curve
+from mmpsr.config import nearest
+from mmpsr.metrics.bootstrap import Bootstrap, bootstrap
+from mmpsr.metrics.paired_tests import holm, paired_bootstrap
+from mmpsr.metrics.sums import class_statistics, metric_limits
+from mmpsr.probabilities import decide_classes
+from training.runs.directory import RunError
+from training.runs.stored import Part, StoredRun, System
+
+__all__ = [
+    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "linear_parts",
+    "of_clips", "plain", "split_parts",
+]  # fmt: skip
+
+NUM_RESAMPLES = 2000
+
+
+def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[str, Any]:
+    """All figures of a run.
+
+    Args:
+        run: its stored predictions.
+        split: the split, or None for test, and dev of corpora without labelled test clips.
+        column: a column of the prediction or clip table by whose values figures are told apart, or None.
+
+    Returns:
+        `figures` (beside chance, and the linear baseline where it is stored), `classes`, `confusion`, `calibration`,
+        `presence` (by the modalities that clips have) and `by` (by the column).
+
+    Raises:
+        RunError: the split has no labelled clip, or there is no such column.
+    """
+    parts = split_parts(run, split)
+    linear = linear_parts(run, split)
+    document: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("figures", "classes", "confusion", "calibration", "presence", "by")
+    }
+    values_by_clip = None if column is None else column_values(run, column, "--by")
+    for part in parts:
+        for row in figure_rows(part, linear.get(tuple(part.key.values()))):
+            document["figures"].append({**row, "chance": _finite(part.chance(row["metric"]))})
+        document["classes"] += _classes(part)
+        if part.spec.kind != "regression":
+            document["confusion"].append(_confusion(part))
+            document["calibration"].append(_calibration(part))
+        presence = _presence(part.clips)
+        if presence.nunique() > 1:
+            document["presence"] += _subsets(part, presence, "modalities")
+        if values_by_clip is not None:
+            document["by"] += _subsets(part, of_clips(part, values_by_clip), "value_of_column")
+    correct([row["over_linear"] for row in document["figures"] if "over_linear" in row])
+    return {"level": 0.95, "num_resamples": NUM_RESAMPLES, "column": column, **document}
+
+
+def split_parts(run: StoredRun, split: str | None, system: System = "model") -> list[Part]:
+    """The parts of a split; by default test, and dev of corpora that have no labelled test clip.
+
+    Raises:
+        RunError: there is none.
+    """
+    parts = list(run.parts(system))
+    tested = {part.corpus for part in parts if part.split == "test"}
+    found = [
+        part
+        for part in parts
+        if part.split == (split or "test") or (split is None and part.split == "dev" and part.corpus not in tested)
+    ]
+    if not found:
+        known = sorted({part.split for part in parts})
+        raise RunError(f"{run.path}: no labelled clip of split {split!r} was evaluated; {nearest(str(split), known)}")
+    return found
+
+
+def linear_parts(run: StoredRun, split: str | None) -> dict[tuple[str, ...], Part]:
+    """What the linear baseline says of a split's parts, by corpus, split and task; empty where it is not stored."""
+    return {tuple(part.key.values()): part for part in split_parts(run, split, "linear")} if run.has_linear else {}
+
+
+def correct(rows: list[dict[str, Any]]) -> None:
+    """Put `corrected_p` beside every `p` (Holm, over the rows)."""
+    corrected = holm([np.nan if row["p"] is None else row["p"] for row in rows])
+    for row, p in zip(rows, corrected, strict=True):
+        row["corrected_p"] = _finite(p)
+
+
+def decided_classes(part: Part) -> NDArray[np.int64]:
+    """Each clip's most probable class `[N]`, with the thresholds of a single-label task."""
+    return decide_classes(part.predicted, part.thresholds if part.spec.kind == "single_label" else None)
+
+
+def plain(found: Bootstrap, metric: str | None = None) -> dict[str, float | None]:
+    """Estimate and interval of a metric, or of a difference."""
+    interval = found.interval() if metric is None else found.interval(limits=metric_limits(metric))
+    return {"value": _finite(interval.estimate), "low": _finite(interval.low), "high": _finite(interval.high)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def of_clips(part: Part, values: pd.Series) -> pd.Series:
+    """A part's values of what `column_values` gave, index 0..N-1."""
+    keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
+    return values.reindex(keys).reset_index(drop=True)
+
+
+def _num_groups(part: Part) -> int:
+    return len(np.unique(part.groups))
+
+
+def figure_rows(part: Part, linear: Part | None = None) -> Iterator[dict[str, Any]]:
+    """Every metric with its interval, with those of the linear baseline and the difference where it is given."""
+    num_groups = _num_groups(part)
+    for metric in part.metrics:
+        of_model = part.statistic(metric)
+        found = bootstrap(of_model, num_groups, NUM_RESAMPLES)
+        row: dict[str, Any] = {
+            **part.key, "metric": metric, "num_clips": len(part.clips), "num_groups": num_groups,
+            **plain(found, metric), "num_undefined": found.num_undefined,
+        }  # fmt: skip
+        if linear is not None:
+            of_linear = linear.statistic(metric)
+            difference = paired_bootstrap(of_linear, of_model, num_groups, NUM_RESAMPLES)
+            row["linear"] = plain(bootstrap(of_linear, num_groups, NUM_RESAMPLES), metric)
+            row["over_linear"] = {**plain(difference), "p": _finite(difference.p_value())}
+        yield row
+
+
+def _classes(part: Part) -> Iterator[dict[str, Any]]:
+    """Classes or traits of the metrics that are a mean of them; `num_clips` of several labels have the class."""
+    num_groups = _num_groups(part)
+    has = np.isfinite(part.targets) if part.spec.kind == "regression" else part.targets > 0
+    counts = dict(zip(part.spec.classes, has.sum(axis=0).tolist(), strict=True))
+    for metric in part.metrics:
+        of_classes = class_statistics(
+            metric, part.groups, part.targets, part.predicted, part.spec, part.thresholds
+        )  # fmt: skip
+        for name, of_class in of_classes.items():
+            found = bootstrap(of_class, num_groups, NUM_RESAMPLES)
+            yield {**part.key, "metric": metric, "class": name, "num_clips": counts[name], **plain(found, metric)}
+
+
+def _confusion(part: Part) -> dict[str, Any]:
+    """Clips by actual (rows) and decided class; of several labels by the strongest of each, without clips of none."""
+    counts = np.zeros((part.spec.num_outputs, part.spec.num_outputs), dtype=np.int64)
+    has_any = part.targets.any(axis=1)
+    np.add.at(counts, (part.targets[has_any].argmax(axis=1), decided_classes(part)[has_any]), 1)
+    return {**part.key, "classes": list(part.spec.classes), "counts": counts.tolist()}
+
+
+def _calibration(part: Part) -> dict[str, Any]:
+    """Expected calibration error (share, 15 bins of equal mass) and the reliability curve's bins that hold anything."""
+    curve = reliability_curve(*calibration_pairs(part.predicted, part.targets, part.spec), bins="mass")
+    bins = [
+        {"count": int(count), "predicted": float(predicted), "observed": float(observed)}
+        for count, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True)
+        if count
+    ]
+    return {**part.key, "error": curve.error, "bins": bins}
+
+
+def _presence(clips: pd.DataFrame) -> pd.Series:
+    """Which modalities each clip had, such as `audio+text`."""
+    names = [name for name in clips if str(name).startswith("present.")]
+    found = clips[names].to_numpy(dtype=bool)
+    modalities = np.array([str(name).removeprefix("present.") for name in names])
+    return pd.Series(["+".join(modalities[row]) or "none" for row in found], dtype="string")
+
+
+def _subsets(part: Part, values: pd.Series, name: str) -> Iterator[dict[str, Any]]:
+    """Figures of the clips that share a value, by falling number of clips."""
+    shown = values.astype("string").fillna("(missing)")
+    for value, count in shown.value_counts().to_dict().items():
+        some = part.take(shown.eq(str(value)).to_numpy(dtype=bool))
+        for row in figure_rows(some):
+            yield {**row, name: str(value), "num_clips": int(count)}
+
+
+def column_values(run: StoredRun, column: str, option: str) -> pd.Series:
+    """A column's values by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
+    keys = ["corpus", "clip_id"]
+    if column in run.table:
+        return run.table.assign(value=run.table[column]).set_index(keys)["value"]
+    try:
+        clips = read_corpora(run.config.corpora, run.tasks).clips
+    except CorpusError as error:
+        raise RunError(
+            f"{option}: predictions.parquet has no column {column!r}, and the corpora that may cannot be read ({error})"
+        ) from None
+    if column not in clips:
+        raise RunError(f"{option}: no column is named {column!r}; {nearest(column, map(str, clips.columns))}")
+    return clips.set_index(keys)[column]

@@ -1,0 +1,215 @@
+"""The linear baseline: logistic and ridge regression on the very same features and splits.
+
+A fusion model is worth its name only beside it. Features are centred on the training clips' mean, which absent
+modalities are at, and scaled by the training clips' deviation; for a regression by that of its labelled clips, so that
+its penalty means the same whatever other corpora are there. Class weights are balanced; penalties are chosen on dev by
+the mean of the task's metrics. Test clips choose nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor, nn
+
+from corpora.registry import CorporaConfig
+from mmpsr.layers.standardizer import Standardizer
+from mmpsr.metrics.definitions import labeled_rows
+from mmpsr.tasks import TaskSpec
+from training.data.joined import JoinedCorpora
+from training.scoring.scores import evaluate_rows
+
+__all__ = ["SPREADS", "LinearBaseline"]
+
+LOGISTIC_PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
+PATH_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 2_000.0, 3_000.0, 4_500.0, 6_000.0, 10_000.0, 20_000.0)
+SPREADS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0)
+"""Factors on a score's distance from the training mean."""
+LEAST_DEVIATION = 1e-3  # of a standardised column; one that varies less over a task's clips stays as small as it is
+LEAST_DEV_CLIPS = 200  # labelled, for a penalty and a spread to be chosen together; fewer and they fit the noise of dev
+
+
+class LinearBaseline:
+    """One linear model per task.
+
+    Multi-label tasks get one class-balanced logistic regression per class, single-label tasks one multinomial,
+    regression a ridge per output, clipped to [0, 1].
+
+    Args:
+        joined: all clips.
+        tasks: active tasks.
+        corpora: which corpora are trained on, and their metrics.
+
+    Attributes:
+        tasks: the tasks as this baseline's probabilities are to be decoded.
+        penalties: the chosen penalty by task.
+    """
+
+    def __init__(self, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], corpora: CorporaConfig) -> None:
+        self.tasks = {
+            task: spec.model_copy(update={"loss": "binary_cross_entropy"}) if spec.kind == "multi_label" else spec
+            for task, spec in tasks.items()
+        }
+        self.joined, self.corpora = joined, corpora
+        self.penalties: dict[str, float] = {}
+        train, dev = (joined.rows(corpora.trained(), split) for split in ("train", "dev"))
+        self._inputs = _standardized(joined, train)
+        self._scales = {task: self._scale(task, train.cpu().numpy()) for task in self.tasks}
+        self._models: dict[str, list[Any]] = {}
+        for task, spec in self.tasks.items():
+            best = -np.inf
+            for penalty in RIDGE_PENALTIES if spec.kind == "regression" else LOGISTIC_PENALTIES:
+                models = self._fit(task, train, penalty)
+                value = float(np.nanmean(self._metrics(task, self._predict(models, task, dev), dev)))
+                if value > best:
+                    best, self._models[task], self.penalties[task] = value, models, penalty
+
+    def predict(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Probabilities or scores per task, `[n, C]`, in the order of `rows`."""
+        return {task: self._predict(models, task, rows) for task, models in self._models.items()}
+
+    def dev_metrics(self, task: str) -> NDArray[np.float64]:
+        """The baseline's dev metrics of a task on the trained corpora, in the order of `evaluate_rows`."""
+        dev = self.joined.rows(self.corpora.trained(), "dev")
+        return self._metrics(task, self._predict(self._models[task], task, dev), dev)
+
+    def spreads(self, task: str) -> tuple[float, ...]:
+        """Factors that a task's scores may be spread out by: `SPREADS`, or 1 alone for want of dev clips."""
+        labels = self.joined.labels[task][self.joined.rows(self.corpora.trained(), "dev")]
+        enough = int(torch.isfinite(labels).all(dim=1).sum()) >= LEAST_DEV_CLIPS
+        return SPREADS if self.tasks[task].kind == "regression" and enough else (1.0,)
+
+    def path(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The linear map that a model's linear path starts from, see `coefficients`.
+
+        For classification it is the baseline's. A ridge with a heavier penalty ranks clips better than it scatters
+        them; so for regression it is the ridge that is best on dev once its scores are spread out (by `SPREADS`,
+        which the model chooses for itself), among those with which no dev metric falls below the baseline's; the
+        baseline's where there are fewer than 200 labelled dev clips.
+        """
+        if len(spreads := self.spreads(task)) == 1:
+            return self.coefficients(task)
+        train, dev = (self.joined.rows(self.corpora.trained(), split) for split in ("train", "dev"))
+        chosen, floor, center = self._models[task], self.dev_metrics(task), self.center(task)
+        best = float(np.nanmean(floor))
+        for penalty in PATH_PENALTIES:
+            models = self._fit(task, train, penalty)
+            scores = self._predict(models, task, dev)
+            for spread in spreads:
+                metrics = self._metrics(task, (center + spread * (scores - center)).clip(0.0, 1.0), dev)
+                value = float(np.nanmean(metrics))
+                if (metrics >= floor).all() and value > best:
+                    best, chosen = value, models
+        return self._linear(task, chosen)
+
+    def center(self, task: str) -> NDArray[np.float32]:
+        """Mean of a task's training labels, `[C]`."""
+        labels = self.joined.labels[task][self.joined.rows(self.corpora.trained(), "train")]
+        return labels.nanmean(dim=0).cpu().numpy()
+
+    def coefficients(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The task's linear map of standardised features, `[C, D]` and `[C]`: to logits, or to scores for regression.
+
+        A binary single-label task has logits -z/2 and z/2 of its log odds z. A class that no training clip has, or
+        that all have, keeps a constant logit of -10 or 10.
+        """
+        return self._linear(task, self._models[task])
+
+    def _metrics(self, task: str, predicted: NDArray[np.float64], rows: Tensor) -> NDArray[np.float64]:
+        figures = evaluate_rows({task: predicted}, self.joined, rows, {task: self.tasks[task]}, self.corpora)
+        return np.array([figure.value for figure in figures])
+
+    def _linear(self, task: str, models: list[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        spec = self.tasks[task]
+        weight = np.zeros((spec.num_outputs, self._inputs.shape[1]), dtype=np.float32)
+        bias = np.full(spec.num_outputs, -10.0, dtype=np.float32)
+        if spec.kind == "single_label":
+            if isinstance(models[0], int):
+                bias[models[0]] = 10.0
+                return weight, bias
+            classes = models[0].classes_
+            if len(classes) == 2:
+                weight[classes] = np.concatenate([-models[0].coef_, models[0].coef_]) / 2
+                bias[classes] = np.concatenate([-models[0].intercept_, models[0].intercept_]) / 2
+            else:
+                weight[classes], bias[classes] = models[0].coef_, models[0].intercept_
+            return weight * self._scales[task], bias
+        for index, model in enumerate(models):
+            if isinstance(model, int):
+                bias[index] = 10.0 if model else -10.0
+            else:
+                weight[index], bias[index] = model.coef_.ravel(), np.ravel(model.intercept_)[0]
+        return weight * self._scales[task], bias
+
+    def _scale(self, task: str, train: NDArray[np.int64]) -> NDArray[np.float32]:
+        """By which standardised columns are multiplied, `[D]`: to vary by 1 over a regression's labelled clips.
+
+        A classifier that knows the deviation of its own corpus alone was better there, and worse on others.
+        """
+        if self.tasks[task].kind != "regression":
+            return np.ones(self._inputs.shape[1], dtype=np.float32)
+        labeled = train[labeled_rows(self.joined.labels[task].cpu().numpy()[train], self.tasks[task])]
+        scales, place = [], 0
+        for index, width in enumerate(self.joined.widths.values()):
+            present = labeled[self.joined.presence[labeled, index].cpu().numpy()]
+            columns = self._inputs[present, place : place + width]
+            deviation = columns.std(axis=0, dtype=np.float64) if len(present) else np.zeros(width)
+            scales.append(np.divide(1.0, deviation, out=np.ones(width), where=deviation > LEAST_DEVIATION))
+            place += width
+        return np.concatenate(scales).astype(np.float32)
+
+    def _fit(self, task: str, train: Tensor, penalty: float) -> list[Any]:
+        spec, rows = self.tasks[task], train.cpu().numpy()
+        targets = self.joined.labels[task].cpu().numpy()[rows]
+        labeled = labeled_rows(targets, spec)
+        inputs, targets = self._inputs[rows[labeled]] * self._scales[task], targets[labeled]
+        if spec.kind == "regression":
+            known = [np.isfinite(column) for column in targets.T]
+            return [
+                Ridge(alpha=penalty).fit(inputs[rows], column[rows])
+                for rows, column in zip(known, targets.T, strict=True)
+            ]
+        columns = [targets.argmax(axis=1)] if spec.kind == "single_label" else list((targets > 0).T)
+        return [_logistic(inputs, column, penalty) for column in columns]
+
+    def _predict(self, models: list[Any], task: str, rows: Tensor) -> NDArray[np.float64]:
+        spec, inputs = self.tasks[task], self._inputs[rows.cpu().numpy()] * self._scales[task]
+        if spec.kind == "regression":
+            return np.stack([model.predict(inputs) for model in models], axis=1).clip(0.0, 1.0).astype(np.float64)
+        if spec.kind == "multi_label":
+            return np.stack([_class_probability(model, inputs, 1) for model in models], axis=1)
+        return np.stack([_class_probability(models[0], inputs, label) for label in range(spec.num_outputs)], axis=1)
+
+
+def _logistic(inputs: NDArray, target: NDArray, penalty: float) -> Any:
+    if len(np.unique(target)) < 2:
+        return int(target[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=ConvergenceWarning)
+        return LogisticRegression(C=1.0 / penalty, class_weight="balanced", max_iter=300).fit(inputs, target)
+
+
+def _class_probability(model: Any, inputs: NDArray, label: int) -> NDArray[np.float64]:
+    if isinstance(model, int):
+        return np.full(len(inputs), float(model == label))
+    places = np.flatnonzero(model.classes_ == label)
+    return model.predict_proba(inputs)[:, places[0]] if len(places) else np.zeros(len(inputs))
+
+
+def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
+    standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in joined.widths.items()})
+    joined.fit_standardizers(standardizers.to(joined.presence.device), train)
+    with torch.no_grad():
+        columns = [
+            standardizers[name](vectors, joined.presence[:, index]).cpu().numpy()
+            for index, (name, vectors) in enumerate(joined.features.items())
+        ]
+    return np.concatenate(columns, axis=1)

@@ -1,0 +1,9 @@
+"""Prediction of raw recordings, by the same functions as extraction and evaluation.
+
+inputs -> windows -> clips -> texts and vectors -> predictor -> results -> document
+"""
+
+from training.predict.open import open_predictor
+from training.predict.predictor import Predictor
+
+__all__ = ["Predictor", "open_predictor"]

@@ -1,0 +1,220 @@
+"""What a model is given to predict, and what becomes of it: clip tables made whole, vectors, results, notes.
+
+Shapes: N clips, M modalities, D_m width of a modality's vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from corpora.clips import ClipTable, conform, label_columns
+from encoders.config import FeaturesConfig
+from encoders.device import choose_device
+from encoders.errors import ExtractionError
+from encoders.extraction.read import clip_records, make_encoders
+from encoders.spec import EncoderSpec
+from encoders.store.vector_store import FeatureStore
+from encoders.writers.base import TextWriter
+from encoders.writers.build import text_writers
+from mmpsr.config import ConfigError, nearest
+from mmpsr.layers.standardizer import Standardizer
+from training.data.joined import JoinedCorpora, gather
+from training.data.ragged import Ragged
+from training.predict.inputs import Defect
+from training.predict.results import ClipResult, Results, judge, sentences_of
+from training.predict.windows import CORPUS
+from training.runs.trained import TrainedModel
+
+__all__ = ["absences_of", "fill", "joined_clips", "joined_vectors", "notes_of", "results_of", "take", "whole_table"]
+
+_WRITERS = {"transcriber": "transcripts", "describer": "descriptions"}
+_NARRATOR = "cue-narrative"
+
+
+def whole_table(clips: pd.DataFrame, trained: TrainedModel) -> pd.DataFrame:
+    """A clip table of one that may lack what prediction does not need; labels are left out.
+
+    Raises:
+        CorpusError: a clip has no id or one that is there twice, or a span that cannot be.
+    """
+    clips = conform(clips)
+    for column, value in (("corpus", CORPUS), ("split", "test"), ("group", clips["clip_id"])):
+        clips[column] = clips[column].fillna(value)
+    labels = [name for task, spec in trained.tasks.items() for name in label_columns(task, spec)]
+    return ClipTable(clips.drop(columns=labels, errors="ignore")).validate(trained.tasks).clips
+
+
+def fill(
+    clips: pd.DataFrame, features: FeaturesConfig, writers: MutableMapping[str, TextWriter]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The clips with the texts that the configured models write, and a sentence for a model that cannot be used.
+
+    Args:
+        clips: clip table.
+        features: models and store.
+        writers: by section of the configuration those made before, which stay loaded; others are added.
+    """
+    notes = []
+    clips = clips.assign(text_source=clips["text"].notna().map({True: "given", False: None}))
+    given = clips["text"]
+    for name, what in _WRITERS.items():
+        if getattr(features, name) is None:
+            continue
+        from encoders.writers.fill import fill_texts
+
+        device, dtype = choose_device(features)
+        try:
+            if name not in writers:
+                alone = features.model_copy(update={other: None for other in _WRITERS if other != name})
+                (writers[name],) = text_writers(alone, device, dtype)
+            clips = fill_texts(clips, features, show_progress=False, writers=[writers[name]]).clips
+        except (ExtractionError, ConfigError) as error:
+            notes.append(f"no {what} are written: {error}")
+    written = clips["text"].notna() & ~clips["text"].eq(given).fillna(False)
+    clips.loc[written, "text_source"] = "written"
+    return clips, notes
+
+
+def absences_of(clips: pd.DataFrame, ledger: pd.DataFrame) -> list[dict[str, str]]:
+    """By clip and modality why it is not there, of an extraction's ledger and of the table's `no_transcript`."""
+    told: dict[tuple[str, str], dict[str, str]] = {}
+    for row in ledger.to_dict("records"):
+        told.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
+    absent = [told.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
+    if "no_transcript" in clips:
+        for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
+            if "text" in reasons and pd.isna(text) and pd.notna(why):
+                reasons["text"] = str(why)
+    return absent
+
+
+def joined_clips(clips: pd.DataFrame, features: FeaturesConfig, trained: TrainedModel) -> JoinedCorpora:
+    """Clips and their vectors; where no clip has a sequence of a modality, an empty one stands for it."""
+    joined = gather(clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
+    lengths = torch.zeros(len(clips), dtype=torch.int64)
+    for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
+        blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
+        joined.sequences.setdefault(name, Ragged(blank, lengths, lengths, 1))
+    return joined
+
+
+def take(joined: JoinedCorpora, rows: Tensor) -> JoinedCorpora:
+    """Some of the clips, int64 `[n]`, in this order."""
+    return JoinedCorpora(
+        joined.clips.iloc[rows.numpy()].reset_index(drop=True),
+        {name: tensor[rows] for name, tensor in joined.features.items()},
+        joined.presence[rows],
+        {name: tensor[rows] for name, tensor in joined.labels.items()},
+        {
+            name: Ragged(each.values, each.starts[rows], each.lengths[rows], each.longest)
+            for name, each in joined.sequences.items()
+        },
+    )
+
+
+def notes_of(clips: pd.DataFrame, features: FeaturesConfig) -> list[dict[str, str]]:
+    """By clip and modality, what encoders left beside the vectors."""
+    store, records = FeatureStore(features.store), clip_records(clips, features)
+    found: list[dict[str, str]] = [{} for _ in records]
+    for modality, encoder in make_encoders(features).items():
+        spec = EncoderSpec.of(encoder)
+        kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
+        for record, notes in zip(records, found, strict=True):
+            note = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
+            if note is not None:
+                notes[modality] = note
+    return found
+
+
+def joined_vectors(
+    trained: TrainedModel, vectors: Mapping[str, ArrayLike], presence: Mapping[str, ArrayLike]
+) -> JoinedCorpora:
+    """Vectors as the model takes them; clips are numbered from 0.
+
+    Args:
+        trained: the model.
+        vectors: by modality `[N, D_m]`.
+        presence: by modality bool `[N]`; of the others, rows without NaN and infinity are present.
+
+    Raises:
+        ValueError: a modality or a width is not the model's, numbers of rows differ, or a present row is not finite;
+            or the model reads sequences.
+    """
+    model = trained.model
+    if getattr(model, "sequence_standardizers", {}):
+        raise ValueError("the model reads sequences, which vectors cannot replace; predict from recordings")
+    arrays = {name: np.asarray(each, dtype=np.float32) for name, each in vectors.items()}
+    for name in [*arrays, *presence]:
+        if name not in model.modalities:
+            raise ValueError(f"the model takes no {name!r}; {nearest(name, model.modalities)}")
+    num_clips = len(next(iter(arrays.values()), ()))
+    features, there = {}, []
+    for name in model.modalities:
+        shape = (num_clips, len(cast(Standardizer, model.standardizers[name]).mean))
+        array = arrays.get(name, np.full(shape, np.nan, dtype=np.float32))
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {list(array.shape)}, expected {list(shape)} as in training")
+        finite = np.isfinite(array).all(axis=1)
+        present = np.asarray(presence.get(name, finite), dtype=bool)
+        if present.shape != (num_clips,):
+            raise ValueError(f"presence of {name} has shape {list(present.shape)}, expected [{num_clips}]")
+        if (present & ~finite).any():
+            raise ValueError(f"{name}: row {int((present & ~finite).argmax())} is said to be present but is not finite")
+        features[name] = torch.from_numpy(np.where(present[:, None], array, np.float32(0.0)))
+        there.append(torch.from_numpy(present))
+    clips = whole_table(pd.DataFrame({"clip_id": [str(number) for number in range(num_clips)]}), trained)
+    labels = {task: torch.full((num_clips, spec.num_outputs), torch.nan) for task, spec in trained.tasks.items()}
+    return JoinedCorpora(clips, features, torch.stack(there, dim=1), labels)
+
+
+def results_of(
+    trained: TrainedModel,
+    joined: JoinedCorpora,
+    absent: Sequence[Mapping[str, str]],
+    notes: Sequence[Mapping[str, str]],
+    confidence: float,
+) -> Results:
+    """Predict clips that have anything, and put each together with why the rest of it is not there.
+
+    Args:
+        trained: the model.
+        joined: clips and their vectors, on the CPU.
+        absent: by clip and modality why it is not there; others are passed over.
+        notes: by clip and modality what encoders left beside the vectors.
+        confidence: in [0, 1], below which a decision is not to be used.
+
+    Returns:
+        A result per clip that has a modality, a defect per clip that has none.
+    """
+    there = joined.presence.any(dim=1)
+    device = next(trained.model.parameters()).device
+    some = take(joined, torch.nonzero(there).flatten()).to(device)
+    predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
+    if len(some.clips):
+        predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
+    judged = iter(judge(predicted, trained.tasks, trained.calibration, confidence))
+    columns = joined.clips.astype(object)
+    rows = columns.where(columns.notna(), None).to_dict("records")
+    clips, defects = [], []
+    for row, has_any, reasons, said in zip(rows, there.tolist(), absent, notes, strict=True):
+        place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
+        if not has_any:
+            told = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
+            defects.append(Defect(*place, "; ".join(told)))
+            continue
+        narrated, others = "", said.get("behavior", "")
+        if trained.features.encoders.get("behavior") == _NARRATOR:
+            narrated, _, others = others.partition("\n")
+        seen = sentences_of(narrated) if narrated else ()
+        why = {name: reason for name, reason in reasons.items() if name in joined.features}
+        kept = {name: note for name, note in {**said, "behavior": others}.items() if note}
+        text = (row["text"], row.get("text_source"), row["language"])
+        clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
+    return Results(clips, defects, trained.tasks, some, predicted)

@@ -1,0 +1,143 @@
+"""Finished predictions on disk, row by row, and the document that they become.
+
+Rows are lines of JSON beside the output: a line that a kill cut off is dropped, every other is never made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmpsr.explanation.explain import Explanation
+from training.predict.inputs import Defect
+from training.predict.results import Results
+from training.runs.trained import TrainedModel
+
+__all__ = ["SCHEMA", "FinishedRows", "document_of", "keys_of"]
+
+SCHEMA = 1
+"""Raised when a field of the document changes its name or meaning."""
+
+
+def keys_of(clips: pd.DataFrame) -> list[str]:
+    """What tells rows of a clip table apart: file, change time and span (in `clip_id`), and all texts."""
+    columns = clips[["clip_id", "recording", "text", "description", "no_transcript"]].astype(object)
+    rows = columns.where(columns.notna(), None).itertuples(index=False)
+    return [hashlib.sha256(json.dumps(list(row)).encode()).hexdigest()[:16] for row in rows]
+
+
+class FinishedRows:
+    """Rows that are finished, in a file that is only ever added to.
+
+    Args:
+        folder: made where it is not there.
+        trained: the model; rows of another one are in another file.
+        confidence: the confidence asked for, likewise.
+        explained: whether rows say why, likewise.
+    """
+
+    def __init__(self, folder: Path, trained: TrainedModel, confidence: float, explained: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"rows-{_identity(trained, confidence)}{'-explained' if explained else ''}.jsonl"
+        self.rows: dict[str, dict[str, Any]] = {}
+        if self.path.exists():
+            content = self.path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(self.path, len(whole))
+            for line in whole.splitlines():
+                row = json.loads(line)
+                self.rows[row.pop("key")] = row
+
+    def add(self, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows in one write, and see them on the disk."""
+        lines = [json.dumps({"key": key, **row}, allow_nan=False) for key, row in zip(keys, rows, strict=True)]
+        with self.path.open("ab") as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows |= {key: dict(row) for key, row in zip(keys, rows, strict=True)}
+
+    @staticmethod
+    def of(
+        results: Results,
+        order: Iterable[tuple[str, float | None, float | None]],
+        explanations: Sequence[Explanation] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of results, one for each `(id, start, end)` asked for; explanations are in the order of the clips."""
+        found: dict[tuple[str, float | None, float | None], dict[str, Any]] = {}
+        for clip in results.to_dicts(explanations):
+            found[clip["id"], clip["start"], clip["end"]] = {"clip": clip}
+        for each in results.defects:
+            found[each.id, each.start, each.end] = {"defect": each._asdict()}
+        return [found[place] for place in order]
+
+
+def document_of(
+    rows: Iterable[Mapping[str, Any]],
+    defects: Iterable[Defect],
+    trained: TrainedModel,
+    *,
+    name: str,
+    confidence: float,
+    window: float | None,
+    hop: float | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The whole as JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
+
+    A clip that was explained has an `explanation`, see `mmpsr.explanation.explain`.
+
+    Args:
+        rows: of `FinishedRows`, in the order of the inputs.
+        defects: of inputs that never became a row.
+        trained: the model.
+        name: of its run or bundle.
+        confidence: asked for.
+        window: seconds of windows, or None.
+        hop: seconds from window to window, or None.
+        notes: sentences on what could not be done.
+    """
+    recordings: dict[str, dict[str, Any]] = {}
+    without = [each._asdict() for each in defects]
+    for row in rows:
+        each = row["clip"] if "clip" in row else row["defect"]
+        recording = recordings.setdefault(
+            each["id"], {"id": each["id"], "path": each["path"], "clips": [], "defects": []}
+        )
+        if "clip" in row:
+            recording["clips"].append({key: value for key, value in each.items() if key not in ("id", "path")})
+        else:
+            recording["defects"].append({key: each[key] for key in ("start", "end", "reason")})
+            without.append(each)
+    return {
+        "schema": SCHEMA,
+        "model": {"name": name, "modalities": list(trained.modalities), "encoders": dict(trained.fingerprints)},
+        "tasks": {task: {"kind": spec.kind, "classes": list(spec.classes)} for task, spec in trained.tasks.items()},
+        "confidence": confidence,
+        "window": window,
+        "hop": hop,
+        "recordings": list(recordings.values()),
+        "defects": without,
+        "notes": list(notes),
+    }
+
+
+def _identity(trained: TrainedModel, confidence: float) -> str:
+    """Twelve hexadecimal digits over all that decides what rows say of a clip."""
+    sums = hashlib.sha256()
+    for name, tensor in sorted(trained.model.state_dict().items()):
+        sums.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    asked = trained.features.transcriber, trained.features.describer
+    writers = [each and {**each.model_dump(), "weights": trained.features.weights.get(each.model)} for each in asked]
+    told = [
+        trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA
+    ]  # fmt: skip
+    sums.update(json.dumps(told, sort_keys=True).encode())
+    return sums.hexdigest()[:12]

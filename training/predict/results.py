@@ -1,0 +1,253 @@
+"""What a prediction gives: typed results of clips, and the same as JSON values and as a table.
+
+Shape suffixes: N clips, C classes or traits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mmpsr.batch import Batch
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.reliability import confidences
+from mmpsr.explanation.explain import Explanation
+from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.tasks import TaskSpec
+from training.data.joined import JoinedCorpora
+from training.predict.inputs import Defect
+
+__all__ = ["ClipResult", "Results", "Sentence", "TaskResult", "frame_of", "judge", "sentences_of"]
+
+COVERAGE = 0.9
+"""Chance with which an interval holds the true value."""
+
+_BREAK = re.compile(r"(?<=\.) (?=[A-Z])")
+_SECONDS = re.compile(r"At (?P<spans>[\d., and-]+) s\b")
+_SPAN = re.compile(r"(\d+\.\d)(?:-(\d+\.\d))?")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the behaviour narrative, and the seconds from the clip's beginning that it names."""
+
+    text: str
+    spans: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What is predicted of one clip for one task.
+
+    Attributes:
+        kind: `single_label`, `multi_label` or `regression`.
+        values: calibrated probability of each class, or score in [0, 1] of each trait.
+        decided: the classes decided for; none of a regression, and none where no class of several is present.
+        confidence: how sure the decision is, in [0, 1]; None for a regression.
+        abstained: the confidence is below the one asked for, so the decision is not to be used.
+        intervals: by trait, the range that holds the true value with a chance of 90 %, from the residuals on dev.
+    """
+
+    kind: str
+    values: dict[str, float]
+    decided: tuple[str, ...] = ()
+    confidence: float | None = None
+    abstained: bool = False
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What is predicted of one clip.
+
+    Attributes:
+        id: of the recording, or of the clip in its corpus.
+        path: of the media file, or None.
+        start: seconds into the file at which the clip starts; None is its beginning.
+        end: seconds into the file at which it ends; None is its end.
+        tasks: by task.
+        absent: by modality that is not there, why.
+        text: transcript, or None.
+        text_source: `given`, `written` by a model, or None.
+        language: of the transcript, where known.
+        narrative: described behaviour.
+        notes: by modality, what its encoder had to say, such as a file that was passed over.
+    """
+
+    id: str
+    path: str | None
+    start: float | None
+    end: float | None
+    tasks: dict[str, TaskResult]
+    absent: dict[str, str]
+    text: str | None = None
+    text_source: str | None = None
+    language: str | None = None
+    narrative: tuple[Sentence, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Predictions of clips, in the order of the inputs, and what gave none.
+
+    Attributes:
+        clips: clips with a prediction.
+        defects: clips without, and why.
+        tasks: specifications by task.
+        joined: row i holds the vectors of `clips[i]`, as the model saw them.
+        predicted: by task float64 `[N, C]`, calibrated; row i is of `clips[i]`.
+        notes: sentences on what could not be done for any clip.
+        seconds: how long each stage took.
+
+    Example:
+        >>> results = Results([], [], {}, JoinedCorpora(pd.DataFrame(), {}, torch.ones(0, 0), {}), {})
+        >>> len(results), results.to_frame().empty
+        (0, True)
+    """
+
+    clips: list[ClipResult]
+    defects: list[Defect]
+    tasks: Mapping[str, TaskSpec]
+    joined: JoinedCorpora
+    predicted: Mapping[str, NDArray]
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Any:
+        return iter(self.clips)
+
+    def __getitem__(self, index: int) -> ClipResult:
+        return self.clips[index]
+
+    @property
+    def batch(self) -> Batch:
+        """All clips as the model takes them, row i is `clips[i]`."""
+        return self.joined.batch(torch.arange(len(self.clips), device=self.joined.presence.device))
+
+    def to_dicts(self, explanations: Sequence[Explanation] | None = None) -> list[dict[str, Any]]:
+        """Clips as JSON values, each with its `explanation` where these are given, in the order of the clips."""
+        found = [clip.to_dict() for clip in self.clips]
+        if explanations is not None:
+            for clip, explanation in zip(found, explanations, strict=True):
+                clip["explanation"] = explanation.to_dict()
+        return found
+
+    def to_frame(self, explanations: Sequence[Explanation] | None = None) -> pd.DataFrame:
+        """One row per clip and per defect, see `frame_of`; explanations are in the order of the clips."""
+        return frame_of(self.to_dicts(explanations), [each._asdict() for each in self.defects])
+
+
+def judge(
+    predicted: Mapping[str, NDArray], tasks: Mapping[str, TaskSpec], calibration: Calibration, confidence: float
+) -> list[dict[str, TaskResult]]:
+    """Decisions, confidences and intervals of clips.
+
+    Args:
+        predicted: by task float64 `[N, C]`, calibrated.
+        tasks: specifications of the same tasks.
+        calibration: its thresholds and deviations.
+        confidence: in [0, 1], below which a decision is not to be used.
+
+    Returns:
+        Per clip its results by task.
+    """
+    rows: list[dict[str, TaskResult]] = [{} for _ in range(len(next(iter(predicted.values()), ())))]
+    for task, values_NC in predicted.items():
+        spec, limits = tasks[task], calibration.thresholds(task)
+        if spec.kind == "regression":
+            fitted = calibration.tasks.get(task)
+            known = (fitted.deviations if fitted is not None else None) or [None] * spec.num_outputs
+            lows_NC, highs_NC = calibration.interval(task, values_NC, COVERAGE)
+            for row, each in enumerate(rows):
+                ends = zip(spec.classes, known, lows_NC[row].tolist(), highs_NC[row].tolist(), strict=True)
+                intervals = {name: (low, high) for name, value, low, high in ends if value is not None}
+                each[task] = TaskResult(spec.kind, _named(spec, values_NC[row]), intervals=intervals)
+            continue
+        decided: list[tuple[str, ...]]
+        if spec.kind == "single_label":
+            decided = [(spec.classes[number],) for number in decide_classes(values_NC, limits)]
+        else:
+            present_NC = decide_present(values_NC, spec, limits)
+            decided = [
+                tuple(name for name, there in zip(spec.classes, row, strict=True) if there) for row in present_NC
+            ]
+        sure_N = confidences(values_NC, spec, limits)
+        unsure_N = calibration.abstain(task, values_NC, spec, confidence)
+        for row, each in enumerate(rows):
+            each[task] = TaskResult(
+                spec.kind, _named(spec, values_NC[row]), decided[row], float(sure_N[row]), bool(unsure_N[row])
+            )
+    return rows
+
+
+def _named(spec: TaskSpec, values_C: NDArray) -> dict[str, float]:
+    return dict(zip(spec.classes, values_C.tolist(), strict=True))
+
+
+def sentences_of(narrative: str) -> tuple[Sentence, ...]:
+    """The sentences of a narrative as the encoder `cue-narrative` words it, with the seconds that they name.
+
+    Example:
+        >>> [each.spans for each in sentences_of("At 0.2 and 1.2-1.8 s the brows rise. The gaze stays.")]
+        [((0.2, 0.2), (1.2, 1.8)), ()]
+    """
+    sentences = []
+    for text in _BREAK.split(narrative):
+        told = _SECONDS.match(text)
+        named = [] if told is None else _SPAN.findall(told["spans"])
+        sentences.append(Sentence(text, tuple((float(start), float(end or start)) for start, end in named)))
+    return tuple(sentences)
+
+
+def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Clips and defects as a table: a row each, clips first.
+
+    Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`),
+    `<task>.confidence` and `<task>.abstained`, or per trait `<task>.<trait>.low` and `.high`; per modality
+    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
+    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
+    modalities, none with fewer than two.
+
+    Args:
+        clips: of `Results.to_dicts`.
+        defects: with the fields of `Defect`.
+    """
+    rows: list[dict[str, Any]] = []
+    for clip in clips:
+        row = {**{name: clip[name] for name in ("id", "path", "start", "end")}, "defect": None}
+        for task, found in clip["tasks"].items():
+            row |= {f"{task}.{name}": value for name, value in found["values"].items()}
+            for name, (low, high) in found["intervals"].items():
+                row |= {f"{task}.{name}.low": low, f"{task}.{name}.high": high}
+            if found["kind"] != "regression":
+                row[f"{task}.decided"] = "+".join(found["decided"])
+                row |= {f"{task}.{name}": found[name] for name in ("confidence", "abstained")}
+        for task, why in clip.get("explanation", {"tasks": {}})["tasks"].items():
+            for name in why["prediction"]:
+                row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}
+            between = [pair["value"] for pair in why["conflicts"]]
+            row[f"conflict.{task}"] = sum(between) / len(between) if between else None
+        row |= {f"absent.{modality}": reason for modality, reason in clip["absent"].items()}
+        row |= {name: clip[name] for name in ("text", "text_source", "language")}
+        row["narrative"] = " ".join(sentence["text"] for sentence in clip["narrative"]) or None
+        rows.append(row)
+    for each in defects:
+        rows.append({**{name: each[name] for name in ("id", "path", "start", "end")}, "defect": each["reason"]})
+    frame = pd.DataFrame(rows, columns=None if rows else ["id", "path", "start", "end", "defect"])
+    last = [name for name in frame if str(name).startswith("absent.")]
+    last += [name for name in ("text", "text_source", "language", "narrative") if name in frame]
+    return frame[[name for name in frame if name not in last] + last]

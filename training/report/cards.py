@@ -1,0 +1,127 @@
+"""One HTML page a recording: what was predicted, how sure, why, over time, what was absent, what was said and seen.
+
+A page holds everything itself, asks no host for anything and runs no script. It shows no picture of the person.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from encoders.store.parts import write_whole
+from training.report.card_explanation import explain_task
+
+__all__ = ["render_card", "write_cards"]
+
+WIDTH, HEIGHT = 640, 150
+"""Units of a timeline."""
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A class or trait with its probability or score, whether it is decided for, and the ends of its interval."""
+
+    name: str
+    value: float
+    decided: bool
+    low: float | None
+    high: float | None
+
+
+def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write a page for every recording with a prediction; names are those of the recordings, made safe.
+
+    Args:
+        document: of `training.predict.document.document_of`.
+        folder: made where it is not there.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    for recording in document["recordings"]:
+        if not recording["clips"]:
+            continue
+        stem = _UNSAFE.sub("_", recording["id"]).strip("._") or "recording"
+        taken, number, name = {path.name.lower() for path in files}, 2, f"{stem}.html"
+        while name.lower() in taken:
+            name, number = f"{stem}-{number}.html", number + 1
+        page = render_card(recording, document)
+        write_whole(folder / name, lambda path, page=page: path.write_text(page, encoding="utf-8"))  # type: ignore[misc]
+        files.append(folder / name)
+    return files
+
+
+def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """The page of one recording.
+
+    Args:
+        recording: of the document's recordings, with at least one clip.
+        document: the whole, for tasks and model.
+    """
+    environment = Environment(
+        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}"}
+    clips = recording["clips"]
+    tasks = [
+        {
+            "name": name,
+            "kind": spec["kind"],
+            "bars": _bars(name, clips),
+            "single": clips[0]["tasks"][name] if len(clips) == 1 else None,
+            "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
+            "why": explain_task(name, clips) if "explanation" in clips[0] else None,
+            "num_abstained": sum(clip["tasks"][name]["abstained"] for clip in clips),
+        }
+        for name, spec in document["tasks"].items()
+    ]
+    return environment.get_template("predict_card.html").render(
+        recording=recording, clips=clips, tasks=tasks, document=document, width=WIDTH, height=HEIGHT
+    )
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds.
+
+    Example:
+        >>> clock(83.5), clock(None), clock(3723.0)
+        ('1:23.5', '', '62:03')
+    """
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(10 * seconds), 600)
+    return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
+
+
+def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:
+    """Values of the one clip, or the means over windows."""
+    found = [clip["tasks"][task] for clip in clips]
+    is_decided = len(found) == 1 and not found[0]["abstained"]
+    bars = []
+    for name in found[0]["values"]:
+        low, high = found[0]["intervals"].get(name, (None, None)) if len(found) == 1 else (None, None)
+        value = math.fsum(each["values"][name] for each in found) / len(found)
+        bars.append(_Bar(name, value, is_decided and name in found[0]["decided"], low, high))
+    return bars
+
+
+def _timeline(task: str, classes: Iterable[str], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lines over the windows' middles, in units of the drawing, and the moments under it."""
+    first, last = clips[0]["start"], max(clip["end"] for clip in clips)
+    across = WIDTH / max(last - first, 1e-9)
+    lines = []
+    for name in classes:
+        points = [((clip["start"] + clip["end"]) / 2 - first, clip["tasks"][task]["values"][name]) for clip in clips]
+        lines.append({"name": name, "points": " ".join(f"{x * across:.1f},{HEIGHT * (1 - y):.1f}" for x, y in points)})
+    moments = [first + share * (last - first) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return {"lines": lines, "moments": [((each - first) * across, clock(round(each))) for each in moments]}

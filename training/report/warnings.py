@@ -1,0 +1,163 @@
+"""What a reader of a run's report must know before believing a figure, found by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from corpora.clips import DEFECT_KINDS
+from mmpsr.calibration.calibration import Calibration
+from training.config import RunConfig
+from training.report.page import Warning_
+from training.report.training import best_epoch
+from training.scoring.tables import metric_name
+
+__all__ = ["run_warnings"]
+
+FEW_GROUPS = 30
+WIDE = 10.0
+"""Percentage points from end to end of an interval."""
+
+
+def run_warnings(
+    config: RunConfig,
+    figures: Sequence[Mapping[str, Any]],
+    findings: Sequence[Mapping[str, Any]],
+    data: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    calibration: Calibration,
+    defects: pd.DataFrame,
+    ledger: pd.DataFrame,
+) -> list[Warning_]:
+    """All warnings about a run.
+
+    Args:
+        config: its configuration.
+        figures: with intervals, of `training.evaluation.evaluate.evaluate`.
+        findings: of its leakage guard.
+        data: see `training.scoring.counts`.
+        records: of `metrics.jsonl`.
+        calibration: the model's.
+        defects: `defects.csv`.
+        ledger: `ledger.csv`.
+    """
+    return [
+        *_leaks(findings),
+        *_diverged(records),
+        *_beside_linear(figures),
+        *_sizes(figures),
+        *_selection(config, figures, records),
+        *_calibrated(config, calibration),
+        *_inputs(data, defects, ledger),
+    ]
+
+
+def _leaks(findings: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
+    for found in findings:
+        if found["kind"] == "unchecked":
+            yield Warning_("note", f"{found['message'][:1].upper()}{found['message'][1:]}.")
+        elif found["kind"] != "chosen_by":  # said of dev by `_selection`
+            yield Warning_("serious", f"{found['message']}; the figures may be of what is known.")
+
+
+def _diverged(records: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
+    wrong = [
+        record["epoch"]
+        for record in records
+        if not np.isfinite([record["dev_figure"], *(term["loss"] for term in record["terms"].values())]).all()
+    ]
+    if wrong:
+        epochs = _some(map(str, wrong))
+        yield Warning_("serious", f"Training diverged: the loss or dev figure of epoch {epochs} is no finite number.")
+
+
+def _beside_linear(figures: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
+    over = [(row, row["over_linear"]) for row in figures if "over_linear" in row]
+    lower = [(row, each) for row, each in over if each["value"] is not None and each["value"] < 0]
+    is_clear = {id(row): each["corrected_p"] is not None and each["corrected_p"] < 0.05 for row, each in over}
+    for level, clear, how in (("serious", True, "clearly below"), ("caution", False, "below")):
+        names = [f"{_name(row)} ({each['value']:+.2f})" for row, each in lower if is_clear[id(row)] is clear]
+        if names:
+            yield Warning_(level, f"The model is {how} the linear baseline on the same features: {_some(names)}.")  # type: ignore[arg-type]
+    if over and not any(is_clear[id(row)] and each["value"] > 0 for row, each in over):
+        text = "No figure is clearly above the linear baseline's (p below 0.05, corrected over all figures)."
+        yield Warning_("caution", text)
+
+
+def _sizes(figures: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
+    few = {
+        f"{row['corpus']} {row['task']} ({row['num_groups']})": None
+        for row in figures
+        if row["num_groups"] < FEW_GROUPS
+    }
+    if few:
+        yield Warning_(
+            "caution", f"Fewer than {FEW_GROUPS} groups: {_some(few)}. Intervals from so few are unsure themselves."
+        )
+    wide = [
+        f"{_name(row)} ({row['high'] - row['low']:.0f})"
+        for row in figures
+        if row["low"] is not None and row["high"] - row["low"] > WIDE
+    ]
+    if wide:
+        yield Warning_("caution", f"Intervals wider than {WIDE:.0f} percentage points: {_some(wide)}.")
+    none = [_name(row) for row in figures if row["low"] is None]
+    if none:
+        yield Warning_("caution", f"No interval can be given: {_some(none)}.")
+
+
+def _selection(
+    config: RunConfig, figures: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]
+) -> Iterator[Warning_]:
+    chosen = {f"{row['corpus']}": None for row in figures if row["split"] == "dev"}
+    fitted = [name for name in chosen if name in config.corpora.trained()]
+    if fitted:
+        text = f"{_some(fitted)}: there is no labelled test clip, and dev, which is shown, also chose the weights."
+        yield Warning_("serious", text)
+    if records and best_epoch(records) == records[-1]["epoch"] == config.training.num_epochs:
+        yield Warning_("caution", "The last epoch was the best: training may have ended too early.")
+    shown = {row["corpus"] for row in figures}
+    zero_shot = [name for name in config.corpora.sources if name in shown and name not in config.corpora.trained()]
+    if zero_shot:
+        yield Warning_("note", f"Zero-shot, never trained on: {_some(zero_shot)}.")
+
+
+def _calibrated(config: RunConfig, calibration: Calibration) -> Iterator[Warning_]:
+    if config.training.calibration == "none":
+        yield Warning_("caution", "Nothing was calibrated: probabilities may be far too sure.")
+        return
+    notes = [f"{task}: {note}" for task, found in calibration.tasks.items() for note in found.notes]
+    if notes:
+        yield Warning_("note", f"Calibration was fitted in part. {_some(notes, '; ')}.")
+
+
+def _inputs(data: Mapping[str, Any], defects: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[Warning_]:
+    severity = defects["kind"].map(DEFECT_KINDS)
+    bad = defects.loc[severity.isin(["error", "warning"]), "kind"].value_counts()
+    if len(bad):
+        kinds = _some(f"{n} {kind}" for kind, n in sorted(bad.to_dict().items()))
+        yield Warning_("note", f"The corpora have defects: {kinds}; see the last section.")
+    failed = ledger.loc[ledger["status"].eq("failed"), "modality"].value_counts()
+    if len(failed):
+        kinds = _some(f"{n} {modality}" for modality, n in sorted(failed.to_dict().items()))
+        yield Warning_("note", f"Vectors that could not be made: {kinds}; these clips go without the modality.")
+    unlabeled = [f"{row['corpus']} {row['split']}" for row in data["clips"] if not _has_labels(data, row)]
+    if unlabeled:
+        yield Warning_("note", f"Without any label: {_some(unlabeled)}.")
+
+
+def _has_labels(data: Mapping[str, Any], clips: Mapping[str, Any]) -> bool:
+    return any((row["corpus"], row["split"]) == (clips["corpus"], clips["split"]) for row in data["labels"])
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['corpus']} {row['task']} {metric_name(row['metric'])}"
+
+
+def _some(names: Any, separator: str = ", ", most: int = 8) -> str:
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return separator.join(found[:most]) + more

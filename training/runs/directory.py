@@ -1,0 +1,150 @@
+"""The folder of one run, and what commands say where it is not one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmpsr.config import ConfigError
+from training.config import RunConfig
+
+__all__ = ["RunDirectory", "RunError", "read_json"]
+
+PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
+
+
+class RunError(ValueError):
+    """A run directory that cannot be read; the message says what was found, where, and what to do."""
+
+
+def read_json(path: Path, name: str) -> Any:
+    """A JSON file of a run directory.
+
+    Raises:
+        RunError: it is missing or no JSON.
+    """
+    try:
+        return json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "is no run directory" if not path.is_dir() else f"has no {name}: name the folder of a finished run"
+        raise RunError(f"{path} {what}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path / name} cannot be read ({error})") from None
+
+
+class RunDirectory:
+    """One run's folder.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best.safetensors"
+
+    @classmethod
+    def create(cls, config: RunConfig, name: str) -> RunDirectory:
+        """Make a new folder, named after the time, and note configuration and versions in it."""
+        parent = Path(config.output.directory) / name
+        parent.mkdir(parents=True, exist_ok=True)
+        stamp, number = datetime.now().strftime("%Y%m%d-%H%M%S"), 1
+        while True:
+            path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        run = cls(path)
+        run.write_json("versions.json", {"python": platform.python_version(), **package_versions()})
+        run.write_json("config.json", config.model_dump(mode="json"))
+        return run
+
+    @classmethod
+    def find(cls, config: RunConfig, name: str) -> RunDirectory | None:
+        """The newest run of this configuration, or None where there is no run at all.
+
+        Raises:
+            ConfigError: there are runs, but of other configurations only; what differs is named.
+        """
+        parent = Path(config.output.directory) / name
+        found = sorted((path for path in parent.glob("*") if (path / "config.json").exists()), reverse=True)
+        if not found:
+            return None
+        wanted = comparable(config.model_dump(mode="json"))
+        for path in found:
+            if comparable(json.loads((path / "config.json").read_text(encoding="utf-8"))) == wanted:
+                return cls(path)
+        latest = comparable(json.loads((found[0] / "config.json").read_text(encoding="utf-8")))
+        changed = sorted(key for key in wanted.keys() | latest.keys() if wanted.get(key) != latest.get(key))
+        raise ConfigError(
+            f"--resume: no run under {parent} has this configuration; the newest, {found[0].name}, differs in "
+            f"{', '.join(changed)}; repeat its settings, or start anew without --resume"
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final evaluation is written."""
+        return (self.path / "results.json").exists()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file whole."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a line to `metrics.jsonl`."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind(self, num_epochs: int) -> None:
+        """Keep the lines of `metrics.jsonl` of the first epochs; one that a kill left half-written goes too."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["epoch"] <= num_epochs:
+                    kept.append(line + "\n")
+            except json.JSONDecodeError:
+                continue
+        temporary = path.with_suffix(".rewound")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def comparable(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings that decide a run's result, flat; how many workers extract and where runs lie does not."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in ("output", "features.num_workers", "features.chunk_size", "features.retry_failed"):
+            continue
+        if isinstance(value, dict):
+            flat.update(comparable(value, name + "."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def package_versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,86 @@
+"""A finished run's model, ready to predict: weights, tasks, encoders and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from encoders.config import FeaturesConfig
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.config import validate
+from mmpsr.models.base import FusionModel
+from mmpsr.models.build import restore_model
+from mmpsr.tasks import TaskSpec
+from training.config import RunConfig
+from training.data.joined import JoinedCorpora, active_features
+from training.runs.directory import RunError, read_json
+from training.scoring.scores import predict
+
+__all__ = ["TrainedModel"]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What is needed to predict as the run's own evaluation did.
+
+    Attributes:
+        model: best dev weights, evaluation mode.
+        tasks: specifications by task name.
+        features: encoders of the model's modalities, in its order.
+        calibration: fitted on dev, applied to every prediction.
+        config: the run's resolved configuration.
+        fingerprints: of encoders, as the run wrote them, by modality, then those of sequences by their subject.
+    """
+
+    model: FusionModel
+    tasks: dict[str, TaskSpec]
+    features: FeaturesConfig
+    calibration: Calibration
+    config: RunConfig
+    fingerprints: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
+        """Load a run.
+
+        Args:
+            path: run directory.
+            device: of the model.
+
+        Raises:
+            RunError: there is no finished run, or its weights are not those of its configuration.
+        """
+        config = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json"))
+        calibration = Calibration.from_dict(read_json(path, "calibration.json"), str(path / "calibration.json"))
+        weights, tasks = path / "best.safetensors", config.tasks.resolve()
+        if not weights.exists():
+            raise RunError(f"{path} has no best.safetensors, the weights; is it a run directory?")
+        fingerprints = read_json(path, "features.json")
+        modalities = [name for name in fingerprints if name in config.data.modalities]  # in the order of the model
+        try:
+            model = restore_model(config.model, modalities, tasks, load_file(weights))
+        except ValueError as error:
+            raise RunError(f"{weights}: {error}") from error
+        return cls(
+            model.to(device),
+            tasks,
+            active_features(config.features, modalities),
+            calibration,
+            config,
+            fingerprints,
+        )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The model's modalities, in its order."""
+        return self.model.modalities
+
+    def predict(self, joined: JoinedCorpora, rows: torch.Tensor) -> dict[str, NDArray[np.float64]]:
+        """Calibrated probabilities or scores of clips, per task `[n, C]`; see `training.scoring.scores.predict`."""
+        return self.calibration.apply_all(predict(self.model, joined, rows))

@@ -1,0 +1,136 @@
+"""Verification of a run: is it still what it was, and do its figures follow from its predictions?
+
+`manifest.json` is written last: the sum (SHA-256) of every file that figures follow from, the command and the versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpora.clips import label_columns
+from mmpsr.config import ConfigError
+from training.runs.directory import RunDirectory, RunError, read_json
+from training.runs.stored import StoredRun
+
+__all__ = ["MANIFEST", "verify_run", "write_manifest"]
+
+MANIFEST = "manifest.json"
+NEEDED = ("config.json", "features.json", "calibration.json", "baseline.json", "predictions.parquet", "results.json")
+OTHERS = ("versions.json", "defects.csv", "ledger.csv", "metrics.jsonl", "best.safetensors", "identities.parquet")
+TOLERANCE = 1e-6  # percentage points, of figures made again on another machine
+PREDICTION_TOLERANCE = 1e-6  # of `predicted` columns, which are float32
+FIGURES = ("model", "uncalibrated", "linear", "chance")
+
+
+def write_manifest(run: RunDirectory) -> None:
+    """Note the sums of a finished run's files, how it was started and with what.
+
+    Args:
+        run: with its `results.json`.
+    """
+    names = [name for name in (*NEEDED, *OTHERS) if (run.path / name).exists()]
+    manifest = {
+        "command": sys.argv,
+        "versions": run.read_json("versions.json"),
+        "tolerance": TOLERANCE,
+        "sha256": {name: _sum(run.path / name) for name in names},
+    }
+    run.write_json(MANIFEST, manifest)
+
+
+def verify_run(path: Path) -> list[str]:
+    """Compare files with the manifest, calibrated predictions with uncalibrated ones, and figures with predictions.
+
+    Args:
+        path: run directory.
+
+    Returns:
+        A sentence for everything that is not what it should be.
+
+    Raises:
+        RunError: there is no finished run.
+        ConfigError: its configuration is not one of this version.
+    """
+    if not (path / "results.json").exists():
+        raise RunError(f"{path} {'has no results.json: the run is not finished' if path.is_dir() else 'is no folder'}")
+    problems = list(_changed_files(path))
+    try:
+        run = StoredRun.read(path)
+        results = read_json(path, "results.json")
+    except (RunError, ConfigError) as error:
+        return [*problems, f"figures cannot be made again: {error}"]
+    return [*problems, *_wrong_predictions(run), *_wrong_figures(run, results)]
+
+
+def _sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changed_files(path: Path) -> Iterator[str]:
+    try:
+        noted = dict(read_json(path, MANIFEST)["sha256"])
+    except (RunError, KeyError, TypeError, ValueError):
+        yield f"{MANIFEST} is missing or damaged, so that no file can be compared with what it was"
+        return
+    for name in (name for name in NEEDED if name not in noted):
+        yield f"{MANIFEST} says nothing of {name}"
+    for name, expected in noted.items():
+        if not (path / name).exists():
+            yield f"{name} is missing; {MANIFEST} lists it"
+        elif (found := _sum(path / name)) != expected:
+            yield f"{name} was changed: its SHA-256 is {found[:12]}..., {MANIFEST} says {str(expected)[:12]}..."
+
+
+def _wrong_predictions(run: StoredRun) -> Iterator[str]:
+    """Calibrated predictions that are not the calibration of the uncalibrated ones, the first of each column."""
+    for task, spec in run.tasks.items():
+        columns = label_columns(task, spec)
+        before = run.table[[f"uncalibrated.{column}" for column in columns]].to_numpy(dtype=np.float64)
+        expected = run.calibration.apply(task, before)
+        for index, column in enumerate(columns):
+            found = run.table[f"predicted.{column}"].to_numpy(dtype=np.float64)
+            wrong = np.flatnonzero(~np.isclose(found, expected[:, index], 0.0, PREDICTION_TOLERANCE, equal_nan=True))
+            if len(wrong):
+                row = run.table.iloc[wrong[0]]
+                yield (
+                    f"predictions.parquet: predicted.{column} of {len(wrong)} clip(s) is not the calibration of "
+                    f"uncalibrated.{column}; the first is {row['corpus']} {row['clip_id']}: {found[wrong[0]]:.6f} "
+                    f"instead of {expected[wrong[0], index]:.6f}"
+                )
+
+
+def _wrong_figures(run: StoredRun, results: list[dict[str, Any]]) -> Iterator[str]:
+    stated, made = _by_place(results), _by_place(run.results())
+    for place in sorted(stated.keys() ^ made.keys()):
+        name = "/".join(place)
+        if place not in made:
+            yield f"results.json: {name} does not follow from any prediction"
+        else:
+            yield f"results.json: {name} is missing"
+    for place in sorted(stated.keys() & made.keys()):
+        for figure in ("num_clips", *FIGURES):
+            if figure in made[place] and not _agree(stated[place].get(figure), made[place][figure]):
+                yield (
+                    f"results.json: {figure} of {'/'.join(place)} is {stated[place].get(figure)}, the predictions give "
+                    f"{made[place][figure]}"
+                )
+    if not run.has_linear:
+        yield "predictions.parquet has no linear.<task>.<class> columns, so that the baseline's figures are unproven"
+
+
+def _by_place(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {tuple(str(row[name]) for name in ("corpus", "split", "task", "metric")): row for row in rows}
+
+
+def _agree(stated: Any, made: float) -> bool:
+    if not isinstance(stated, int | float):
+        return False
+    return abs(stated - made) <= TOLERANCE or (math.isnan(stated) and math.isnan(made))

@@ -1,0 +1,184 @@
+"""Predictions of a trained model and what they are worth: metrics per corpus, split and task.
+
+Everything here runs the model in evaluation mode on fixed-size batches, so that the figures of training, of the final
+evaluation and of later prediction come from the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corpora.clips import label_columns
+from corpora.registry import CorporaConfig
+from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.fitting import fit_calibration
+from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
+from mmpsr.models.base import FusionModel
+from mmpsr.probabilities import probabilities
+from mmpsr.tasks import TaskSpec
+from training.data.joined import JoinedCorpora
+
+__all__ = ["Figure", "chance_level", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
+
+Predicted = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one task on one split of one corpus."""
+
+    corpus: str
+    split: str
+    task: str
+    metric: str
+    value: float
+    num_clips: int
+
+    def to_dict(self) -> dict[str, object]:
+        """As plain values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def predict(
+    model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
+) -> dict[str, NDArray[np.float64]]:
+    """Probabilities or scores of clips.
+
+    Args:
+        model: any mode; restored afterwards.
+        joined: clips on the model's device.
+        rows: int64 `[n]`.
+        batch_size: clips at a time.
+
+    Returns:
+        Per task float64 `[n, C]`: class probabilities, or scores in [0, 1] for regression.
+    """
+    training = model.training
+    model.eval()
+    pieces: dict[str, list[Tensor]] = {task: [] for task in model.tasks}
+    for piece in rows.split(batch_size):
+        predictions = model(joined.batch(piece))
+        for task, spec in model.tasks.items():
+            pieces[task].append(probabilities(predictions.of(task).float(), spec).cpu())
+    model.train(training)
+    return {
+        task: torch.cat(found).double().numpy() if found else np.zeros((0, model.tasks[task].num_outputs))
+        for task, found in pieces.items()
+    }
+
+
+def calibrate(predicted: Predicted, joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]) -> Calibration:
+    """The calibration of predictions on the trained corpora's dev clips.
+
+    Args:
+        predicted: per task `[n, C]` in the order of `rows`.
+        joined: clips and labels.
+        rows: int64 `[n]`, dev clips of trained corpora.
+        tasks: specifications.
+    """
+    targets = {task: joined.labels[task][rows].double().cpu().numpy() for task in tasks}
+    return fit_calibration(predicted, targets, tasks)
+
+
+def evaluate_rows(
+    predicted: Predicted,
+    joined: JoinedCorpora,
+    rows: Tensor,
+    tasks: Mapping[str, TaskSpec],
+    corpora: CorporaConfig,
+    calibration: Calibration | None = None,
+) -> list[Figure]:
+    """Metrics by corpus, split and task, of the tasks that a corpus is annotated for.
+
+    Args:
+        predicted: per task `[n, C]` in the order of `rows`.
+        joined: clips and labels.
+        rows: int64 `[n]`.
+        tasks: how probabilities are decoded.
+        corpora: which metrics each corpus reports.
+        calibration: applied to the predictions, and its thresholds to the decisions.
+    """
+    calibration = calibration or Calibration()
+    predicted = calibration.apply_all(predicted)
+    numbers = rows.cpu().numpy()
+    clips = joined.clips.iloc[numbers]
+    figures = []
+    places_by_key = clips.reset_index(drop=True).groupby(["corpus", "split"]).indices
+    for key in sorted(places_by_key, key=str):
+        (corpus, split), places = map(str, cast(tuple[str, str], key)), places_by_key[key]
+        for task, spec in tasks.items():
+            targets = joined.labels[task].cpu().numpy()[numbers[places]].astype(np.float64)
+            labeled = labeled_rows(targets, spec)
+            if not labeled.any():
+                continue
+            names = corpora.metrics(corpus, task, spec)
+            values = evaluate(targets, predicted[task][places], spec, names, calibration.thresholds(task))
+            figures += [Figure(corpus, split, task, name, value, int(labeled.sum())) for name, value in values.items()]
+    return figures
+
+
+def dev_mean(figures: list[Figure], trained: tuple[str, ...]) -> float:
+    """The figure that epochs are chosen by: over tasks, the mean of each task's dev metrics on the trained corpora."""
+    table = pd.DataFrame([figure.to_dict() for figure in figures if figure.split == "dev" and figure.corpus in trained])
+    return float(table.groupby("task")["value"].mean().mean())
+
+
+def chance_level(
+    figure: Figure,
+    predicted: Predicted,
+    joined: JoinedCorpora,
+    rows: Tensor,
+    tasks: Mapping[str, TaskSpec],
+    calibration: Calibration | None = None,
+    num_permutations: int = 20,
+) -> float:
+    """The metric's mean when the model's predictions are dealt out to the clips at random (fixed seed)."""
+    calibration = calibration or Calibration()
+    thresholds = calibration.thresholds(figure.task)
+    predicted = calibration.apply_all(predicted)
+    numbers = rows.cpu().numpy()
+    clips = joined.clips.iloc[numbers]
+    places = np.flatnonzero((clips["corpus"].eq(figure.corpus) & clips["split"].eq(figure.split)).to_numpy(dtype=bool))
+    spec = tasks[figure.task]
+    targets = joined.labels[figure.task].cpu().numpy()[numbers[places]].astype(np.float64)
+    labeled = labeled_rows(targets, spec)
+    targets, values = targets[labeled], predicted[figure.task][places][labeled]
+    generator = np.random.default_rng(0)
+    metric = METRICS[figure.metric]
+    return float(
+        np.mean(
+            [
+                metric(targets, values[generator.permutation(len(values))], spec, thresholds)
+                for _ in range(num_permutations)
+            ]
+        )
+    )
+
+
+def prediction_table(
+    predicted: Predicted, joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]
+) -> pd.DataFrame:
+    """One row per clip: identity, which modalities it had, labels and predictions.
+
+    Columns: `corpus, split, clip_id, group`, `present.<modality>`, and per class `<task>.<class>` (the label, NaN where
+    unknown) and `predicted.<task>.<class>`.
+    """
+    numbers = rows.cpu().numpy()
+    table = joined.clips.iloc[numbers][["corpus", "split", "clip_id", "group"]].reset_index(drop=True)
+    presence = joined.presence.cpu().numpy()[numbers]
+    columns: dict[str, NDArray] = {f"present.{name}": presence[:, index] for index, name in enumerate(joined.features)}
+    for task, spec in tasks.items():
+        labels = joined.labels[task].cpu().numpy()[numbers]
+        for index, column in enumerate(label_columns(task, spec)):
+            columns[column] = labels[:, index]
+            columns[f"predicted.{column}"] = predicted[task][:, index].astype(np.float32)
+    return pd.concat([table, pd.DataFrame(columns)], axis=1)

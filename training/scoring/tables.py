@@ -1,0 +1,297 @@
+"""Tables of figures for the terminal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["SHORT_NAMES", "between", "metric_name", "number", "result_table", "seed_tables", "table_of", "tables"]
+
+SHORT_NAMES: Mapping[str, str] = {
+    "multilabel_macro_f1": "mMF1",
+    "multilabel_weighted_accuracy": "mWACC",
+    "multilabel_weighted_f1": "mWF1",
+    "macro_f1": "MF1",
+    "weighted_f1": "WF1",
+    "uar": "UAR",
+    "positive_f1": "F1+",
+    "negative_f1": "F1-",
+    "average_precision": "AP",
+    "bah_average_precision": "AP (BAH)",
+    "mean_accuracy": "mACC",
+    "mean_ccc": "mCCC",
+}
+"""Metric name -> the literature's abbreviation."""
+PLACE = ("corpus", "split", "task")
+NOT_ZERO_SHOT = (
+    "Not zero-shot: one class per clip, its logits standardised over these clips and weighted by the classes' shares "
+    "that these clips make most likely; no label was read"
+)
+BY_SUBSET = "By the modalities that the model sees"
+NUM_PAIRS = 8  # correlations that are shown of each corpus
+
+
+def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str]) -> Table:
+    """One row per corpus, split, task and metric.
+
+    Args:
+        results: rows of `results.json` with `corpus, split, task, metric, num_clips, model, linear, chance`.
+        zero_shot: corpora that were never trained on.
+    """
+    table = Table(title="Results in percent, higher is better; best dev weights", title_justify="left")
+    for name in ("corpus", "split", "task", "metric"):
+        table.add_column(name)
+    for name in ("clips", "model", "linear", "chance"):
+        table.add_column(name, justify="right")
+    previous = None
+    for row in results:
+        key = (row["corpus"], row["split"], row["task"])
+        if previous is not None and key[0] != previous[0]:
+            table.add_section()
+        corpus = f"{row['corpus']} (zero-shot)" if row["corpus"] in zero_shot else row["corpus"]
+        shown = (corpus, row["split"], row["task"]) if key != previous else ("", "", "")
+        previous = key
+        model = _percent(row["model"])
+        table.add_row(
+            *shown,
+            SHORT_NAMES.get(row["metric"], row["metric"]),
+            str(row["num_clips"]),
+            f"[bold]{model}[/bold]",
+            _percent(row["linear"]),
+            _percent(row["chance"]),
+        )
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """A percentage with two digits, or a dash."""
+    return "-" if value is None else f"{value:{'+' if sign else ''}.2f}"
+
+
+def between(row: Mapping[str, Any], sign: bool = False) -> str:
+    """The ends of an interval, or nothing."""
+    return "" if row["low"] is None else f"[{number(row['low'], sign)}, {number(row['high'], sign)}]"
+
+
+def metric_name(metric: str) -> str:
+    """The literature's abbreviation of a metric."""
+    return SHORT_NAMES.get(metric, metric)
+
+
+def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    """What is printed of one run, the leakage guard's findings first."""
+    yield from _leakage(document["leakage"])
+    yield from _figures(document)
+    yield "By class or trait (what metrics are the mean of)"
+    yield _rows(document["classes"], "class")
+    if document["presence"]:
+        yield "By the modalities that clips have"
+        yield _rows(document["presence"], "modalities")
+    if document["subsets"]:
+        yield f"{BY_SUBSET}; without: clips that have none of them, which are left out"
+        yield _rows(document["subsets"], "modalities", ("num_without",))
+    if document["adapted"]:
+        yield from _adapted(document["adapted"])
+    if document["by"]:
+        yield f"By {document['column']}"
+        yield _rows(document["by"], "value_of_column")
+    if document["aggregated"]:
+        yield f"Of clips averaged to one by {document['whole']}"
+        yield _rows([{**row, "wholes": str(row["num_wholes"])} for row in document["aggregated"]], "wholes")
+    yield "Expected calibration error in percent, lower is better"
+    yield _calibration(document["calibration"])
+    for found in document["confusion"]:
+        yield f"{found['corpus']} {found['split']}, {found['task']}: clips by actual (rows) and decided (columns) class"
+        yield _confusion(found)
+    yield f"Outputs of different tasks that go together most (Spearman's correlation over clips, {NUM_PAIRS} of each)"
+    yield _correlations(document["correlations"])
+    yield (
+        "Square brackets: 95 % intervals, groups (participants, videos or dialogues) resampled "
+        f"{document['num_resamples']} times; none where there are fewer than two groups."
+    )
+
+
+def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    """What is printed of several runs that differ in their seed."""
+    for run, found in zip(document["runs"], document["evaluations"], strict=True):
+        for each in _leakage(found["leakage"]):
+            yield f"{run}: {each}" if isinstance(each, str) else each
+    yield f"Mean and standard deviation over {len(document['seeds'])} seeds, in percent, higher is better"
+    yield _over_seeds(document["over_seeds"], document["seeds"])
+    if document["adapted_over_seeds"]:
+        yield f"{NOT_ZERO_SHOT}; mean and standard deviation over seeds"
+        yield _over_seeds(document["adapted_over_seeds"], document["seeds"])
+    if document["subsets_over_seeds"]:
+        yield f"{BY_SUBSET}, of clips that have any of them; mean and standard deviation over seeds"
+        yield from _subsets_over_seeds(document["subsets_over_seeds"])
+    yield (
+        "Square brackets: 95 % t intervals of the mean over seeds, which hold training's chance; what other clips "
+        "would change, the intervals of a single run say."
+    )
+
+
+def _over_seeds(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Table:
+    titles = ("clips", "mean", "deviation", "", "least", "most", *(f"seed {seed}" for seed in seeds))
+    table = table_of((*PLACE, "metric"), titles)
+    for row in rows:
+        names = ("least", "most")
+        table.add_row(
+            row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
+            f"[bold]{number(row['mean'])}[/bold]", number(row["deviation"]), _quoted(row),
+            *(number(row[name]) for name in names), *map(number, row["values"]),
+        )  # fmt: skip
+    return table
+
+
+def _subsets_over_seeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """A table per corpus and task: figures by subset (rows) and metric (columns)."""
+    for place, of_place in itertools.groupby(rows, key=lambda row: tuple(row[name] for name in PLACE)):
+        found = {(row["modalities"], row["metric"]): row for row in of_place}
+        metrics = list(dict.fromkeys(metric for _, metric in found))
+        table = table_of((" ".join(place),), ("clips", *map(metric_name, metrics)))
+        for chosen in dict.fromkeys(chosen for chosen, _ in found):
+            cells = [found[chosen, metric] for metric in metrics]
+            of_seeds = [f"{number(cell['mean'])} ± {number(cell['deviation'])}" for cell in cells]
+            table.add_row(chosen, str(cells[0]["num_clips"]), *of_seeds)
+        yield table
+
+
+def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
+    for finding in leakage["findings"]:
+        style = "bold white on red" if finding["severity"] == "error" else "bold yellow"
+        word = "LEAKAGE" if finding["severity"] == "error" else "warning"
+        yield f"[{style}]{word}[/{style}] ({finding['kind']}): {finding['message']}"
+    if leakage["effects"]:
+        yield "What that is worth: figures of all clips, and of those that share nothing of the kind with training"
+        table = table_of(("shared", *PLACE, "metric"), ("clips", "all", "", "unseen clips", "unseen", ""))
+        for row in leakage["effects"]:
+            place = [row["kind"], *(row[name] for name in PLACE), metric_name(row["metric"])]
+            unseen = row["unseen"]
+            cells = ["0", "-", ""] if unseen is None else [
+                str(unseen["num_clips"]), number(unseen["value"]), _quoted(unseen)
+            ]  # fmt: skip
+            table.add_row(*place, str(row["num_clips"]), number(row["value"]), _quoted(row), *cells)
+        yield table
+    if leakage["checked"] and not leakage["findings"]:
+        yield "Leakage guard: these clips share no group, speaker, file, transcript or vector with training clips"
+
+
+def table_of(left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table of columns of words and columns of numbers."""
+    table = Table()
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    rows = document["figures"]
+    has_linear = any("linear" in row for row in rows)
+    yield "Figures in percent, higher is better" + (
+        "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
+    )
+    beside = ("linear", "") if has_linear else ()
+    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
+    over = table_of((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
+    for row in rows:
+        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
+        cells = [str(row["num_clips"]), str(row["num_groups"]), f"[bold]{number(row['value'])}[/bold]", _quoted(row)]
+        if has_linear:
+            cells += [number(row["linear"]["value"]), _quoted(row["linear"])]
+            more = row["over_linear"]
+            ps = ["-" if more[name] is None else f"{more[name]:.3f}" for name in ("p", "corrected_p")]
+            over.add_row(*place, number(more["value"], True), _quoted(more, True), *ps)
+        table.add_row(*place, *cells, number(row["chance"]))
+    yield table
+    if has_linear:
+        yield "Model - linear baseline, percentage points; corrected over all rows (Holm)"
+        yield over
+
+
+def _adapted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
+    """Figures after a label shift, and the shares of classes that it found."""
+    fitted = [row for row in rows if "reason" not in row]
+    yield NOT_ZERO_SHOT
+    has_linear = any("linear" in row for row in fitted)
+    table = table_of((*PLACE, "metric"), ("clips", "zero-shot", "fitted", "", *(["linear, fitted", ""] * has_linear)))
+    for row in fitted:
+        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
+        beside = [number(row["linear"]["value"]), _quoted(row["linear"])] if has_linear else []
+        value = f"[bold]{number(row['value'])}[/bold]"
+        table.add_row(*place, str(row["num_clips"]), number(row["before"]), value, _quoted(row), *beside)
+    yield table
+    shares = {tuple(row[name] for name in PLACE): row["shares"] for row in fitted}
+    for (corpus, split, task), by_class in shares.items():
+        told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in by_class.items())
+        yield f"{corpus} {split}, {task}: {told}"
+    for row in rows:
+        if "reason" in row:
+            yield f"{row['corpus']} {row['split']}, {row['task']} is not fitted: {row['reason']}"
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], name: str, counts: Sequence[str] = ()) -> Table:
+    titles = [count.removeprefix("num_") for count in counts]
+    table = table_of((*PLACE, "metric", name.split("_")[0]), ("clips", *titles, "model", ""))
+    previous = None
+    for row in rows:
+        key = (row["corpus"], row["split"], row["task"], metric_name(row["metric"]))
+        shown = key if key != previous else ("", "", "", "")
+        previous = key
+        numbers = [str(row[count]) for count in ("num_clips", *counts)]
+        table.add_row(*shown, row[name], *numbers, number(row["value"]), _quoted(row))
+    return table
+
+
+def _quoted(row: Mapping[str, Any], sign: bool = False) -> str:
+    return between(row, sign).replace("[", r"\[")  # not a style of rich
+
+
+def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = table_of(PLACE, ("error",))
+    for row in rows:
+        table.add_row(row["corpus"], row["split"], row["task"], number(100 * row["error"]))
+    return table
+
+
+def _confusion(found: Mapping[str, Any]) -> Table:
+    table = table_of(("",), found["classes"])
+    for name, counts in zip(found["classes"], found["counts"], strict=True):
+        table.add_row(name, *map(str, counts))
+    return table
+
+
+def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
+    """The strongest of each corpus between outputs of different tasks."""
+    table = table_of(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
+    for each in found:
+        outputs, matrices = each["outputs"], each["spearman"]
+        pairs = [
+            (row, column)
+            for row, column in itertools.combinations(range(len(outputs)), 2)
+            if outputs[row].split(".")[0] != outputs[column].split(".")[0]
+            and matrices["value"][row][column] is not None
+        ]
+        pairs.sort(key=lambda pair: -abs(matrices["value"][pair[0]][pair[1]]))
+        for row, column in pairs[:NUM_PAIRS]:
+            value, low, high = (matrices[name][row][column] for name in ("value", "low", "high"))
+            shown = "" if low is None else rf"\[{low:+.2f}, {high:+.2f}]"
+            table.add_row(
+                each["corpus"],
+                each["split"],
+                outputs[row],
+                outputs[column],
+                str(each["num_clips"]),
+                f"{value:+.2f}",
+                shown,
+            )
+    return table

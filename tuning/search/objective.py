@@ -1,0 +1,180 @@
+"""A search as its workers know it, and the objective of its trials."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from corpora.clips import CorpusError
+from mmpsr.config import ConfigError
+from training.config import RunConfig
+from training.data.joined import JoinedCorpora
+from training.fit.loop import DivergedError, train
+from training.runs.directory import RunDirectory
+from tuning.data import data_key
+from tuning.search import trials
+from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
+
+__all__ = ["Objective", "Search", "SurplusTrial", "configured"]
+
+Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
+
+
+class SurplusTrial(Exception):  # noqa: N818  how a trial ends, not an error
+    """Another trial stands for this one's slot."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything that a worker needs.
+
+    Attributes:
+        config: the search.
+        base: the run's configuration that it starts from.
+        name: of the search.
+        source: its file, for messages.
+        load: gives the clips of a configuration; has to be importable by name for several workers.
+    """
+
+    config: SearchConfig
+    base: RunConfig
+    name: str
+    source: str
+    load: Load
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go."""
+        return Path(self.base.output.directory) / "searches" / self.name
+
+    def study(self) -> optuna.Study:
+        """The trials so far; see `tuning.search.trials.open_study`."""
+        config = self.config
+        # how many trials, and what keeps them alive, may change between commands
+        own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})
+        contents = {f"search.{key}": value for key, value in own.items()}
+        contents |= {key: value for key, value in effective(self.base).items() if key != "output"}
+        return trials.open_study(config.storage, self.name, self.folder, config.heartbeat, contents)
+
+
+class TrialDirectory(RunDirectory):
+    """A run directory that hands every epoch's dev figure on.
+
+    Args:
+        path: the folder.
+        report: takes the number of finished epochs and the dev figure.
+    """
+
+    def __init__(self, path: Path, report: Callable[[int, float], None]) -> None:
+        super().__init__(path)
+        self.report = report
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a line to `metrics.jsonl` and report it."""
+        super().log(record)
+        self.report(record["epoch"], record["dev_figure"])
+
+
+def configured(base: RunConfig, found: Sequence[Dimension], labels: Mapping[str, Label], source: str) -> RunConfig:
+    """The configuration with the labels' values in their fields; dimensions without a label stay as they are.
+
+    Raises:
+        ConfigError: the values do not fit together.
+    """
+    chosen = [(each, each.value(labels[each.name])) for each in found if each.name in labels]
+    return apply(base, {field: value for each, value in chosen for field in each.fields}, source)
+
+
+class Objective:
+    """The mean over seeds of the best dev figure that a trial's configuration reaches.
+
+    The first seed's epochs are reported; a trial that is pruned trains no other seed. Clips are loaded once for as long
+    as trials train on the same ones.
+
+    Args:
+        search: the search.
+        found: its dimensions.
+        accelerator: device and precision.
+        console: where loading speaks.
+    """
+
+    FAILURES = (ConfigError, CorpusError, DivergedError, torch.OutOfMemoryError, ValueError)
+    """What a configuration can be at fault for; a model whose parts do not fit is a plain ValueError."""
+
+    def __init__(self, search: Search, found: Sequence[Dimension], accelerator: Accelerator, console: Console) -> None:
+        self.search, self.found, self.accelerator, self.console = search, found, accelerator, console
+        self._loaded: tuple[str, JoinedCorpora] | None = None
+        self._worker = trials.worker_name()
+
+    def joined(self, config: RunConfig) -> JoinedCorpora:
+        """The clips that the configuration trains on.
+
+        Raises:
+            RuntimeError: test clips are among them.
+        """
+        key = data_key(config)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # two at once might not fit
+            joined = self.search.load(config, self.accelerator, self.console)
+            if joined.clips["split"].eq("test").any():
+                raise RuntimeError("test clips were loaded for a search, which never reads them")
+            self._loaded = key, joined
+        return self._loaded[1]
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Train and judge a trial's configuration."""
+        if trials.is_surplus(trial.number, trial.study.get_trials(deepcopy=False)):
+            raise SurplusTrial
+        trial.set_user_attr("worker", self._worker)
+        fixed = trial.user_attrs["fixed"]
+        labels = {each.name: each.suggest(trial) for each in self.found if fixed is None or each.name in fixed}
+        try:
+            self._require_tries(trial)
+            figures = [
+                self._train(trial, labels, seed, is_reported=index == 0)
+                for index, seed in enumerate(self.search.config.seeds)
+            ]
+        except self.FAILURES as error:
+            trial.set_user_attr("reason", " ".join(str(error).split()))
+            raise
+        trial.set_user_attr("figures", figures)
+        return float(np.mean(figures))
+
+    def _require_tries(self, trial: optuna.Trial) -> None:
+        frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+        deaths = len(optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(frozen))
+        if deaths > self.search.config.num_retries:
+            raise ConfigError(f"its worker was killed {deaths} times")
+
+    def _train(self, trial: optuna.Trial, labels: Mapping[str, Label], seed: int, is_reported: bool) -> float:
+        """The best dev figure of one seed's epochs."""
+        config = configured(self.search.base, self.found, labels, f"trial {trial.number}")
+        config = apply(config, {"training.seed": seed}, "search.seeds")
+        joined = self.joined(config)
+        best = -np.inf
+
+        def report(epoch: int, figure: float) -> None:
+            nonlocal best
+            best = np.fmax(best, figure)
+            if is_reported:
+                trial.report(figure, epoch)
+                if epoch < config.training.num_epochs and trial.should_prune():
+                    raise optuna.TrialPruned
+
+        folder = self.search.folder / "running" / f"{trial.number}-{seed}"
+        folder.mkdir(parents=True)
+        try:
+            tasks = config.tasks.resolve()
+            train(config, joined, tasks, self.accelerator, TrialDirectory(folder, report), lambda message: None)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return float(best)

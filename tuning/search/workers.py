@@ -1,0 +1,214 @@
+"""The workers that serve a search: in this process, or several that are replaced when killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import optuna
+import torch
+from accelerate import Accelerator
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from training.config import RunConfig
+from training.fit.loop import Interrupted
+from tuning.search import trials
+from tuning.search.objective import Objective, Search, SurplusTrial
+from tuning.search.plans import Plan, Slot, make_plan
+from tuning.search.space import SearchConfig, dimensions
+
+__all__ = ["SearchError", "run_search", "work"]
+
+Say = Callable[[str], None]
+
+POLL_SECONDS = 0.5
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher of several processes sets, and a worker that trains alone must not see."""
+
+
+class SearchError(RuntimeError):
+    """A search that ended without a result."""
+
+
+def _sampler(search: SearchConfig, number: int, index: int) -> optuna.samplers.BaseSampler:
+    """Seeded anew for every trial, so that a worker that starts again does not repeat itself."""
+    seed = int(np.random.SeedSequence([search.seed, number, index]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _pruner(search: SearchConfig, base: RunConfig) -> optuna.pruners.BasePruner:
+    if search.method != "hyperband":
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.HyperbandPruner(min_resource=search.min_epochs, max_resource=base.training.num_epochs)
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    """CPU kernels are deterministic, so that the winner's run equals its trial."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
+    return Accelerator(mixed_precision=config.training.mixed_precision)
+
+
+def work(search: Search, index: int, say: Say) -> None:
+    """Serve a search until it has all its trials.
+
+    Args:
+        search: the search.
+        index: of the worker, from 0.
+        say: takes progress messages.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    config, parent = search.config, multiprocessing.parent_process()
+    found = dimensions(config, search.base, search.source)
+    study, plan = search.study(), make_plan(config, found)
+    study.pruner = _pruner(config, search.base)
+    objective = Objective(search, found, _accelerator(search.base), Console(quiet=index > 0))
+    while parent is None or parent.is_alive():
+        trials.release(study)
+        known = study.get_trials(deepcopy=False)
+        missing = _missing(plan, known)
+        if missing is None:
+            return
+        if not any(trial.state == TrialState.WAITING for trial in known):
+            if not missing:
+                time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
+                continue
+            trials.queue(study, *missing[0])
+        study.sampler = _sampler(config, len(known), index)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            say("a trial of this worker was taken for dead, without a heartbeat for too long, and is tried again")
+            continue
+        _tell(study, known, say)
+
+
+def _missing(plan: Plan, known: Sequence[FrozenTrial]) -> list[Slot] | None:
+    """The next slot that nobody serves, if there is one; None where the search is complete."""
+    living, is_complete = trials.living(known), True
+    for slot in plan.needed(trials.figures(known)):
+        is_complete = False
+        if slot[0] not in living:
+            return [slot]
+    return None if is_complete else []
+
+
+def _tell(study: optuna.Study, before: Sequence[FrozenTrial], say: Say) -> None:
+    """A line for every trial that this worker has finished."""
+    worker, open_before = trials.worker_name(), {t.number for t in before if t.state.is_finished()}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number in open_before or trial.user_attrs.get("worker") != worker or not trials.is_counted(trial):
+            continue
+        values = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
+        reason = trial.user_attrs.get("reason", f"pruned after {trial.last_step} epochs")
+        say(
+            f"trial {trial.number:3d}  "
+            + (f"dev {trial.value:6.2f}" if _is_complete(trial) else reason)
+            + f"  {values}"
+        )
+
+
+def _is_complete(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE
+
+
+def _print_line(message: str) -> None:
+    print(message, flush=True)
+
+
+def _worker_process(search: Search, index: int) -> None:
+    """What a worker process runs; exit status 2 after an error of the user's making, 130 after a signal."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        work(search, index, _print_line)
+    except (Interrupted, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
+    """Run a search to its end, or continue it.
+
+    Args:
+        search: the search.
+        num_workers: processes on this machine; 1 trains in this process. A worker that is killed is replaced.
+        say: takes progress messages.
+
+    Returns:
+        The study with all its trials.
+
+    Raises:
+        ConfigError: the space does not fit the configuration, or the storage is of another search.
+        SearchError: a worker failed, or no trial has a figure.
+        Interrupted: SIGINT or SIGTERM came.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    dimensions(search.config, search.base, search.source)
+    study = search.study()
+    done = trials.counted(study.get_trials(deepcopy=False))
+    if done:
+        say(f"continuing after {len(done)} finished trials")
+    if num_workers == 1:
+        work(search, 0, say)
+    else:
+        _serve(search, num_workers, say)
+    shutil.rmtree(search.folder / "running", ignore_errors=True)
+    finished = trials.counted(study.get_trials())
+    if not any(_is_complete(trial) for trial in finished):
+        reasons = [trial.user_attrs["reason"] for trial in finished if "reason" in trial.user_attrs]
+        raise SearchError(
+            f"none of {len(finished)} trials has a figure" + (f"; one says: {reasons[0]}" if reasons else "")
+        )
+    return study
+
+
+def _serve(search: Search, num_workers: int, say: Say) -> None:
+    """Keep the workers going until each has ended by itself."""
+    context = multiprocessing.get_context("spawn")
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else []
+    devices = devices or [str(number) for number in range(torch.cuda.device_count())]
+
+    def start(index: int) -> multiprocessing.process.BaseProcess:
+        environment = dict(os.environ)
+        for name in LAUNCHED:
+            os.environ.pop(name, None)
+        if devices:
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_workers)))
+        try:
+            process = context.Process(target=_worker_process, args=(search, index))
+            process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
+        return process
+
+    workers, statuses = {index: start(index) for index in range(num_workers)}, []
+    try:
+        while workers:
+            multiprocessing.connection.wait([process.sentinel for process in workers.values()])
+            for index, process in list(workers.items()):
+                if process.exitcode is None:
+                    continue
+                if process.exitcode < 0:
+                    say(f"worker {index} was killed by signal {-process.exitcode} and is replaced")
+                    workers[index] = start(index)
+                else:
+                    statuses.append(workers.pop(index).exitcode)
+    except KeyboardInterrupt:
+        for process in workers.values():  # the terminal has told them, too
+            process.join()
+        raise
+    if 130 in statuses:
+        raise Interrupted("stopped; finished trials are kept, and the same command continues")
+    if any(statuses):
+        raise SearchError("a worker failed; its message is above, and the same command continues")

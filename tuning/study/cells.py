@@ -1,0 +1,170 @@
+"""Cells of a study: which are done, and how one is computed by the parts of a training run.
+
+A cell is done when its folder holds the results of the same configuration. One that was stopped continues from its
+checkpoint; one of another configuration is set aside as `<seed>.replaced-<k>` and computed anew. A lock that a process
+holds on the cell it computes keeps a second one from computing it, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from filelock import FileLock
+from rich.console import Console
+
+from corpora.clips import CorpusError
+from encoders.errors import ExtractionError
+from mmpsr.config import ConfigError
+from training.config import RunConfig
+from training.data.joined import JoinedCorpora, active_features, join
+from training.data.load import extract_features, load_clips
+from training.fit.baseline import LinearBaseline
+from training.fit.loop import Interrupted
+from training.pipeline import train_joined
+from training.runs.accelerator import create_accelerator
+from training.runs.directory import RunDirectory, package_versions
+from tuning.study.config import Cell, configuration_hash
+
+__all__ = ["CellRunner", "Data", "input_hashes", "is_done", "prepare"]
+
+FAILURE, INPUTS = "failure.txt", "inputs.json"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What cells with the same corpora, features and tasks share.
+
+    Attributes:
+        joined: clips, vectors and labels.
+        baseline: fitted on them.
+        defects: rows that a corpus could not use.
+        ledger: clips without a vector, and why.
+        hashes: see `input_hashes`.
+    """
+
+    joined: JoinedCorpora
+    baseline: LinearBaseline
+    defects: pd.DataFrame
+    ledger: pd.DataFrame
+    hashes: dict[str, str]
+
+
+def prepare(config: RunConfig, accelerator: Accelerator) -> Data:
+    """Read the corpora, extract what the store lacks, join, and fit the linear baseline.
+
+    Nothing is printed but extraction's progress: what a run would say is in the folder of each cell.
+    """
+    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
+    table = load_clips(config, tasks, accelerator)
+    clips, ledger = extract_features(table.clips, features, accelerator, Console(file=io.StringIO()))
+    joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware")
+    hashes = input_hashes(joined)
+    joined = joined.to(accelerator.device)
+    return Data(joined, LinearBaseline(joined, tasks, config.corpora), table.defects, ledger, hashes)
+
+
+def input_hashes(joined: JoinedCorpora) -> dict[str, str]:
+    """SHA-256 of clips, vectors and labels, by `clips`, `features.<modality>` and `labels.<task>`."""
+    identity = joined.clips[["corpus", "split", "clip_id", "group"]].to_csv(index=False).encode()
+    found = {"clips": hashlib.sha256(identity).hexdigest()}
+    for index, (name, vectors) in enumerate(joined.features.items()):
+        digest = hashlib.sha256(vectors.numpy().tobytes())
+        digest.update(joined.presence[:, index].numpy().tobytes())
+        if name in joined.sequences:
+            digest.update(joined.sequences[name].values.numpy().tobytes())
+        found[f"features.{name}"] = digest.hexdigest()
+    for task, labels in joined.labels.items():
+        found[f"labels.{task}"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+    return found
+
+
+def is_done(cell: Cell) -> bool:
+    """Whether the cell's folder holds the results of its configuration."""
+    return RunDirectory(cell.path).finished and _stored_hash(cell.path) == cell.digest
+
+
+class CellRunner:
+    """Computes cells one after another, and keeps the data of the last one."""
+
+    def __init__(self) -> None:
+        self._data: tuple[str, Data] | None = None
+        self._refused: dict[str, Exception] = {}
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
+        torch.set_num_threads(1)  # sums depend on how they are split over threads
+
+    def run(self, cell: Cell) -> str | None:
+        """Compute a cell, or continue it.
+
+        Returns:
+            Why it failed, in one line, with the whole story in its folder's `failure.txt`; None where it is done.
+
+        Raises:
+            Interrupted: a signal came in training, and a checkpoint was written.
+        """
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(cell.path.parent / f".{cell.path.name}.lock"):
+            if is_done(cell):
+                return None
+            run = _open(cell)
+            try:
+                self._compute(cell.config, cell.data_key, run)
+            except Interrupted:
+                raise
+            except Exception as error:
+                (run.path / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
+                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None
+
+    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
+        AcceleratorState._reset_state()  # it refuses another precision than that of the first cell
+        accelerator = create_accelerator(config)
+        if self._data is None or self._data[0] != data_key:
+            self._data = None  # the old one need not stay while the new one is made
+            if data_key in self._refused:
+                raise self._refused[data_key]  # the row's other seeds need not try in vain again
+            try:
+                self._data = data_key, prepare(config, accelerator)
+            except (ConfigError, CorpusError, ExtractionError) as error:
+                self._refused[data_key] = error
+                raise
+        data = self._data[1]
+        run.write_json(INPUTS, data.hashes)
+        train_joined(
+            config, data.joined, data.baseline, data.defects, data.ledger, accelerator, run, lambda message: None
+        )
+
+
+def _stored_hash(path: Path) -> str | None:
+    try:
+        return configuration_hash(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _open(cell: Cell) -> RunDirectory:
+    """The cell's folder, with its configuration and versions in it."""
+    stored = _stored_hash(cell.path)
+    if stored is not None and stored != cell.digest:
+        number = 1
+        while (aside := cell.path.with_name(f"{cell.path.name}.replaced-{number}")).exists():
+            number += 1
+        cell.path.rename(aside)
+    cell.path.mkdir(exist_ok=True)
+    run = RunDirectory(cell.path)
+    (run.path / FAILURE).unlink(missing_ok=True)
+    if stored != cell.digest:
+        run.write_json("versions.json", {"python": platform.python_version(), **package_versions()})
+        run.write_json("config.json", cell.config.model_dump(mode="json"))
+    return run

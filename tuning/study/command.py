@@ -1,0 +1,167 @@
+"""The command `mmpsr study`: every cell of a study computed, and its tables written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmpsr.config import ConfigError
+from training.commands.common import error_console
+from training.runs.accelerator import require_trackers
+from training.runs.directory import package_versions
+from tuning.study.cells import INPUTS, is_done
+from tuning.study.config import Cell, Study, load_study
+from tuning.study.rendering import to_csv, to_latex, to_markdown
+from tuning.study.table import StudyTable, read_table
+from tuning.study.workers import Stopped, compute
+
+__all__ = ["run_study", "study_command", "write_tables"]
+
+TOLERANCE = 0.01
+"""Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
+
+
+def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
+    """Compute the cells that are not done, and write tables and manifest, also where it is stopped in between.
+
+    Args:
+        study: valid rows.
+        num_workers: processes, each with one thread.
+        console: where progress goes.
+
+    Returns:
+        The table.
+
+    Raises:
+        Stopped: see `tuning.study.workers.compute`.
+    """
+    todo = [cell for cell in study.cells if not is_done(cell)]
+    order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
+    for cell in todo[:1]:  # what is missing would fail every cell
+        require_trackers(cell.config)
+    todo.sort(key=lambda cell: order[cell.data_key])  # a process keeps the clips of its last cell
+    folds = f" over {study.config.folds} folds" if study.config.folds else ""
+    console.print(
+        f"study {study.name}: {len(study.rows)} rows with {len(study.config.seeds)} seeds{folds}, "
+        f"{len(study.cells) - len(todo)} of {len(study.cells)} cells are done; in {study.folder}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    for row, reason in study.inapplicable.items():
+        console.print(f"row {row!r} does not apply: {reason}", highlight=False, markup=False)
+    study.folder.mkdir(parents=True, exist_ok=True)
+    failed: dict[tuple[str, int], str] = {}
+    taken: list[float] = []
+
+    def report(cell: Cell, reason: str | None, seconds: float) -> None:
+        taken.append(seconds)
+        left = timedelta(seconds=round(sum(taken) / len(taken) * (len(todo) - len(taken)) / num_workers))
+        if reason is not None:
+            failed[cell.row, cell.seed] = reason
+        outcome = "done" if reason is None else f"failed: {reason}"
+        console.print(
+            f"[{len(taken)}/{len(todo)}] {cell.row}, seed {cell.seed}: {outcome} ({seconds:.0f} s, about {left} left)",
+            highlight=False, markup=False,
+        )  # fmt: skip
+
+    try:
+        compute(todo, num_workers, report)
+    finally:
+        table = write_tables(study, failed)
+    return table
+
+
+def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
+    """Write `table.md`, `table.tex`, `table.csv` and `manifest.json` of what is done.
+
+    Args:
+        study: the study.
+        failed: why cells failed, by row and seed.
+    """
+    table, compare_to = read_table(study, failed), study.config.compare_to
+    texts = {
+        "table.md": to_markdown(table, study.name, compare_to),
+        "table.tex": to_latex(table, study.name),
+        "table.csv": to_csv(table, compare_to),
+    }
+    texts["manifest.json"] = json.dumps(_manifest(study, table, texts), indent=2) + "\n"
+    for name, text in texts.items():
+        temporary = study.folder / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, study.folder / name)
+    return table
+
+
+def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict[str, Any]:
+    """What is needed to check the table, or to make it again."""
+    cells = {}
+    for cell in study.cells:
+        entry: dict[str, Any] = {"folder": cell.path.relative_to(study.folder).as_posix(), "configuration": cell.digest}
+        if cell.seed in table.missing.get(cell.row, {}):
+            entry["missing"] = table.missing[cell.row][cell.seed]
+        else:
+            entry["inputs"] = json.loads((cell.path / INPUTS).read_text(encoding="utf-8"))
+            for name in ("results.json", "predictions.parquet"):
+                entry[name] = _sha256((cell.path / name).read_bytes())
+        cells[f"{cell.row}/{cell.seed}"] = entry
+    return {
+        "study": study.name,
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "inapplicable": dict(study.inapplicable),
+        "compare_to": study.config.compare_to,
+        "warnings": table.warnings,
+        "files": {
+            Path(path).name: _sha256(Path(path).read_bytes()) for path in dict.fromkeys((study.path, study.base))
+        },
+        "seeds": list(study.config.seeds),
+        "folds": study.config.folds,
+        "tolerance": TOLERANCE,
+        "cells": cells,
+        "tables": {name: _sha256(text.encode()) for name, text in texts.items()},
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def study_command(
+    path: Path, settings: Sequence[str], workers: int, seeds: Sequence[int] | None, base: Path | None = None
+) -> int:
+    """Fill a study's table.
+
+    Args:
+        path: TOML file, see `tuning.study.config`.
+        settings: `section.key=value` over all rows.
+        workers: processes, at least 1.
+        seeds: in place of the file's; None for these.
+        base: configuration to start from in place of the file's; None for this.
+
+    Returns:
+        Exit status: 0 where every cell is done, 1 where one failed, 2 where the study is wrong, 130 where stopped.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    errors = error_console()
+    try:
+        study = load_study(path, settings, seeds, base)
+        table = run_study(study, workers, console)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            errors.print(f"error: {line}", style="bold red", highlight=False, markup=False)
+        return 2
+    except Stopped:
+        console.print("stopped; what is complete is kept, and the same command continues")
+        return 130
+    for warning in table.warnings:
+        errors.print(f"warning: {warning}", highlight=False, markup=False)
+    console.print(f"tables in {study.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)
+    return 1 if table.missing else 0

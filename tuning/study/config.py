@@ -1,0 +1,276 @@
+"""A study: named rows of settings over one base configuration, and seeds.
+
+```toml
+base = "../demo.toml"                  # relative to this file
+seeds = [0, 1, 2]
+compare_to = "full"                    # optional: differences from this row, paired by seed
+folds = 5                              # optional: cross-validation; then as many seeds of each fold, as 0 to 4
+
+[settings]                             # optional: of every row
+"training.num_epochs" = 40
+
+[columns]                              # optional: corpora, splits, tasks and metrics; left out, all test figures
+metrics = ["macro_f1"]
+
+[[rows]]
+name = "full"
+
+[[rows]]
+name = "graph attention"
+settings = { "model.graph" = "gat" }   # or ["model.graph=gat"], as on the command line
+
+[[rows]]
+name = "without sound, emotion alone"
+without = ["audio"]                    # modalities, tasks or corpora; a corpus is then tested without being trained on
+only = ["emotion"]
+```
+
+In a table of settings a table changes only the keys that it has, and an empty one empties; in a list, as on the command
+line, a value replaces what was there. A row whose `without` or `only` names what the configuration does not have is
+left out, and the table says why. So is one that comes to the same as a row above it on another base than its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
+from mmpsr.metrics.definitions import METRICS
+from mmpsr.models.conflict_aware import ConflictAwareConfig
+from training.config import RunConfig
+from training.data.joined import active_features
+from training.runs.directory import comparable
+from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row
+
+__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
+
+
+class ColumnsConfig(Config):
+    """Which figures are columns; what is left out is not restricted."""
+
+    corpora: tuple[str, ...] = ()
+    """Corpora."""
+    splits: tuple[Literal["dev", "test"], ...] = ()
+    """Splits; left out, test, and dev of corpora without test."""
+    tasks: tuple[str, ...] = ()
+    """Tasks."""
+    metrics: tuple[str, ...] = ()
+    """Names of metrics."""
+    cost: bool = False
+    """Whether parameters, seconds and memory of training are columns, too; see `training.fit.cost`."""
+
+
+class StudyConfig(Config):
+    """A table to be filled."""
+
+    base: str
+    """Configuration that all rows start from, relative to the study's file."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Seeds that each row is trained with."""
+    folds: int | None = Field(default=None, ge=3)
+    """Cross-validation over groups: with seed s every corpus that is trained on is split anew, whatever its splits,
+    and fold s modulo `folds` is its test, one more fold's worth of the other groups its dev."""
+    settings: Settings = Field(default_factory=dict)
+    """What all rows change, before their own settings."""
+    rows: tuple[RowConfig, ...] = Field(min_length=1)
+    """Rows in the table's order."""
+    columns: ColumnsConfig = Field(default_factory=ColumnsConfig)
+    """Which figures are columns."""
+    compare_to: str | None = None
+    """Row that all others are compared with, seed by seed."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or min(seeds, default=0) < 0:
+            raise ValueError("seeds are different numbers from 0 on")
+        return seeds
+
+    @model_validator(mode="after")
+    def _folds_alike(self) -> StudyConfig:
+        counts = Counter(seed % self.folds for seed in self.seeds) if self.folds else Counter()
+        if self.folds and (len(counts) < self.folds or len(set(counts.values())) > 1):
+            raise ValueError(
+                f"seed s is fold s modulo {self.folds}, and seeds {list(self.seeds)} do not give every fold as often; "
+                f"take seeds 0 to {self.folds - 1}, or to {2 * self.folds - 1}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: a row with a seed.
+
+    Attributes:
+        row: the row's name.
+        seed: also `config.training.seed`.
+        config: resolved.
+        path: folder of the run.
+    """
+
+    row: str
+    seed: int
+    config: RunConfig
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """Hash of the configuration."""
+        return configuration_hash(self.config.model_dump(mode="json"))
+
+    @property
+    def data_key(self) -> str:
+        """What the clips, their vectors and the linear baseline depend on, as text."""
+        config = self.config
+        features = active_features(config.features, config.data.modalities)
+        tasks = {name: spec.model_dump(exclude={"loss", "threshold"}) for name, spec in config.tasks.resolve().items()}
+        parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
+        return json.dumps([*parts, isinstance(config.model, ConflictAwareConfig)])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study whose rows are all valid.
+
+    Attributes:
+        name: the file's name without suffix.
+        path: the file.
+        folder: where runs and tables are.
+        base: the base configuration's file.
+        config: as written, with the seeds in use.
+        cells: row by row, seed by seed.
+        inapplicable: rows that make no sense on this base, and why.
+    """
+
+    name: str
+    path: Path
+    folder: Path
+    base: Path
+    config: StudyConfig
+    cells: tuple[Cell, ...]
+    inapplicable: Mapping[str, str]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows."""
+        return tuple(row.name for row in self.config.rows)
+
+
+def configuration_hash(tree: dict[str, Any]) -> str:
+    """Hash of what decides a run's result in a resolved configuration, as `config.json` holds it."""
+    return hashlib.sha256(json.dumps(comparable(tree), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_study(
+    path: str | Path, settings: Sequence[str] = (), seeds: Sequence[int] | None = None, base: Path | None = None
+) -> Study:
+    """Read a study and resolve every row.
+
+    Args:
+        path: TOML file.
+        settings: `section.key=value` over all rows.
+        seeds: in place of the file's.
+        base: configuration to start from in place of the file's.
+
+    Raises:
+        ConfigError: the file, a column or a row is wrong; all wrong rows are named at once.
+    """
+    path, base = find_config(path), None if base is None else find_config(base)
+    tree = read_toml(path)
+    config = validate(StudyConfig, tree if seeds is None else {**tree, "seeds": tuple(seeds)}, str(path))
+    folders = _folders(path, config)
+    name = path.stem if base is None else f"{path.stem}-{base.stem}"
+    file = base or path.parent / config.base
+    start = read_toml(file)
+    if config.compare_to is not None and config.compare_to not in folders:
+        raise ConfigError(f"{path}: compare_to: no row is named {config.compare_to!r}; "
+                          f"{nearest(config.compare_to, folders)}")  # fmt: skip
+    resolved: dict[str, RunConfig] = {}
+    inapplicable: dict[str, str] = {}
+    errors: list[str] = []
+    for row in config.rows:
+        source = f"{path}: row {row.name!r}"
+        try:
+            resolved[row.name] = resolve_row(start, config.settings, row, settings, source)
+        except InapplicableError as error:
+            inapplicable[row.name] = str(error)
+        except ConfigError as error:
+            message = str(error)
+            errors.append(message if message.startswith(source) else f"{source}: {message}")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    for row_name, other in _repeated(resolved).items():
+        if base is None:
+            raise ConfigError(
+                f"{path}: rows {other!r} and {row_name!r} are the same configuration; take one out, or mend the "
+                "settings that were to tell them apart"
+            )
+        del resolved[row_name]
+        inapplicable[row_name] = f"on {base.name} it is the same configuration as row {other!r}"
+    for row_name in inapplicable:
+        if row_name == config.compare_to or not resolved:
+            raise ConfigError(f"{path}: row {row_name!r} cannot be left out: {inapplicable[row_name]}")
+    _require_columns(path, config.columns, resolved)
+    folder = Path(next(iter(resolved.values())).output.directory) / name
+    cells = [
+        Cell(name, seed, _with_seed(each, seed, config.folds), folder / folders[name] / str(seed))
+        for name, each in resolved.items()
+        for seed in config.seeds
+    ]
+    return Study(name, path, folder, file, config, tuple(cells), inapplicable)
+
+
+def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
+    """Folder by row: its name in small letters, with all that is no letter, digit or dot as dashes."""
+    folders: dict[str, str] = {}
+    for row in config.rows:
+        folder = re.sub(r"[^a-z0-9.]+", "-", row.name.lower()).strip("-.")
+        taken = [name for name, other in folders.items() if other == folder]
+        if not folder or taken:
+            why = f"has the folder {folder!r} of row {taken[0]!r}" if taken else "has no letter or digit"
+            raise ConfigError(f"{path}: row {row.name!r} {why}; name it differently")
+        folders[row.name] = folder
+    return folders
+
+
+def _with_seed(config: RunConfig, seed: int, folds: int | None) -> RunConfig:
+    seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+    if folds is None:
+        return seeded
+    fold = {"of": folds, "number": seed % folds, "dev": 1 / (folds - 1)}
+    tree = seeded.model_dump(mode="json")
+    for name in config.corpora.trained():
+        tree["corpora"]["sources"][name] |= {"fold": fold, "fractions": None, "hold_out": None}
+    return validate(RunConfig, tree, f"folds = {folds}")
+
+
+def _repeated(resolved: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Rows that come to the same as one above them, and which."""
+    first: dict[str, str] = {}
+    found = {}
+    for name, config in resolved.items():
+        other = first.setdefault(configuration_hash(config.model_dump(mode="json")), name)
+        if other != name:
+            found[name] = other
+    return found
+
+
+def _require_columns(path: Path, columns: ColumnsConfig, resolved: Mapping[str, RunConfig]) -> None:
+    known = {
+        "corpora": {name for config in resolved.values() for name in config.corpora.sources},
+        "tasks": {name for config in resolved.values() for name in config.tasks.active},
+        "metrics": set(METRICS),
+    }
+    for kind, names in (("corpora", columns.corpora), ("tasks", columns.tasks), ("metrics", columns.metrics)):
+        for name in names:
+            if name not in known[kind]:
+                raise ConfigError(f"{path}: columns.{kind}: nothing is named {name!r}; {nearest(name, known[kind])}")

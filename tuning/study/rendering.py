@@ -1,0 +1,148 @@
+"""A study's table as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+from tuning.study.table import COSTS, LINEAR, Estimate, StudyTable, estimate
+
+__all__ = ["to_csv", "to_latex", "to_markdown"]
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
+    """The table, differences from a row where one is named, and what is missing."""
+    lines = [f"# {title}", "", table.note, "", *_pipes(_grid(table, _markdown_cell, str))]
+    lines += ["", *(f"- {note}" for note in _notes(table))]
+    for other in table.compared_with(compare_to):
+        grid = [["row", *(column.title for column in table.columns)]]
+        for row in table.values:
+            if row != other:
+                found = [table.difference(row, other, column) for column in table.columns]
+                grid.append([row, *(f"{each.mean:+.2f}{_interval(each)}" if each.n else "-" for each in found)])
+        lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: StudyTable, title: str) -> str:
+    """A `tabular` with booktabs' rules; notes are comments."""
+    head, *body = [" & ".join(cells) + r" \\" for cells in _grid(table, _latex_cell, _escape)]
+    lines = [*(f"% {line}" for line in (title, table.note, *_notes(table))), r"\begin{tabular}{l"]
+    lines[-1] += "r" * (head.count(" & ")) + "}"
+    lines += [r"\toprule", head, r"\midrule", *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: StudyTable, compare_to: str | None) -> str:
+    """One line per row and figure, unrounded; empty cells where there is no number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("n", "mean", "sd", "low", "high")
+    compared = [] if compare_to is None else [f"difference_{name}" for name in names]
+    writer.writerow(["row", "corpus", "split", "task", "metric", *names, "best", "mean_rank", *compared])
+    ranks = table.ranks()
+    for row, found in table.cost.items():
+        for name, values in found.items():
+            writer.writerow([row, "", "", "cost", name, *_numbers(estimate(values)), "", ""] + [""] * len(compared))
+    for row in (*table.values, LINEAR):
+        for column in table.columns:
+            cells = [*_numbers(table.estimates(column)[row]), str(int(row in table.best(column)))]
+            cells.append(_number(ranks.get(row, math.nan)))
+            if compare_to is not None:
+                is_other = row not in (compare_to, LINEAR)
+                cells += _numbers(table.difference(row, compare_to, column) if is_other else estimate([]))
+            writer.writerow([row, column.corpus, column.split, column.task, column.metric, *cells])
+    return text.getvalue()
+
+
+def _grid(table: StudyTable, show: Callable[[Estimate, bool], str], escape: Callable[[str], str]) -> list[list[str]]:
+    """Header, a line per row, and the baseline's line, as cells."""
+    lines = [
+        [escape(text) for text in ("row", *(column.title for column in table.columns), "rank", "n", *_costs(table))]
+    ]
+    ranks = table.ranks()
+    for row in (*table.values, LINEAR):
+        cells = [escape(row)]
+        done = table.num_seeds - len(table.missing.get(row, {}))
+        for column in table.columns:
+            found = table.estimates(column)[row]
+            fewer = f" (n = {found.n})" if row != LINEAR and 0 < found.n < done else ""
+            cells.append(show(found, row in table.best(column)) + fewer if found.n else "-")
+        rank = ranks.get(row, math.nan)
+        cells.append("-" if math.isnan(rank) else f"{rank:.2f}")
+        cells.append("-" if row == LINEAR or row in table.inapplicable else str(done))
+        lines.append([*cells, *(_cost_cell(table.cost.get(row, {}).get(name, [])) for name in _costs(table).values())])
+    return lines
+
+
+def _costs(table: StudyTable) -> dict[str, str]:
+    """Names of what is told of the rows' cost, by title."""
+    return {title: name for name, title in COSTS.items()} if table.cost else {}
+
+
+def _cost_cell(values: Sequence[float]) -> str:
+    mean = float(np.mean(values)) if values else math.nan
+    return "-" if not values else f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
+
+
+def _markdown_cell(found: Estimate, is_best: bool) -> str:
+    mean = f"**{found.mean:.2f}**" if is_best else f"{found.mean:.2f}"
+    return mean if found.n < 2 else f"{mean} ± {found.sd:.2f}{_interval(found)}"
+
+
+def _latex_cell(found: Estimate, is_best: bool) -> str:
+    mean = rf"\textbf{{{found.mean:.2f}}}" if is_best else f"{found.mean:.2f}"
+    return mean if found.n < 2 else rf"{mean} $\pm$ {found.sd:.2f} {{\scriptsize{_interval(found)}}}"
+
+
+def _interval(found: Estimate) -> str:
+    return "" if found.n < 2 else f" [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _pipes(grid: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in grid]
+    return [head, "|---|" + "---:|" * (len(grid[0]) - 1), *body]
+
+
+def _escape(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)
+
+
+def _notes(table: StudyTable) -> list[str]:
+    notes = [*table.warnings]
+    if table.linear_row is not None:
+        notes.append(f"The linear baseline is that of row {table.linear_row!r}: other features or tasks give another.")
+    means = table.means
+    if min(means.shape) > 1:
+        found = friedman_test(means)
+        notes.append(
+            f"Friedman test over figures as if they were independent: chi squared {found.statistic:.2f} with "
+            f"{found.degrees} degrees of freedom, p = {found.p:.3g}."
+        )
+        if np.isfinite(means).all():
+            difference = nemenyi_difference(*means.shape)
+            notes.append(f"Mean ranks that differ by less than {difference:.2f} are not told apart (Nemenyi, 95 %).")
+    notes += [f"Row {row!r} does not apply: {reason}" for row, reason in table.inapplicable.items()]
+    for row, seeds in table.missing.items():
+        for reason in dict.fromkeys(seeds.values()):
+            concerned = [str(seed) for seed, other in seeds.items() if other == reason]
+            notes.append(f"Row {row!r}, seed {', '.join(concerned)}: {reason}")
+    return notes
+
+
+def _numbers(found: Estimate) -> list[str]:
+    return [str(found.n), *map(_number, (found.mean, found.sd, found.low, found.high))]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)

@@ -1,0 +1,269 @@
+"""The command `mmpsr report`: of a run, or of a study, whose tables, ranks and manifest become one HTML file.
+
+A study is read from its folder: `manifest.json` names the cells, `table.csv` the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+from training.commands.report import report_command
+from training.report.charts import Range, forest, rank_axis
+from training.report.inputs import command_line
+from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
+from training.report.run import run_page
+from training.runs.directory import RunError, read_json
+from tuning.study.config import load_study
+from tuning.study.table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
+
+__all__ = ["any_report_command", "read_stored_table", "study_page"]
+
+FEWEST_SEEDS = 3
+
+
+def any_report_command(path: Path, output: Path | None, column: str | None, subsets: bool) -> int:
+    """Report on a run, or on a study.
+
+    Args:
+        path: a run's or a study's folder, or a study's TOML file.
+        output: file to write; by default `report.html` in the folder.
+        column: of a run's clip table, by whose values figures are told apart.
+        subsets: whether to evaluate a run's model on every subset of its modalities.
+
+    Returns:
+        Exit status: 2 where there is nothing to report on.
+    """
+
+    def make() -> tuple[Page, Path]:
+        is_file = path.suffix == ".toml"
+        folder = load_study(path).folder if is_file else path
+        is_study = is_file or (folder / "table.csv").exists()
+        if is_study and (subsets or column is not None):
+            raise RunError("--by and --subsets are of clips, which a study's table does not have; name one of its runs")
+        page = study_page(folder) if is_study else run_page(folder, column, subsets)
+        return page, output or folder / "report.html"
+
+    return report_command(make)
+
+
+def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
+    """A study's table as its folder holds it, with the value of every seed.
+
+    Args:
+        folder: of the study.
+        manifest: its `manifest.json`.
+
+    Raises:
+        RunError: the table or a cell's results cannot be read.
+    """
+    try:
+        with open(folder / "table.csv", encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except OSError as error:
+        raise RunError(f"{folder / 'table.csv'} cannot be read ({error}); `mmpsr study` writes it") from None
+    columns: dict[Column, None] = {}
+    linear: dict[Column, float] = {}
+    cost: dict[str, dict[str, list[float]]] = {}
+    for line in lines:
+        column = Column(line["corpus"], line["split"], line["task"], line["metric"])
+        if line["task"] == "cost" and not line["corpus"]:
+            cost.setdefault(line["row"], {})[line["metric"]] = [float(line["mean"])] if line["mean"] else []
+            continue
+        columns[column] = None
+        if line["row"] == LINEAR and line["mean"]:
+            linear[column] = float(line["mean"])
+    table = StudyTable(
+        list(columns), {}, linear, None, {}, len(manifest["seeds"]), manifest.get("inapplicable", {}), cost,
+        manifest.get("warnings", []), manifest.get("folds"),
+    )  # fmt: skip
+    done = [name.rpartition("/")[0] for name, cell in manifest["cells"].items() if "missing" not in cell]
+    reference = baseline_row(manifest.get("compare_to"), done)
+    for name, cell in manifest["cells"].items():
+        row, _, seed = name.rpartition("/")
+        values = table.values.setdefault(row, {})
+        if "missing" in cell:
+            table.missing.setdefault(row, {})[int(seed)] = cell["missing"]
+            continue
+        for found in read_json(folder / cell["folder"], "results.json"):
+            column = Column(found["corpus"], found["split"], found["task"], found["metric"])
+            if column in table.columns:
+                values.setdefault(column, {})[int(seed)] = found["model"]
+                if table.folds and row == reference:
+                    table.linear_by_seed.setdefault(column, {})[int(seed)] = found["linear"]
+    return table
+
+
+def study_page(folder: Path) -> Page:
+    """The report of a study.
+
+    Args:
+        folder: where its cells and tables are.
+
+    Raises:
+        RunError: there is no table yet, or a file cannot be read.
+    """
+    if not (folder / "manifest.json").exists():
+        raise RunError(f"{folder} has no manifest.json, so the study has no table yet; `mmpsr study` writes it")
+    manifest = read_json(folder, "manifest.json")
+    table, compare_to = read_stored_table(folder, manifest), manifest.get("compare_to")
+    num_missing = sum(map(len, table.missing.values()))
+    facts = [
+        ("rows", str(len(table.values))),
+        ("figures", str(len(table.columns))),
+        ("seeds", ", ".join(map(str, manifest["seeds"]))),
+        ("cells done", f"{len(manifest['cells']) - num_missing} of {len(manifest['cells'])}"),
+    ]
+    sections = [
+        Section("ranks", "Ranks", _ranks(table)),
+        Section("table", "Table", _table(table)),
+        Section("figures", "Figures", _figures(table)),
+        Section("differences", "Differences", _differences(table, compare_to)),
+        Section("cost", "Cost", _cost(table)),
+        Section("settings", "What was run", _settings(manifest)),
+    ]
+    return Page("Study", manifest["study"], facts, _warnings(table, num_missing), sections)
+
+
+def _warnings(table: StudyTable, num_missing: int) -> list[Warning_]:
+    found = [Warning_("serious", text) for text in table.warnings]
+    if num_missing:
+        cells = [f"{row}, seed {seed}: {why}" for row, seeds in table.missing.items() for seed, why in seeds.items()]
+        more = f"; and {num_missing - 5} more" if num_missing > 5 else ""
+        is_missing = f"{num_missing} of the cells {'is' if num_missing == 1 else 'are'} missing"
+        found.append(Warning_("serious", f"{is_missing}. {'; '.join(cells[:5])}{more}."))
+    found += [Warning_("note", f"Row {row!r} does not apply: {why}.") for row, why in table.inapplicable.items()]
+    if table.num_seeds < FEWEST_SEEDS:
+        text = f"Fewer than {FEWEST_SEEDS} seeds: whether rows differ cannot be told from chance in training."
+        found.append(Warning_("caution", text))
+    below = []
+    for column in table.columns:
+        means = [each.mean for row, each in table.estimates(column).items() if row != LINEAR and each.n]
+        if column in table.linear and means and max(means) < table.linear[column]:
+            below.append(column.title)
+    if below:
+        found.append(Warning_("caution", f"No row reaches the linear baseline: {', '.join(below)}."))
+    return found
+
+
+def _ranks(table: StudyTable) -> list[Block]:
+    ranks = {row: rank for row, rank in table.ranks().items() if math.isfinite(rank)}
+    means = table.means
+    if len(ranks) < 2:
+        return []
+    best = min(ranks, key=lambda row: ranks[row])
+    is_full = bool(np.isfinite(means).all())
+    difference = nemenyi_difference(*means.shape) if is_full else None
+    cards = [Card("Best mean rank", f"{ranks[best]:.2f}", notes=[best])]
+    if difference is not None:
+        notes = [f"{len(means)} rows over {means.shape[1]} figures"]
+        cards.append(Card("Critical difference", f"{difference:.2f}", "ranks, Nemenyi, 95 %", notes))
+    found = friedman_test(means)
+    cards.append(
+        Card("Friedman test", f"p = {found.p:.3g}", notes=[f"χ² {found.statistic:.2f}, {found.degrees} degrees"])
+    )
+    if difference is None:
+        caption = "Mean rank over figures. No critical difference is drawn: some cells are missing."
+    else:
+        caption = (
+            "Mean rank over figures. Rows in the band are not told apart from the best; two metrics of one corpus say "
+            "less than two corpora, so the band is rather too narrow."
+        )
+    legend = [("dot", "mean rank"), *([("band", "critical difference")] if difference is not None else [])]
+    return [Cards(cards), Charts([Chart("Mean ranks", rank_axis(ranks, difference, "ranks"), caption, legend)])]
+
+
+def _table(table: StudyTable) -> list[Block]:
+    ranks = table.ranks()
+    rows: list[list[str | Cell]] = []
+    best = {column: table.best(column) for column in table.columns}
+    estimates = {column: table.estimates(column) for column in table.columns}
+    for row in (*table.values, LINEAR):
+        done = table.num_seeds - len(table.missing.get(row, {}))
+        rank = ranks.get(row, math.nan)
+        cells = [_cell(estimates[column][row], row in best[column]) for column in table.columns]
+        rows.append([row, *cells, "-" if math.isnan(rank) else f"{rank:.2f}", "-" if row == LINEAR else str(done)])
+    return [Table(["row", *(column.title for column in table.columns), "rank", "n"], rows, table.note)]
+
+
+def _figures(table: StudyTable) -> list[Block]:
+    charts = []
+    for index, column in enumerate(table.columns):
+        ranges = [
+            Range(row, _finite(each.mean), _finite(each.low), _finite(each.high))
+            if row != LINEAR
+            else Range(row, None, linear=_finite(each.mean))
+            for row, each in table.estimates(column).items()
+        ]
+        axes = [("dot", "mean over seeds, 95 % interval"), ("diamond", LINEAR)]
+        caption = (
+            f"{column.task}, {column.metric.replace('_', ' ')}. Rows whose intervals overlap widely are not told apart."
+        )
+        charts.append(Chart(column.title, forest(ranges, "%, higher is better", f"column{index}"), caption, axes))
+    return [Charts(charts)] if charts else []
+
+
+def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
+    blocks: list[Block] = []
+    for other in table.compared_with(compare_to):
+        rows: list[list[str | Cell]] = []
+        for row in table.values:
+            if row != other:
+                found = [table.difference(row, other, column) for column in table.columns]
+                rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
+        caption = (
+            f"Percentage points more than {other!r}, paired by seed, with 95 % intervals; bold where the interval "
+            "leaves out 0, which one in twenty does by chance."
+        )
+        blocks.append(Table(["row", *(column.title for column in table.columns)], rows, caption))
+    return blocks
+
+
+def _cost(table: StudyTable) -> list[Block]:
+    rows = [
+        [row, *(f"{found[name][0]:,.4g}" if found.get(name) else "-" for name in COSTS)]
+        for row, found in table.cost.items()
+    ]
+    caption = "Means over seeds. Seconds are of the machine that computed the cells, and of what else it did."
+    return [Table(["row", *COSTS.values()], rows, caption)] if rows else []
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[Block]:
+    cells = [
+        [*_row_and_seed(name), f"{cell['folder']}/", cell["configuration"], cell.get("missing", "done")]
+        for name, cell in manifest["cells"].items()
+    ]
+    hashes = [[name, digest] for kind in ("files", "tables") for name, digest in manifest[kind].items()]
+    return [
+        Text("To repeat it, or to fill what is missing:"),
+        Text(command_line(manifest["command"]), typed=True),
+        Table(["row", "seed", "run's folder", "configuration", "state"], cells, "", 5, folded=f"{len(cells)} cells"),
+        Table(["file", "SHA-256"], hashes, "", 2, folded="Sums of files"),
+        Table(["package", "version"], list(manifest["versions"].items()), "", 2, folded="Versions"),
+    ]
+
+
+def _row_and_seed(name: str) -> tuple[str, str]:
+    row, _, seed = name.rpartition("/")
+    return row, seed
+
+
+def _cell(found: Estimate, is_strong: bool, sign: str = "") -> Cell:
+    if not found.n:
+        return Cell("-")
+    ends = f"± {found.sd:.2f}\n[{found.low:{sign}.2f}, {found.high:{sign}.2f}]" if found.n > 1 else "one value"
+    return Cell(f"{found.mean:{sign}.2f}", ends, is_strong)
+
+
+def _is_apart(found: Estimate) -> bool:
+    return found.n > 1 and (found.low > 0 or found.high < 0)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

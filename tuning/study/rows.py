@@ -1,0 +1,130 @@
+"""Rows of a study: what each makes of the configuration that all start from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from mmpsr.balancing.build import create_balancer
+from mmpsr.config import Config, ConfigError, parse_setting, validate
+from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.supervised import BRANCHES
+from training.config import RunConfig
+from training.data.joined import active_features, require_metrics
+
+__all__ = ["InapplicableError", "RowConfig", "Settings", "resolve_row"]
+
+Settings = dict[str, Any] | list[str]
+
+
+class InapplicableError(ValueError):
+    """The configuration lacks what a row is about."""
+
+
+class RowConfig(Config):
+    """One row of the table."""
+
+    name: str = Field(min_length=1)
+    """What the table calls it."""
+    settings: Settings = Field(default_factory=dict)
+    """What it changes: a table of dotted keys, or a list of section.key=value."""
+    without: tuple[str, ...] = ()
+    """Modalities and tasks that it leaves out, and corpora that it does not train on."""
+    only: tuple[str, ...] = ()
+    """Modalities, tasks and corpora: of each kind that is named here no other is used, or trained on."""
+
+
+def resolve_row(
+    base: Mapping[str, Any], common: Settings, row: RowConfig, settings: Sequence[str], source: str
+) -> RunConfig:
+    """The configuration of a row.
+
+    Args:
+        base: tree that all rows start from.
+        common: settings of all rows, before the row's own.
+        row: the row.
+        settings: `section.key=value` over all rows.
+        source: names the row in errors.
+
+    Raises:
+        InapplicableError: the row takes away, or keeps alone, what is not there.
+        ConfigError: a setting is wrong.
+    """
+    tree = copy.deepcopy(dict(base))
+    for found, is_own in ((common, False), (row.settings, True), (list(settings), False)):
+        for keys, value in _pairs(found):
+            key = ".".join(keys)
+            if key == "training.seed":
+                raise ConfigError("training.seed is not a setting of a study; list its seeds in `seeds`")
+            if is_own and keys[0] == "output":
+                raise ConfigError(f"{key} cannot differ between rows; put it into the study's own settings")
+            _put(tree, keys, value)
+    config = validate(RunConfig, tree, source)
+    if row.without or row.only:
+        _narrow(tree, config, row)
+        config = validate(RunConfig, tree, source)
+    tasks = config.tasks.resolve()
+    require_metrics(config.corpora, tasks)
+    if not config.corpora.trained():
+        raise ConfigError("every corpus is zero_shot, so there is none to train on")
+    active = active_features(config.features, config.data.modalities)
+    create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
+    widths = dict.fromkeys(config.data.modalities, 2)
+    try:
+        if isinstance(config.model, ConflictAwareConfig):
+            ConflictAware(widths, tasks, config.model, dict.fromkeys(active.sequences, 2))
+        else:
+            MCDM(widths, tasks, config.model)
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"model: {error}") from None
+    return config
+
+
+def _narrow(tree: dict[str, Any], config: RunConfig, row: RowConfig) -> None:
+    """Take away what the row names, and of every kind of which it keeps some alone, all others."""
+    has = {
+        "modality": config.data.modalities,
+        "task": config.tasks.active,
+        "corpus": tuple(config.corpora.sources),
+    }
+    absent = [name for name in (*row.without, *row.only) if not any(name in names for names in has.values())]
+    if absent:
+        raise InapplicableError(f"there is no modality, task or corpus {' or '.join(absent)}")
+    for kind, names in has.items():
+        used = config.corpora.trained() if kind == "corpus" else names
+        alone = [name for name in names if name in row.only]
+        kept = [name for name in alone or used if name not in row.without]
+        if not kept:
+            raise InapplicableError(f"no {kind} would be left")
+        if kind == "modality":
+            _put(tree, ["data", "modalities"], kept)
+        elif kind == "task":
+            _put(tree, ["tasks", "active"], kept)
+        else:
+            for name in names:
+                _put(tree, ["corpora", "sources", name, "zero_shot"], name not in kept)
+
+
+def _pairs(settings: Settings) -> Iterator[tuple[list[str], Any]]:
+    """Keys and values in order; tables are opened down to values and empty tables."""
+    if isinstance(settings, list):
+        yield from map(parse_setting, settings)
+        return
+    for key, value in settings.items():
+        keys = key.split(".")
+        if isinstance(value, dict) and value:
+            yield from ((keys + below, found) for below, found in _pairs(value))
+        else:
+            yield keys, value
+
+
+def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for depth, key in enumerate(keys[:-1]):
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{'.'.join(keys)}: {'.'.join(keys[: depth + 1])} is a value, not a section")
+    tree[keys[-1]] = copy.deepcopy(value)

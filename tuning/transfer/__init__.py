@@ -1,0 +1,1 @@
+"""Transfer between tasks: is a task better off trained together with others than alone?"""

@@ -1,0 +1,135 @@
+"""The command `mmpsr transfer`: do tasks help or hurt each other?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mmpsr.config import ConfigError
+from training.commands.common import print_error
+from training.runs.directory import RunError
+from training.scoring.tables import between, metric_name, number, table_of
+from tuning.study.config import load_study
+from tuning.transfer.analysis import find_runs, study_runs, transfer_report
+
+__all__ = ["transfer_command"]
+
+
+def transfer_command(
+    paths: Sequence[Path], settings: Sequence[str], base: Path | None, split: str | None, as_json: bool
+) -> int:
+    """Compare and print.
+
+    Args:
+        paths: a study's TOML file, or folders of runs.
+        settings: those that the study was filled with.
+        base: configuration that it was filled with, in place of the study's own.
+        split: see `tuning.transfer.analysis.transfer_report`.
+        as_json: one JSON document instead of tables.
+
+    Returns:
+        Exit status: 2 where runs cannot be compared.
+    """
+    try:
+        runs: list[Path] = []
+        for path in paths:
+            is_study = path.suffix == ".toml"
+            runs += study_runs(load_study(path, settings, None, base)) if is_study else find_runs(path)
+        report = transfer_report(runs, split)
+    except (RunError, ConfigError) as error:
+        print_error(error)
+        return 2
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, allow_nan=False))
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in _tables(report):
+        console.print(table, highlight=False, markup=False)
+    return 0
+
+
+def _tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
+    yield (
+        "Joint - alone on the same clips (in so many groups), percentage points, means over seeds (joint / alone), "
+        "intervals over groups"
+    )
+    yield _figures(report["figures"])
+    yield "Who helps whom: mean difference over a task's figures, beside the task alone"
+    yield _matrix(report)
+    if report["conflicts"]:
+        yield "Cosine between gradients over shared parameters: below 0 the losses pull against each other"
+        yield _spans(report["conflicts"], ("first", "second"), counts_negative=True)
+    else:
+        yield "No run logged cosines between gradients."
+    joint = [row for row in report["weights"] if len(row["tasks"]) > 1]
+    moved = [row for row in joint if np.ptp(row["values"]) > 0]
+    yield "Weights of losses" if moved else "Weights of losses did not move."
+    if moved:
+        yield _spans(joint, ("term",))
+    if report["accepted"]:
+        yield "Share of candidates for pseudo-labels that counted"
+        yield _spans(report["accepted"], ("task",))
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
+    figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "corr. p", "verdict")
+    table = table_of(("task", "with", "corpus", "metric"), figures)
+    for row in rows:
+        p, difference = row["corrected_p"], row["difference"]
+        seeds = f"{row['num_seeds']}"
+        if row["num_seeds"] != row["num_seeds_alone"]:
+            seeds += f" / {row['num_seeds_alone']}"
+        table.add_row(
+            row["task"], _others(row), f"{row['corpus']} {row['split']}", metric_name(row["metric"]),
+            f"{row['num_clips']} in {row['num_groups']}", seeds, number(row["alone"]), number(row["joint"]),
+            f"{number(difference['value'], True)} {between(difference, True)}", "-" if p is None else f"{p:.3f}",
+            row["verdict"],
+        )  # fmt: skip
+    return table
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    return ", ".join(task for task in row["tasks"] if task != row["task"])
+
+
+def _matrix(report: Mapping[str, Any]) -> Table:
+    """A row per task, a column per set of others that it was trained with."""
+    cells: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in report["figures"]:
+        cells.setdefault(row["task"], {}).setdefault(_others(row), []).append(row)
+    columns = list(dict.fromkeys(others for found in cells.values() for others in found))
+    table = table_of(("task",), [f"with {others}" for others in columns])
+    for task, found in cells.items():
+        table.add_row(task, *(_summary(found.get(others, [])) for others in columns))
+    return table
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = [row["difference"]["value"] for row in rows if row["difference"]["value"] is not None]
+    if not known:
+        return "-"
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in ("helped", "hurt")}
+    told = ", ".join(f"{count} of {len(rows)} {verdict}" for verdict, count in counts.items() if count)
+    return f"{np.mean(known):+.2f}" + (f" ({told})" if told else "")
+
+
+def _spans(rows: Sequence[Mapping[str, Any]], names: Sequence[str], counts_negative: bool = False) -> Table:
+    """A row per trajectory: its first, middle and last value, its mean."""
+    table = table_of(("trained", *names), ("first", "middle", "last", "mean", *(["epochs below 0"] * counts_negative)))
+    for row in rows:
+        values = row["values"]
+        shown = [values[0], values[len(values) // 2], values[-1], float(np.mean(values))]
+        below = sum(value < 0 for value in values)
+        table.add_row(
+            ", ".join(row["tasks"]), *(row[name] for name in names), *(f"{value:.3f}" for value in shown),
+            *([f"{below} of {len(values)}"] * counts_negative),
+        )  # fmt: skip
+    return table
