@@ -88,8 +88,8 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 # rooms from the ground up: each imports those of the lines above it, and itself
 ORDER = {
     "mmpsr": (
-        "batch config extras files plugins unpickling", "tasks", "probabilities", "layers", "models", "objective", "balancing",
-        "metrics", "calibration", "explanation export",
+        "batch config extras files plugins unpickling", "tasks", "probabilities", "layers", "models", "objective",
+        "balancing", "metrics", "calibration", "explanation export",
     ),
     "corpora": (
         "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
