@@ -54,6 +54,8 @@ def probabilities(predicted_BC: Tensor, spec: TaskSpec) -> Tensor:
 def mixture(outputs: Sequence[Tensor], weights: Sequence[float], spec: TaskSpec) -> Tensor:
     """The weighted mean of several predictions: of probabilities, expressed as logits, or of scores.
 
+        softmax: log sum_k w_k p_k,   sigmoid: logit(sum_k w_k p_k),   scores: sum_k w_k s_k
+
     Under a softmax these are log-probabilities, under a sigmoid log p - log(1 - p), both from logarithms of the parts,
     so that sure predictions stay finite.
 
@@ -138,7 +140,9 @@ def only_neutral(probabilities_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
 def decide_classes(probabilities_NC: Array, thresholds_C: Array | None = None) -> NDArray[np.int64]:
     """The most probable class, `[N, C] -> [N]`.
 
-    With thresholds, the class that is most probable in proportion to its threshold, argmax p_c / t_c. Two classes with
+        argmax_c p_c / t_c, all t_c alike without thresholds
+
+    With thresholds, it is the class that is most probable in proportion to its threshold. Two classes with
     the thresholds (1 - t, t) are so decided by p_1 > t.
 
     Example:

@@ -43,6 +43,8 @@ def _weighting(method: str) -> Callable[[Tensor], Tensor]:
 class ConflictResolution(Balancer):
     """Weights of the losses in the batch by a method on the Gramian of their gradients.
 
+        w = method(G G^T) of gradients G, a row for each loss;   shared gradient = w^T G
+
     Gradients are scaled by 1 or lambda first; the method's weights are scaled to sum to the number of losses in the
     batch, as plain ones do, and are plain where that sum is not positive. The decision is made on the CPU, so each step
     waits for the device.

@@ -16,7 +16,9 @@ __all__ = ["EqualWeights", "GradNorm"]
 
 
 class EqualWeights(Balancer):
-    """Constant weights: 1 for supervised terms, lambda for pseudo-label terms; by task where some are given.
+    """Constant weights; by task where some are given.
+
+        w_t = f_t for supervised terms, lambda f_t for pseudo-label terms, f_t = 1 where no factor is given
 
     Args:
         num_branches: 1 or 2.

@@ -17,7 +17,9 @@ _NUM_DRAWS = 4096
 
 
 class Uncertainty(Balancer):
-    """Weights from learned log-variances s: the losses become sum_t exp(-s_t) L_t + s_t, times the branch's budget.
+    """Weights from learned log-variances s, times the branch's budget.
+
+        loss = sum_t exp(-s_t) L_t + s_t,   s_t <- s_t - rate (1 - exp(-s_t) L_t),   w_t = exp(-s_t)
 
     The derivative by s_t is 1 - exp(-s_t) L_t, so weights tend to 1 / L_t; s follows it with GradNorm's step sizes and
     stays within [-5, 5]. A term without a row in the batch keeps its weight.
@@ -50,7 +52,9 @@ class Uncertainty(Balancer):
 
 
 class AveragedRates(Balancer):
-    """Dynamic weight average: T softmax(r / 2) with r_t the ratio of a task's mean losses in the last two epochs.
+    """Dynamic weight average: weights from how a task's mean loss changed over the last two epochs.
+
+        w = T softmax(r / 2),   r_t = L_t(last epoch) / L_t(epoch before)
 
     Tasks whose loss falls slower weigh more. Weights are equal in the first two epochs; a term that had no row in one
     of the two has r_t = 1.
@@ -83,7 +87,9 @@ class AveragedRates(Balancer):
 
 
 class RandomWeights(Balancer):
-    """Random loss weighting: T softmax of standard normal draws, new at every step; a control for other methods.
+    """Random loss weighting, new at every step; a control for other methods.
+
+        w = T softmax(z),   z_t standard normal
 
     The draws are made when the balancer is, so that all processes and a resumed run have the same ones; they repeat
     after 4,096 steps.

@@ -179,7 +179,13 @@ def logits_of(probabilities_NC: Array, form: Form) -> Array:
 
 
 def with_temperature(probabilities_NC: Array, form: Form, temperature: float) -> Array:
-    """Probabilities whose logits are divided: p_c^(1/T) normalised for a softmax, sigma(logit(p)/T) for sigmoids."""
+    """Probabilities whose logits are divided.
+
+        softmax: p'_c = p_c^(1/T) / sum_k p_k^(1/T),   sigmoid: p' = sigmoid(logit(p) / T)
+
+    References:
+        Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017.
+    """
     if temperature == 1.0:
         return probabilities_NC
     logits_NC = logits_of(probabilities_NC, form) / temperature

@@ -111,6 +111,8 @@ def _fit_classes(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, not
 def fit_temperature(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) -> float:
     """The temperature up to 10 with the least negative log-likelihood of what the task is trained on.
 
+        T = argmin of NLL(targets; p'(T)), 0.1 <= T <= 10
+
     The loss is convex in 1/T, so it has one minimum in log T, which a bounded search finds. It is 1 where no other is
     better beyond chance (a likelihood ratio test at 5 %: few clips say little), where the labels hold one class only,
     and where the loss falls down to T = 0.1: then no decision of consequence is wrong, and nothing says how sure the
@@ -168,6 +170,8 @@ def _threshold(scores_N: Array, present_N: NDArray[np.bool_], default: float, na
 
 def fit_threshold(scores_N: Array, present_N: NDArray[np.bool_], default: float) -> float:
     """The threshold whose decisions `score >= threshold` have the highest mean of the F1 of presence and of absence.
+
+        t = argmax over t of (F1(score >= t) + F1(score < t)) / 2
 
     That mean is what mMF1 of several labels and macro F1 of two classes are made of; the F1 of presence alone has so
     low a best threshold for rare classes that both fall. The default and the midpoints between neighbouring scores are

@@ -107,6 +107,8 @@ def reliability_curve(
 ) -> ReliabilityCurve:
     """Bin probabilities and compare them with what came true.
 
+        ECE = sum_k n_k/N |observed_k - predicted_k|, `ReliabilityCurve.error`
+
     Bins are open below and closed above. Those of equal width divide [0, 1]; those of equal mass are bounded by the
     probabilities' quantiles, equal probabilities staying together. The error of few bins is too small, of many too
     large (each bin's noise counts); equal width leaves most bins nearly empty where a model is sure of everything,
@@ -169,6 +171,8 @@ def correct_shares(
 
 def risk_coverage(confidence_N: Array, correct_N: Array) -> RiskCoverage:
     """Coverage and accuracy of keeping the clips above every limit; clips of equal confidence stay or go together.
+
+        coverage(t) = share of clips with confidence >= t,   accuracy(t) = mean of what is right among these
 
     Args:
         confidence_N: higher is surer; for a regression's clips, minus their predicted deviation.

@@ -139,9 +139,12 @@ def explain(model: FusionModel, batch: Batch, calibration: Calibration | None = 
 def prediction_conflicts(alone_BMC: Array, mask_BM: Tensor, spec: TaskSpec) -> Tensor:
     """How far apart the predictions from each pair of modalities alone are, `[B, P]` in [0, 1], pairs in order i < j.
 
-    With p_i the prediction from modality i alone, for probabilities that sum to 1 the total-variation distance
-    1/2 sum_c |p_ic - p_jc|; for sigmoid probabilities its mean over the classes, each a distribution of two, and for
-    scores the mean distance, both 1/C sum_c |p_ic - p_jc|. Zero where either modality is absent.
+    With p_i the prediction from modality i alone:
+
+        probabilities that sum to 1: 1/2 sum_c |p_ic - p_jc|,   sigmoids and scores: 1/C sum_c |p_ic - p_jc|
+
+    The first is the total-variation distance, the second its mean over classes as distributions of two, or the mean
+    distance of scores. Zero where either modality is absent.
 
     Args:
         alone_BMC: calibrated probabilities or scores.

@@ -105,7 +105,9 @@ def attribute(values_SBC: Array, task: str = "the task") -> Attribution:
 
 
 def shapley_values(values_S: Array) -> Array:
-    """phi_i = sum over subsets S without i of |S|! (M - |S| - 1)! / M! (v(S + i) - v(S)), `[S, ...] -> [M, ...]`.
+    """Shapley values of a game's players, `[S, ...] -> [M, ...]`.
+
+        phi_i = sum over subsets S without i of |S|! (M - |S| - 1)! / M! (v(S + i) - v(S))
 
     A player whose presence never changes the value gets exactly zero.
 

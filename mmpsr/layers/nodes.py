@@ -38,7 +38,9 @@ def spectral_filter(
 ) -> Tensor:
     """f(A) applied to nodes, for an analytic f of A = (J - I)/(n - 1) on the n present nodes, `[B, M, H] -> [B, M, H]`.
 
-    Present nodes of a clip with at least two become f(1) mean + f(-1/(n - 1)) (x - mean), all others f(0) x.
+        f(A) x = f(1) mean + f(-1/(n - 1)) (x - mean)
+
+    for present nodes of a clip with at least two; all others become f(0) x.
 
     Args:
         nodes_BMH: x.
@@ -58,7 +60,9 @@ def spectral_filter(
 
 
 def conflicts(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-    """|x_i - x_j| of every pair i < j, in the modalities' order, `[B, P, H]`; zero where either is absent.
+    """Distances of every pair i < j, in the modalities' order, `[B, P, H]`; zero where either is absent.
+
+        c_ij = |x_i - x_j|, by component
 
     Args:
         nodes_BMH: x; what stands in an absent node never matters.

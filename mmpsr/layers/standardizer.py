@@ -9,7 +9,9 @@ __all__ = ["Standardizer"]
 
 
 class Standardizer(nn.Module):
-    """(x - mean) / std per column, and zero for clips that lack the modality.
+    """Standardises each column, and gives zero for clips that lack the modality.
+
+        y = (x - mean) / std
 
     Before `fit` it passes features unchanged. The statistics are buffers: saved with the weights, not trained.
 

@@ -104,6 +104,8 @@ class Bootstrap:
 def bootstrap(statistic: Statistic, num_groups: int, num_resamples: int = 2000, seed: int = 0) -> Bootstrap:
     """Draw as many groups as there are, with replacement, many times.
 
+        n_b from a multinomial of G draws of probability 1/G each,   value_b = statistic(n_b)
+
     The draws depend on the seed and the number of groups alone, so that figures of the same clips are paired.
 
     Args:
@@ -111,6 +113,10 @@ def bootstrap(statistic: Statistic, num_groups: int, num_resamples: int = 2000, 
         num_groups: G.
         num_resamples: B.
         seed: of the draws.
+
+    References:
+        Efron: Bootstrap methods: another look at the jackknife. Annals of Statistics 7, 1979.
+        Field, Welsh: Bootstrapping clustered data. Journal of the Royal Statistical Society B 69, 2007.
 
     Example:
         >>> groups = np.array(["a", "a", "b", "c", "c"])

@@ -47,7 +47,10 @@ def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray
 
 
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions."""
+    """Macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions.
+
+    mMF1 = mean over emotions of (F1(present) + F1(absent)) / 2,   F1 = 2 TP / (2 TP + FP + FN)
+    """
     present, scored = _present(targets, spec)
     decided = decide_present(predicted, spec, thresholds)
     return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
@@ -56,9 +59,15 @@ def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresh
 def multilabel_weighted_accuracy(
     targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None
 ) -> float:
-    """Weighted accuracy of CMU-MOSEI (mWACC): the mean over emotions of (TP * N / P + TN) / (2 N).
+    """Weighted accuracy of CMU-MOSEI (mWACC).
+
+        mWACC = mean over emotions of (TP * N / P + TN) / (2 N)
 
     P positives, N negatives: the mean of sensitivity and specificity. Emotions without either are left out.
+
+    References:
+        Zadeh et al.: Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable dynamic fusion
+        graph. ACL 2018.
     """
     present, scored = _present(targets, spec)
     decided = decide_present(predicted, spec, thresholds)
@@ -73,7 +82,10 @@ def multilabel_weighted_accuracy(
 
 
 def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean."""
+    """Weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean.
+
+    mWF1 = mean over emotions of (P F1(present) + N F1(absent)) / (P + N)
+    """
     present, scored = _present(targets, spec)
     decided = decide_present(predicted, spec, thresholds)
     values = [sk.f1_score(present[:, c], decided[:, c], average="weighted", zero_division=0) for c in scored]
@@ -91,6 +103,8 @@ def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDAr
 def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
     """Mean over classes of F1, single label; classes that occur in neither targets nor decisions are left out.
 
+        MF1 = mean over c of F1_c,   F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
+
     For two classes this is BAH's AVGF1.
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
@@ -99,32 +113,46 @@ def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array
 
 
 def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 averaged over classes with their number of clips as weights, single label."""
+    """F1 averaged over classes with their number of clips as weights, single label.
+
+    WF1 = sum_c N_c F1_c / N
+    """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
     return 100 * float(sk.f1_score(actual, decided, average="weighted", zero_division=0))
 
 
 def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Unweighted average recall over the classes that occur, single label."""
+    """Unweighted average recall over the classes that occur, single label.
+
+    UAR = mean over c of TP_c / N_c
+    """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
     return 100 * float(np.mean([(decided[actual == c] == c).mean() for c in np.unique(actual)]))
 
 
 def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 of the last class (`present`), single label."""
+    """F1 of the last class (`present`), single label.
+
+    F1 = 2 TP / (2 TP + FP + FN)
+    """
     last = spec.num_outputs - 1
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
     return 100 * float(sk.f1_score(actual == last, decided == last, zero_division=0))
 
 
 def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 of the first class (`absent`), single label."""
+    """F1 of the first class (`absent`), single label.
+
+    F1 = 2 TN / (2 TN + FP + FN)
+    """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
     return 100 * float(sk.f1_score(actual == 0, decided == 0, zero_division=0))
 
 
 def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """The usual average precision of the last class, sum_k (R_k - R_{k-1}) P_k over the distinct probabilities.
+    """The usual average precision of the last class, over the distinct probabilities.
+
+        AP = sum_k (R_k - R_{k-1}) P_k
 
     NaN without any clip of the class.
     """
@@ -135,8 +163,13 @@ def average_precision(targets: Array, predicted: Array, spec: TaskSpec, threshol
 def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
     """BAH's own average precision of the last class, which is not scikit-learn's.
 
-    Thresholds 0, 0.001 ... 0.999 with `>=`; precision is 0 where nothing is predicted; then the trapezoid over
-    (recall, precision).
+        AP = trapezoid over (R(t), P(t)), t = 0, 0.001 ... 0.999
+
+    Decisions are `>= t`; precision is 0 where nothing is predicted.
+
+    References:
+        González-González et al.: BAH dataset for ambivalence/hesitancy recognition in videos for behavioural change.
+        2025, arXiv:2505.19328.
     """
     actual = decide_classes(targets) == spec.num_outputs - 1
     if not actual.any():
@@ -156,14 +189,23 @@ def _labeled_traits(targets: Array, predicted: Array) -> list[tuple[Array, Array
 
 
 def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Mean accuracy of First Impressions (mACC): the mean over labelled traits of 1 - MAE."""
+    """Mean accuracy of First Impressions (mACC), over labelled traits.
+
+        mACC = mean over traits of 1 - mean_clips |x - y|
+
+    References:
+        Ponce-López et al.: ChaLearn LAP 2016: first round challenge on first impressions - dataset and results.
+        ECCV workshops 2016.
+    """
     return 100 * float(np.mean([1 - np.abs(x - y).mean() for x, y in _labeled_traits(targets, predicted)]))
 
 
 def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
     """Mean concordance of First Impressions (mCCC): the mean concordance correlation coefficient of labelled traits.
 
-    CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2) with population moments; never pooled over traits.
+        CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2)
+
+    with population moments; never pooled over traits.
 
     References:
         Lin: A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989.

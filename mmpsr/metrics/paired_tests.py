@@ -54,7 +54,9 @@ def paired_bootstrap(
 def mcnemar(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_]) -> McNemar:
     """McNemar's exact test of which clips two predictions decide rightly.
 
-    Of the clips that only one has right, each would be either's with chance 1/2: a binomial test.
+    Of the clips that only one has right, b the first and c the second, each would be either's with chance 1/2:
+
+        p = min(1, 2 sum_{k <= min(b, c)} binomial(b + c, k) / 2^{b + c})
 
     References:
         McNemar: Note on the sampling error of the difference between correlated proportions. Psychometrika 12, 1947.
@@ -72,6 +74,8 @@ def mcnemar(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_])
 def wilcoxon(first_errors_N: Array, second_errors_N: Array) -> float:
     """Two-sided p of Wilcoxon's signed-rank test of per-clip errors; clips without an error in either are left out.
 
+        W = sum over clips with d > 0 of rank(|d|),   d = second error - first error
+
     Equal errors are dropped, ties get their mean rank; 1 where all are equal.
 
     References:
@@ -85,8 +89,9 @@ def wilcoxon(first_errors_N: Array, second_errors_N: Array) -> float:
 def holm(p_values: ArrayLike) -> Array:
     """Holm's step-down correction of many comparisons; NaN stays NaN and does not count.
 
-    The i-th smallest of m becomes max over j <= i of min(1, (m - j + 1) p_j); the chance of any false finding is then
-    at most the level, whatever depends on what.
+        p'_i = max over j <= i of min(1, (m - j + 1) p_j), of m in ascending order
+
+    The chance of any false finding is then at most the level, whatever depends on what.
 
     References:
         Holm: A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 1979.

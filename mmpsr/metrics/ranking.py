@@ -54,9 +54,11 @@ def friedman_ranks(values_RK: Array) -> Array:
 def friedman_test(values_RK: Array) -> FriedmanTest:
     """Friedman's test with ties, and absent cells left out.
 
+        chi^2 = d' V^+ d
+
     Under the hypothesis the ranks r of a column's k methods are any permutation of one another, so with
-    s = sum (r - (k + 1) / 2)^2 each has variance s / k and each pair covariance -s / (k (k - 1)). The statistic is
-    d' V^+ d, where d holds each method's sum of r - (k + 1) / 2 over columns and V is the sum of their covariances. Of
+    s = sum (r - (k + 1) / 2)^2 each has variance s / k and each pair covariance -s / (k (k - 1)). In the
+    statistic d holds each method's sum of r - (k + 1) / 2 over columns and V is the sum of their covariances. Of
     a full table it is Friedman's, corrected for ties. It needs several columns to follow chi-squared.
 
     Args:
@@ -84,7 +86,9 @@ def friedman_test(values_RK: Array) -> FriedmanTest:
 
 
 def nemenyi_difference(num_methods: int, num_figures: int, level: float = 0.95) -> float:
-    """Least difference of two mean ranks that counts: q / sqrt(2) * sqrt(k (k + 1) / (6 N)).
+    """Least difference of two mean ranks that counts.
+
+        CD = q / sqrt(2) * sqrt(k (k + 1) / (6 N))
 
     q is the quantile of the studentised range of k means with infinitely many degrees of freedom. It holds for k
     methods that all have the same N figures; figures that are correlated (two metrics of one corpus) say less than N.

@@ -66,7 +66,10 @@ class ModelConfig(FusionConfig):
 
 
 class Adapter(nn.Module):
-    """Bottleneck with a residual: LN(z + Up(drop(ReLU(Down(z))))), `[..., width] -> [..., width]`."""
+    """Bottleneck with a residual, `[..., width] -> [..., width]`.
+
+    out = LN(z + Up(drop(ReLU(Down(z)))))
+    """
 
     def __init__(self, width: int, dropout: float, normalize: bool = True) -> None:
         super().__init__()
@@ -82,7 +85,10 @@ class Adapter(nn.Module):
 
 
 class Projector(nn.Sequential):
-    """Linear -> ReLU -> dropout -> adapter, `[..., width_in] -> [..., width_out]`."""
+    """Linear -> ReLU -> dropout -> adapter, `[..., width_in] -> [..., width_out]`.
+
+    out = Adapter(drop(ReLU(W x + b)))
+    """
 
     def __init__(self, width_in: int, width_out: int, dropout: float, normalize: bool = True) -> None:
         super().__init__(
@@ -93,8 +99,11 @@ class Projector(nn.Sequential):
 class TaskTower(Tower):
     """Everything that belongs to one task, from the shared nodes to its logits or scores.
 
-    The head and the guide bank are averaged: (head + cos(r, G)) / 2, for regression (sigmoid(head) +
-    sigmoid(cos(r, G))) / 2, which without a learned temperature lies within about (0.134, 0.866). Beside a linear path
+    The head and the guide bank are averaged:
+
+        logits = (head(r) + cos(r, G)) / 2,   scores = (sigmoid(head(r)) + sigmoid(cos(r, G))) / 2
+
+    Scores without a learned temperature lie within about (0.134, 0.866). Beside a linear path
     the head starts at zero, and the temperature near it, so that training starts from the linear model; `share` (a
     buffer, 1 while training) scales what the network adds to it.
 
@@ -183,6 +192,11 @@ def _head(width: int, config: ModelConfig, outputs: int, from_zero: bool) -> nn.
 class MCDM(FusionModel):
     """Projected modalities, a shared graph over them, and for each task cross-attention from a view of its own.
 
+        Z_m = projector_m(x_m) by modality,   K = graph(Z),   Q_t = graph_t(projector_t(predictor_t(Z))) by task
+        r_t = mean over present modalities of attention_t(Q_t, K)
+
+    and `TaskTower` makes logits or scores of r_t. Without task projectors Q_t is K.
+
     Args:
         widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
         tasks: specifications by task name.
@@ -190,6 +204,10 @@ class MCDM(FusionModel):
 
     Raises:
         ValueError: no modality or no task is given.
+
+    References:
+        Semi-supervised cross-domain learning framework for multitask multimodal psychological states recognition
+        (SCD-MMPSR).
 
     Example:
         >>> from mmpsr.tasks import AMBIVALENCE

@@ -39,10 +39,12 @@ class LossSum:
 def balanced_weights(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
     """Class weights by inverse frequency over labelled rows, as scikit-learn's `balanced`.
 
+        cross-entropies over classes: w_c = N / (C N_c)
+        binary cross-entropy: w_c(absent) = N / (2 N_c(absent)),  w_c(present) = N / (2 N_c(present))
+
     Returns:
         `[2, C]`: weights of absent and of present targets. For cross-entropies over classes only the second row is
-        used: N / (C N_c). For binary cross-entropy N / (2 N_absent) and N / (2 N_present). Classes without an
-        example keep 1.
+        used. Classes without an example keep 1.
     """
     known = torch.isfinite(labels_NC).all(dim=1)
     labels = labels_NC[known]
@@ -68,6 +70,13 @@ def supervised_loss(
     row_weights: Tensor | None = None,
 ) -> LossSum:
     """Loss on known labels only.
+
+    With z logits, s scores, y targets, q = (1 - smoothing) y + smoothing / C where y is one-hot or sums to 1, and w
+    class weights:
+
+        cross_entropy, soft_cross_entropy: -sum_c w_c q_c log softmax(z)_c
+        binary_cross_entropy: mean over c of w_c BCE(sigmoid(z_c), (1 - smoothing) [y_c > 0] + smoothing / 2)
+        mae: |s_c - y_c|,   mse: (s_c - y_c)^2
 
     Args:
         predicted_BC: logits, or scores in [0, 1] for regression.

@@ -39,7 +39,10 @@ REASONS = {
     "needs PostgreSQL": r"createdb .*|.* search\.storage=postgresql\S*.*",
     "needs several machines": r".* --machine_rank.*|.* corpora\.root=/shared/.*",
     "runs until stopped": r"mmpsr app .*|tensorboard .*",
-    "takes an hour": r"mmpsr (study|tune) .*",
+    "takes an hour": r"mmpsr (study|tune|transfer) .*|accelerate launch tuning/run\.py .*",
+    "trains for minutes": r"accelerate launch .*(training|encoders)/run\.py.*|mmpsr (train|doctor) .*",
+    "needs a run of yours": r"mmpsr \w+ (.* )?(RUN\w*|my-model)\b.*",
+    "needs a quiet machine": r"uv run python tests/benchmarks/\w+\.py.*",
 }
 """Why a command is not run -> what such a command looks like."""
 
@@ -187,7 +190,9 @@ def test_the_index_names_every_guide_and_every_link_leads_somewhere() -> None:
 
 def test_blocks_are_of_known_kinds() -> None:
     for block in every():
-        assert block.language in ("bash", "sh", "toml", "python", "text", ""), f"{block}: unknown {block.language!r}"
+        assert block.language in ("bash", "sh", "toml", "python", "text", "mermaid", ""), (
+            f"{block}: unknown {block.language!r}"
+        )
         assert bool(block.reason) == (block.language == "sh"), f"{block}: a reason stands beside sh alone"
 
 

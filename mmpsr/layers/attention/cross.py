@@ -38,7 +38,9 @@ def join_heads(heads_BNMD: Tensor) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries over present keys, softmax(Q K^T / sqrt(D)) V W_o, as `torch.nn` has it.
+    """Multi-head attention of queries over present keys, as `torch.nn` has it.
+
+        out = softmax(Q K^T / sqrt(D)) V W_o, the softmax by head over present keys
 
     Absent modalities are masked as keys; where none is present the attended value is zero (`MultiheadAttention` gives
     NaN there). The same seed gives the same weights as that layer. 4 H^2 + 4 H parameters, 4 H^2 without biases;
@@ -170,8 +172,11 @@ def _convolve(maps_BNMM: Tensor, kernel_NRC: nn.Parameter, mixing_NN: nn.Paramet
 class FA(CrossAttention):
     """Forgetting attention: every key fades by the forget gates of the present keys after it.
 
-    With f = sigmoid(W_f c + b_f), one for each key and head, the score of key j is q_i.k_j / sqrt(D) +
-    sum_{l > j} log f_l: gates are read in the order of modalities, the last of which never fades, whatever the query.
+    With f = sigmoid(W_f c + b_f), one for each key and head, the score of key j is
+
+        S_ij = q_i.k_j / sqrt(D) + sum_{l > j} log f_l
+
+    Gates are read in the order of modalities, the last of which never fades, whatever the query.
     An absent key has log f = 0. Gates are added up in 32 bits or more, whatever the precision of the scores. They start
     about 1/2: the first of four modalities then counts an eighth of the last. No biases but the gates'.
 

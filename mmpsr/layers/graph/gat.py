@@ -16,7 +16,9 @@ __all__ = ["GAT"]
 
 
 class GAT(nn.Module):
-    """Graph attention with one head: h = X W, alpha_ij = softmax_j LeakyReLU(a1.h_i + a2.h_j), out = alpha h.
+    """Graph attention with one head.
+
+        h = X W,  alpha_ij = softmax_j LeakyReLU(a1.h_i + a2.h_j),  out = alpha h
 
     The softmax runs over present j, i itself included. Scores are two dot products and a broadcast addition; H^2 + 2H
     parameters.

@@ -23,12 +23,17 @@ MAX_EXACT_NODES = 4
 class GRUCell(nn.Module):
     """`torch.nn.GRUCell` made of `mmpsr.layers.recorded.Linear`, with its formula, start and order of gates r, z, n.
 
-    r = sigmoid(V_r x + W_r h), z = sigmoid(V_z x + W_z h), n = tanh(V_n x + r W_n h), h' = (1 - z) n + z h, each
-    product with its own bias. The part of x is a call of `from_input`, for all steps at once.
+        r = sigmoid(V_r x + W_r h),  z = sigmoid(V_z x + W_z h),  n = tanh(V_n x + r W_n h),  h' = (1 - z) n + z h
+
+    with a bias of its own for each product. The part of x is a call of `from_input`, for all steps at once.
 
     Args:
         width_in: width of x.
         width: I, of h.
+
+    References:
+        Cho et al.: Learning phrase representations using RNN encoder-decoder for statistical machine translation.
+        EMNLP 2014.
     """
 
     def __init__(self, width_in: int, width: int) -> None:
@@ -48,7 +53,9 @@ class GRUCell(nn.Module):
 
 
 class NCGNN(nn.Module):
-    """Random walks with unifying memory (RUM): out = x + mean over walks of GRU(x along the walk).
+    """Random walks with unifying memory (RUM).
+
+        out = x + mean over walks of GRU(x along the walk; h_0 = mean of GRU(r along the walk) in both directions)
 
     From each node run uniform random walks of L nodes over the present ones; where no other is present, the walk stays
     at its node. A walk is read backwards, so that it ends at its start. Its anonymous form, the rank r of the first

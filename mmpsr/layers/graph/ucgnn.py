@@ -20,6 +20,8 @@ __all__ = ["UCGNN", "LieUCGNN", "group_sort"]
 def group_sort(inputs: Tensor) -> Tensor:
     """Sort the pairs (x_j, x_{j + H/2}) of the last dimension, larger first: an activation that keeps norms.
 
+        y_j = max(x_j, x_{j + H/2}),  y_{j + H/2} = min(x_j, x_{j + H/2})
+
     References:
         Anil, Lucas, Grosse: Sorting out Lipschitz function approximation. ICML 2019.
 
@@ -105,7 +107,9 @@ class UCGNN(nn.Module):
 
 
 class LieUCGNN(UCGNN):
-    """Orthogonal graph convolution by the exponential map: act(exp(g)(X) + b), g(X) = A X S, S = (W - W^T)/2.
+    """Orthogonal graph convolution by the exponential map.
+
+        out = act(exp(g)(X) + b),  g(X) = A X S,  S = (W - W^T)/2
 
     Present nodes of a clip with at least two become (x_i - mean) e^{-S/(n - 1)} + mean e^S, all others keep x_i
     (A = 0); the map keeps the norm of a clip's nodes. H^2 + H parameters. The exponentials for every n up to M are
