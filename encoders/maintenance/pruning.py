@@ -14,6 +14,7 @@ from encoders.maintenance.inventory import FolderReport
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
+from mmpsr.files import TEMPORARY
 
 if TYPE_CHECKING:
     from encoders.maintenance.usage import Usage
@@ -84,7 +85,7 @@ def remove(root: Path, folders: Iterable[str], leftovers: Iterable[str]) -> tupl
                     kept[folder] = f"{', '.join(at_work)} works on the store"
                     continue
                 path = root / folder
-                doomed.append(path.with_name(f".temporary-{uuid.uuid4().hex}"))
+                doomed.append(path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
                 path.rename(doomed[-1])
                 removed.append(folder)
         for path in doomed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from encoders.catalogue.checkpoint import Checkpoint
 from encoders.errors import ExtractionError, Failure
 from encoders.spec import EncoderSpec, source_of
 from encoders.store.text_store import TEXTS, Written
+from mmpsr.files import sha256_of
 
 if TYPE_CHECKING:
     from encoders.media.clip import ClipMedia
@@ -67,7 +67,7 @@ class TextWriter(ABC):
         """
         settings = dict(self.settings())
         identity = {"kind": self.kind, "version": self.version, "settings": settings}
-        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        fingerprint = sha256_of(json.dumps(identity, sort_keys=True))[:12]
         return EncoderSpec(
             f"{self.kind}-{self.checkpoint.model}", self.version, TEXTS, 0, settings, fingerprint, "none"
         )

@@ -17,12 +17,12 @@ import pandas as pd
 from encoders.config import FeaturesConfig
 from encoders.errors import Failure
 from encoders.store.claims import Claims
-from encoders.store.parts import write_whole
 from encoders.store.progress import ExtractionSummary, Reporter
 from encoders.store.text_store import CORRECTIONS
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
 from encoders.writers.work import TextWork
+from mmpsr.files import write_whole
 
 __all__ = ["FilledTexts", "export_texts", "fill_texts"]
 
