@@ -24,7 +24,7 @@ from encoders.base import pool
 from encoders.config import FeaturesConfig
 from encoders.errors import Failure, StoreError
 from encoders.extraction import jobs, workers
-from encoders.extraction.encode import Encoded, check_results, encode_clips
+from encoders.extraction.encode import Encoded, check_results
 from encoders.extraction.extract import _Work, extract
 from encoders.extraction.read import encoder_specs, read_sequences, read_vectors, sequence_specs
 from encoders.media.clip import ClipMedia
@@ -36,6 +36,7 @@ from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from mmpsr.config import Config, ConfigError, validate
 from tests.support import sequence_encoders
+from tests.support.encoding import encode_clips
 from tests.support.sequence_encoders import CALLS, features, ramp, table
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")
