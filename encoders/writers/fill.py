@@ -66,7 +66,6 @@ def fill_texts(
     """
     began = time.perf_counter()
     summary = ExtractionSummary()
-    ledgers: list[pd.DataFrame] = []
     waiting = deque(text_writers(features, device, dtype) if writers is None else writers)
     while waiting:
         writer = waiting.popleft()  # lets go of the one before it, and of its weights
@@ -78,11 +77,8 @@ def fill_texts(
             report = Reporter(len(work.pending), show_progress, f"{writer.kind}s")
             with Claims(features.store) as claims, report:
                 _run(work, claims, report)
-        ledgers.append(work.summarise(summary))
+        work.summarise(summary)
         clips = work.filled(clips)
-    ledgers = [ledger for ledger in ledgers if len(ledger)]
-    if ledgers:
-        summary.ledger = pd.concat(ledgers, ignore_index=True)
     summary.seconds = time.perf_counter() - began
     return FilledTexts(clips, summary)
 
