@@ -11,17 +11,15 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
 from encoders.spec import source_of
 from mmpsr.files import sha256_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = ["Encoder", "Pooling", "pool"]
 

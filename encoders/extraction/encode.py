@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,10 @@ from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction.precomputed import Precomputed
+from encoders.media.clip import ClipMedia
 from encoders.sequences import shorten, to_half
 from mmpsr.config import ConfigError, nearest
 from mmpsr.extras import sentence_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = [
     "Encoded",

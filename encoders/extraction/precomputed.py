@@ -25,7 +25,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,10 +35,8 @@ from encoders.base import Encoder
 from encoders.config import COLUMN, PrecomputedConfig
 from encoders.errors import Absent, EncodingError, ExtractionError
 from encoders.extraction.precomputed_files import file_state, first_shape, read_features
+from encoders.media.clip import ClipMedia
 from mmpsr.files import sha256_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = ["Precomputed"]
 

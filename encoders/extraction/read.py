@@ -13,6 +13,7 @@ from encoders.base import Encoder
 from encoders.config import MODALITIES, FeaturesConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
+from encoders.extraction.precomputed_files import close_files
 from encoders.sequences import Sequences
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.queue import CLIP_COLUMNS, records_of
@@ -58,8 +59,6 @@ def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
     names = [name for name in MODALITIES if name in config.encoders]
     encoders = {name: make_encoder(config.encoders[name], name, config) for name in names}
     if config.precomputed:
-        from encoders.extraction.precomputed_files import close_files
-
         close_files()  # this process has seen what is in them; workers open them for themselves
     for name, encoder in encoders.items():
         if name in config.sequences and encoder.pooling == "none":

@@ -8,16 +8,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from encoders.maintenance.inventory import FolderReport
+from encoders.maintenance.usage import Usage
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
 from mmpsr.files import TEMPORARY
-
-if TYPE_CHECKING:
-    from encoders.maintenance.usage import Usage
 
 __all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
 

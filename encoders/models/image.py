@@ -12,11 +12,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.catalogue.entry import CatalogueEntry
 from encoders.config import FacesConfig
 from encoders.device import Prepared
 from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops
@@ -24,9 +25,6 @@ from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 from encoders.models.hub import HubEncoder
 from mmpsr.files import sha256_of
-
-if TYPE_CHECKING:
-    from encoders.catalogue.entry import CatalogueEntry
 
 __all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "PictureEncoder", "ResNet", "VideoMAE"]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from encoders.catalogue.checkpoint import Checkpoint
 from encoders.errors import ExtractionError, Failure
+from encoders.media.clip import ClipMedia
 from encoders.spec import EncoderSpec, source_of
 from encoders.store.text_store import TEXTS, Written
 from mmpsr.files import sha256_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = ["TextWriter", "write_batch"]
 

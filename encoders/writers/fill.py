@@ -15,6 +15,7 @@ import pandas as pd
 
 from encoders.config import FeaturesConfig
 from encoders.errors import Failure
+from encoders.media.clip import ClipMedia
 from encoders.store.claims import Claims
 from encoders.store.progress import ExtractionSummary, Reporter
 from encoders.writers.base import TextWriter
@@ -106,8 +107,6 @@ def _run(work: TextWork, claims: Claims, report: Reporter) -> None:
 
 
 def _prepare(writer: TextWriter, record: Mapping[str, Any]) -> Any:
-    from encoders.media.clip import ClipMedia
-
     try:
         return writer.prepare(ClipMedia.from_row(record))
     except Exception as error:
