@@ -123,11 +123,6 @@ class ClipTable:
     clips: pd.DataFrame
     defects: pd.DataFrame = field(default_factory=lambda: defect_frame())
 
-    @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, object]], defects: Iterable[Sequence[object]] = ()) -> ClipTable:
-        """Build a table from dictionaries (absent columns become missing) and rows of `DEFECT_COLUMNS`."""
-        return cls(clips=conform(pd.DataFrame(list(rows))), defects=defect_frame(defects))
-
     def require_sound(self) -> ClipTable:
         """The table itself, unless it has a defect with which training would be wrong.
 

@@ -8,20 +8,18 @@ vector, see `encoders.sequences`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
 from encoders.spec import source_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
+from mmpsr.files import sha256_of
 
 __all__ = ["Encoder", "Pooling", "pool"]
 
@@ -84,7 +82,7 @@ class Encoder(ABC):
             "id": self.id, "version": self.version, "modality": self.modality, "width": self.width,
             "pooling": self.pooling, "settings": dict(self.settings()),
         }  # fmt: skip
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return sha256_of(json.dumps(identity, sort_keys=True))[:12]
 
 
 def pool(sequence: NDArray[np.float32], pooling: Pooling = "mean+std") -> NDArray[np.float32]:

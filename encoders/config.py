@@ -19,7 +19,6 @@ from encoders.catalogue.entry import EMBEDDED
 from mmpsr.config import Config, nearest
 
 __all__ = [
-    "AMBIVALENCE_PROMPTS",
     "COLUMN",
     "DESCRIPTION_PROMPTS",
     "MODALITIES",
@@ -28,7 +27,6 @@ __all__ = [
     "FeaturesConfig",
     "PrecomputedConfig",
     "TranscriberConfig",
-    "ambivalence_prompt",
 ]
 
 _EXPERT = "You are an expert in visual human behaviour. The pictures are frames of one video clip, in order of time."
@@ -54,41 +52,12 @@ DESCRIPTION_PROMPTS: Mapping[str, str] = {
     ),
 }
 """Name in a configuration -> what the model is asked of a clip."""
-
-_QUESTION = "Does the person show ambivalence or hesitancy in this clip? Answer with one word, yes or no."
-_DEFINITION = (
-    "Ambivalence is to want something and not to want it at the same time; hesitancy is to hold back from deciding or "
-    "acting. Both show as conflict: between the face and the words, the voice and the body, or within one of them from "
-    "one moment to the next, for example a smile with lips pressed, a nod that turns into a shake of the head, gaze "
-    "that drops before an answer, long pauses, fillers, or a yes that is taken back."
-)
-
-AMBIVALENCE_PROMPTS: Mapping[str, str] = {
-    "simple": f"{_EXPERT} {_QUESTION}",
-    "definition": f"{_EXPERT} {_DEFINITION} {_QUESTION}",
-    "transcript": f'{_EXPERT} {_DEFINITION} In the clip the person says: "{{transcript}}" {_QUESTION}',
-}
-"""Questions for recognising ambivalence/hesitancy without training: simple, with its definition, with both."""
 MODALITIES = ("video", "audio", "text", "behavior")
 COLUMN = re.compile(r"\{([^{}]+)\}")
 """A column of the clip table in a template, such as `{clip_id}`."""
 _FORMATS = {".npy": "npy", ".npz": "npz", ".pkl": "pickle", ".pickle": "pickle", ".parquet": "parquet"}
 _Names = TypeVar("_Names", dict[str, str], tuple[str, ...])
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def ambivalence_prompt(name: str, transcript: str = "") -> str:
-    """One of `AMBIVALENCE_PROMPTS` for a clip.
-
-    Args:
-        name: `simple`, `definition` or `transcript`.
-        transcript: what is said in the clip, for `transcript`.
-
-    Example:
-        >>> ambivalence_prompt("transcript", "Maybe {later}.").partition("says: ")[2][:16]
-        '"Maybe {later}."'
-    """
-    return AMBIVALENCE_PROMPTS[name].replace("{transcript}", transcript.strip())
 
 
 class TranscriberConfig(Config):

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.errors import Absent, EncodingError
+from encoders.media.clip import ClipMedia
 from mmpsr.config import ConfigError
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = ["DeviceEncoder", "Prepared", "choose_device"]
 

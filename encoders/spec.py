@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pandas as pd
+
+from mmpsr.files import sha256_of
 
 __all__ = ["EncoderSpec", "SequenceSpec", "cap_of", "source_of"]
 
@@ -147,7 +148,7 @@ def source_of(clip: Mapping[str, Any], modality: str) -> str:
             if _text(clip.get(f"{kind}_media")) is not None:
                 span = _seconds(clip.get(f"{kind}_start")), _seconds(clip.get(f"{kind}_end"))
                 parts.append([kind, _size(clip[f"{kind}_media"]), *span])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    return sha256_of(json.dumps(parts))[:12]
 
 
 def _text(value: Any) -> str | None:

@@ -10,10 +10,9 @@ Shape suffixes: B clips, M modalities, D width of a modality's vectors, C output
 from __future__ import annotations
 
 import copy
+import io
 import json
-import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.files import replacing, write_whole
 from mmpsr.layers.graph.ucgnn import LieUCGNN
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
@@ -153,7 +153,8 @@ def export_onnx(
         cast(Any, value.shape)[0] = "batch"  # torch gave it another name
     program.model.metadata_props[METADATA] = json.dumps(predicting.description(fingerprints or {}))
     example = predicting.example()
-    with _replacing(path) as new:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as new:
         program.save(new, external_data=False)
         session = onnxruntime.InferenceSession(new, providers=["CPUExecutionProvider"])
         found = session.run(list(model.tasks), {name: x.numpy() for name, x in zip(names, example, strict=True)})
@@ -180,11 +181,16 @@ def export_torch(
     """
     predicting = Predicting(model, calibration)
     example = predicting.example()
-    with _replacing(path, ".pt2") as new, _quiet():
+    content = io.BytesIO()  # in a file it would hold that file's name
+    with _quiet():
         description = json.dumps(predicting.description(fingerprints or {}))
-        torch.export.save(_program(predicting), new, extra_files={METADATA: description})
-        found = torch.export.load(new).module()(*example)
-        return _require_same(path, predicting, example, found)
+        torch.export.save(_program(predicting), content, extra_files={METADATA: description})
+        content.seek(0)
+        found = torch.export.load(content).module()(*example)
+    difference = _require_same(path, predicting, example, found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content.getvalue())
+    return difference
 
 
 def _program(predicting: Predicting) -> torch.export.ExportedProgram:
@@ -200,16 +206,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def _replacing(path: Path, suffix: str | None = None) -> Iterator[Path]:
-    """A file beside `path`, with its suffix or another, that takes its place when all has gone well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        new = Path(folder) / (path.name if suffix is None else f"model{suffix}")
-        yield new
-        os.replace(new, path)
 
 
 def _require_same(path: Path, predicting: Predicting, example: tuple[Tensor, ...], found: Any) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-__all__ = ["BahVideo", "faces_path", "media_path", "write_bah"]
+__all__ = ["BahVideo", "media_path", "write_bah"]
 
 SPLIT_FILES = {"train": "train", "dev": "val", "test": "test"}
 
@@ -54,11 +54,6 @@ def media_path(video: BahVideo, release: Literal["2026", "2025"] = "2026") -> Pu
     name = f"{video.participant}_Question_{video.question}_{video.recorded}_Video{video.host}.mp4"
     above = ("Videos", video.participant, "Visite_1") if release == "2026" else (video.participant, "Visite 1")
     return PurePosixPath(*above, name)
-
-
-def faces_path(video: BahVideo, release: Literal["2026", "2025"] = "2026") -> PurePosixPath:
-    """Where the folder of the video's face pictures, `frame-0.jpg` and so on, lies below the corpus' folder."""
-    return PurePosixPath("cropped-aligned-faces", media_path(video, release))
 
 
 def write_bah(

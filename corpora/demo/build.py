@@ -21,6 +21,7 @@ import pandas as pd
 from corpora.clips import SPLITS, CorpusError
 from corpora.demo.annotation import Acted, write_annotation
 from corpora.demo.clip import CORPORA, ClipPlan, plan, write_clip
+from mmpsr.files import write_whole
 
 __all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo"]
 
@@ -70,13 +71,13 @@ def build_demo(
         if _is_complete(root, settings):
             return
         root.mkdir(exist_ok=True)
-        _write_text(root / MARKER, json.dumps({**settings, "complete": False}))
+        write_whole(root / MARKER, json.dumps({**settings, "complete": False}))
         _write_media(root, plans, num_workers)
         for corpus in sizes:
             acted = _act([clip for clip in plans if clip.corpus == corpus], shuffle_labels)
             write_annotation(root / corpus, corpus, acted)
         _write_broken(root, plans)
-        _write_text(root / MARKER, json.dumps({**settings, "complete": True}))
+        write_whole(root / MARKER, json.dumps({**settings, "complete": True}))
 
 
 def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
@@ -150,10 +151,4 @@ def _write_broken(root: Path, plans: list[ClipPlan]) -> None:
         for clip in plans
         if clip.broken
     ]
-    _write_text(root / "broken.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_whole(root / "broken.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))

@@ -18,6 +18,7 @@ from corpora.demo import voice as demo_voice
 from corpora.fiv2 import layout as layout_fiv2
 from corpora.meld import layout as layout_meld
 from corpora.mosei import layout as layout_mosei
+from mmpsr.files import replacing
 
 __all__ = ["BROKEN_KINDS", "CLIPS_PER_GROUP", "CORPORA", "ClipPlan", "plan", "write_clip"]
 
@@ -170,12 +171,10 @@ def write_clip(root: Path, clip: ClipPlan) -> None:
         heard = np.zeros_like(sound)
     elif clip.broken == "no_audio":
         heard = None
-    path = root / clip.corpus / clip.media
-    part = path.with_suffix(f".{os.getpid()}.part")
-    _encode(part, frames, heard)
-    if clip.broken == "truncated":
-        os.truncate(part, part.stat().st_size // 2)
-    os.replace(part, path)
+    with replacing(root / clip.corpus / clip.media) as file:
+        _encode(file, frames, heard)
+        if clip.broken == "truncated":
+            os.truncate(file, file.stat().st_size // 2)
 
 
 def _encode(path: Path, frames: Iterator[NDArray[np.uint8]], sound: NDArray[np.float32] | None) -> None:

@@ -1,6 +1,6 @@
 """Writes CMU-MOSEI's official layout: the labels as a CSD, transcripts, standard folds, and the places of its media.
 
-The shapes that others published it in are written here too: AMT answers, flat tables, MMSA's label table.
+The flat table that others published it in is written here too.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from corpora.clips import SPLITS, Split
-from corpora.mosei.labels import CSD, EMOTIONS, NAMES
-from corpora.mosei.tables import CLASSES, MMSA_LABELS
+from corpora.mosei.labels import CSD, EMOTIONS
+from corpora.mosei.tables import CLASSES
 
 __all__ = [
     "DIMENSIONS",
     "MoseiSegment",
-    "full_path",
-    "mmsa_path",
     "segment_path",
-    "sound_path",
-    "write_answers",
     "write_csd",
     "write_folds",
-    "write_mmsa",
     "write_mosei",
     "write_table",
     "write_transcripts",
@@ -66,21 +61,6 @@ class MoseiSegment:
 def segment_path(video: str, clip: int) -> PurePosixPath:
     """Path of a segment's file, relative to the corpus' folder."""
     return PurePosixPath("Raw", "Videos", "Segmented", "Combined", f"{video}_{clip}.mp4")
-
-
-def full_path(video: str) -> PurePosixPath:
-    """Path of a whole video, likewise."""
-    return PurePosixPath("Raw", "Videos", "Full", "Combined", f"{video}.mp4")
-
-
-def sound_path(video: str) -> PurePosixPath:
-    """Path of a whole video's sound, likewise."""
-    return PurePosixPath("Raw", "Audio", "Full", "WAV_16000", f"{video}.wav")
-
-
-def mmsa_path(video: str, clip: int) -> PurePosixPath:
-    """Path of a segment's file in MMSA's layout, likewise."""
-    return PurePosixPath("Raw", video, f"{clip}.mp4")
 
 
 def write_mosei(folder: Path, segments: Sequence[MoseiSegment]) -> None:
@@ -135,16 +115,6 @@ def write_folds(folder: Path, segments: Iterable[MoseiSegment]) -> None:
     (folder / "standard_folds.json").write_text(json.dumps(folds, indent=1), encoding="utf-8")
 
 
-def write_answers(folder: Path, batch: str, answers: Iterable[tuple[str, int, str, Sequence[float]]]) -> None:
-    """Write `Raw/Labels/<batch>.csv` from answers: video, clip, worker, numbers in the order of `NAMES`."""
-    columns = ["HITId", "WorkerId", "Input.VIDEO_ID", "Input.CLIP", *(f"Answer.{name}" for name in sorted(NAMES))]
-    rows = []
-    for number, (video, clip, worker, numbers) in enumerate(answers):
-        by_name = dict(zip(NAMES, numbers, strict=True))
-        rows.append([f"HIT{number}", worker, video, clip, *(f"{by_name[name]:g}" for name in sorted(NAMES))])
-    _write_csv(folder / "Raw" / "Labels" / f"{batch}.csv", columns, rows)
-
-
 def write_table(path: Path, rows: Iterable[tuple[str, float, float, str, Mapping[str, float], str]]) -> None:
     """Write a flat table from rows: video, start, end, text, share by class, description."""
     columns = ["video_name", "text", *CLASSES, "Other", "text_llm"]
@@ -153,25 +123,6 @@ def write_table(path: Path, rows: Iterable[tuple[str, float, float, str, Mapping
         for video, start, end, text, shares, description in rows
     ]
     _write_csv(path, columns, cells)
-
-
-def write_mmsa(folder: Path, segments: Iterable[MoseiSegment]) -> None:
-    """Write MMSA's `label.csv`."""
-    columns = ["video_id", "clip_id", "text", "label", "annotation", "mode"]
-    modes = {"train": "train", "dev": "valid", "test": "test"}
-    words = {-1: "Negative", 0: "Neutral", 1: "Positive"}
-    rows = [
-        [
-            row.video,
-            row.clip,
-            row.text,
-            row.sentiment,
-            words[(row.sentiment > 0) - (row.sentiment < 0)],
-            modes[row.split],
-        ]
-        for row in segments
-    ]
-    _write_csv(folder / MMSA_LABELS, columns, rows)
 
 
 def _by_video(segments: Iterable[MoseiSegment]) -> dict[str, list[MoseiSegment]]:

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from encoders.catalogue.entry import Entry
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
-
-if TYPE_CHECKING:
-    from encoders.catalogue.entry import Entry
 
 __all__ = ["Checkpoint", "is_cached", "is_offline", "weights_digest"]
 

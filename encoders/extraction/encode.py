@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,16 @@ from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction.precomputed import Precomputed
+from encoders.media.clip import ClipMedia
 from encoders.sequences import shorten, to_half
 from mmpsr.config import ConfigError, nearest
 from mmpsr.extras import sentence_of
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
 
 __all__ = [
     "Encoded",
     "Vector",
     "check_results",
     "encode_both",
-    "encode_clips",
     "load_encoder",
     "make_encoder",
     "reason_of",
@@ -115,8 +112,8 @@ def load_encoder(encoder: Encoder, fingerprint: str) -> None:
         )
 
 
-def encode_clips(encoder: Encoder, clips: Sequence[ClipMedia]) -> list[Vector | Failure]:
-    """Pooled vectors of clips, or why there is none.
+def encode_both(encoder: Encoder, clips: Sequence[ClipMedia], cap: int | None) -> list[Encoded | Failure]:
+    """Encode clips in one pass: pooled vectors and sequences, or why there is neither.
 
     An exception that the encoder raises for the whole chunk costs only the clip that causes it: the chunk is then
     encoded clip by clip. A missing library is no clip's fault and is raised.
@@ -124,24 +121,13 @@ def encode_clips(encoder: Encoder, clips: Sequence[ClipMedia]) -> list[Vector | 
     Args:
         encoder: loaded encoder.
         clips: any number of clips.
+        cap: most elements of a sequence; None for vectors only.
 
     Returns:
-        Per clip a finite vector (`[2 * width]`, without pooling `[width]`) or a `Failure`.
+        Per clip a finite vector (`[2 * width]`, without pooling `[width]`), with the sequence, or a `Failure`.
 
     Raises:
         ExtractionError: the encoder needs a library that is not installed, or breaks its interface.
-    """
-    results = encode_both(encoder, clips, None)
-    return [result if isinstance(result, Failure) else result.vector for result in results]
-
-
-def encode_both(encoder: Encoder, clips: Sequence[ClipMedia], cap: int | None) -> list[Encoded | Failure]:
-    """Pooled vectors and sequences of clips from one pass, or why there is neither; see `encode_clips`.
-
-    Args:
-        encoder: loaded encoder.
-        clips: any number of clips.
-        cap: most elements of a sequence; None for vectors only.
     """
     if not clips:
         return []

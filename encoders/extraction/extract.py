@@ -11,7 +11,6 @@ later makes only them. What keeps a clip from having a vector keeps it from havi
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +27,8 @@ from encoders.extraction.warm import WarmEncoders
 from encoders.extraction.workers import Workers
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
-from encoders.store.parts import clean, utc_now
-from encoders.store.progress import Count, ExtractionSummary, Reporter
+from encoders.store.progress import ExtractionSummary, Reporter
+from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import Entry
 
@@ -111,7 +110,7 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, repo
             raise
 
 
-class _Work:
+class _Work(WorkQueue):
     """Which vectors and sequences a clip table still needs."""
 
     def __init__(self, clips: pd.DataFrame, config: FeaturesConfig, warm: WarmEncoders | None = None) -> None:
@@ -121,72 +120,43 @@ class _Work:
         self.encoders = {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()}
         self.sequences = sequence_specs(config, self.encoders)
         specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name)))
-        self.specs = {spec.subject: spec for spec in specs if spec is not None}
-        self.records = clip_records(clips, config)
-        self.sources = {name: [encoder.source(record) for record in self.records] for name, encoder in encoders.items()}
-        self.corpora = list(dict.fromkeys(record["corpus"] for record in self.records))
-        self.pending: deque[int] = deque(range(len(self.records)))
-        self.began = utc_now()
-        self.num_failed = 0
+        records = clip_records(clips, config)
+        super().__init__(
+            self.store,
+            records,
+            {spec.subject: spec for spec in specs if spec is not None},
+            {name: [encoder.source(record) for record in records] for name, encoder in encoders.items()},
+            range(len(records)),
+            config.retry_failed,
+        )
         self.summary = ExtractionSummary()
         self.tried: set[tuple[str, str]] = set()
-        self.made: set[Item] = set()
         self.device_encoders = {name: each for name, each in encoders.items() if isinstance(each, DeviceEncoder)}
-        self.folders = {
-            (corpus, name): self.store.folder(corpus, spec).relative_to(self.store.root).as_posix()
-            for corpus in self.corpora
-            for name, spec in self.specs.items()
-        }
-        for folder in self.folders.values():
-            clean(self.store.root / folder)
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
-        settled = self._settled()
-        missing = {row: names for row in self.pending if (names := self._missing(row, settled))}
-        self.pending = deque(missing)
-        needed = {self.specs[name].modality for names in missing.values() for name in names}
+        needed = {self.specs[name].modality for items in self.find_missing().values() for name in items}
         self.device_encoders = {name: self.device_encoders[name] for name in self.device_encoders if name in needed}
         return bool(self.pending)
 
     def claim(self, claims: Claims, waits_for: set[str]) -> Job | None:
-        """The next chunk that nobody holds, claimed; `waits_for` gets the processes that hold others."""
-        if not self.pending:
+        """Claim the next chunk that nobody holds; `waits_for` gets the processes that hold others."""
+        claimed = self.claim_rows(claims, self.config.chunk_size, waits_for)
+        if not claimed:
             return None
-        with claims.exclusive:
-            taken = claims.others()  # before the look into the store, see encoders.store.claims
-            settled, held = self._settled(), claims.held
-            rows: list[int] = []
-            passed: list[int] = []
-            wanted: dict[str, dict[int, Item]] = {}
-            while self.pending and len(rows) < self.config.chunk_size:
-                row = self.pending.popleft()
-                if rows and self.records[row]["corpus"] != self.records[rows[0]]["corpus"]:
-                    passed.append(row)
-                    break
-                missing = self._missing(row, settled)
-                free = {name: item for name, item in missing.items() if item not in taken and item not in held}
-                if len(free) < len(missing):
-                    passed.append(row)
-                    waits_for.update(taken[item] for item in missing.values() if item in taken)
-                for name, item in free.items():
-                    wanted.setdefault(name, {})[len(rows)] = item
-                if free:
-                    rows.append(row)
-            self.pending.extendleft(reversed(passed))
-            if not rows:
-                return None
-            clips = [self.records[row] for row in rows]
-            vectors = {name: wanted[name] for name in self.encoders if name in wanted}
-            sequences = {name: wanted[spec.subject] for name, spec in self.sequences.items() if spec.subject in wanted}
-            encoders = {
-                name: (self.config.encoders[name], spec.fingerprint)
-                for name, spec in self.encoders.items()
-                if name in vectors or name in sequences
-            }
-            job = Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences)
-            claims.add(job.items)
-        return job
+        wanted: dict[str, dict[int, Item]] = {}
+        for place, items in enumerate(claimed.values()):
+            for name, item in items.items():
+                wanted.setdefault(name, {})[place] = item
+        clips = [dict(self.records[row]) for row in claimed]
+        vectors = {name: wanted[name] for name in self.encoders if name in wanted}
+        sequences = {name: wanted[spec.subject] for name, spec in self.sequences.items() if spec.subject in wanted}
+        encoders = {
+            name: (self.config.encoders[name], spec.fingerprint)
+            for name, spec in self.encoders.items()
+            if name in vectors or name in sequences
+        }
+        return Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences)
 
     def receive(self, job: Job, result: Result, claims: Claims, embedder: Embedder | None = None) -> None:
         """Write what a worker finished of a chunk, hand the rest to the embedder, or give it up."""
@@ -222,67 +192,31 @@ class _Work:
         notes: Mapping[int, str | None],
     ) -> None:
         """Store vectors or sequences and failures, by clip position, of those that are wanted."""
-        failed = {row: why for row, why in results.items() if row in wanted and isinstance(why, Failure)}
-        rows = [row for row in results if row in wanted and row not in failed]
-        items = [wanted[row] for row in rows]
-        ids, sources = [item.clip_id for item in items], [item.source for item in items]
-        values, kept = [results[row] for row in rows], [notes[row] for row in rows]
-        if isinstance(spec, SequenceSpec):
-            self.store.write_sequences(corpus, spec, ids, sources, values, kept)
-        elif rows:
-            self.store.write(corpus, spec, ids, sources, np.stack(values), kept)
-        self.made.update(items)
-        ledger = [(wanted[row].clip_id, wanted[row].source, why.status, why.reason) for row, why in failed.items()]
-        self.store.write_failures(corpus, spec, ledger)
-        self.num_failed += sum(why.status == "failed" for why in failed.values())
+        found = [
+            (wanted[row], result if isinstance(result, Failure) else (result, notes[row]))
+            for row, result in results.items()
+            if row in wanted
+        ]
+
+        def write(ids: list[str], sources: list[str], values: list[tuple[Any, str | None]]) -> None:
+            made, kept = [value for value, _ in values], [note for _, note in values]
+            if isinstance(spec, SequenceSpec):
+                self.store.write_sequences(corpus, spec, ids, sources, made, kept)
+            else:
+                self.store.write(corpus, spec, ids, sources, np.stack(made), kept)
+
+        self.settle(corpus, spec.subject, found, write)
 
     def summarise(self, seconds: float) -> ExtractionSummary:
-        """Counts over the whole table as the store now has it."""
-        summary = self.summary
-        summary.seconds, summary.num_clips = seconds, len(self.tried)
-        settled = self._settled()
-        ledgers = []
-        for corpus in self.corpora:
-            rows = [row for row, record in enumerate(self.records) if record["corpus"] == corpus]
-            for name, spec in self.specs.items():
-                count = summary.counts.setdefault((corpus, name), Count())
-                items = [self._item(row, name) for row in rows]
-                for row, item in zip(rows, items, strict=True):
-                    entry = self._entry(row, name, settled)
-                    # none: another process has only now made the vector whose lack had settled the sequence, too
-                    status = "failed" if entry is None else entry.status
-                    kind = "reused" if status == "done" and item not in self.made else status
-                    setattr(count, kind, getattr(count, kind) + 1)
-                if count.failed or count.absent:
-                    ledgers.append(self.store.ledger(corpus, spec, [(item.clip_id, item.source) for item in items]))
-        if ledgers:
-            summary.ledger = pd.concat(ledgers, ignore_index=True)
-        return summary
+        """Count over the whole table as the store now has it."""
+        self.summary.seconds, self.summary.num_clips = seconds, len(self.tried)
+        self.add_to(self.summary)
+        return self.summary
 
-    def _settled(self) -> dict[str, Mapping[tuple[str, str], Entry]]:
-        return {folder: self.store.done(corpus, self.specs[name]) for (corpus, name), folder in self.folders.items()}
-
-    def _item(self, row: int, name: str) -> Item:
-        record = self.records[row]
-        folder, modality = self.folders[record["corpus"], name], self.specs[name].modality
-        return Item(folder, record["clip_id"], self.sources[modality][row])
-
-    def _entry(self, row: int, name: str, settled: Mapping[str, Mapping[tuple[str, str], Entry]]) -> Entry | None:
-        """What is known of a clip; of its sequence, where nothing else is, why the clip has no vector."""
-        item = self._item(row, name)
-        entry = settled[item.folder].get((item.clip_id, item.source))
-        modality = self.specs[name].modality
-        if entry is None and name != modality:
-            entry = self._entry(row, modality, settled)
+    def entry(self, row: int, subject: str, settled: Settled) -> Entry | None:
+        """Look up what is known of a clip; of its sequence, where nothing else is, why the clip has no vector."""
+        entry, modality = super().entry(row, subject, settled), self.specs[subject].modality
+        if entry is None and subject != modality:
+            entry = super().entry(row, modality, settled)
             return entry if entry is not None and entry.status != "done" else None
         return entry
-
-    def _missing(self, row: int, settled: Mapping[str, Mapping[tuple[str, str], Entry]]) -> dict[str, Item]:
-        """What a clip still needs, by subject. A retried failure is settled once its row is newer than this run."""
-        missing = {}
-        for name in self.specs:
-            item, entry = self._item(row, name), self._entry(row, name, settled)
-            retry = self.config.retry_failed and entry is not None and entry.status == "failed"
-            if entry is None or (retry and entry.time < self.began):
-                missing[name] = item
-        return missing

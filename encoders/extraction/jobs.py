@@ -11,21 +11,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
 from encoders.errors import EncodingError, ExtractionError, Failure
 from encoders.extraction.encode import Encoded, Vector, encode_both, load_encoder, make_encoder, reason_of
+from encoders.media.clip import ClipMedia
+from encoders.media.decoding import opened
 from encoders.store.claims import Item
 from mmpsr.config import ConfigError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from encoders.media.clip import ClipMedia
 
 __all__ = ["Job", "Outcome", "Result", "encode_job", "start_worker"]
 
@@ -136,8 +135,6 @@ def encode_job(job: Job) -> Result:
     Light encoders of text take all clips at once. The others take clip by clip, which share its decoded frames and
     sound; so one clip at a time is held in memory.
     """
-    from encoders.media.clip import ClipMedia
-
     encoders = {name: _encoder(*job.encoders[name], name, job.features) for name in job.encoders}
     outcomes = {name: Outcome() for name in job.encoders}
     rows = {name: job.rows(name) for name in job.encoders}
@@ -186,8 +183,6 @@ def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
 
 def _seconds(clip: Mapping[str, Any]) -> float:
     """How long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
-    from encoders.media.decoding import opened
-
     for kind in ("", "audio_", "fallback_"):
         media, start, end = (clip[f"{kind}{name}"] for name in ("media", "start", "end"))
         if media is None:

@@ -21,12 +21,11 @@ sequence `[T, D]` (stored as mean and standard deviation), and how wide it is, i
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,9 +35,8 @@ from encoders.base import Encoder
 from encoders.config import COLUMN, PrecomputedConfig
 from encoders.errors import Absent, EncodingError, ExtractionError
 from encoders.extraction.precomputed_files import file_state, first_shape, read_features
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
+from encoders.media.clip import ClipMedia
+from mmpsr.files import sha256_of
 
 __all__ = ["Precomputed"]
 
@@ -93,7 +91,7 @@ class Precomputed(Encoder):
             parts: list[object] = [path, key, file_state(path)]
         except Absent:
             parts = []
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        return sha256_of(json.dumps(parts))[:12]
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
         """The clips' arrays; a missing file or key is absence, another width or several vectors for one a failure."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from encoders.base import Encoder
 from encoders.config import MODALITIES, FeaturesConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
+from encoders.extraction.precomputed_files import close_files
 from encoders.sequences import Sequences
 from encoders.spec import EncoderSpec, SequenceSpec
+from encoders.store.queue import CLIP_COLUMNS, records_of
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from mmpsr.config import ConfigError, nearest
@@ -27,11 +29,6 @@ __all__ = [
     "read_vectors",
     "sequence_specs",
 ]
-
-_COLUMNS = (
-    "corpus", "clip_id", "media", "start", "end", "audio_media", "audio_start", "audio_end", "fallback_media",
-    "fallback_start", "fallback_end", "faces", "language", "text", "context", "description",
-)  # fmt: skip
 
 
 def encoder_specs(config: FeaturesConfig) -> dict[str, EncoderSpec]:
@@ -62,8 +59,6 @@ def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
     names = [name for name in MODALITIES if name in config.encoders]
     encoders = {name: make_encoder(config.encoders[name], name, config) for name in names}
     if config.precomputed:
-        from encoders.extraction.precomputed_files import close_files
-
         close_files()  # this process has seen what is in them; workers open them for themselves
     for name, encoder in encoders.items():
         if name in config.sequences and encoder.pooling == "none":
@@ -148,7 +143,7 @@ def clip_records(clips: pd.DataFrame, config: FeaturesConfig) -> list[dict[str, 
     if len(repeated):
         corpus, clip_id = repeated[["corpus", "clip_id"]].iloc[0]
         raise StoreError(f"clip {clip_id!r} of corpus {corpus!r} occurs twice; ids must be unique within a corpus")
-    names = dict.fromkeys(_COLUMNS)
+    names = dict.fromkeys(CLIP_COLUMNS)
     for encoder_id in config.encoders.values():
         for column in config.precomputed[encoder_id].columns if encoder_id in config.precomputed else ():
             if column not in clips:
@@ -157,5 +152,4 @@ def clip_records(clips: pd.DataFrame, config: FeaturesConfig) -> list[dict[str, 
                     f"{nearest(column, clips.columns)}"
                 )
             names[column] = None
-    columns = clips.reindex(columns=list(names)).astype(object)
-    return cast(list[dict[str, Any]], columns.where(columns.notna(), None).to_dict("records"))
+    return records_of(clips, names)

@@ -12,19 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from encoders.maintenance.usage import Usage
 from encoders.spec import cap_of
 from encoders.store.sequence_store import unpack
 from encoders.store.text_store import TEXTS
-
-if TYPE_CHECKING:
-    from encoders.maintenance.usage import Usage
 
 __all__ = ["Damage", "FolderReport", "take_inventory"]
 

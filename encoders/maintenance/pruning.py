@@ -8,15 +8,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from encoders.maintenance.inventory import FolderReport
+from encoders.maintenance.usage import Usage
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
-
-if TYPE_CHECKING:
-    from encoders.maintenance.usage import Usage
+from mmpsr.files import TEMPORARY
 
 __all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
 
@@ -84,7 +82,7 @@ def remove(root: Path, folders: Iterable[str], leftovers: Iterable[str]) -> tupl
                     kept[folder] = f"{', '.join(at_work)} works on the store"
                     continue
                 path = root / folder
-                doomed.append(path.with_name(f".temporary-{uuid.uuid4().hex}"))
+                doomed.append(path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
                 path.rename(doomed[-1])
                 removed.append(folder)
         for path in doomed:

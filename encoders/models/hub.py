@@ -15,16 +15,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from encoders.catalogue.checkpoint import Checkpoint, weights_digest
+from encoders.catalogue.entry import CatalogueEntry
 from encoders.device import DeviceEncoder
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
-
-if TYPE_CHECKING:
-    from encoders.catalogue.entry import CatalogueEntry
 
 __all__ = ["PRECISION_TOLERANCE", "HubEncoder", "batches"]
 

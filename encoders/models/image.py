@@ -9,24 +9,22 @@ Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixe
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.catalogue.entry import CatalogueEntry
 from encoders.config import FacesConfig
 from encoders.device import Prepared
 from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops
 from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 from encoders.models.hub import HubEncoder
-
-if TYPE_CHECKING:
-    from encoders.catalogue.entry import CatalogueEntry
+from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "PictureEncoder", "ResNet", "VideoMAE"]
 
@@ -78,7 +76,7 @@ class PictureEncoder(HubEncoder):
         source, folder = super().source(clip), clip.get("faces")
         if self.modality != "video" or self._faces.source != "shipped" or not isinstance(folder, str):
             return source
-        return hashlib.sha256(f"{source} shipped {Path(folder).is_dir()}".encode()).hexdigest()[:12]
+        return sha256_of(f"{source} shipped {Path(folder).is_dir()}")[:12]
 
     def prepare(self, clip: ClipMedia) -> Prepared:
         """Pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""

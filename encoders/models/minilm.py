@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.errors import Absent, EncodingError
 from encoders.media.clip import ClipMedia
+from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
 
@@ -194,7 +194,7 @@ class MiniLMContext(MiniLM):
         source, context = super().source(clip), clip.get("context")
         if not isinstance(context, str) or not context.strip():
             return source
-        return hashlib.sha256(f"{source} {context}".encode()).hexdigest()[:12]
+        return sha256_of(f"{source} {context}")[:12]
 
     def _context(self, clip: ClipMedia) -> str | None:
         return clip.context

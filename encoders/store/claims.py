@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from encoders.store.parts import clean, write_whole
+from encoders.store.parts import clean
+from mmpsr.files import write_whole
 
 __all__ = ["Claims", "Item"]
 
@@ -123,4 +124,4 @@ class Claims:
 
     def _save(self) -> None:
         claim = {"process": f"process {os.getpid()} on {socket.gethostname()}", "items": sorted(self._held)}
-        write_whole(self._path, lambda path: path.write_text(json.dumps(claim), encoding="utf-8"), durable=False)
+        write_whole(self._path, json.dumps(claim), durable=False)

@@ -1,11 +1,9 @@
-"""Files of the feature store: each appears whole or not at all, and is read with errors that say what to do."""
+"""Files of the feature store: parts that are read with errors that say what to do, and leftovers of killed writers."""
 
 from __future__ import annotations
 
 import os
 import time
-import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,30 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoders.errors import StoreError
+from mmpsr.files import TEMPORARY
 
-__all__ = ["STALE_SECONDS", "clean", "list_parts", "read_part", "utc_now", "write_whole"]
+__all__ = ["STALE_SECONDS", "clean", "list_parts", "read_part", "utc_now"]
 
 STALE_SECONDS = 600.0
 """Age after which a temporary file is taken for the leftover of a killed writer (writing a part takes far less)."""
 
 
-def write_whole(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk (`durable`), and rename it to `path`."""
-    temporary = path.with_name(f".temporary-{uuid.uuid4().hex}")
-    try:
-        write(temporary)
-        if durable:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def clean(folder: Path, older_than: float = STALE_SECONDS) -> int:
     """Remove temporary files that killed writers left more than `older_than` seconds ago; returns their number."""
     removed = 0
-    for path in folder.glob(".temporary-*"):
+    for path in folder.glob(f"{TEMPORARY}*"):
         try:
             if time.time() - path.stat().st_mtime > older_than:
                 path.unlink()

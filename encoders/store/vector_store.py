@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from encoders.errors import StoreError
 from encoders.spec import EncoderSpec
-from encoders.store.parts import list_parts, read_part, utc_now, write_whole
+from encoders.store.parts import list_parts, read_part, utc_now
+from mmpsr.files import write_whole
 
 __all__ = ["LEDGER_COLUMNS", "Entry", "FeatureStore", "positions"]
 
@@ -235,7 +236,7 @@ class FeatureStore:
         if not (folder / "encoder.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(asdict(spec), indent=2, sort_keys=True, default=str) + "\n"
-            write_whole(folder / "encoder.json", lambda path: path.write_text(text, encoding="utf-8"))
+            write_whole(folder / "encoder.json", text)
         write_whole(
             folder / f"{kind}-{uuid.uuid4().hex}.parquet",
             lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False),

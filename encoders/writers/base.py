@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from encoders.catalogue.checkpoint import Checkpoint
 from encoders.errors import ExtractionError, Failure
+from encoders.media.clip import ClipMedia
 from encoders.spec import EncoderSpec, source_of
 from encoders.store.text_store import TEXTS, Written
-
-if TYPE_CHECKING:
-    from encoders.media.clip import ClipMedia
+from mmpsr.files import sha256_of
 
 __all__ = ["TextWriter", "write_batch"]
 
@@ -67,7 +65,7 @@ class TextWriter(ABC):
         """
         settings = dict(self.settings())
         identity = {"kind": self.kind, "version": self.version, "settings": settings}
-        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        fingerprint = sha256_of(json.dumps(identity, sort_keys=True))[:12]
         return EncoderSpec(
             f"{self.kind}-{self.checkpoint.model}", self.version, TEXTS, 0, settings, fingerprint, "none"
         )

@@ -9,26 +9,23 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from encoders.config import FeaturesConfig
 from encoders.errors import Failure
+from encoders.media.clip import ClipMedia
 from encoders.store.claims import Claims
-from encoders.store.parts import write_whole
 from encoders.store.progress import ExtractionSummary, Reporter
-from encoders.store.text_store import CORRECTIONS
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
 from encoders.writers.work import TextWork
 
-__all__ = ["FilledTexts", "export_texts", "fill_texts"]
+__all__ = ["FilledTexts", "fill_texts"]
 
 _POLL_SECONDS = 0.2
 _AHEAD = 2  # chunks in hand: one at the model, one being decoded
-_EXPORTED = ("corpus", "clip_id", "kind", "text", "language", "corrected", "status", "reason", "corrections")
 
 
 class FilledTexts(NamedTuple):
@@ -70,7 +67,6 @@ def fill_texts(
     """
     began = time.perf_counter()
     summary = ExtractionSummary()
-    ledgers: list[pd.DataFrame] = []
     waiting = deque(text_writers(features, device, dtype) if writers is None else writers)
     while waiting:
         writer = waiting.popleft()  # lets go of the one before it, and of its weights
@@ -82,44 +78,10 @@ def fill_texts(
             report = Reporter(len(work.pending), show_progress, f"{writer.kind}s")
             with Claims(features.store) as claims, report:
                 _run(work, claims, report)
-        ledgers.append(work.summarise(summary))
+        work.summarise(summary)
         clips = work.filled(clips)
-    ledgers = [ledger for ledger in ledgers if len(ledger)]
-    if ledgers:
-        summary.ledger = pd.concat(ledgers, ignore_index=True)
     summary.seconds = time.perf_counter() - began
     return FilledTexts(clips, summary)
-
-
-def export_texts(clips: pd.DataFrame, features: FeaturesConfig, path: str | Path) -> int:
-    """Write the texts that models wrote about a clip table's clips as CSV, for a person to read; nothing is generated.
-
-    Columns: corpus, clip_id, kind, text (corrected where it was), language, corrected (`yes` or nothing), status and
-    reason (why there is none), and the file of corrections that a row `clip_id,text` is to be added to.
-
-    Args:
-        clips: clip table.
-        features: models and store.
-        path: file to write.
-
-    Returns:
-        Number of rows.
-    """
-    rows: list[tuple[object, ...]] = []
-    for writer in text_writers(features):
-        work = TextWork(clips, writer, features)
-        settled = work.settled()
-        for row in work.rows:
-            corpus, item, (text, language) = work.records[row]["corpus"], work.items[row], work.text(row)
-            entry = settled[corpus].get((item.clip_id, item.source))
-            corrected = item.clip_id in work.corrections[corpus]
-            why = (None, None) if text is not None or entry is None else (entry.status, entry.reason)
-            file = work.store.root / item.folder / CORRECTIONS
-            rows.append((corpus, item.clip_id, writer.kind, text, language, "yes" if corrected else None, *why, file))
-        clips = work.filled(clips)
-    table = pd.DataFrame(rows, columns=list(_EXPORTED))
-    write_whole(Path(path), lambda file: table.to_csv(file, index=False, encoding="utf-8"))
-    return len(table)
 
 
 def _run(work: TextWork, claims: Claims, report: Reporter) -> None:
@@ -145,8 +107,6 @@ def _run(work: TextWork, claims: Claims, report: Reporter) -> None:
 
 
 def _prepare(writer: TextWriter, record: Mapping[str, Any]) -> Any:
-    from encoders.media.clip import ClipMedia
-
     try:
         return writer.prepare(ClipMedia.from_row(record))
     except Exception as error:

@@ -3,7 +3,7 @@
 p = softmax(z / temperature), decided where p >= threshold; under shifted labels p' ~ p pi'/pi
 """
 
-from mmpsr.calibration.calibration import Calibration, OperatingPoint, TaskCalibration
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.calibration.label_shift import LabelShift
 from mmpsr.calibration.reliability import confidences, reliability_curve
@@ -11,7 +11,6 @@ from mmpsr.calibration.reliability import confidences, reliability_curve
 __all__ = [
     "Calibration",
     "LabelShift",
-    "OperatingPoint",
     "TaskCalibration",
     "confidences",
     "fit_calibration",

@@ -1,4 +1,4 @@
-"""Calibration on dev: a temperature per task, a threshold per class, limits of confidence, deviations of scores.
+"""Calibration on dev: a temperature per task, a threshold per class, deviations of scores.
 
 `mmpsr.calibration.fitting` fits it on labelled dev clips, after training; it is applied to every later prediction. It
 changes no weight, and is JSON values of its own.
@@ -14,30 +14,19 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.special import expit, logit, softmax
 
 from mmpsr.calibration.reliability import confidences
 from mmpsr.config import Config, validate
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Calibration", "Form", "OperatingPoint", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
+__all__ = ["Calibration", "Form", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
 
 Array = NDArray[np.float64]
 Form = Literal["softmax", "sigmoid", "score"]
 
 SMALLEST = 1e-12  # probabilities below it count as it, so that logits stay finite
-
-
-class OperatingPoint(Config):
-    """What keeping only sure clips came to on dev."""
-
-    coverage: float = Field(gt=0.0, le=1.0)
-    """Share of clips that are kept."""
-    confidence: float
-    """Limit of confidence from which a clip is kept."""
-    accuracy: float
-    """Share of their decisions that are right."""
 
 
 class TaskCalibration(Config):
@@ -53,14 +42,20 @@ class TaskCalibration(Config):
     """Probability from which each class is decided (see `mmpsr.probabilities`), or None for the default."""
     deviations: tuple[float | None, ...] | None = None
     """Root mean square residual of each trait of a regression; None where dev has no label of it."""
-    points: tuple[OperatingPoint, ...] = ()
-    """Coverages and the limits of confidence that reach them, by rising coverage."""
     losses: tuple[float, float] | None = None
     """Mean negative log-likelihood before and after."""
     errors: tuple[float, float] | None = None
     """Expected calibration error (15 bins of equal mass) before and after."""
     notes: tuple[str, ...] = ()
     """What could not be fitted, and why."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_over_points(cls, tree: Any) -> Any:
+        """Leave out the coverages that earlier versions stored and nothing read."""
+        if isinstance(tree, Mapping) and "points" in tree:
+            return {name: value for name, value in tree.items() if name != "points"}
+        return tree
 
 
 class Calibration(Config):
@@ -102,44 +97,12 @@ class Calibration(Config):
         found = self.tasks.get(task)
         return None if found is None or found.thresholds is None else np.array(found.thresholds)
 
-    def limit_for_coverage(self, task: str, coverage: float) -> float:
-        """The highest stored limit of confidence that kept at least this share of dev clips.
-
-        Raises:
-            ValueError: the task has no limits: it is a regression, or dev has no label of it.
-        """
-        if not 0.0 < coverage <= 1.0:
-            raise ValueError(f"a coverage is a share of clips above 0, up to 1; found {coverage}")
-        return next(point.confidence for point in self._points(task) if point.coverage >= coverage)
-
-    def limit_for_accuracy(self, task: str, accuracy: float) -> float:
-        """The lowest stored limit of confidence above which this share of decisions was right on dev.
-
-        Raises:
-            ValueError: the task has no limits, or none reached the accuracy.
-        """
-        points = self._points(task)
-        reached = [point.confidence for point in points if point.accuracy >= accuracy]
-        if not reached:
-            best = max(point.accuracy for point in points)
-            raise ValueError(
-                f"{task}: no limit of confidence reached accuracy {accuracy} on dev; the best is {best:.3f}"
-            )
-        return reached[-1]
-
     def abstain(self, task: str, probabilities_NC: Array, spec: TaskSpec, limit: float) -> NDArray[np.bool_]:
         """Clips less sure than a limit of confidence, bool `[N]`; rows with NaN are.
 
         Every clip is judged alone, so the share that is kept is dev's only of clips like dev's.
         """
         return ~(confidences(probabilities_NC, spec, self.thresholds(task)) >= limit)
-
-    def _points(self, task: str) -> tuple[OperatingPoint, ...]:
-        points = self.tasks[task].points if task in self.tasks else ()
-        if not points:
-            known = [name for name, fitted in self.tasks.items() if fitted.points]
-            raise ValueError(f"{task!r} has no limits of confidence; tasks that have are {known}")
-        return points
 
     def interval(self, task: str, scores_NC: Array, coverage: float = 0.9) -> tuple[Array, Array]:
         """Range that holds a regression's true values with this chance, if residuals are normal; within [0, 1].

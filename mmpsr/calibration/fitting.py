@@ -1,4 +1,4 @@
-"""Fitting a calibration on dev: temperatures by likelihood, thresholds by macro F1, limits of confidence, deviations.
+"""Fitting a calibration on dev: temperatures by likelihood, thresholds by macro F1, deviations.
 
 Only labelled clips with finite predictions are used. Nothing is random.
 
@@ -18,7 +18,6 @@ from mmpsr.calibration.calibration import (
     SMALLEST,
     Calibration,
     Form,
-    OperatingPoint,
     TaskCalibration,
     form_of,
     logits_of,
@@ -26,10 +25,7 @@ from mmpsr.calibration.calibration import (
 )
 from mmpsr.calibration.reliability import (
     calibration_pairs,
-    confidences,
-    correct_shares,
     reliability_curve,
-    risk_coverage,
     trained_targets,
 )
 from mmpsr.metrics.definitions import labeled_rows
@@ -43,7 +39,6 @@ Array = NDArray[np.float64]
 MIN_CLIPS = 5  # of a class and of its absence, below which its threshold stays
 LEAST, MOST = 0.1, 10.0  # temperature
 BEYOND_CHANCE = 1.92  # nats: half the 95 % point of chi-squared with one degree of freedom
-COVERAGES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
 def fit_calibration(
@@ -87,9 +82,6 @@ def _fit_classes(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, not
         notes.append("dev has one class only: the temperature stays 1")
     calibrated_NC = with_temperature(probabilities_NC, form, temperature)
     thresholds_C = _fit_thresholds(calibrated_NC, targets_NC, spec, notes)
-    correct_N = correct_shares(calibrated_NC, targets_NC, spec, thresholds_C)
-    curve = risk_coverage(confidences(calibrated_NC, spec, thresholds_C), correct_N)
-    places = np.unique(np.searchsorted(curve.coverage, COVERAGES))
     both = (probabilities_NC, calibrated_NC)
     losses = [_loss(logits_of(values, form), wanted_NC, form) for values in both]
     errors = [reliability_curve(*calibration_pairs(values, targets_NC, spec), bins="mass").error for values in both]
@@ -98,10 +90,6 @@ def _fit_classes(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, not
         num_clips=len(targets_NC),
         temperature=temperature,
         thresholds=None if thresholds_C is None else tuple(map(float, thresholds_C)),
-        points=tuple(
-            OperatingPoint(coverage=curve.coverage[k], confidence=curve.confidence[k], accuracy=curve.accuracy[k])
-            for k in places
-        ),
         losses=(losses[0], losses[1]),
         errors=(errors[0], errors[1]),
         notes=tuple(notes),

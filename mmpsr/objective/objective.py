@@ -59,7 +59,7 @@ class Objective(nn.Module):
         tasks: specifications by task name.
         config: weighting within tasks.
         train_labels: per task `[N, C]`, for balanced class weights and distribution alignment.
-        pseudo_labels: how unlabelled clips train; `True` is the paper's method, `False` none.
+        pseudo_labels: how unlabelled clips train; None is the default, the paper's method.
     """
 
     def __init__(
@@ -67,14 +67,13 @@ class Objective(nn.Module):
         tasks: Mapping[str, TaskSpec],
         config: ObjectiveConfig,
         train_labels: Mapping[str, Tensor],
-        pseudo_labels: bool | SemiSupervisionConfig = True,
+        pseudo_labels: SemiSupervisionConfig | None = None,
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
         self.label_smoothing = config.label_smoothing
         self.auxiliary_weight = config.auxiliary_weight
-        if isinstance(pseudo_labels, bool):
-            pseudo_labels = SemiSupervisionConfig(method="paper" if pseudo_labels else "none")
+        pseudo_labels = pseudo_labels or SemiSupervisionConfig()
         self.semi_supervision: SemiSupervision | None = None
         if pseudo_labels.method != "none":
             self.semi_supervision = SemiSupervision(tasks, pseudo_labels, train_labels)

@@ -25,7 +25,7 @@ from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, Total, c
 from mmpsr.probabilities import at_least_single, has_one_class, probabilities
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig", "pseudo_label_loss"]
+__all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig"]
 
 Method = Literal["none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher"]
 STRONG_VIEW = ("consistency", "adaptive_consistency")
@@ -292,18 +292,3 @@ class SemiSupervision(nn.Module):
         else:
             logs_BPK = torch.stack([functional.logsigmoid(-predicted_BC), functional.logsigmoid(predicted_BC)], dim=-1)
         return -(targets * logs_BPK).sum(dim=-1)
-
-
-def pseudo_label_loss(predicted_BC: Tensor, labels_BC: Tensor, spec: TaskSpec) -> LossSum:
-    """The published loss of confident predictions against themselves: method `paper` on one task.
-
-    Args:
-        predicted_BC: logits, or scores in [0, 1] for regression.
-        labels_BC: targets; a row with any finite entry is labelled and does not count.
-        spec: the task, whose `threshold` is used.
-
-    Returns:
-        Sum and count of accepted rows or elements.
-    """
-    paper = SemiSupervision({"task": spec}, SemiSupervisionConfig(), {}).to(predicted_BC.device)
-    return paper.loss("task", predicted_BC, predicted_BC, labels_BC).loss

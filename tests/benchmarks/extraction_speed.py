@@ -30,7 +30,7 @@ from talking_clips import clip_table, write_clip
 from encoders.catalogue.entry import EMBEDDED
 from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE
-from encoders.extraction.encode import encode_clips, load_encoder, make_encoder
+from encoders.extraction.encode import load_encoder, make_encoder
 from encoders.extraction.extract import extract
 from encoders.face import landmarks as faces
 from encoders.media import clip as media
@@ -38,6 +38,7 @@ from encoders.media import frames
 from encoders.media.decoding import decode, opened, stream_of
 from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
+from tests.support.encoding import encode_clips
 
 LEAST = 10.0
 """Times real time that extraction is required to run at on two cores."""

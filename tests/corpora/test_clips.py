@@ -9,13 +9,13 @@ import pytest
 from corpora.clips import (
     CLIP_COLUMNS,
     DEFECT_COLUMNS,
-    ClipTable,
     CorpusError,
     concatenate,
     label_column,
     label_columns,
 )
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, PERSONALITY
+from tests.support.clip_tables import table_of
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def test_label_columns() -> None:
 
 
 def test_absent_columns_become_missing_in_canonical_order_and_dtype() -> None:
-    clips = ClipTable.from_rows([row(text="hi", **{"raw.x": "1"})]).clips
+    clips = table_of([row(text="hi", **{"raw.x": "1"})]).clips
     assert list(clips.columns) == [*CLIP_COLUMNS, "raw.x"]
     assert clips["text"].dtype == "string"
     assert clips["consent_challenges"].dtype == "boolean"
@@ -37,21 +37,21 @@ def test_absent_columns_become_missing_in_canonical_order_and_dtype() -> None:
 
 
 def test_defects_have_their_columns_also_when_there_are_none() -> None:
-    assert list(ClipTable.from_rows([row()]).defects.columns) == list(DEFECT_COLUMNS)
-    table = ClipTable.from_rows([row()], [("toy", None, "unusable_row", "x.csv, row 2", "no id")])
+    assert list(table_of([row()]).defects.columns) == list(DEFECT_COLUMNS)
+    table = table_of([row()], [("toy", None, "unusable_row", "x.csv, row 2", "no id")])
     assert table.defects["reason"].tolist() == ["no id"]
     assert table.defects["clip_id"].isna().all()
 
 
 def test_validate_adds_unknown_labels_and_changes_nothing_else() -> None:
-    table = ClipTable.from_rows([row(**{"ambivalence.absent": 0, "ambivalence.present": 1}), row(clip_id="b")])
+    table = table_of([row(**{"ambivalence.absent": 0, "ambivalence.present": 1}), row(clip_id="b")])
     clips = table.validate(BUILTIN_TASKS).clips
     assert clips["ambivalence.present"].tolist()[0] == 1.0
     assert clips.loc[1, label_columns("ambivalence", AMBIVALENCE)].isna().all()
     assert clips[label_columns("personality", PERSONALITY)].isna().all(axis=None)
     assert "personality.openness" not in table.clips
     # valid extremes
-    ClipTable.from_rows([row(start=0.0, end=0.0, group_kind="dialogue")]).validate({})
+    table_of([row(start=0.0, end=0.0, group_kind="dialogue")]).validate({})
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,16 @@ def test_validate_adds_unknown_labels_and_changes_nothing_else() -> None:
 )
 def test_validate_names_the_clip(rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(CorpusError, match=message):
-        ClipTable.from_rows(rows).validate(BUILTIN_TASKS)
+        table_of(rows).validate(BUILTIN_TASKS)
 
 
 def test_the_same_id_may_occur_in_two_corpora() -> None:
-    ClipTable.from_rows([row(), row(corpus="other")]).validate({})
+    table_of([row(), row(corpus="other")]).validate({})
 
 
 def test_concatenate_keeps_order_labels_and_defects() -> None:
-    one = ClipTable.from_rows([row(**{"emotion.Anger": 1.0})], [("toy", "x", "bad_span", "f", "r")])
-    two = ClipTable.from_rows([row(corpus="other", **{"raw.y": "7"})], [("other", "z", "bad_span", "f", "r")])
+    one = table_of([row(**{"emotion.Anger": 1.0})], [("toy", "x", "bad_span", "f", "r")])
+    two = table_of([row(corpus="other", **{"raw.y": "7"})], [("other", "z", "bad_span", "f", "r")])
     both = concatenate([one, two])
     assert both.clips["corpus"].tolist() == ["toy", "other"]
     assert both.clips["emotion.Anger"].iloc[0] == 1.0

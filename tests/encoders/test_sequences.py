@@ -24,7 +24,7 @@ from encoders.base import pool
 from encoders.config import FeaturesConfig
 from encoders.errors import Failure, StoreError
 from encoders.extraction import jobs, workers
-from encoders.extraction.encode import Encoded, check_results, encode_clips
+from encoders.extraction.encode import Encoded, check_results
 from encoders.extraction.extract import _Work, extract
 from encoders.extraction.read import encoder_specs, read_sequences, read_vectors, sequence_specs
 from encoders.media.clip import ClipMedia
@@ -36,6 +36,7 @@ from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from mmpsr.config import Config, ConfigError, validate
 from tests.support import sequence_encoders
+from tests.support.encoding import encode_clips
 from tests.support.sequence_encoders import CALLS, features, ramp, table
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")
@@ -441,7 +442,7 @@ def test_a_vector_that_another_process_works_on_is_left_to_it(tmp_path: Path) ->
     """Its peer keeps no sequences, so the sequence is free."""
     config = features(tmp_path, 3)
     work = _Work(table(["1", "2"]), config)
-    vectors, sequences = (work._item(0, name) for name in ("text", "text sequences"))
+    vectors, sequences = (work.item(0, name) for name in ("text", "text sequences"))
     assert vectors.folder + "-sequence-3" == sequences.folder
     assert vectors[1:] == sequences[1:]
     with Claims(tmp_path) as peer, Claims(tmp_path) as own:
@@ -452,7 +453,7 @@ def test_a_vector_that_another_process_works_on_is_left_to_it(tmp_path: Path) ->
         assert job is not None
         assert [sorted(kind["text"]) for kind in (job.wanted, job.sequences)] == [[1], [0, 1]]
         assert job.rows("text") == [0, 1]
-        assert own.held == {*job.items} == {sequences, *(work._item(1, name) for name in work.specs)}
+        assert own.held == {*job.items} == {sequences, *(work.item(1, name) for name in work.specs)}
         assert len(waits_for) == 1
         peer.drop([vectors])
         result = jobs.encode_job(job)
@@ -466,7 +467,7 @@ def test_a_vector_made_meanwhile_does_not_end_the_summary(tmp_path: Path) -> Non
     """The clip's failure had settled its sequence; a peer without sequences then made the vector."""
     config = features(tmp_path, 3)
     work = _Work(table(["1"]), config)
-    item, store = Item(*work._item(0, "text")), FeatureStore(tmp_path)
+    item, store = Item(*work.item(0, "text")), FeatureStore(tmp_path)
     store.write_failures("fake", work.specs["text"], [(item.clip_id, item.source, "failed", "no face")])
     assert not work.refresh()
     store.write("fake", work.specs["text"], ["clip0"], [item.source], np.zeros((1, 4), dtype=np.float32))

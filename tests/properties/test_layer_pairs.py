@@ -12,6 +12,7 @@ from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
 from mmpsr.models.mcdm import MCDM, ModelConfig
 from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.mmpsr.balancing.test_loss_gradients import WIDTHS, batch_of
 from training.fit.step import training_step
@@ -79,7 +80,7 @@ def test_it_learns_with_one_modality_and_with_all(graph: str, attention: str) ->
     """Twenty steps on one batch bring the loss down, whatever a clip has."""
     for widths in (WIDTHS, {"text": WIDTHS["text"]}):
         model = create(widths, graph=graph, attention=attention).float().train()
-        objective = Objective(LOW, ObjectiveConfig(), {}, pseudo_labels=False)
+        objective = Objective(LOW, ObjectiveConfig(), {}, pseudo_labels=SemiSupervisionConfig(method="none"))
         balancer = create_balancer(objective.keys, BalancingConfig())
         torch.manual_seed(1)
         batch = batch_of(24, torch.float32, list(BUILTIN_TASKS))

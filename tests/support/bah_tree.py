@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from corpora.bah.layout import BahVideo, faces_path, media_path, write_bah
+from corpora.bah.layout import BahVideo, media_path, write_bah
 
 CUES = (
     {"audio": "a long pause", "body": None, "facial": "frowns", "inconsistencies": None, "language": "but then"},
@@ -40,6 +40,11 @@ OTHERS = tuple(
     for question in range(1, 8)
 )
 VIDEOS = (PLAIN, MARKED, *OTHERS, FRENCH, TESTED, QUIET, PRIVATE)
+
+
+def faces_path(video: BahVideo, release: Literal["2026", "2025"] = "2026") -> PurePosixPath:
+    """Where the folder of the video's face pictures, `frame-0.jpg` and so on, lies below the corpus' folder."""
+    return PurePosixPath("cropped-aligned-faces", media_path(video, release))
 
 
 def metadata(consent: object = "Yes") -> dict[str, object]:

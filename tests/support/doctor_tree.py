@@ -24,6 +24,7 @@ from corpora.mosei import layout as layout_mosei
 from corpora.mosei.layout import MoseiSegment
 from mmpsr.tasks import EMOTION
 from tests.support.media_files import tone, write_media
+from tests.support.mosei_tree import full_path, sound_path
 
 COUNTS = {
     "bah": {"train": 6, "dev": 2, "test": 4},
@@ -180,8 +181,8 @@ def _write_mosei(folder: Path, media: Media, planted: bool) -> None:
     for segment in segments:
         black = planted and segment is segments[4]
         _copy(media.black if black else media.good, folder, layout_mosei.segment_path(segment.video, segment.clip))
-        _copy(media.long, folder, layout_mosei.full_path(segment.video))
-        _copy(media.sound, folder, layout_mosei.sound_path(segment.video))
+        _copy(media.long, folder, full_path(segment.video))
+        _copy(media.sound, folder, sound_path(segment.video))
 
 
 def _write_fiv2(folder: Path, media: Media, planted: bool) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
 
-from corpora.mosei.labels import CSD
+from corpora.mosei.labels import CSD, NAMES
 from corpora.mosei.layout import (
     MoseiSegment,
-    full_path,
     segment_path,
-    sound_path,
     write_csd,
     write_folds,
     write_transcripts,
 )
+from corpora.mosei.tables import MMSA_LABELS
 
 LONG, DASH, SHORT, UNDER, STRAY = "vA1b2C3d4E5", "-dash_end_", "210433", "zz__Q9-long_id", "inNoFold_01"
 
@@ -42,6 +43,56 @@ LINES = (
 """Lines of the transcripts."""
 _BARE = MoseiSegment(SHORT, 9, 20.0, 25.5, "", 2.5, {"surprise": 3.0}, "dev")
 _UNANNOTATED = LINES[8]
+
+
+def full_path(video: str) -> PurePosixPath:
+    """Path of a whole video, relative to the corpus' folder."""
+    return PurePosixPath("Raw", "Videos", "Full", "Combined", f"{video}.mp4")
+
+
+def sound_path(video: str) -> PurePosixPath:
+    """Path of a whole video's sound, relative to the corpus' folder."""
+    return PurePosixPath("Raw", "Audio", "Full", "WAV_16000", f"{video}.wav")
+
+
+def mmsa_path(video: str, clip: int) -> PurePosixPath:
+    """Path of a segment's file in MMSA's layout, relative to the corpus' folder."""
+    return PurePosixPath("Raw", video, f"{clip}.mp4")
+
+
+def write_answers(folder: Path, batch: str, answers: Iterable[tuple[str, int, str, Sequence[float]]]) -> None:
+    """Write `Raw/Labels/<batch>.csv` from answers: video, clip, worker, numbers in the order of `NAMES`."""
+    columns = ["HITId", "WorkerId", "Input.VIDEO_ID", "Input.CLIP", *(f"Answer.{name}" for name in sorted(NAMES))]
+    rows = []
+    for number, (video, clip, worker, numbers) in enumerate(answers):
+        by_name = dict(zip(NAMES, numbers, strict=True))
+        rows.append([f"HIT{number}", worker, video, clip, *(f"{by_name[name]:g}" for name in sorted(NAMES))])
+    _write_csv(folder / "Raw" / "Labels" / f"{batch}.csv", columns, rows)
+
+
+def write_mmsa(folder: Path, segments: Iterable[MoseiSegment]) -> None:
+    """Write MMSA's `label.csv`."""
+    columns = ["video_id", "clip_id", "text", "label", "annotation", "mode"]
+    modes = {"train": "train", "dev": "valid", "test": "test"}
+    words = {-1: "Negative", 0: "Neutral", 1: "Positive"}
+    rows = [
+        [
+            row.video,
+            row.clip,
+            row.text,
+            row.sentiment,
+            words[(row.sentiment > 0) - (row.sentiment < 0)],
+            modes[row.split],
+        ]
+        for row in segments
+    ]
+    _write_csv(folder / MMSA_LABELS, columns, rows)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
 
 
 def build(folder: Path) -> None:

@@ -16,6 +16,7 @@ from corpora.meld.layout import MeldUtterance
 from corpora.mosei import layout as layout_mosei
 from corpora.mosei.layout import MoseiSegment
 from mmpsr.tasks import PERSONALITY
+from tests.support.mosei_tree import full_path, sound_path
 
 pytestmark = pytest.mark.slow
 NUM_CLIPS = 25_000
@@ -64,7 +65,7 @@ def mosei(folder: Path) -> dict[str, object]:
     layout_mosei.write_mosei(folder, segments)
     touch(folder, [layout_mosei.segment_path(segment.video, segment.clip) for segment in segments])
     videos = {segment.video for segment in segments}
-    touch(folder, [place(video) for video in videos for place in (layout_mosei.full_path, layout_mosei.sound_path)])
+    touch(folder, [place(video) for video in videos for place in (full_path, sound_path)])
     return {"adapter": "mosei"}
 
 

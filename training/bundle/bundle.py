@@ -24,7 +24,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
-from mmpsr.files import sha256
+from mmpsr.files import sha256_of, write_whole
 from mmpsr.models.build import restore_model
 from training.bundle.collect import collect_bundle
 from training.bundle.files import (
@@ -101,11 +101,11 @@ def save_bundle(weights: Mapping[str, Tensor], bundle: Bundle, folder: Path, for
     data = weights_bytes(weights)
     to_tensors(data, WEIGHTS)
     card = model_card(bundle).encode()
-    bundle = bundle.model_copy(update={"sha256": {WEIGHTS: sha256(data), CARD: sha256(card)}})
+    bundle = bundle.model_copy(update={"sha256": {WEIGHTS: sha256_of(data), CARD: sha256_of(card)}})
     content = json.dumps(bundle.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
     with new_folder(folder, force) as new:
         for name, value in ((WEIGHTS, data), (CONTENT, content.encode()), (CARD, card)):
-            (new / name).write_bytes(value)
+            write_whole(new / name, value)
 
 
 def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_encoders: bool = False) -> BundledModel:
@@ -126,7 +126,7 @@ def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_e
     bundle = parse_bundle(tree, str(folder / CONTENT), allow_custom_encoders)
     data = {name: read_file(folder, name) for name in (WEIGHTS, CARD)}
     for name, expected in bundle.sha256.items():
-        if (found := sha256(data[name])) != expected:
+        if (found := sha256_of(data[name])) != expected:
             raise BundleError(
                 f"{folder / name} was changed: its SHA-256 is {found[:12]}..., {CONTENT} says {expected[:12]}...; get "
                 "the bundle anew, or put the new sum there if the change is yours"

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError, StoreError
-from encoders.store.parts import write_whole
 from encoders.store.progress import Reporter
 from mmpsr.config import ConfigError
+from mmpsr.files import write_whole
 from training.bundle.files import BundleError
 from training.commands.common import error_console, print_error
 from training.predict.document import FinishedRows, document_of, keys_of

@@ -72,6 +72,19 @@ class JoinedCorpora:
         chosen = self.clips["corpus"].isin(list(corpora)) & self.clips["split"].eq(split)
         return torch.from_numpy(np.flatnonzero(chosen.to_numpy(dtype=bool))).to(self.presence.device)
 
+    def select(self, rows: Tensor) -> JoinedCorpora:
+        """Take some of the clips, int64 `[n]`, in this order."""
+        return JoinedCorpora(
+            self.clips.iloc[rows.numpy()].reset_index(drop=True),
+            {name: tensor[rows] for name, tensor in self.features.items()},
+            self.presence[rows],
+            {name: tensor[rows] for name, tensor in self.labels.items()},
+            {
+                name: Ragged(ragged.values, ragged.starts[rows], ragged.lengths[rows], ragged.longest)
+                for name, ragged in self.sequences.items()
+            },
+        )
+
     def fit_standardizers(self, standardizers: nn.ModuleDict, rows: Tensor) -> None:
         """Give each modality's `Standardizer` the statistics of the rows that have the modality."""
         for index, (name, vectors) in enumerate(self.features.items()):

@@ -22,6 +22,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmpsr.files import write_whole
+
 __all__ = ["CheckpointError", "latest_checkpoint", "load_checkpoint", "save_checkpoint", "save_tensors"]
 
 KEPT = 2
@@ -33,9 +35,8 @@ class CheckpointError(ValueError):
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors; the file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    os.replace(temporary, path)
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, lambda file: save_file(stored, file))
 
 
 def save_checkpoint(
@@ -68,7 +69,7 @@ def save_checkpoint(
             save_tensors(dict(module.state_dict()), temporary / f"{name}.safetensors")
         tensors, groups = _optimizer_state(optimizer)
         save_tensors(tensors, temporary / "optimizer.safetensors")
-        (temporary / "state.json").write_text(json.dumps({**state, "step": step, "groups": groups}), encoding="utf-8")
+        write_whole(temporary / "state.json", json.dumps({**state, "step": step, "groups": groups}))
         if final.exists():
             shutil.rmtree(final)
         os.replace(temporary, final)

@@ -6,13 +6,13 @@ Shapes: N clips, M modalities, D_m width of a modality's vectors.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from corpora.clips import ClipTable, conform, label_columns
 from encoders.config import FeaturesConfig
@@ -21,6 +21,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import clip_records, make_encoders
 from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
+from encoders.writers import fill
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
 from mmpsr.config import ConfigError, nearest
@@ -32,111 +33,125 @@ from training.predict.results import ClipResult, Results, judge, sentences_of
 from training.predict.windows import CORPUS
 from training.runs.trained import TrainedModel
 
-__all__ = ["absences_of", "fill", "joined_clips", "joined_vectors", "notes_of", "results_of", "take", "whole_table"]
+__all__ = ["PredictionTable", "VectorTable", "joined_vectors", "results_of"]
 
 _WRITERS = {"transcriber": "transcripts", "describer": "descriptions"}
 _NARRATOR = "cue-narrative"
 
 
-def whole_table(clips: pd.DataFrame, trained: TrainedModel) -> pd.DataFrame:
-    """A clip table of one that may lack what prediction does not need; labels are left out.
+@dataclass(frozen=True)
+class VectorTable:
+    """Clips with their vectors, as a model takes them, and why some are not there.
 
-    Raises:
-        CorpusError: a clip has no id or one that is there twice, or a span that cannot be.
+    Attributes:
+        joined: clips and their vectors, on the CPU.
+        absent: by clip and modality why it is not there; modalities that the model does not take are passed over.
+        remarks: by clip and modality what encoders left beside the vectors.
+        notes: sentences on what could not be done for any clip.
     """
-    clips = conform(clips)
-    for column, value in (("corpus", CORPUS), ("split", "test"), ("group", clips["clip_id"])):
-        clips[column] = clips[column].fillna(value)
-    labels = [name for task, spec in trained.tasks.items() for name in label_columns(task, spec)]
-    return ClipTable(clips.drop(columns=labels, errors="ignore")).validate(trained.tasks).clips
+
+    joined: JoinedCorpora
+    absent: Sequence[Mapping[str, str]]
+    remarks: Sequence[Mapping[str, str]]
+    notes: tuple[str, ...] = ()
 
 
-def fill(
-    clips: pd.DataFrame, features: FeaturesConfig, writers: MutableMapping[str, TextWriter]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The clips with the texts that the configured models write, and a sentence for a model that cannot be used.
+@dataclass(frozen=True)
+class PredictionTable:
+    """A whole clip table that is to be predicted: read, completed with texts, joined with vectors.
 
-    Args:
-        clips: clip table.
-        features: models and store.
-        writers: by section of the configuration those made before, which stay loaded; others are added.
+    Attributes:
+        clips: clip table without labels.
+        notes: sentences on what could not be done for any clip.
     """
-    notes = []
-    clips = clips.assign(text_source=clips["text"].notna().map({True: "given", False: None}))
-    given = clips["text"]
-    for name, what in _WRITERS.items():
-        if getattr(features, name) is None:
-            continue
-        from encoders.writers.fill import fill_texts
 
-        device, dtype = choose_device(features)
-        try:
-            if name not in writers:
-                alone = features.model_copy(update={other: None for other in _WRITERS if other != name})
-                (writers[name],) = text_writers(alone, device, dtype)
-            clips = fill_texts(clips, features, show_progress=False, writers=[writers[name]]).clips
-        except (ExtractionError, ConfigError) as error:
-            notes.append(f"no {what} are written: {error}")
-    written = clips["text"].notna() & ~clips["text"].eq(given).fillna(False)
-    clips.loc[written, "text_source"] = "written"
-    return clips, notes
+    clips: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, clips: pd.DataFrame, trained: TrainedModel) -> PredictionTable:
+        """Complete a clip table that may lack what prediction does not need; labels are left out.
 
-def absences_of(clips: pd.DataFrame, ledger: pd.DataFrame) -> list[dict[str, str]]:
-    """By clip and modality why it is not there, of an extraction's ledger and of the table's `no_transcript`."""
-    told: dict[tuple[str, str], dict[str, str]] = {}
-    for row in ledger.to_dict("records"):
-        told.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
-    absent = [told.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
-    if "no_transcript" in clips:
-        for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
-            if "text" in reasons and pd.isna(text) and pd.notna(why):
-                reasons["text"] = str(why)
-    return absent
+        Raises:
+            CorpusError: a clip has no id or one that is there twice, or a span that cannot be.
+        """
+        clips = conform(clips)
+        for column, value in (("corpus", CORPUS), ("split", "test"), ("group", clips["clip_id"])):
+            clips[column] = clips[column].fillna(value)
+        labels = [name for task, spec in trained.tasks.items() for name in label_columns(task, spec)]
+        return cls(ClipTable(clips.drop(columns=labels, errors="ignore")).validate(trained.tasks).clips)
 
+    def with_texts(self, features: FeaturesConfig, writers: MutableMapping[str, TextWriter]) -> PredictionTable:
+        """Add the texts that the configured models write, and a note for a model that cannot be used.
 
-def joined_clips(clips: pd.DataFrame, features: FeaturesConfig, trained: TrainedModel) -> JoinedCorpora:
-    """Clips and their vectors; where no clip has a sequence of a modality, an empty one stands for it."""
-    joined = gather(clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
-    lengths = torch.zeros(len(clips), dtype=torch.int64)
-    for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
-        blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
-        joined.sequences.setdefault(name, Ragged(blank, lengths, lengths, 1))
-    return joined
+        Args:
+            features: models and store.
+            writers: by section of the configuration those made before, which stay loaded; others are added.
+        """
+        notes = []
+        given = self.clips["text"]
+        clips = self.clips.assign(text_source=given.notna().map({True: "given", False: None}))
+        for name, what in _WRITERS.items():
+            if getattr(features, name) is None:
+                continue
+            device, dtype = choose_device(features)
+            try:
+                if name not in writers:
+                    alone = features.model_copy(update={other: None for other in _WRITERS if other != name})
+                    (writers[name],) = text_writers(alone, device, dtype)
+                clips = fill.fill_texts(clips, features, show_progress=False, writers=[writers[name]]).clips
+            except (ExtractionError, ConfigError) as error:
+                notes.append(f"no {what} are written: {error}")
+        written = clips["text"].notna() & ~clips["text"].eq(given).fillna(False)
+        clips.loc[written, "text_source"] = "written"
+        return PredictionTable(clips, (*self.notes, *notes))
 
+    def with_vectors(self, features: FeaturesConfig, trained: TrainedModel, ledger: pd.DataFrame) -> VectorTable:
+        """Join the vectors that an extraction left in the store; empty sequences stand where no clip has one.
 
-def take(joined: JoinedCorpora, rows: Tensor) -> JoinedCorpora:
-    """Some of the clips, int64 `[n]`, in this order."""
-    return JoinedCorpora(
-        joined.clips.iloc[rows.numpy()].reset_index(drop=True),
-        {name: tensor[rows] for name, tensor in joined.features.items()},
-        joined.presence[rows],
-        {name: tensor[rows] for name, tensor in joined.labels.items()},
-        {
-            name: Ragged(each.values, each.starts[rows], each.lengths[rows], each.longest)
-            for name, each in joined.sequences.items()
-        },
-    )
+        Args:
+            features: encoders and store.
+            trained: the model.
+            ledger: of the extraction.
+        """
+        joined = gather(self.clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
+        lengths = torch.zeros(len(self.clips), dtype=torch.int64)
+        for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
+            blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
+            joined.sequences.setdefault(name, Ragged(blank, lengths, lengths, 1))
+        return VectorTable(joined, self._absences(ledger), self._remarks(features), self.notes)
 
+    def _absences(self, ledger: pd.DataFrame) -> list[dict[str, str]]:
+        """List by clip and modality why it is not there, of the ledger and of the column `no_transcript`."""
+        reasons_by_clip: dict[tuple[str, str], dict[str, str]] = {}
+        for row in ledger.to_dict("records"):
+            reasons_by_clip.setdefault((row["corpus"], row["clip_id"]), {})[row["modality"]] = row["reason"]
+        clips = self.clips
+        absent = [reasons_by_clip.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
+        if "no_transcript" in clips:
+            for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
+                if "text" in reasons and pd.isna(text) and pd.notna(why):
+                    reasons["text"] = str(why)
+        return absent
 
-def notes_of(clips: pd.DataFrame, features: FeaturesConfig) -> list[dict[str, str]]:
-    """By clip and modality, what encoders left beside the vectors."""
-    store, records = FeatureStore(features.store), clip_records(clips, features)
-    found: list[dict[str, str]] = [{} for _ in records]
-    for modality, encoder in make_encoders(features).items():
-        spec = EncoderSpec.of(encoder)
-        kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
-        for record, notes in zip(records, found, strict=True):
-            note = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
-            if note is not None:
-                notes[modality] = note
-    return found
+    def _remarks(self, features: FeaturesConfig) -> list[dict[str, str]]:
+        """List by clip and modality what encoders left beside the vectors."""
+        store, records = FeatureStore(features.store), clip_records(self.clips, features)
+        remarks: list[dict[str, str]] = [{} for _ in records]
+        for modality, encoder in make_encoders(features).items():
+            spec = EncoderSpec.of(encoder)
+            kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
+            for record, own in zip(records, remarks, strict=True):
+                remark = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
+                if remark is not None:
+                    own[modality] = remark
+        return remarks
 
 
 def joined_vectors(
     trained: TrainedModel, vectors: Mapping[str, ArrayLike], presence: Mapping[str, ArrayLike]
-) -> JoinedCorpora:
-    """Vectors as the model takes them; clips are numbered from 0.
+) -> VectorTable:
+    """Join vectors as the model takes them; clips are numbered from 0.
 
     Args:
         trained: the model.
@@ -169,33 +184,31 @@ def joined_vectors(
             raise ValueError(f"{name}: row {int((present & ~finite).argmax())} is said to be present but is not finite")
         features[name] = torch.from_numpy(np.where(present[:, None], array, np.float32(0.0)))
         there.append(torch.from_numpy(present))
-    clips = whole_table(pd.DataFrame({"clip_id": [str(number) for number in range(num_clips)]}), trained)
+    clips = PredictionTable.of(pd.DataFrame({"clip_id": [str(number) for number in range(num_clips)]}), trained).clips
     labels = {task: torch.full((num_clips, spec.num_outputs), torch.nan) for task, spec in trained.tasks.items()}
-    return JoinedCorpora(clips, features, torch.stack(there, dim=1), labels)
+    joined = JoinedCorpora(clips, features, torch.stack(there, dim=1), labels)
+    absent = [
+        {name: "not given" for name, is_there in zip(features, row, strict=True) if not is_there}
+        for row in joined.presence.tolist()
+    ]
+    return VectorTable(joined, absent, [{}] * len(absent))
 
 
-def results_of(
-    trained: TrainedModel,
-    joined: JoinedCorpora,
-    absent: Sequence[Mapping[str, str]],
-    notes: Sequence[Mapping[str, str]],
-    confidence: float,
-) -> Results:
+def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> Results:
     """Predict clips that have anything, and put each together with why the rest of it is not there.
 
     Args:
         trained: the model.
-        joined: clips and their vectors, on the CPU.
-        absent: by clip and modality why it is not there; others are passed over.
-        notes: by clip and modality what encoders left beside the vectors.
+        table: clips and their vectors.
         confidence: in [0, 1], below which a decision is not to be used.
 
     Returns:
         A result per clip that has a modality, a defect per clip that has none.
     """
+    joined = table.joined
     there = joined.presence.any(dim=1)
     device = next(trained.model.parameters()).device
-    some = take(joined, torch.nonzero(there).flatten()).to(device)
+    some = joined.select(torch.nonzero(there).flatten()).to(device)
     predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
     if len(some.clips):
         predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
@@ -203,7 +216,7 @@ def results_of(
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     clips, defects = [], []
-    for row, has_any, reasons, said in zip(rows, there.tolist(), absent, notes, strict=True):
+    for row, has_any, reasons, said in zip(rows, there.tolist(), table.absent, table.remarks, strict=True):
         place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
         if not has_any:
             told = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
@@ -217,4 +230,4 @@ def results_of(
         kept = {name: note for name, note in {**said, "behavior": others}.items() if note}
         text = (row["text"], row.get("text_source"), row["language"])
         clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
-    return Results(clips, defects, trained.tasks, some, predicted)
+    return Results(clips, defects, trained.tasks, some, predicted, table.notes)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from mmpsr.explanation.explain import Explanation
+from mmpsr.files import sha256_of
 from training.predict.inputs import Defect
 from training.predict.results import Results
 from training.runs.trained import TrainedModel
@@ -29,7 +30,7 @@ def keys_of(clips: pd.DataFrame) -> list[str]:
     """What tells rows of a clip table apart: file, change time and span (in `clip_id`), and all texts."""
     columns = clips[["clip_id", "recording", "text", "description", "no_transcript"]].astype(object)
     rows = columns.where(columns.notna(), None).itertuples(index=False)
-    return [hashlib.sha256(json.dumps(list(row)).encode()).hexdigest()[:16] for row in rows]
+    return [sha256_of(json.dumps(list(row)))[:16] for row in rows]
 
 
 class FinishedRows:

@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -32,8 +32,7 @@ from encoders.extraction.warm import WarmEncoders
 from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
 from training.bundle.files import FILES
-from training.data.joined import JoinedCorpora
-from training.predict.clips import absences_of, fill, joined_clips, joined_vectors, notes_of, results_of, whole_table
+from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
 from training.predict.inputs import Defect, find_inputs
 from training.predict.local_weights import hint_at_local_weights, with_local_weights
 from training.predict.results import Results
@@ -234,22 +233,22 @@ class Predictor(ModelHubMixin):
         clock = StageClock(on_stage)
         _require_probability(confidence)
         clock.enter("inputs")
-        defects: list[Defect] = []
-        notes: list[str] = []
-        if isinstance(inputs, pd.DataFrame):
-            if texts is not None or window is not None or transcripts is not None:
-                raise ValueError("a clip table has texts and spans of its own; give those, or name files")
-            clips = inputs
-        else:
-            names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-            given = [texts] if isinstance(texts, str) else texts
-            folder = None if transcripts is None else Path(transcripts)
-            found = find_inputs(names, texts=given, transcripts=folder)
-            clips, defects, notes = clips_of(found.recordings, window, hop), found.defects, found.notes
+        recordings = _read(inputs, texts, window, hop, transcripts)
         with tempfile.TemporaryDirectory(prefix="mmpsr-") if store is None else nullcontext(str(store)) as place:
-            results = self._predict(clips, str(place), confidence, clock)
+            features = self.features.model_copy(update={"store": str(place)})
+            table = PredictionTable.of(recordings.clips, self.trained)
+            with self._lock:
+                clock.enter("texts")
+                table = table.with_texts(features, self._writers)
+                clock.enter("features")
+                ledger = self._extract(table.clips, features)
+            clock.enter("prediction")
+            results = self._results(table.with_vectors(features, self.trained, ledger), confidence)
         return replace(
-            results, defects=defects + results.defects, notes=(*notes, *results.notes), seconds=clock.leave()
+            results,
+            defects=recordings.defects + results.defects,
+            notes=(*recordings.notes, *results.notes),
+            seconds=clock.leave(),
         )
 
     def predict_vectors(
@@ -276,12 +275,7 @@ class Predictor(ModelHubMixin):
             {'video': 'not given', 'audio': 'not given', 'behavior': 'not given'}
         """
         _require_probability(confidence)
-        joined = joined_vectors(self.trained, vectors, presence or {})
-        absent = [
-            {name: "not given" for name, there in zip(joined.features, row, strict=True) if not there}
-            for row in joined.presence.tolist()
-        ]
-        return self._judged(joined, absent, [{}] * len(absent), confidence)
+        return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence)
 
     def explain(self, results: Results) -> list[Explanation]:
         """Why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of `results.clips`.
@@ -304,35 +298,46 @@ class Predictor(ModelHubMixin):
                 found += explain(trained.model, joined.batch(rows), trained.calibration)
         return found
 
-    def _predict(self, clips: pd.DataFrame, store: str, confidence: float, clock: StageClock) -> Results:
-        """Predict a clip table with vectors kept in a store."""
-        features = self.features.model_copy(update={"store": store})
-        clips = whole_table(clips, self.trained)
-        with self._lock:
-            clock.enter("texts")
-            clips, notes = fill(clips, features, self._writers)
-            clock.enter("features")
-            self._warm = self._warm or WarmEncoders(features, self._num_processes)
-            try:
-                summary = extract(clips, features, show_progress=False, warm=self._warm)
-            except BaseException:  # a worker that died, or is in the midst of what nobody waits for any more
-                self._warm.close(at_once=True)
-                self._warm = None
-                raise
-        clock.enter("prediction")
-        absent = absences_of(clips, summary.ledger)
-        joined = joined_clips(clips, features, self.trained)
-        return replace(self._judged(joined, absent, notes_of(clips, features), confidence), notes=tuple(notes))
+    def _extract(self, clips: pd.DataFrame, features: FeaturesConfig) -> pd.DataFrame:
+        """Make the vectors that the store lacks; returns the ledger of those that cannot be made."""
+        self._warm = self._warm or WarmEncoders(features, self._num_processes)
+        try:
+            return extract(clips, features, show_progress=False, warm=self._warm).ledger
+        except BaseException:  # a worker that died, or is in the midst of what nobody waits for any more
+            self._warm.close(at_once=True)
+            self._warm = None
+            raise
 
-    def _judged(
-        self,
-        joined: JoinedCorpora,
-        absent: Sequence[Mapping[str, str]],
-        notes: Sequence[Mapping[str, str]],
-        confidence: float,
-    ) -> Results:
+    def _results(self, table: VectorTable, confidence: float) -> Results:
         with self._lock:  # whoever explains watches the model's parts
-            return results_of(self.trained, joined, absent, notes, confidence)
+            return results_of(self.trained, table, confidence)
+
+
+class _Recordings(NamedTuple):
+    """Clips that were asked for, what of the inputs could not be used, and sentences on it."""
+
+    clips: pd.DataFrame
+    defects: list[Defect]
+    notes: Sequence[str]
+
+
+def _read(
+    inputs: Inputs,
+    texts: str | Sequence[str | None] | None,
+    window: float | None,
+    hop: float | None,
+    transcripts: str | Path | None,
+) -> _Recordings:
+    """Find recordings and cut them into windows, or take a clip table as it is."""
+    if isinstance(inputs, pd.DataFrame):
+        if texts is not None or window is not None or transcripts is not None:
+            raise ValueError("a clip table has texts and spans of its own; give those, or name files")
+        return _Recordings(inputs, [], [])
+    names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    given = [texts] if isinstance(texts, str) else texts
+    folder = None if transcripts is None else Path(transcripts)
+    found = find_inputs(names, texts=given, transcripts=folder)
+    return _Recordings(clips_of(found.recordings, window, hop), found.defects, found.notes)
 
 
 def _checked(trained: TrainedModel) -> TrainedModel:

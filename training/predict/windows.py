@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pandas as pd
 from corpora.clips import conform
 from encoders.errors import EncodingError
 from encoders.media.decoding import duration_of, opened
+from mmpsr.files import sha256_of
 from training.predict.inputs import InputError, Recording
 
 __all__ = ["CORPUS", "clips_of", "cut", "length_of"]
@@ -102,7 +102,7 @@ def _rows(recording: Recording, length: float | None, hop: float | None) -> Iter
         text, reason = _text(recording, start, end, len(spans))
         name = f"{recording.path.absolute()} {changed} {start} {end}"
         yield {
-            "corpus": CORPUS, "split": "test", "clip_id": hashlib.sha256(name.encode()).hexdigest()[:16],
+            "corpus": CORPUS, "split": "test", "clip_id": sha256_of(name)[:16],
             "media": str(recording.path), "start": start, "end": end, "group": recording.id, "group_kind": "video",
             "text": text, "description": description, "recording": recording.id, "no_transcript": reason,
         }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from encoders.store.parts import write_whole
+from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
 __all__ = ["render_card", "write_cards"]
@@ -54,8 +54,7 @@ def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
         taken, number, name = {path.name.lower() for path in files}, 2, f"{stem}.html"
         while name.lower() in taken:
             name, number = f"{stem}-{number}.html", number + 1
-        page = render_card(recording, document)
-        write_whole(folder / name, lambda path, page=page: path.write_text(page, encoding="utf-8"))  # type: ignore[misc]
+        write_whole(folder / name, render_card(recording, document))
         files.append(folder / name)
     return files
 

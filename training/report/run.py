@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from corpora.clips import DEFECT_COLUMNS
+from mmpsr.files import write_whole
 from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.fit.cost import COST
 from training.report.inputs import data_section, defects_section, read_csv, settings_section
@@ -92,8 +92,6 @@ def write_report(page: Page, output: Path) -> None:
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = output.with_name(f".{output.name}.{os.getpid()}")
-        temporary.write_text(render(page), encoding="utf-8")
-        os.replace(temporary, output)
+        write_whole(output, render(page))
     except OSError as error:
         raise RunError(f"{output} cannot be written ({error}); name another file with -o") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from datetime import datetime
 from importlib import metadata
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpsr.config import ConfigError
+from mmpsr.files import write_json, write_whole
 from training.config import RunConfig
 
 __all__ = ["RunDirectory", "RunError", "read_json"]
@@ -96,9 +96,7 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file whole."""
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / name)
+        write_json(self.path / name, value)
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run."""
@@ -121,9 +119,7 @@ class RunDirectory:
                     kept.append(line + "\n")
             except json.JSONDecodeError:
                 continue
-        temporary = path.with_suffix(".rewound")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, "".join(kept))
 
 
 def comparable(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

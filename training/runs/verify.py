@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import numpy as np
 
 from corpora.clips import label_columns
 from mmpsr.config import ConfigError
+from mmpsr.files import sha256_of
 from training.runs.directory import RunDirectory, RunError, read_json
 from training.runs.stored import StoredRun
 
@@ -40,7 +40,7 @@ def write_manifest(run: RunDirectory) -> None:
         "command": sys.argv,
         "versions": run.read_json("versions.json"),
         "tolerance": TOLERANCE,
-        "sha256": {name: _sum(run.path / name) for name in names},
+        "sha256": {name: sha256_of(run.path / name) for name in names},
     }
     run.write_json(MANIFEST, manifest)
 
@@ -69,11 +69,6 @@ def verify_run(path: Path) -> list[str]:
     return [*problems, *_wrong_predictions(run), *_wrong_figures(run, results)]
 
 
-def _sum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _changed_files(path: Path) -> Iterator[str]:
     try:
         noted = dict(read_json(path, MANIFEST)["sha256"])
@@ -85,7 +80,7 @@ def _changed_files(path: Path) -> Iterator[str]:
     for name, expected in noted.items():
         if not (path / name).exists():
             yield f"{name} is missing; {MANIFEST} lists it"
-        elif (found := _sum(path / name)) != expected:
+        elif (found := sha256_of(path / name)) != expected:
             yield f"{name} was changed: its SHA-256 is {found[:12]}..., {MANIFEST} says {str(expected)[:12]}..."
 
 

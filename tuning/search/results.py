@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from mmpsr.files import write_whole
 from training.config import RunConfig
 from tuning.search import trials
 from tuning.search.config import toml_text
@@ -95,7 +95,7 @@ def write_results(search: Search, study: optuna.Study) -> Path:
     _write_csv(pd.DataFrame(shares.items(), columns=["field", "importance"]), search.folder / "importances.csv")
     best, path = best_trial(study), search.folder / "best.toml"
     head = f"# Best of {len(trials.counted(study.get_trials()))} trials of {search.name}: dev figure {best.value:.4f}"
-    _replace(path, head + f" (mean over training.seed {_joined(search.config.seeds)})\n\n" + _text(search, study))
+    write_whole(path, head + f" (mean over training.seed {_joined(search.config.seeds)})\n\n" + _text(search, study))
     return path
 
 
@@ -108,13 +108,7 @@ def _joined(seeds: Sequence[int]) -> str:
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    _replace(path, table.to_csv(index=False))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, table.to_csv(index=False))
 
 
 def search_table(study: optuna.Study, most: int = 10) -> Table:

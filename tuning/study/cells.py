@@ -26,6 +26,7 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
+from mmpsr.files import sha256_of
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, active_features, join
 from training.data.load import extract_features, load_clips
@@ -77,7 +78,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Data:
 def input_hashes(joined: JoinedCorpora) -> dict[str, str]:
     """SHA-256 of clips, vectors and labels, by `clips`, `features.<modality>` and `labels.<task>`."""
     identity = joined.clips[["corpus", "split", "clip_id", "group"]].to_csv(index=False).encode()
-    found = {"clips": hashlib.sha256(identity).hexdigest()}
+    found = {"clips": sha256_of(identity)}
     for index, (name, vectors) in enumerate(joined.features.items()):
         digest = hashlib.sha256(vectors.numpy().tobytes())
         digest.update(joined.presence[:, index].numpy().tobytes())
@@ -85,7 +86,7 @@ def input_hashes(joined: JoinedCorpora) -> dict[str, str]:
             digest.update(joined.sequences[name].values.numpy().tobytes())
         found[f"features.{name}"] = digest.hexdigest()
     for task, labels in joined.labels.items():
-        found[f"labels.{task}"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+        found[f"labels.{task}"] = sha256_of(labels.numpy().tobytes())
     return found
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from mmpsr.config import ConfigError
+from mmpsr.files import sha256_of, write_whole
 from training.commands.common import error_console
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions
@@ -94,9 +93,7 @@ def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTa
     }
     texts["manifest.json"] = json.dumps(_manifest(study, table, texts), indent=2) + "\n"
     for name, text in texts.items():
-        temporary = study.folder / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, study.folder / name)
+        write_whole(study.folder / name, text)
     return table
 
 
@@ -110,7 +107,7 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
         else:
             entry["inputs"] = json.loads((cell.path / INPUTS).read_text(encoding="utf-8"))
             for name in ("results.json", "predictions.parquet"):
-                entry[name] = _sha256((cell.path / name).read_bytes())
+                entry[name] = sha256_of(cell.path / name)
         cells[f"{cell.row}/{cell.seed}"] = entry
     return {
         "study": study.name,
@@ -119,19 +116,13 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
         "inapplicable": dict(study.inapplicable),
         "compare_to": study.config.compare_to,
         "warnings": table.warnings,
-        "files": {
-            Path(path).name: _sha256(Path(path).read_bytes()) for path in dict.fromkeys((study.path, study.base))
-        },
+        "files": {Path(path).name: sha256_of(Path(path)) for path in dict.fromkeys((study.path, study.base))},
         "seeds": list(study.config.seeds),
         "folds": study.config.folds,
         "tolerance": TOLERANCE,
         "cells": cells,
-        "tables": {name: _sha256(text.encode()) for name, text in texts.items()},
+        "tables": {name: sha256_of(text) for name, text in texts.items()},
     }
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def study_command(

@@ -32,7 +32,6 @@ left out, and the table says why. So is one that comes to the same as a row abov
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -44,6 +43,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
+from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.config import RunConfig
@@ -167,7 +167,7 @@ class Study:
 
 def configuration_hash(tree: dict[str, Any]) -> str:
     """Hash of what decides a run's result in a resolved configuration, as `config.json` holds it."""
-    return hashlib.sha256(json.dumps(comparable(tree), sort_keys=True).encode()).hexdigest()[:16]
+    return sha256_of(json.dumps(comparable(tree), sort_keys=True))[:16]
 
 
 def load_study(

@@ -13,7 +13,7 @@ import pytest
 from corpora.bah.corpus import QUESTIONS, BahCorpus
 from corpora.bah.facts import chunks_of, language_columns, number
 from corpora.bah.files import find_files, video_key
-from corpora.bah.layout import BahVideo, faces_path, media_path, write_bah
+from corpora.bah.layout import BahVideo, media_path, write_bah
 from corpora.clips import CLIP_COLUMNS, ClipTable, CorpusError, Defects
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support.bah_tree import (
@@ -28,6 +28,7 @@ from tests.support.bah_tree import (
     build,
     change,
     clean,
+    faces_path,
     metadata,
     touch,
 )

@@ -12,9 +12,9 @@ import pytest
 from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, text_keys, without_texts
 from corpora.checks.overlap import between_corpora, between_splits
 from corpora.checks.statistics import ClassFigures, ConsentFigures, SplitFigures, corpus_figures
-from corpora.clips import ClipTable
 from corpora.table import TableCorpus
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
+from tests.support.clip_tables import table_of
 
 LONG = "we packed the blue tent before the rain began"  # 9 words
 TRAITS = [f"personality.{name}" for name in PERSONALITY.classes]
@@ -62,7 +62,7 @@ TASKS: dict[str, TaskSpec] = {"ambivalence": AMBIVALENCE, "emotion": EMOTION, "p
 
 
 def check(rows: list[dict[str, Any]], of: TableCorpus | None = None, defects: Any = (), **sizes: int) -> list[Finding]:
-    table = ClipTable.from_rows(rows, defects)
+    table = table_of(rows, defects)
     of = of or source()
     found = check_corpus(
         "mine", of, table, table.clips, TASKS, {path.replace("_", "."): n for path, n in sizes.items()}
@@ -81,7 +81,7 @@ def told(finding: Finding) -> tuple[str, str, list[tuple[str | None, str | None,
 
 def test_nothing_is_found_in_a_clean_table() -> None:
     assert check(clean()) == []
-    tables = {name: ClipTable.from_rows(clean(name, name.title())).clips for name in ("one", "two")}
+    tables = {name: table_of(clean(name, name.title())).clips for name in ("one", "two")}
     assert list(between_corpora(tables, ("one", "two"))) == []
 
 
@@ -308,7 +308,7 @@ def test_names_shared_between_corpora(column: str, value: str, reason: str) -> N
     mine[2] |= {"group": "film_10234"}
     mine[7] |= {"group": "film_10234"}  # within a corpus it is another finding
     other[5] |= {column: value}
-    used = {"mine": ClipTable.from_rows(mine).clips, "other": ClipTable.from_rows(other).clips}
+    used = {"mine": table_of(mine).clips, "other": table_of(other).clips}
     finding = only(list(between_corpora(used, ("mine", "other"))))
     assert told(finding) == ("shared_name", "warning", [(other[5]["clip_id"], "dev", reason)])
     assert finding.corpus == "other"
@@ -323,7 +323,7 @@ def test_names_that_recur_by_chance(name: str) -> None:
     mine, other = clean(), clean("other", "Other")
     mine[0] |= {"group": name}
     other[5] |= {"group": name}
-    used = {"mine": ClipTable.from_rows(mine).clips, "other": ClipTable.from_rows(other).clips}
+    used = {"mine": table_of(mine).clips, "other": table_of(other).clips}
     assert list(between_corpora(used, ("mine", "other"))) == []
 
 
@@ -334,7 +334,7 @@ def test_transcripts_shared_between_corpora() -> None:
     other[3] |= {"text": LONG}  # train of both may be alike
     mine[1] |= {"text": "too short"}
     other[6] |= {"text": "too short"}
-    used = {"mine": ClipTable.from_rows(mine).clips, "other": ClipTable.from_rows(other[4:]).clips}
+    used = {"mine": table_of(mine).clips, "other": table_of(other[4:]).clips}
     finding = only(list(between_corpora(used, ("mine", "other"))))
     reason = "the same transcript of at least 8 words as a clip in train of 'mine'"
     assert told(finding) == ("shared_text", "warning", [("Other-number-7", "test", reason)])
@@ -346,7 +346,7 @@ def test_sizes_of_files_that_exist(tmp_path: Path) -> None:
     rows = clean()
     rows[0] |= {"media": str(tmp_path / "a.mp4"), "audio_media": str(tmp_path / "b.wav")}
     rows[1] |= {"fallback_media": str(tmp_path / "a.mp4")}
-    sizes = file_sizes(ClipTable.from_rows(rows).clips)
+    sizes = file_sizes(table_of(rows).clips)
     assert sizes == {str(tmp_path / "a.mp4"): 5, str(tmp_path / "b.wav"): 3}
 
 
@@ -356,7 +356,7 @@ def test_figures() -> None:
     rows[1] |= {"group": rows[0]["group"], "end": np.nan, "language": "fr", "consent_challenges": None}
     rows[2] |= {"audio_media": "sound.wav", "fallback_media": "full.mp4", "speaker": None, "consent_challenges": False}
     rows[3] |= {f"emotion.{name}": np.nan for name in EMOTION.classes}
-    clips = ClipTable.from_rows(rows).clips
+    clips = table_of(rows).clips
     clips["raw.annotated_seconds"] = pd.Series(["9", "1.25", *["9"] * 6], dtype="string")
     sizes = {"media/Clip-0.mp4": 10, "sound.wav": 5, "full.mp4": 7}
     annotated = {"ambivalence": AMBIVALENCE, "emotion": EMOTION}
@@ -389,7 +389,7 @@ def test_figures_of_numbers_and_of_what_is_unknown() -> None:
     for row in rows:
         row |= {"end": np.nan, "personality.openness": np.nan}
     rows[3] |= {"ambivalence.absent": 0.0, "ambivalence.present": 1.0}
-    figures = corpus_figures(anew(), ClipTable.from_rows(rows).clips, TASKS, {}, {})
+    figures = corpus_figures(anew(), table_of(rows).clips, TASKS, {}, {})
     train = figures.splits["train"]
     assert (train.seconds, train.published) == (None, None)
     traits = figures.labels["personality"]["train"]
@@ -404,10 +404,10 @@ def test_figures_of_numbers_and_of_what_is_unknown() -> None:
 
 def test_a_soft_label_counts_from_one_half_only_where_a_clip_has_one_class() -> None:
     rows = [row | {"emotion.Anger": 0.3} for row in clean()]
-    figures = corpus_figures(source(), ClipTable.from_rows(rows).clips, TASKS, TASKS, {})
+    figures = corpus_figures(source(), table_of(rows).clips, TASKS, TASKS, {})
     assert figures.labels["emotion"]["train"].classes["Anger"].positive == 4
     rows = [row | {"ambivalence.absent": 0.3, "ambivalence.present": 0.7} for row in clean()]
-    classes = corpus_figures(source(), ClipTable.from_rows(rows).clips, TASKS, TASKS, {}).labels["ambivalence"]["dev"]
+    classes = corpus_figures(source(), table_of(rows).clips, TASKS, TASKS, {}).labels["ambivalence"]["dev"]
     assert (classes.classes["absent"].positive, classes.classes["present"].positive) == (0, 2)
 
 

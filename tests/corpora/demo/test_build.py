@@ -263,6 +263,7 @@ def test_a_killed_build_is_completed(demo: Path, tmp_path: Path, monkeypatch: py
     assert json.loads((root / MARKER).read_text())["complete"] is True
     assert len(list(root.rglob("*.mp4"))) == 15
     assert not list(root.rglob("*.part"))
+    assert not list(root.rglob(".temporary-*"))
     assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
     assert annotation(root / "mosei") == annotation(demo / "mosei")
 

@@ -12,11 +12,11 @@ import pytest
 from corpora.clips import ClipTable, CorpusError, Defects, label_columns
 from corpora.mosei.corpus import MoseiCorpus
 from corpora.mosei.labels import CSD, MOST_SEGMENTS
-from corpora.mosei.layout import DIMENSIONS, MoseiSegment, full_path, segment_path, sound_path, write_csd, write_mosei
+from corpora.mosei.layout import DIMENSIONS, MoseiSegment, segment_path, write_csd, write_mosei
 from corpora.mosei.transcripts import match_spans
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TaskSpec
-from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, STRAY, UNDER, build
+from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, STRAY, UNDER, build, full_path, sound_path
 
 SENTIMENT = TaskSpec(kind="regression", classes=("sentiment",), loss="mae", metrics=("mae",))
 LABELS = label_columns("emotion", EMOTION)

@@ -16,19 +16,15 @@ from corpora.mosei.corpus import Labels, MoseiCorpus
 from corpora.mosei.labels import CSD
 from corpora.mosei.layout import (
     MoseiSegment,
-    full_path,
-    mmsa_path,
     segment_path,
-    write_answers,
     write_csd,
     write_folds,
-    write_mmsa,
     write_mosei,
     write_table,
     write_transcripts,
 )
 from mmpsr.tasks import BUILTIN_TASKS
-from tests.support.mosei_tree import DASH, LINES, LONG, SHORT
+from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, full_path, mmsa_path, write_answers, write_mmsa
 
 JOY = {"Happiness": 0.75, "Surprise": 0.25}
 EMOTIONS = [f"emotion.{name}" for name in ("Neutral", "Happiness", "Sadness", "Anger", "Surprise", "Disgust", "Fear")]

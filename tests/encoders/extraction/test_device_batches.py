@@ -26,7 +26,7 @@ from encoders.device import Prepared, choose_device
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction import device_batches as embedding
 from encoders.extraction.device_batches import Embedder
-from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import extract
 from encoders.extraction.jobs import Job, Outcome, Result, encode_job
 from encoders.extraction.read import clip_records, read_vectors
@@ -40,6 +40,7 @@ from encoders.store.vector_store import FeatureStore
 from mmpsr.config import ConfigError, validate
 from tests.encoders.extraction.test_extract import rows_in
 from tests.support import fake_encoders
+from tests.support.encoding import encode_clips
 from tests.support.fake_encoders import Attentive, features, table
 from tests.support.media_files import grey, write_media
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from encoders.errors import ExtractionError, Failure, StoreError
 from encoders.extraction import workers
-from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import _Work, extract
 from encoders.extraction.read import encoder_specs, read_vectors
 from encoders.media.clip import ClipMedia
@@ -31,6 +31,7 @@ from encoders.store.progress import Count, ExtractionSummary
 from encoders.store.vector_store import LEDGER_COLUMNS, FeatureStore
 from mmpsr.config import ConfigError
 from tests.support import fake_encoders
+from tests.support.encoding import encode_clips
 from tests.support.fake_encoders import Obedient, Other, expected, features, table
 
 Mixed = tuple[Path, pd.DataFrame, ExtractionSummary]

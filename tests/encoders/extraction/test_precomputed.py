@@ -20,7 +20,7 @@ from encoders.creation import create_encoder
 from encoders.errors import Absent, ExtractionError, Failure
 from encoders.extraction import precomputed, workers
 from encoders.extraction import precomputed_files as feature_files
-from encoders.extraction.encode import encode_clips, make_encoder
+from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import extract
 from encoders.extraction.precomputed import Precomputed
 from encoders.extraction.read import encoder_specs, read_vectors
@@ -28,6 +28,7 @@ from encoders.media.clip import ClipMedia
 from encoders.spec import EncoderSpec
 from mmpsr.config import Config, ConfigError, validate
 from mmpsr.unpickling import load_pickle
+from tests.support.encoding import encode_clips
 from tests.support.fake_encoders import Obedient, features
 
 FRAMES = [[1.0, 2.0], [3.0, 6.0]]

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from encoders.catalogue.checkpoint import Checkpoint
 from encoders.config import (
-    AMBIVALENCE_PROMPTS,
     DESCRIPTION_PROMPTS,
     DescriberConfig,
     FeaturesConfig,
-    ambivalence_prompt,
 )
 from encoders.errors import Absent, ExtractionError, Failure
 from encoders.media.clip import ClipMedia
@@ -318,7 +316,3 @@ def test_prompts() -> None:
     }.items():  # fmt: skip
         assert all(part in DESCRIPTION_PROMPTS[name] for part in parts)
     assert "personality" not in DESCRIPTION_PROMPTS["emotion"]
-    assert all("yes or no" in ambivalence_prompt(name, "x") for name in AMBIVALENCE_PROMPTS)
-    assert "hold back" not in ambivalence_prompt("simple")
-    assert "hold back" in ambivalence_prompt("definition")
-    assert '"I may. {transcript}"' in ambivalence_prompt("transcript", " I may. {transcript} ")

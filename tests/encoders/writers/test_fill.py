@@ -22,7 +22,7 @@ from encoders.spec import source_of
 from encoders.store.claims import Claims
 from encoders.store.text_store import TextStore, Written
 from encoders.writers import fill as text_filling
-from encoders.writers.fill import FilledTexts, export_texts, fill_texts
+from encoders.writers.fill import FilledTexts, fill_texts
 from encoders.writers.work import TextWork
 from mmpsr.config import ConfigError, validate
 from tests.support.fake_writers import FakeWriter, batches, features, table
@@ -269,26 +269,6 @@ def test_corrections_may_name_clips_of_other_runs(desk: Desk) -> None:
     desk.fill(table(["a", "mute-b"]))
     desk.correct("clip_id,text\nmute-b,x\n")
     assert desk.texts(["a"]) == ["words of a"]
-
-
-def test_export(desk: Desk, tmp_path: Path) -> None:
-    clips = table(["a", "mute-b", "c", "d", "later"], text=[pd.NA, pd.NA, pd.NA, "said", pd.NA])
-    desk.fill(clips.iloc[:4])
-    desk.correct('clip_id,text\nc,"No, yes"\n')
-    desk.log.unlink()
-    assert export_texts(clips, features(desk.store), tmp_path / "texts.csv") == 4
-    rows = pd.read_csv(tmp_path / "texts.csv", dtype="string", keep_default_na=False).to_dict("records")
-    shown = ("clip_id", "text", "language", "corrected", "status", "reason")
-    assert [tuple(row[name] for name in shown) for row in rows] == [
-        ("a", "words of a", "de", "", "", ""),
-        ("mute-b", "", "", "", "absent", "no speech recognised"),
-        ("c", "No, yes", "de", "yes", "", ""),
-        ("later", "", "", "", "", ""),
-    ]
-    assert {row["corpus"] for row in rows} == {"fake"}
-    assert {row["kind"] for row in rows} == {"transcript"}
-    assert {row["corrections"] for row in rows} == {str(desk.folder / "corrections.csv")}
-    assert batches(desk.log) == []
 
 
 def _start(store: Path, log: Path, num_clips: int, kill_at: int = 0, moment: str = "before") -> subprocess.Popen[str]:

@@ -7,15 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-from mmpsr.calibration.calibration import Calibration, OperatingPoint, TaskCalibration, logits_of, with_temperature
+from mmpsr.calibration.calibration import Calibration, TaskCalibration, logits_of, with_temperature
 from mmpsr.config import ConfigError
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY
 
 LOGITS = np.random.default_rng(0).normal(scale=4, size=(50, 5))
-POINTS = tuple(
-    OperatingPoint(coverage=coverage, confidence=confidence, accuracy=accuracy)
-    for coverage, confidence, accuracy in ((0.25, 0.9, 0.8), (0.5, 0.8, 0.95), (0.75, 0.7, 0.9), (1.0, 0.5, 0.7))
-)
 
 
 def one(task: str = "task", **values: object) -> Calibration:
@@ -85,26 +81,16 @@ def test_thresholds_are_arrays() -> None:
     assert found.tolist() == [0.7, 0.3]
 
 
-@pytest.mark.parametrize(("coverage", "limit"), [(0.01, 0.9), (0.25, 0.9), (0.3, 0.8), (0.75, 0.7), (1.0, 0.5)])
-def test_limits_for_a_coverage(coverage: float, limit: float) -> None:
-    assert one(points=POINTS).limit_for_coverage("task", coverage) == limit
-
-
-@pytest.mark.parametrize(("accuracy", "limit"), [(0.6, 0.5), (0.7, 0.5), (0.75, 0.7), (0.9, 0.7), (0.95, 0.8)])
-def test_limits_for_an_accuracy(accuracy: float, limit: float) -> None:
-    assert one(points=POINTS).limit_for_accuracy("task", accuracy) == limit
-
-
-def test_limits_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match=r"task: no limit .* reached accuracy 0\.96 on dev; the best is 0\.950"):
-        one(points=POINTS).limit_for_accuracy("task", 0.96)
-    for coverage in (0.0, 1.1):
-        with pytest.raises(ValueError, match=f"a coverage is a share .* found {coverage}"):
-            one(points=POINTS).limit_for_coverage("task", coverage)
-    for name in ("personality", "task"):
-        calibration = Calibration(tasks={**one().tasks, **one("emotion", points=POINTS).tasks})
-        with pytest.raises(ValueError, match=rf"'{name}' has no limits of confidence; .* \['emotion'\]"):
-            calibration.limit_for_coverage(name, 0.5)
+def test_coverages_of_earlier_versions_are_passed_over() -> None:
+    point = {"coverage": 0.5, "confidence": 0.8, "accuracy": 0.95}
+    stored = {"tasks": {"task": {"form": "softmax", "num_clips": 9, "temperature": 2.0, "points": [point]}}}
+    assert Calibration.from_dict(stored) == one(temperature=2.0)
+    assert Calibration.model_validate(stored) == one(temperature=2.0)
+    assert "points" not in Calibration.from_dict(stored).to_dict()["tasks"]["task"]
+    assert stored["tasks"]["task"]["points"] == [point]
+    stored["tasks"]["task"]["pionts"] = []
+    with pytest.raises(ConfigError, match="pionts"):
+        Calibration.from_dict(stored)
 
 
 def test_abstaining() -> None:
@@ -134,7 +120,6 @@ def test_it_travels_as_json() -> None:
                 num_clips=12,
                 temperature=1.2345678901234567,
                 thresholds=(0.1, 1 / 3),
-                points=POINTS,
                 losses=(0.6, 0.5),
                 errors=(0.2, 0.1),
                 notes=("Fear is rare",),

@@ -11,7 +11,6 @@ from sklearn import metrics as sk
 
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.calibration.fitting import fit_calibration, fit_temperature, fit_threshold
-from mmpsr.calibration.reliability import confidences, correct_shares
 from mmpsr.metrics.definitions import evaluate
 from mmpsr.probabilities import decide_classes, decide_present, only_neutral
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
@@ -170,7 +169,6 @@ def as_before(found: TaskCalibration, plain: TaskCalibration, name: str) -> None
     assert found.temperature == pytest.approx(plain.temperature, rel=1e-5), name
     assert found.thresholds == (None if plain.thresholds is None else pytest.approx(plain.thresholds, rel=1e-4)), name
     assert found.deviations == (None if plain.deviations is None else pytest.approx(plain.deviations)), name
-    assert len(found.points) == len(plain.points)
 
 
 def test_no_labelled_clip_at_all() -> None:
@@ -195,7 +193,6 @@ def test_deviations_by_hand() -> None:
     assert found.deviations is not None
     assert found.deviations[:2] == pytest.approx((np.sqrt(0.05), 0.2))
     assert found.deviations[2:] == (None, None, None)
-    assert found.points == ()
 
 
 def macro_f1(scores: np.ndarray, present: np.ndarray, threshold: float) -> float:
@@ -313,29 +310,6 @@ def test_thresholds_of_a_softmax_know_the_neutral_rule() -> None:
     assert thresholds[1] == pytest.approx(0.275)
     assert (decide_present(values, MOODS, thresholds)[:, 1] == joy).all()
     assert thresholds[2] == pytest.approx(1 / 3)  # nobody fears
-
-
-def test_points_are_those_of_dev() -> None:
-    for name, spec in CLASSIFICATION.items():
-        probabilities, targets = drawn(spec, 2.0, 500)
-        calibration = fit_calibration({"task": probabilities}, {"task": targets}, {"task": spec})
-        points, thresholds = calibration.tasks["task"].points, calibration.thresholds("task")
-        values = calibration.apply("task", probabilities)
-        confidence, correct = confidences(values, spec, thresholds), correct_shares(values, targets, spec, thresholds)
-        assert len(points) == 20, name
-        for point, wanted in zip(points, np.arange(1, 21) / 20, strict=True):
-            kept = confidence >= point.confidence
-            assert point.coverage == pytest.approx(kept.mean()) == pytest.approx(wanted, abs=0.004)
-            assert point.accuracy == pytest.approx(correct[kept].mean())
-            left = calibration.abstain("task", values, spec, calibration.limit_for_coverage("task", wanted))
-            assert np.array_equal(left, ~kept)
-        if name != "soft":  # whose labels have every class in every clip
-            assert points[1].accuracy > points[-1].accuracy + 0.02, name
-
-
-def test_equal_confidence_gives_one_point() -> None:
-    found = fitted(np.tile([0.7, 0.3], (12, 1)), np.eye(2)[[0, 1, 0] * 4], AMBIVALENCE)
-    assert [(point.coverage, point.accuracy) for point in found.points] == [(1.0, pytest.approx(2 / 3))]
 
 
 def test_fitting_twice_gives_the_same() -> None:

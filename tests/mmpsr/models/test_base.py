@@ -24,6 +24,7 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.models.mcdm import MCDM, ModelConfig
 from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.objective.supervised import supervised_loss
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import BUILTIN_TASKS
@@ -194,7 +195,9 @@ def test_scores_mix_element_by_element() -> None:
         {}, {"personality": torch.full((1, 5), 0.4)}, {"personality": torch.full((1, 5), 0.9)}, torch.tensor([True])
     )
     batch = Batch({"text": torch.zeros(1, 1)}, torch.ones(1, 1, dtype=torch.bool), {"personality": labels})
-    objective = Objective({"personality": spec}, ObjectiveConfig(auxiliary_weight=0.25), {}, False)
+    objective = Objective(
+        {"personality": spec}, ObjectiveConfig(auxiliary_weight=0.25), {}, SemiSupervisionConfig(method="none")
+    )
     found = objective(predictions, batch)["supervised", "personality"]
     # 0.75 (0.1 + 3 * 0.4) + 0.25 (0.4 + 3 * 0.9) = 0.975 + 0.775 over four known elements
     torch.testing.assert_close(found.mean(), torch.tensor(1.75 / 4))

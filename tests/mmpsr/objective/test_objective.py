@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.objective.objective import Objective, ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
 from mmpsr.objective.supervised import balanced_weights, supervised_loss
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, EMOTION, PERSONALITY, TaskSpec
+from tests.support.paper_loss import pseudo_label_loss
 
 NAN = float("nan")
 SOFT = EMOTION.model_copy(update={"loss": "soft_cross_entropy"})
@@ -216,7 +217,9 @@ def objective_inputs() -> tuple[Predictions, Batch]:
 @pytest.mark.parametrize("pseudo", [True, False])
 def test_objective_has_every_term_in_order(pseudo: bool) -> None:
     predictions, batch = objective_inputs()
-    objective = Objective(BUILTIN_TASKS, ObjectiveConfig(), {}, pseudo_labels=pseudo)
+    objective = Objective(
+        BUILTIN_TASKS, ObjectiveConfig(), {}, pseudo_labels=SemiSupervisionConfig(method="paper" if pseudo else "none")
+    )
     terms = objective(predictions, batch)
     assert tuple(terms) == objective.keys
     names = ["emotion", "personality", "ambivalence"]

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, validate
-from mmpsr.objective.pseudo_labels import PseudoLoss, SemiSupervision, SemiSupervisionConfig, pseudo_label_loss
+from mmpsr.objective.pseudo_labels import PseudoLoss, SemiSupervision, SemiSupervisionConfig
 from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN, SPECS, draw, each_spec
+from tests.support.paper_loss import pseudo_label_loss
 
 METHODS: dict[str, dict[str, Any]] = {
     "paper": {"method": "paper"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmpsr.files import sha256
 from training.bundle.files import (
     BundleError,
     new_folder,
@@ -22,11 +20,6 @@ from training.bundle.files import (
     to_tensors,
     weights_bytes,
 )
-
-
-def test_the_sum_is_that_of_the_standard() -> None:
-    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
-    assert sha256(b"") == hashlib.sha256().hexdigest()
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "deep/er/model.PKL", ".hidden/x.ckpt", "a.joblib"])

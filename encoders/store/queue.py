@@ -1,0 +1,198 @@
+"""The work that a clip table still needs, shared by any number of processes on one store.
+
+    records -> items -> pending -> claim -> (the user's own work) -> settle -> summarise
+
+A user says what is made of each clip (`specs`, by subject) and from what (`sources`); the queue knows what the store
+has, hands out what nobody works on, and counts what became of it. Vectors with their sequences, and texts, use it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import pandas as pd
+
+from encoders.errors import Failure
+from encoders.spec import EncoderSpec
+from encoders.store.claims import Claims, Item
+from encoders.store.parts import clean, utc_now
+from encoders.store.progress import Count, ExtractionSummary
+from encoders.store.vector_store import Entry, FeatureStore
+
+__all__ = ["CLIP_COLUMNS", "Settled", "WorkQueue", "records_of"]
+
+CLIP_COLUMNS = (
+    "corpus", "clip_id", "media", "start", "end", "audio_media", "audio_start", "audio_end", "fallback_media",
+    "fallback_start", "fallback_end", "faces", "language", "text", "context", "description",
+)  # fmt: skip
+"""Columns of the clip table that encoders read."""
+
+Settled = Mapping[str, Mapping[tuple[str, str], Entry]]
+"""By folder, what the store knows of each clip."""
+
+
+def records_of(clips: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:
+    """Turn rows of a clip table into dictionaries, `None` where missing; columns the table lacks are missing."""
+    table = clips.reindex(columns=list(columns)).astype(object)
+    return cast(list[dict[str, Any]], table.where(table.notna(), None).to_dict("records"))
+
+
+class WorkQueue:
+    """What a clip table still needs, and what became of it.
+
+    Args:
+        store: where it goes.
+        records: rows of the clip table.
+        specs: by subject, what is made.
+        sources: by modality and row, what it is made from (`encoders.spec.source_of`).
+        rows: those that are asked for, in the order to be worked on.
+        retry_failed: whether earlier failures are tried again.
+
+    Attributes:
+        pending: rows that may still need something.
+        num_failed: failures so far.
+        made: items that this process made.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        records: Sequence[Mapping[str, Any]],
+        specs: Mapping[str, EncoderSpec],
+        sources: Mapping[str, Mapping[int, str] | Sequence[str]],
+        rows: Sequence[int],
+        retry_failed: bool,
+    ) -> None:
+        self.records, self.specs, self.sources, self.retry_failed = records, specs, sources, retry_failed
+        self.rows = sorted(rows)
+        self.pending: deque[int] = deque(rows)
+        self.began = utc_now()
+        self.num_failed = 0
+        self.made: set[Item] = set()
+        self.corpora: list[str] = list(dict.fromkeys(record["corpus"] for record in records))
+        self.folders = {
+            (corpus, subject): store.folder(corpus, spec).relative_to(store.root).as_posix()
+            for corpus in self.corpora
+            for subject, spec in specs.items()
+        }
+        self._store = store
+        for folder in self.folders.values():
+            clean(store.root / folder)
+
+    def item(self, row: int, subject: str) -> Item:
+        """Name one thing to be made of a clip."""
+        record = self.records[row]
+        source = self.sources[self.specs[subject].modality][row]
+        return Item(self.folders[record["corpus"], subject], record["clip_id"], source)
+
+    def settled(self) -> Settled:
+        """Look up what the store knows by now."""
+        return {
+            folder: self._store.done(corpus, self.specs[subject]) for (corpus, subject), folder in self.folders.items()
+        }
+
+    def entry(self, row: int, subject: str, settled: Settled) -> Entry | None:
+        """Look up what is known of one thing to be made of a clip; None where nothing is."""
+        item = self.item(row, subject)
+        return settled[item.folder].get((item.clip_id, item.source))
+
+    def missing(self, row: int, settled: Settled) -> dict[str, Item]:
+        """List what a clip still needs, by subject. A retried failure is settled once it is newer than this run."""
+        missing = {}
+        for subject in self.specs:
+            entry = self.entry(row, subject, settled)
+            retry = self.retry_failed and entry is not None and entry.status == "failed"
+            if entry is None or (retry and entry.time < self.began):
+                missing[subject] = self.item(row, subject)
+        return missing
+
+    def find_missing(self) -> dict[int, dict[str, Item]]:
+        """Look into the store, forget clips that need nothing, and list what the others need."""
+        settled = self.settled()
+        found = {row: items for row in self.pending if (items := self.missing(row, settled))}
+        self.pending = deque(found)
+        return found
+
+    def claim_rows(self, claims: Claims, most: int, waits_for: set[str]) -> dict[int, dict[str, Item]]:
+        """Claim what nobody holds of the next clips of one corpus.
+
+        Args:
+            claims: of this process.
+            most: number of clips.
+            waits_for: gets the processes that hold what was passed over.
+
+        Returns:
+            By row, the items by subject; empty where nothing is free.
+        """
+        if not self.pending:
+            return {}
+        with claims.exclusive:
+            taken = claims.others()  # before the look into the store, see encoders.store.claims
+            settled, held = self.settled(), claims.held
+            claimed: dict[int, dict[str, Item]] = {}
+            passed: list[int] = []
+            corpus = None
+            while self.pending and len(claimed) < most:
+                row = self.pending.popleft()
+                if claimed and self.records[row]["corpus"] != corpus:
+                    passed.append(row)
+                    break
+                missing = self.missing(row, settled)
+                free = {name: item for name, item in missing.items() if item not in taken and item not in held}
+                if len(free) < len(missing):
+                    passed.append(row)
+                    waits_for.update(taken[item] for item in missing.values() if item in taken)
+                if free:
+                    claimed[row], corpus = free, self.records[row]["corpus"]
+            self.pending.extendleft(reversed(passed))
+            if claimed:
+                claims.add(item for items in claimed.values() for item in items.values())
+        return claimed
+
+    def settle(
+        self,
+        corpus: str,
+        subject: str,
+        results: Sequence[tuple[Item, Any]],
+        write: Callable[[list[str], list[str], list[Any]], object],
+    ) -> None:
+        """Store what was made and why the rest was not; the claim is dropped afterwards, by who made it.
+
+        Args:
+            corpus: of the clips.
+            subject: what was made.
+            results: by item the value, or a `Failure`.
+            write: stores values, given clip ids, sources and values; not called without any.
+        """
+        done = [(item, value) for item, value in results if not isinstance(value, Failure)]
+        failed = [(item, why) for item, why in results if isinstance(why, Failure)]
+        if done:
+            items = [item for item, _ in done]
+            write([item.clip_id for item in items], [item.source for item in items], [value for _, value in done])
+            self.made.update(items)
+        self._store.write_failures(
+            corpus, self.specs[subject], [(item.clip_id, item.source, why.status, why.reason) for item, why in failed]
+        )
+        self.num_failed += sum(why.status == "failed" for _, why in failed)
+
+    def add_to(self, summary: ExtractionSummary) -> None:
+        """Add counts of the clips asked for as the store now has them, and the ledger of those without."""
+        settled = self.settled()
+        ledgers = [summary.ledger] if len(summary.ledger) else []
+        for corpus in self.corpora:
+            rows = [row for row in self.rows if self.records[row]["corpus"] == corpus]
+            for subject, spec in self.specs.items():
+                count = summary.counts.setdefault((corpus, subject), Count())
+                items = [self.item(row, subject) for row in rows]
+                for row, item in zip(rows, items, strict=True):
+                    entry = self.entry(row, subject, settled)
+                    # none: another process has only now made the vector whose lack had settled the sequence, too
+                    status = "failed" if entry is None else entry.status
+                    kind = "reused" if status == "done" and item not in self.made else status
+                    setattr(count, kind, getattr(count, kind) + 1)
+                if count.failed or count.absent:
+                    ledgers.append(self._store.ledger(corpus, spec, [(item.clip_id, item.source) for item in items]))
+        if ledgers:
+            summary.ledger = pd.concat(ledgers, ignore_index=True)
