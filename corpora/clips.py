@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from mmpsr.errors import UserError
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
@@ -96,7 +97,7 @@ _TEXT = tuple(name for name in CLIP_COLUMNS if name not in (*_CONSENT, *_SECONDS
 _GROUP_KINDS: tuple[GroupKind, ...] = get_args(GroupKind)
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError):
     """A corpus that cannot be used; the message says what was found, where (file, row, column, clip), what to do."""
 
 

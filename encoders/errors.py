@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmpsr.errors import UserError
+
 __all__ = ["Absent", "EncodingError", "ExtractionError", "Failure", "StoreError"]
 
 
@@ -15,7 +17,7 @@ class Absent(Exception):  # noqa: N818  absence is not an error
     """The clip has nothing of this modality (no media file, no transcript); the message says what is missing."""
 
 
-class ExtractionError(RuntimeError):
+class ExtractionError(UserError):
     """Extraction cannot go on, and not for a single clip's sake; the message says why and what to do."""
 
 
@@ -34,5 +36,5 @@ class Failure:
         return cls("failed", str(error) if isinstance(error, EncodingError) else f"{type(error).__name__}: {error}")
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """The feature store cannot be used; the message says what was found, where, and what to do."""

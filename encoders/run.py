@@ -1,6 +1,7 @@
 """`accelerate launch encoders/run.py`: extract features alone; `--help` lists the options."""
 
-from training.commands.console import extract, launched
+from training.commands.common import launched
+from training.commands.train import extract
 from training.launch import become_launcher
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from mmpsr.errors import UserError
+
 __all__ = [
     "Config",
     "ConfigError",
@@ -36,7 +38,7 @@ _SHIPPED = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent /
 """In an installed wheel beside this file, in a checkout beside the packages."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A configuration that cannot be used; the message says what was found, where, and what to do."""
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.errors import UserError
 from mmpsr.files import replacing, write_whole
 from mmpsr.layers.graph.ucgnn import LieUCGNN
 from mmpsr.layers.standardizer import Standardizer
@@ -37,7 +38,7 @@ METADATA = "mmpsr"  # the key, and in a program of torch.export the file, under 
 TOLERANCE = 1e-5
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """A model that cannot be written in a format, or that predicts otherwise when it is read again."""
 
 

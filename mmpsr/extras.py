@@ -10,6 +10,8 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 
+from mmpsr.errors import UserError
+
 __all__ = ["EXTRAS", "MissingExtraError", "extra_of", "require_extra", "sentence_of"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +47,7 @@ LAST_PYTHON: Mapping[str, tuple[int, int]] = {"mediapipe": (3, 12), "laion_clap"
 """Module -> newest Python that it can be installed on; nothing here does without the others for its sake."""
 
 
-class MissingExtraError(ValueError):
+class MissingExtraError(UserError):
     """An extra that is not installed; the message says what is missing and the line that installs it."""
 
 

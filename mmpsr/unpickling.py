@@ -17,12 +17,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmpsr.errors import UserError
+
 __all__ = ["PickleError", "load_pickle"]
 
 _Python: Any = pickle._Unpickler  # type: ignore[attr-defined]  # its instructions can be replaced
 
 
-class PickleError(ValueError):
+class PickleError(UserError):
     """A pickle that is not read; the message names the file and what it asks for."""
 
 

@@ -1,6 +1,7 @@
 """`accelerate launch training/run.py`: train, evaluate and report; `--help` lists the options."""
 
-from training.commands.console import launched, train
+from training.commands.common import launched
+from training.commands.train import train
 from training.launch import become_launcher
 
 if __name__ == "__main__":

@@ -1,55 +1,114 @@
-"""The command `mmpsr`: the subcommands of `training.commands.console`, `tune`, `study` and `report`."""
+"""The command `mmpsr`: the subcommands of `training.commands.console`, and `tune`, `study`, `report` and `transfer`."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmpsr.extras import require_extra
-from training.commands.common import SetOption
+from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console, print_error
 from training.commands.console import app
-from tuning.options import SEARCH, BaseOption, SearchOption, StudyBaseOption, WorkersOption
 
-__all__ = []
+__all__ = ["report", "study", "transfer", "tune"]
+
+SEARCH = Path("searches/demo")
+StudyBaseOption = Annotated[
+    Path | None, typer.Option("--base", help="Configuration to start from, in place of the study's own.")
+]
 
 
 @app.command()
+@guarded("stopped; finished trials are kept, and the same command continues", out_console)
 def tune(
-    config: SearchOption = SEARCH,
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config",
+            help="TOML file with a search section, or the name of one that ships; the demo's where left out.",
+        ),
+    ] = SEARCH,
     set_: SetOption = None,
-    base: BaseOption = None,
-    workers: WorkersOption = None,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="Configuration to start from, in place of the file's search.base.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes on this machine; as many as were launched, or 1."),
+    ] = None,
 ) -> None:
     """Search over the fields of a configuration by dev figures; a killed or repeated command continues."""
     require_extra("tune")
-    from tuning.search.command import tune_command
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # the first of several launched processes starts the workers
+    from tuning.data import load_joined
+    from tuning.search.config import load_search
+    from tuning.search.objective import Search
+    from tuning.search.results import search_table, write_results
+    from tuning.search.workers import run_search
 
-    tune_command(config, set_, base, workers)
+    console = out_console()
+
+    def say(message: str) -> None:
+        console.print(message, highlight=False, markup=False)
+
+    found, start, notes = load_search(config, set_ or (), base)
+    for note in notes:
+        say(note)
+    search = Search(found, start, start.output.name or config.stem, str(config), load_joined)
+    optuna_study = run_search(search, workers or _launched_processes(), say)
+    console.print(search_table(optuna_study))
+    say(f"best configuration {write_results(search, optuna_study)}")
+
+
+def _launched_processes() -> int:
+    """Count the processes that `accelerate launch --num_processes` was asked for."""
+    import psutil
+
+    from training.launch import requested_processes
+
+    parent = psutil.Process().parent()
+    asked = requested_processes(parent.cmdline()) if parent is not None else 1
+    return max(int(os.environ.get("WORLD_SIZE", "1")), asked)
 
 
 @app.command()
+@guarded("stopped; what is complete is kept, and the same command continues", out_console)
 def study(
     path: Annotated[Path, typer.Argument(help="TOML file of the study.")],
     set_: SetOption = None,
     base: StudyBaseOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 1,
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
-) -> None:
+) -> int:
     """Fill the table of a study; only missing cells are computed."""
-    from tuning.study.command import study_command
+    from mmpsr.config import ConfigError
+    from tuning.study.config import load_study
+    from tuning.study.fill import run_study
 
-    chosen = None
-    if seeds is not None:
-        try:
-            chosen = [int(seed) for seed in seeds.split(",")]
-        except ValueError:
-            raise typer.BadParameter(f"--seeds {seeds!r}: expected whole numbers, as 0,1,2") from None
-    raise typer.Exit(study_command(path, set_ or [], workers, chosen, base))
+    try:
+        numbers = None if seeds is None else [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds {seeds!r}: expected whole numbers, as 0,1,2") from None
+    console, errors = out_console(), error_console()
+    try:
+        loaded = load_study(path, set_ or [], numbers, base)
+    except ConfigError as error:
+        for line in str(error).splitlines():  # one of each row
+            print_error(line)
+        return 2
+    table = run_study(loaded, workers, console)
+    for warning in table.warnings:
+        errors.print(f"warning: {warning}", highlight=False, markup=False)
+    console.print(f"tables in {loaded.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)
+    return 1 if table.missing else 0
 
 
 @app.command()
+@guarded()
 def report(
     path: Annotated[
         Path,
@@ -67,23 +126,41 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
-    from tuning.study.report import any_report_command
+    from training.report.run import write_report
+    from tuning.study.report import report_page
 
-    raise typer.Exit(any_report_command(path, output, by, subsets))
+    page, folder = report_page(path, by, subsets)
+    file = output or folder / "report.html"
+    write_report(page, file)
+    size = file.stat().st_size / 1e6
+    out_console(1000).print(f"report {file} ({size:.1f} MB)", highlight=False, markup=False)
 
 
 @app.command()
+@guarded()
 def transfer(
     paths: Annotated[list[Path], typer.Argument(help="A study's TOML file, or folders of runs.")],
     set_: SetOption = None,
     base: StudyBaseOption = None,
     split: Annotated[str | None, typer.Option("--split", help="dev or test; test where left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
-    from tuning.transfer.command import transfer_command
+    from tuning.study.config import load_study
+    from tuning.transfer.analysis import find_runs, study_runs, transfer_report
+    from tuning.transfer.tables import transfer_tables
 
-    raise typer.Exit(transfer_command(paths, set_ or [], base, split, as_json))
+    runs: list[Path] = []
+    for path in paths:
+        is_study = path.suffix == ".toml"
+        runs += study_runs(load_study(path, set_ or [], None, base)) if is_study else find_runs(path)
+    document = transfer_report(runs, split)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        return
+    console = out_console(140)
+    for table in transfer_tables(document):
+        console.print(table, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

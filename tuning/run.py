@@ -1,6 +1,6 @@
 """`accelerate launch tuning/run.py`: search over a run's configuration; `--help` lists the options."""
 
-from training.commands.console import launched
+from training.commands.common import launched
 from tuning.console import tune
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ import traceback
 from pathlib import Path
 
 COMMANDS = (
-    "training.commands.train", "training.evaluation.compare", "training.doctor.doctor", "training.estimator.estimator",
-    "training.commands.evaluate", "training.commands.bundle", "training.commands.predict", "training.report.run",
-    "tuning.console", "tuning.study.command", "tuning.transfer.command",
+    "mmpsr.export", "training.pipeline", "training.data.load", "training.doctor.doctor", "training.doctor.report",
+    "training.evaluation.compare", "training.evaluation.evaluate", "training.evaluation.seeds", "training.runs.verify",
+    "training.bundle.check", "training.predict.document", "training.predict.open", "training.predict.results",
+    "training.report.cards", "training.report.run", "training.estimator.estimator", "tuning.console",
+    "tuning.search.workers", "tuning.study.fill", "tuning.transfer.tables",
 )  # fmt: skip
 PROGRAMS = ("mmpsr", "python", "accelerate")
 CLIENT = """#!{python} -IS

@@ -11,10 +11,11 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import training.fit.loop
+from mmpsr.errors import Interrupted
 from tests.support import joined as small
 from training.config import RunConfig
 from training.fit.checkpoint import CheckpointError, latest_checkpoint
-from training.fit.loop import DivergedError, Interrupted, train
+from training.fit.loop import DivergedError, train
 from training.fit.views import StepResult
 from training.runs.directory import RunDirectory
 

@@ -16,7 +16,7 @@ from corpora.clips import CorpusError, label_columns
 from corpora.registry import read_corpora
 from mmpsr.config import ConfigError
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY
-from training.commands.train import train_command
+from training.commands.train import train
 from training.config import RunConfig
 from training.published_config import is_published, load_run_config
 
@@ -281,11 +281,11 @@ def test_our_own_configurations_load_as_before(path: Path) -> None:
 
 def test_the_command_line_takes_it_and_tells(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(published.parent)
-    monkeypatch.setattr("training.commands.train.run_training", lambda config, *rest: print(config.corpora.root))
+    monkeypatch.setattr("training.pipeline.run_training", lambda config, *rest: print(config.corpora.root))
     alone = SimpleNamespace(is_main_process=True)
-    monkeypatch.setattr("training.commands.train.create_accelerator", lambda *given: alone)
+    monkeypatch.setattr("training.runs.accelerator.create_accelerator", lambda *given: alone)
     app = typer.Typer()
-    app.command()(train_command)
+    app.command()(train)
     result = CliRunner().invoke(app, ["--config", "config.toml"])
     assert result.exit_code == 0, result.output
     assert "config.toml has the published form" in result.output

@@ -17,6 +17,7 @@ from PIL import Image
 from encoders.errors import Absent, EncodingError
 from encoders.face.landmarks import face_track
 from encoders.media.clip import ClipMedia
+from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
 from training.predict.inputs import Defect, Recording
 from training.predict.predictor import Predictor
@@ -54,7 +55,7 @@ SLACK = 0.5  # seconds that a video may be longer than a number of windows befor
 TOGETHER = 4  # windows predicted at a time, between which progress is told
 
 
-class AppError(ValueError):
+class AppError(UserError):
     """Something that the user can mend; the message is shown on the page."""
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
+from mmpsr.errors import UserError
 from training.app.analysis import Limits
 from training.app.service import Service
 from training.predict.predictor import Predictor
@@ -39,7 +40,7 @@ HEADERS = ((b"content-security-policy", POLICY.encode()), (b"referrer-policy", b
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
-class AddressError(OSError):
+class AddressError(UserError):
     """The address is in use; the message says what to do."""
 
 

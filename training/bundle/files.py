@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from mmpsr.errors import UserError
+
 __all__ = [
     "CARD",
     "CONTENT",
@@ -43,7 +45,7 @@ FILES = (WEIGHTS, CONTENT, CARD)
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill")
 
 
-class BundleError(ValueError):
+class BundleError(UserError):
     """A bundle that cannot or must not be used; the message says what was found, where, and what to do."""
 
 

@@ -1,56 +1,36 @@
-"""What commands share: options, and how they say what went wrong; importing this imports nothing heavy."""
+"""What commands share: options, consoles, and how each of them ends; importing this imports nothing heavy."""
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ParamSpec
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
-from mmpsr.extras import MissingExtraError, sentence_of
+from mmpsr.errors import Interrupted, UserError
+from mmpsr.extras import sentence_of
 
 __all__ = [
     "DEMO",
-    "Commands",
     "ConfigOption",
+    "JsonOption",
     "ResumeOption",
     "RetryFailedOption",
+    "RunArgument",
     "SetOption",
+    "SplitOption",
     "error_console",
+    "guarded",
+    "launched",
+    "out_console",
     "print_error",
 ]
 
-
-@contextmanager
-def missing_extras_told() -> Iterator[None]:
-    """End a command that lacks an optional package with one sentence, which names the extra, and exit status 2."""
-    try:
-        yield
-    except MissingExtraError as error:
-        print_error(error)
-    except ModuleNotFoundError as error:
-        sentence = sentence_of(error.name or "")
-        if sentence is None:
-            raise
-        print_error(MissingExtraError(sentence))
-    else:
-        return
-    raise typer.Exit(2)
-
-
-class Commands(TyperGroup):
-    """The subcommands of `mmpsr`."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the one that was asked for."""
-        with missing_extras_told():
-            return super().invoke(ctx)
-
+P = ParamSpec("P")
 
 DEMO = Path("demo")
 ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file; the demo where left out.")]
@@ -59,13 +39,71 @@ SetOption = Annotated[
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
+]
+
+
+def out_console(width: int = 120) -> Console:
+    """Open a console on stdout, as wide as the terminal, or `width` where stdout is none."""
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def error_console() -> Console:
-    """A console on stderr."""
+    """Open a console on stderr, whose lines are cut by a terminal alone."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
 
 
-def print_error(error: Exception) -> None:
-    """Print `error: <its message>`."""
-    error_console().print(f"error: {error}", style="bold red", highlight=False, markup=False)
+def print_error(message: Exception | str) -> None:
+    """Print `error: <message>` on stderr."""
+    error_console().print(f"error: {message}", style="bold red", highlight=False, markup=False)
+
+
+def guarded(
+    stopped: str = "stopped; the same command begins again", console: Callable[[], Console] = error_console
+) -> Callable[[Callable[P, int | None]], Callable[P, None]]:
+    """Make commands end as programs do: with one sentence and an exit status, whatever happens in them.
+
+    ```
+    returned     its status, 0 where it returns None
+    UserError    error: <its message>, 2; so does an optional package that is missing, with the extra that brings it
+    Interrupted  <its message>, or `stopped` where it has none, 130; so does Ctrl-C
+    ```
+
+    Args:
+        stopped: what to say after Ctrl-C: what is kept, and what the same command does.
+        console: where to say it.
+    """
+
+    def guard(command: Callable[P, int | None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                status = command(*args, **kwargs)
+            except UserError as error:
+                print_error(error)
+                status = 2
+            except ModuleNotFoundError as error:
+                sentence = sentence_of(error.name or "")
+                if sentence is None:
+                    raise
+                print_error(sentence)
+                status = 2
+            except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+                console().print(str(error) or stopped, highlight=False, markup=False)
+                status = 130
+            if status:
+                raise typer.Exit(status)
+
+        return run
+
+    return guard
+
+
+def launched(command: Callable[..., None]) -> None:
+    """Run one command as a program of its own, as `accelerate launch` does."""
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.command()(command)
+    program()

@@ -7,55 +7,56 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from encoders.catalogue.checkpoint import is_cached
-from encoders.catalogue.entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
-from encoders.config import MODALITIES, FeaturesConfig
-from encoders.creation import CATALOGUE, WRITERS, can_run
-from mmpsr.config import ConfigError, nearest
-from training.commands.common import error_console, print_error
+from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console
 
-__all__ = ["encoders_command", "encoders_tables"]
+if TYPE_CHECKING:
+    from encoders.catalogue.entry import CatalogueEntry, Entry, WriterEntry
+    from encoders.config import FeaturesConfig
+
+__all__ = ["encoders"]
 
 
-def encoders_command(config: Path | None, settings: list[str], modality: str | None, as_json: bool) -> int:
-    """List the catalogue and what can run here, with the weights and the trust of a configuration.
+@guarded()
+def encoders(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file whose local weights and trusted code count.")
+    ] = None,
+    set_: SetOption = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only those that describe it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the encoders and writers of texts that a configuration can name, and say which can run here."""
+    from encoders.config import MODALITIES, FeaturesConfig
+    from encoders.creation import CATALOGUE, WRITERS
+    from mmpsr.config import ConfigError, nearest
 
-    Returns:
-        Exit status: 2 where the modality or the configuration is wrong.
-    """
-    errors = error_console()
-    try:
-        if modality is not None and modality not in MODALITIES:
-            raise ConfigError(f"no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
-        if config is None and settings:
-            raise ConfigError("--set needs --config: the settings change what a file says")
-        features, told = FeaturesConfig(), list[str]()
-        if config is not None:
-            from training.published_config import load_run_config  # what only a configuration needs
+    if modality is not None and modality not in MODALITIES:
+        raise ConfigError(f"no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
+    if config is None and set_:
+        raise ConfigError("--set needs --config: the settings change what a file says")
+    features, notes = FeaturesConfig(), list[str]()
+    if config is not None:
+        from training.published_config import load_run_config  # what only a configuration needs
 
-            with redirect_stdout(sys.stderr):
-                run, told = load_run_config(config, settings)
-            features = run.features
-    except ConfigError as error:
-        print_error(error)
-        return 2
-    for note in told:
-        errors.print(note, highlight=False, markup=False)
-    encoders = [_encoder(e, features) for e in CATALOGUE.values() if modality is None or modality in e.modalities]
-    writers = [_writer(e, features) for e in WRITERS.values() if modality is None or modality in _served(e)]
+        with redirect_stdout(sys.stderr):
+            run, notes = load_run_config(config, set_ or [])
+        features = run.features
+    for note in notes:
+        error_console().print(note, highlight=False, markup=False)
+    vectors = [_encoder(e, features) for e in CATALOGUE.values() if modality is None or modality in e.modalities]
+    texts = [_writer(e, features) for e in WRITERS.values() if modality is None or modality in _served(e)]
     if as_json:
-        typer.echo(json.dumps({"encoders": encoders, "writers": writers}, indent=2, allow_nan=False))
+        typer.echo(json.dumps({"encoders": vectors, "writers": texts}, indent=2, allow_nan=False))
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(encoders_tables(encoders, writers), highlight=False)
-    return 0
+        out_console().print(_tables(vectors, texts), highlight=False)
 
 
 def _served(entry: WriterEntry) -> tuple[str, ...]:
@@ -77,6 +78,10 @@ def _writer(entry: WriterEntry, features: FeaturesConfig) -> dict[str, Any]:
 
 def _about(entry: Entry, features: FeaturesConfig) -> dict[str, Any]:
     """What is said of every model; `weights` are `installed`, a `local copy`, `cached` or `to download`."""
+    from encoders.catalogue.checkpoint import is_cached
+    from encoders.catalogue.entry import EMBEDDED
+    from encoders.creation import can_run
+
     reason, is_embedded = can_run(entry, features), entry.family == EMBEDDED
     fetched = "cached" if not is_embedded and is_cached(entry) else "to download"
     weights = "installed" if is_embedded else "local copy" if entry.home in features.weights else fetched
@@ -88,7 +93,7 @@ def _about(entry: Entry, features: FeaturesConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def encoders_tables(encoders: Sequence[dict[str, Any]], writers: Sequence[dict[str, Any]]) -> Group:
+def _tables(encoders: Sequence[dict[str, Any]], writers: Sequence[dict[str, Any]]) -> Group:
     """Encoders family by family as the catalogue has them, models that write texts, and how many can run here."""
     vectors = _table("encoder, and whom to cite", "modalities", "width")
     vectors.columns[2].justify = "right"

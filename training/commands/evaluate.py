@@ -7,54 +7,68 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from corpora.clips import CorpusError
-from encoders.errors import ExtractionError, StoreError
-from mmpsr.config import ConfigError
-from training.commands.common import print_error
-from training.evaluation.compare import compare_runs
-from training.evaluation.evaluate import EvaluationOptions, evaluate
-from training.evaluation.seeds import over_seeds, require_seeds
-from training.runs.directory import RunError
-from training.runs.stored import StoredRun
-from training.runs.verify import verify_run
-from training.scoring.tables import between, metric_name, number, seed_tables, tables
+from training.commands.common import JsonOption, RunArgument, SetOption, SplitOption, guarded, out_console
 
-__all__ = ["compare_command", "evaluate_command", "evaluate_several", "verify_command"]
+if TYPE_CHECKING:
+    from training.evaluation.evaluate import EvaluationOptions
+
+__all__ = ["compare", "evaluate", "verify"]
+
+WIDTH = 140
 
 
-def evaluate_command(paths: Sequence[Path], options: EvaluationOptions, as_json: bool) -> int:
-    """Evaluate and print.
+@guarded("stopped; vectors made so far are kept, and the same command begins again")
+def evaluate(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folder of a finished run; several that differ in the seed.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of other corpora, which the model predicts now.")
+    ] = None,
+    set_: SetOption = None,
+    corpus: Annotated[list[str] | None, typer.Option("--corpus", help="Only this corpus; repeatable.")] = None,
+    split: SplitOption = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Column of the clip table by whose values to tell figures apart.")
+    ] = None,
+    aggregate: Annotated[
+        str | None, typer.Option("--aggregate", help="Column that names what clips are averaged to, as a video.")
+    ] = None,
+    subsets: Annotated[bool, typer.Option("--subsets", help="Also with every subset of the modalities.")] = False,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt", help="Also fitted to the clips of corpora that were not trained on, without their labels."
+        ),
+    ] = False,
+    allow_trained: Annotated[
+        bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    from training.evaluation import evaluate as evaluation
+    from training.scoring.tables import seed_tables, tables
 
-    Args:
-        paths: run directories; several that differ in their seed alone are summed up.
-        options: what to evaluate.
-        as_json: one document instead of tables.
-
-    Returns:
-        Exit status: 2 where a run cannot be read, has no such split or column, or was trained on the clips.
-    """
-    try:
-        with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
-            document = evaluate(paths[0], options) if len(paths) == 1 else evaluate_several(paths, options)
-    except (RunError, ConfigError, CorpusError, ExtractionError, StoreError) as error:
-        print_error(error)
-        return 2
+    options = evaluation.EvaluationOptions(
+        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, adapt, allow_trained
+    )
+    with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
+        document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)
     if as_json:
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in tables(document) if len(paths) == 1 else seed_tables(document):
+        return
+    console = out_console(WIDTH)
+    for table in tables(document) if len(runs) == 1 else seed_tables(document):
         console.print(table, highlight=False)
-    return 0
 
 
-def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[str, Any]:
+def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[str, Any]:
     """Runs of one configuration with different seeds.
 
     Returns:
@@ -64,6 +78,10 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.evaluation.evaluate.evaluate`.
     """
+    from training.evaluation.evaluate import evaluate
+    from training.evaluation.seeds import over_seeds, require_seeds
+    from training.runs.stored import StoredRun
+
     seeds = require_seeds([StoredRun.read(path) for path in paths])
     found = [evaluate(path, options) for path in paths]
     return {
@@ -76,28 +94,30 @@ def evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[
     }
 
 
-def compare_command(first: Path, second: Path, split: str | None, as_json: bool) -> int:
-    """Compare and print.
+@guarded()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another; positive is better than A.")],
+    split: SplitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
+    from training.evaluation.compare import compare_runs
+    from training.runs.stored import StoredRun
 
-    Returns:
-        Exit status: 2 where the runs cannot be compared.
-    """
-    try:
-        found = compare_runs(StoredRun.read(first), StoredRun.read(second), split)
-    except (RunError, ConfigError) as error:
-        print_error(error)
-        return 2
+    found = compare_runs(StoredRun.read(first), StoredRun.read(second), split)
     if as_json:
         typer.echo(json.dumps({"first": str(first), "second": str(second), **found}, indent=2, allow_nan=False))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else 140)
+        return
+    console = out_console(WIDTH)
     console.print(f"first: {first}\nsecond: {second}", highlight=False, markup=False)
     for table in _tables(found):
         console.print(table, highlight=False)
-    return 0
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Table | str]:
+    from training.scoring.tables import between, metric_name, number
+
     yield "Second - first on common clips, percentage points"
     table = Table()
     for name in ("corpus", "split", "task", "metric"):
@@ -138,27 +158,20 @@ def _p(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def verify_command(path: Path, as_json: bool) -> int:
-    """Verify and say what was found.
+@guarded()
+def verify(run: RunArgument, as_json: JsonOption = False) -> int:
+    """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    from training.runs.verify import verify_run
 
-    Returns:
-        Exit status: 1 where something is not what it should be, 2 where there is no finished run.
-    """
-    try:
-        problems = verify_run(path)
-    except (RunError, ConfigError) as error:
-        Console(stderr=True, width=None if sys.stderr.isatty() else 1000).print(
-            f"error: {error}", style="bold red", highlight=False, markup=False
-        )
-        return 2
+    problems = verify_run(run)
     if as_json:
-        typer.echo(json.dumps({"run": str(path), "problems": problems}, indent=2))
-    else:
-        for problem in problems:
-            typer.echo(problem)
-        typer.echo(
-            f"{path}: {len(problems)} thing(s) are not what they should be"
-            if problems
-            else f"{path}: every file is unchanged and every figure follows from the stored predictions"
-        )
+        typer.echo(json.dumps({"run": str(run), "problems": problems}, indent=2))
+        return 1 if problems else 0
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(
+        f"{run}: {len(problems)} thing(s) are not what they should be"
+        if problems
+        else f"{run}: every file is unchanged and every figure follows from the stored predictions"
+    )
     return 1 if problems else 0

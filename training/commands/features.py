@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -17,23 +17,111 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from encoders.config import FeaturesConfig
-from encoders.errors import ExtractionError, StoreError
-from encoders.maintenance.inventory import FolderReport, take_inventory
-from encoders.maintenance.pruning import Leftover, find_leftovers, prunable, remove
-from mmpsr.config import ConfigError
+from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from encoders.maintenance.inventory import FolderReport
+    from encoders.maintenance.pruning import Leftover
     from encoders.maintenance.usage import Usage
-__all__ = ["features_command", "features_tables", "prune_table"]
+
+__all__ = ["features"]
 
 _USES: Mapping[bool | None, str] = {True: "in use", False: "not used by this configuration", None: ""}
 _COUNTS = ("done", "failed", "absent", "superseded")
 
 
-def features_tables(root: Path, reports: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Group:
+@guarded()
+def features(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file that says what is used; without it that is not told.")
+    ] = None,
+    set_: SetOption = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Folder of the store, in place of the file's.")] = None,
+    as_json: JsonOption = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove other fingerprints of the configuration's corpora and encoders.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> int:
+    """List what the feature store holds; exit status 1 where files are damaged or vectors not finite."""
+    from encoders.maintenance.inventory import take_inventory
+    from encoders.maintenance.pruning import find_leftovers, prunable
+    from mmpsr.config import ConfigError
+
+    if config is None and (prune or set_):
+        raise ConfigError(f"{'--prune' if prune else '--set'} needs --config: what is used is what a file says")
+    errors = error_console()
+    with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the list
+        root, usage, told = _read_config(config, set_ or [], store)
+        reports, leftovers = list(take_inventory(root, usage)), find_leftovers(root)
+    for note in told:
+        errors.print(note, highlight=False, markup=False)
+    document: dict[str, Any] = {
+        "store": str(root), "config": None if config is None else str(config),
+        "folders": [asdict(report) for report in reports],
+        "leftovers": [asdict(leftover) for leftover in leftovers],
+        "num_bytes": sum(report.num_bytes for report in reports), "removed": [], "kept": {},
+    }  # fmt: skip
+    if not as_json:
+        out_console().print(_tables(root, reports, leftovers), highlight=False)
+    if prune and usage is not None:
+        document |= _prune(root, prunable(root, reports, usage), leftovers, yes, errors)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    return 0 if all(report.is_sound for report in reports if report.folder not in document["removed"]) else 1
+
+
+def _read_config(config: Path | None, settings: list[str], store: Path | None) -> tuple[Path, Usage | None, list[str]]:
+    """The store, what the configuration uses of it, and what to tell: settings not read, corpora that cannot be."""
+    from encoders.config import FeaturesConfig
+    from mmpsr.config import ConfigError
+
+    if store is not None and not store.is_dir():
+        raise ConfigError(f"--store: there is no folder {store}")
+    if config is None:
+        return store or Path(FeaturesConfig().store), None, []
+    from corpora.checks.findings import without_texts  # what only a configuration needs
+    from corpora.clips import ClipTable
+    from corpora.registry import scan_corpora
+    from encoders.maintenance.usage import usage_of
+    from training.published_config import load_run_config
+
+    run, told = load_run_config(config, settings)
+    encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
+    root = store or Path(run.features.store)
+    features = run.features.model_copy(update={"store": str(root), "encoders": encoders})
+    tables: dict[str, pd.DataFrame | None] = {}
+    for corpus, found in scan_corpora(run.corpora, run.tasks.resolve()).items():
+        tables[corpus] = found.clips if isinstance(found, ClipTable) else None
+        if not isinstance(found, ClipTable):
+            told.append(f"corpus {corpus!r} cannot be read, so any of its clips counts: {without_texts(str(found))}")
+    return root, usage_of(features, tables), told
+
+
+def _prune(
+    root: Path, folders: list[FolderReport], leftovers: list[Leftover], yes: bool, errors: Console
+) -> dict[str, Any]:
+    """Show what would be removed, ask, and remove; returns what was done."""
+    nothing: dict[str, Any] = {"removed": [], "kept": {}}
+    if not folders and not leftovers:
+        errors.print("nothing to remove")
+        return nothing
+    errors.print(_prune_table(folders, leftovers), highlight=False)
+    if not yes and not typer.confirm("Remove them?", err=True):
+        errors.print("nothing was removed")
+        return nothing
+    from encoders.maintenance.pruning import remove
+
+    removed, kept = remove(root, [report.folder for report in folders], [leftover.path for leftover in leftovers])
+    for folder, reason in kept.items():
+        errors.print(f"kept {folder}: {reason}", style="yellow", highlight=False, markup=False)
+    errors.print(f"removed {len(removed)} of {len(folders) + len(leftovers)}", highlight=False)
+    return {"removed": removed, "kept": kept}
+
+
+def _tables(root: Path, reports: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Group:
     """A table per corpus, what is wrong, and a last line with the sum."""
     parts: list[RenderableType] = []
     for corpus in dict.fromkeys(report.corpus for report in reports):
@@ -102,7 +190,7 @@ def _findings(report: FolderReport) -> Iterator[tuple[str, str]]:
         yield f"{report.constant_columns:,} of {report.width:,} columns are the same in all {held}", "yellow"
 
 
-def prune_table(folders: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Table:
+def _prune_table(folders: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Table:
     """What would be removed, with sizes."""
     table = Table("to be removed", "holds", "size", box=box.SIMPLE_HEAD)
     for report in folders:
@@ -114,97 +202,3 @@ def prune_table(folders: Sequence[FolderReport], leftovers: Sequence[Leftover]) 
     total = sum(report.num_bytes for report in folders) + sum(leftover.num_bytes for leftover in leftovers)
     table.add_row("", "", decimal(total), style="bold")
     return table
-
-
-def features_command(
-    config: Path | None, settings: list[str], store: Path | None, as_json: bool, prune: bool, yes: bool
-) -> int:
-    """List what a feature store holds, and remove what a configuration does not use.
-
-    Returns:
-        Exit status: 1 where a file is damaged or a vector not finite and stays, 2 where the configuration cannot be
-        used.
-    """
-    errors = _errors()
-    try:
-        if config is None and (prune or settings):
-            raise ConfigError(f"{'--prune' if prune else '--set'} needs --config: what is used is what a file says")
-        with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the list
-            root, usage, told = _read_config(config, settings, store)
-            reports, leftovers = list(take_inventory(root, usage)), find_leftovers(root)
-    except (ConfigError, ExtractionError, StoreError) as error:
-        return _refused(str(error))
-    for note in told:
-        errors.print(note, highlight=False, markup=False)
-    document: dict[str, Any] = {
-        "store": str(root), "config": None if config is None else str(config),
-        "folders": [asdict(report) for report in reports],
-        "leftovers": [asdict(leftover) for leftover in leftovers],
-        "num_bytes": sum(report.num_bytes for report in reports), "removed": [], "kept": {},
-    }  # fmt: skip
-    if not as_json:
-        _print(features_tables(root, reports, leftovers))
-    if prune and usage is not None:
-        document |= _prune(root, prunable(root, reports, usage), leftovers, yes, errors)
-    if as_json:
-        _print(document)
-    return 0 if all(report.is_sound for report in reports if report.folder not in document["removed"]) else 1
-
-
-def _read_config(config: Path | None, settings: list[str], store: Path | None) -> tuple[Path, Usage | None, list[str]]:
-    """The store, what the configuration uses of it, and what to tell: settings not read, corpora that cannot be."""
-    if store is not None and not store.is_dir():
-        raise ConfigError(f"--store: there is no folder {store}")
-    if config is None:
-        return store or Path(FeaturesConfig().store), None, []
-    from corpora.checks.findings import without_texts  # what only a configuration needs
-    from corpora.clips import ClipTable
-    from corpora.registry import scan_corpora
-    from encoders.maintenance.usage import usage_of
-    from training.published_config import load_run_config
-
-    run, told = load_run_config(config, settings)
-    encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
-    root = store or Path(run.features.store)
-    features = run.features.model_copy(update={"store": str(root), "encoders": encoders})
-    tables: dict[str, pd.DataFrame | None] = {}
-    for corpus, found in scan_corpora(run.corpora, run.tasks.resolve()).items():
-        tables[corpus] = found.clips if isinstance(found, ClipTable) else None
-        if not isinstance(found, ClipTable):
-            told.append(f"corpus {corpus!r} cannot be read, so any of its clips counts: {without_texts(str(found))}")
-    return root, usage_of(features, tables), told
-
-
-def _prune(
-    root: Path, folders: list[FolderReport], leftovers: list[Leftover], yes: bool, errors: Console
-) -> dict[str, Any]:
-    """Show what would be removed, ask, and remove; returns what was done."""
-    nothing: dict[str, Any] = {"removed": [], "kept": {}}
-    if not folders and not leftovers:
-        errors.print("nothing to remove")
-        return nothing
-    errors.print(prune_table(folders, leftovers), highlight=False)
-    if not yes and not typer.confirm("Remove them?", err=True):
-        errors.print("nothing was removed")
-        return nothing
-    removed, kept = remove(root, [report.folder for report in folders], [leftover.path for leftover in leftovers])
-    for folder, reason in kept.items():
-        errors.print(f"kept {folder}: {reason}", style="yellow", highlight=False, markup=False)
-    errors.print(f"removed {len(removed)} of {len(folders) + len(leftovers)}", highlight=False)
-    return {"removed": removed, "kept": kept}
-
-
-def _errors() -> Console:
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
-
-
-def _refused(message: str) -> int:
-    _errors().print(f"error: {message}", style="bold red", highlight=False, markup=False)
-    return 2
-
-
-def _print(what: dict[str, Any] | RenderableType) -> None:
-    if isinstance(what, dict):
-        typer.echo(json.dumps(what, indent=2, allow_nan=False))
-    else:
-        Console(width=None if sys.stdout.isatty() else 120).print(what, highlight=False)

@@ -13,32 +13,27 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 import typer
-from rich.console import Console
 
-from corpora.clips import CorpusError
-from encoders.errors import ExtractionError, StoreError
-from encoders.store.progress import Reporter
-from mmpsr.config import ConfigError
-from mmpsr.files import write_whole
-from training.bundle.files import BundleError
-from training.commands.common import error_console, print_error
-from training.predict.document import FinishedRows, document_of, keys_of
-from training.predict.inputs import InputError, find_inputs
-from training.predict.open import open_predictor
-from training.predict.predictor import Predictor
-from training.predict.results import frame_of
-from training.predict.windows import clips_of
-from training.report.card_explanation import explain_task
-from training.report.cards import clock, write_cards
-from training.runs.directory import RunError
+from mmpsr.errors import Interrupted
+from mmpsr.extras import require_extra
+from training.commands.common import error_console, guarded
 
-__all__ = ["Format", "app_command", "predict_command"]
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from training.predict.document import FinishedRows
+    from training.predict.predictor import Predictor
+
+__all__ = ["predict", "serve_app"]
 
 Format = Literal["json", "csv", "parquet"]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="RUN_OR_BUNDLE", help="Finished run, bundle, or a bundle's hub id.")
+]
 
 BATCH = 16
 """Clips predicted at a time, and the most that a kill can cost."""
@@ -48,53 +43,54 @@ SHOWN = 20
 """Clips printed where a file holds all of them."""
 
 
-def predict_command(
-    model: str,
-    inputs: Sequence[str],
-    *,
-    text: str | None,
-    transcripts: Path | None,
-    window: float | None,
-    hop: float | None,
-    confidence: float,
-    format_: Format | None,
-    output: Path | None,
-    cards: Path | None,
-    explain: bool = False,
-    weights: Sequence[str] = (),
-    trust_remote_code: Sequence[str] = (),
-    allow_custom_encoders: bool = False,
+@guarded("stopped")
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs or CSV files.")],
+    text: Annotated[str | None, typer.Option("--text", help="What is said in the one recording.")] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option("--transcripts", help="Folder of .srt, .vtt or .txt files named like the recordings.")
+    ] = None,
+    window: Annotated[float | None, typer.Option("--window", help="Cut recordings into windows of S seconds.")] = None,
+    hop: Annotated[
+        float | None, typer.Option("--hop", help="Seconds from window to window; else the window's.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Decide only where at least this sure (0-1).")
+    ] = 0.0,
+    format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
+    ] = None,
+    cards: Annotated[Path | None, typer.Option("--cards", help="Folder for one HTML page a recording.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="ENCODER=FOLDER", help="Local copy of an encoder's weights; repeatable."),
+    ] = None,
+    trust_remote_code: Annotated[
+        list[str] | None,
+        typer.Option("--trust-remote-code", metavar="ENCODER", help="Let its weights' own code run; repeatable."),
+    ] = None,
+    allow_custom_encoders: Annotated[
+        bool,
+        typer.Option("--allow-custom-encoders", help="Import a bundle's encoders that are classes of one's own."),
+    ] = False,
 ) -> int:
-    """Predict and print.
+    """Predict all tasks for recordings; exit status 1 where none could be predicted."""
+    require_extra("media")
+    from training.predict.document import document_of, keys_of
+    from training.predict.inputs import InputError, find_inputs
+    from training.predict.open import open_predictor
+    from training.predict.windows import clips_of
 
-    Args:
-        model: folder of a finished run or of a bundle, or a bundle's id on the hub.
-        inputs: files, folders, globs, CSV files.
-        text: what is said in the one recording.
-        transcripts: folder of transcripts.
-        window: seconds of windows.
-        hop: seconds from window to window.
-        confidence: below which there is no decision.
-        format_: of the output; left out, the output's suffix says it.
-        output: file to write.
-        cards: folder of pages to write.
-        explain: also say why.
-        weights: `ENCODER=FOLDER`, local copies of encoders' weights.
-        trust_remote_code: encoders whose own code may run.
-        allow_custom_encoders: import a bundle's encoders that are classes of one's own.
-
-    Returns:
-        Exit status: 0 with at least one prediction, 1 with none, 2 where nothing could be begun.
-    """
-    errors = error_console()
     try:
         chosen = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
         clips = clips_of(found.recordings, window, hop)
-        own = _weights(weights)
-        trusted = (trust_remote_code, allow_custom_encoders)
+        own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
         with open_predictor(model, _processes(len(clips)), own, *trusted) as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
@@ -104,15 +100,42 @@ def predict_command(
                 rows, found.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
                 hop=hop if hop is not None else window, notes=[*found.notes, *notes],
             )  # fmt: skip
-        _write(document, chosen, output, cards, errors)
-    except (BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError, StoreError) as error:
-        print_error(error)
-        return 2
+        _write(document, chosen, output, cards, error_console())
+    except KeyboardInterrupt:
+        if output is None:
+            raise
+        raise Interrupted("stopped; what is finished is kept, and the same command goes on") from None
     return 0 if any(recording["clips"] for recording in document["recordings"]) else 1
+
+
+@guarded()
+def serve_app(
+    model: ModelArgument,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of 127.0.0.1; 0 is any that is free.")] = 7860,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", help="Longest video that is taken.")] = 120.0,
+    max_megabytes: Annotated[float, typer.Option("--max-megabytes", help="Largest file that is taken.")] = 200.0,
+) -> None:
+    """Open a page, for this machine only, that analyses videos and says why."""
+    for extra in ("app", "media", "report"):
+        require_extra(extra)
+    from training.app.analysis import Limits
+    from training.app.server import serve
+    from training.predict.inputs import InputError
+    from training.predict.open import open_predictor
+
+    try:
+        if max_seconds <= 0 or max_megabytes <= 0:
+            raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
+        with open_predictor(model) as predictor:
+            serve(predictor, Path(model).name, Limits(max_seconds, max_megabytes), port, _say)
+    except KeyboardInterrupt:  # the way to stop it
+        error_console().print("stopped; what was uploaded is removed")
 
 
 def _format(asked: Format | None, output: Path | None) -> Format | None:
     """The output's format."""
+    from training.predict.inputs import InputError
+
     if output is not None and output.is_dir():
         raise InputError(f"{output} is a folder; name a file that ends in .json, .csv or .parquet")
     if asked is not None or output is None:
@@ -127,6 +150,8 @@ def _format(asked: Format | None, output: Path | None) -> Format | None:
 
 def _weights(settings: Sequence[str]) -> dict[str, str]:
     """Folders of local weights by encoder."""
+    from training.predict.inputs import InputError
+
     found = {}
     for setting in settings:
         encoder, _, folder = setting.partition("=")
@@ -145,6 +170,9 @@ def _predict(
     predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
 ) -> tuple[FinishedRows, list[str]]:
     """Predict the clips that are not finished, batch by batch."""
+    from encoders.store.progress import Reporter
+    from training.predict.document import FinishedRows, keys_of
+
     finished = FinishedRows(work, predictor.trained, confidence, explain)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
@@ -164,6 +192,8 @@ def _predict(
 
 
 def _or_none(seconds: pd.Series) -> list[float | None]:
+    import pandas as pd
+
     return [None if pd.isna(each) else float(each) for each in seconds]
 
 
@@ -171,6 +201,10 @@ def _write(
     document: Mapping[str, Any], chosen: Format | None, output: Path | None, cards: Path | None, errors: Console
 ) -> None:
     """Print, and write the output and the cards."""
+    from mmpsr.files import write_whole
+    from training.predict.results import frame_of
+    from training.report.cards import write_cards
+
     clips = [
         {"id": each["id"], "path": each["path"], **clip} for each in document["recordings"] for clip in each["clips"]
     ]
@@ -201,6 +235,8 @@ def _write(
 
 
 def _save(document: Mapping[str, Any], clips: Sequence[Mapping[str, Any]], chosen: Format | None, path: Path) -> None:
+    from training.predict.results import frame_of
+
     if chosen == "json":
         path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     elif chosen == "csv":
@@ -210,6 +246,8 @@ def _save(document: Mapping[str, Any], clips: Sequence[Mapping[str, Any]], chose
 
 
 def _title(each: Mapping[str, Any]) -> str:
+    from training.report.cards import clock
+
     if each["start"] is None and each["end"] is None:
         return str(each["id"])
     return f"{each['id']} {clock(each['start'] or 0.0)}-{clock(each['end']) or 'end'}"
@@ -246,38 +284,11 @@ def _verdict(task: str, found: Mapping[str, Any], asked: float, width: int) -> s
 
 def _why(task: str, clip: Mapping[str, Any]) -> str:
     """What the modalities add to the class or trait that a card shows first."""
+    from training.report.card_explanation import explain_task
+
     chart = explain_task(task, [clip]).charts[0]
     parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
     return f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
-
-
-def app_command(model: str, port: int, max_seconds: float, max_megabytes: float) -> int:
-    """Serve the page until it is stopped.
-
-    Args:
-        model: folder of a finished run or of a bundle, or a bundle's id on the hub.
-        port: of 127.0.0.1; 0 for any that is free.
-        max_seconds: that a video may last.
-        max_megabytes: that a file may have.
-
-    Returns:
-        Exit status: 0 after it was stopped, 2 where it could not be begun.
-    """
-    from training.app.analysis import Limits
-    from training.app.server import AddressError, serve
-
-    errors = error_console()
-    try:
-        if max_seconds <= 0 or max_megabytes <= 0:
-            raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
-        with open_predictor(model) as predictor:
-            serve(predictor, Path(model).name, Limits(max_seconds, max_megabytes), port, _say)
-    except KeyboardInterrupt:
-        errors.print("stopped; what was uploaded is removed")
-    except (AddressError, BundleError, ConfigError, CorpusError, ExtractionError, InputError, RunError) as error:
-        print_error(error)
-        return 2
-    return 0
 
 
 def _say(address: str) -> None:

@@ -1,76 +1,96 @@
-"""The command line of `training/run.py` and `encoders/run.py`: a configuration file, settings over it, and --resume."""
+"""The commands `mmpsr train`, `extract` and `doctor`, and of `training/run.py` and `encoders/run.py`."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from accelerate import Accelerator
-from rich.console import Console
 
-from corpora.clips import CorpusError
-from encoders.errors import ExtractionError, StoreError
-from mmpsr.config import ConfigError
-from training.commands.common import DEMO, ConfigOption, ResumeOption, RetryFailedOption, SetOption, print_error
-from training.config import RunConfig
-from training.data.joined import active_features
-from training.data.load import extract_features, load_clips
-from training.fit.checkpoint import CheckpointError
-from training.fit.loop import DivergedError, Interrupted
-from training.pipeline import run_training
-from training.published_config import load_run_config
-from training.runs.accelerator import create_accelerator
+from mmpsr.extras import require_extra
+from training.commands.common import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    ResumeOption,
+    RetryFailedOption,
+    SetOption,
+    error_console,
+    guarded,
+    out_console,
+)
 
-__all__ = ["extract_command", "train_command"]
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from rich.console import Console
+
+    from training.config import RunConfig
+
+__all__ = ["doctor", "extract", "train"]
+
+CONTINUES = "stopped; what is complete is kept, and the same command continues (training with --resume)"
 
 
-def train_command(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
+@guarded(CONTINUES, out_console)
+def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
     """Train on several corpora at once, evaluate, and print a table."""
+    from training.pipeline import run_training
 
-    def work(resolved: RunConfig, accelerator: Accelerator, console: Console) -> None:
-        name = resolved.output.name or config.stem
-        run_training(resolved, name, resume, accelerator, console)
-
-    _guarded(config, set_, work)
+    resolved, accelerator, console = _begin(config, set_, with_trackers=True)
+    run_training(resolved, resolved.output.name or config.stem, resume, accelerator, console)
 
 
-def extract_command(
-    config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False
-) -> None:
+@guarded(CONTINUES, out_console)
+def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
+    from training.data.joined import active_features
+    from training.data.load import extract_features, load_clips
 
-    def work(resolved: RunConfig, accelerator: Accelerator, console: Console) -> None:
-        tasks = resolved.tasks.resolve()
-        features = active_features(resolved.features, resolved.data.modalities)
-        features = features.model_copy(update={"retry_failed": features.retry_failed or retry_failed})
-        clips = load_clips(resolved, tasks, accelerator).clips
-        extract_features(clips, features, accelerator, console)
-
-    _guarded(config, set_, work, with_trackers=False)
+    resolved, accelerator, console = _begin(config, set_, with_trackers=False)
+    features = active_features(resolved.features, resolved.data.modalities)
+    features = features.model_copy(update={"retry_failed": features.retry_failed or retry_failed})
+    clips = load_clips(resolved, resolved.tasks.resolve(), accelerator).clips
+    extract_features(clips, features, accelerator, console)
 
 
-def _guarded(
-    path: Path,
-    settings: list[str] | None,
-    work: Callable[[RunConfig, Accelerator, Console], None],
-    with_trackers: bool = True,
-) -> None:
-    """Load the configuration and work; errors of the user's making become one sentence and exit status 2."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
-        resolved, notes = load_run_config(path, settings or ())
-        accelerator = create_accelerator(resolved, with_trackers)
-        for note in notes if accelerator.is_main_process else ():
-            console.print(note, highlight=False, markup=False)
-        work(resolved, accelerator, console)
-    except (ConfigError, CorpusError, StoreError, ExtractionError, CheckpointError, DivergedError) as error:
-        print_error(error)
-        raise typer.Exit(2) from None
-    except Interrupted as stop:
-        console.print(str(stop), highlight=False)
-        raise typer.Exit(130) from None
-    except KeyboardInterrupt:
-        console.print("stopped; what is complete is kept, and the same command continues (training with --resume)")
-        raise typer.Exit(130) from None
+@guarded("stopped; nothing was changed, and the same command begins again")
+def doctor(
+    config: ConfigOption = DEMO,
+    set_: SetOption = None,
+    media: Annotated[bool, typer.Option("--media", help="Also open every media file.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Examine what a run would read; exit status 1 where training would be wrong."""
+    if media:
+        require_extra("media")
+    from training.doctor.doctor import examine
+    from training.doctor.report import render
+    from training.published_config import load_run_config
+
+    errors = error_console()
+    with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the report
+        resolved, notes = load_run_config(config, set_ or [])
+        diagnosis = examine(resolved, str(config), media)
+    for note in notes:
+        errors.print(note, highlight=False, markup=False)
+    if as_json:
+        typer.echo(json.dumps(diagnosis.to_json(), indent=2, allow_nan=False))
+    else:
+        out_console().print(render(diagnosis), highlight=False)
+    return diagnosis.exit_status
+
+
+def _begin(path: Path, settings: list[str] | None, with_trackers: bool) -> tuple[RunConfig, Accelerator, Console]:
+    """Load the configuration, and tell what of it is not read."""
+    from training.published_config import load_run_config
+    from training.runs.accelerator import create_accelerator
+
+    console = out_console()
+    resolved, notes = load_run_config(path, settings or ())
+    accelerator = create_accelerator(resolved, with_trackers)
+    for note in notes if accelerator.is_main_process else ():
+        console.print(note, highlight=False, markup=False)
+    return resolved, accelerator, console

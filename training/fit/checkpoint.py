@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmpsr.errors import UserError
 from mmpsr.files import write_whole
 
 __all__ = ["CheckpointError", "latest_checkpoint", "load_checkpoint", "save_checkpoint", "save_tensors"]
@@ -29,7 +30,7 @@ __all__ = ["CheckpointError", "latest_checkpoint", "load_checkpoint", "save_chec
 KEPT = 2
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that this run cannot continue from."""
 
 

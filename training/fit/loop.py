@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmpsr.balancing.build import create_balancer
+from mmpsr.errors import Interrupted, UserError
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware
@@ -40,14 +41,10 @@ from training.fit.views import compile_model
 from training.runs.directory import RunDirectory
 from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["DivergedError", "Interrupted", "build_model", "train"]
+__all__ = ["DivergedError", "build_model", "train"]
 
 
-class Interrupted(Exception):  # noqa: N818  a wish of the user's, not an error
-    """Training was stopped by a signal, after a checkpoint was written."""
-
-
-class DivergedError(RuntimeError):
+class DivergedError(UserError):
     """No epoch gave dev figures that are numbers."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmpsr.config import nearest
+from mmpsr.errors import UserError
 from training.predict.transcripts import TRANSCRIPT_SUFFIXES, Transcript, TranscriptError, read_transcript
 
 __all__ = ["MEDIA_SUFFIXES", "Defect", "InputError", "Inputs", "Recording", "find_inputs"]
@@ -30,7 +31,7 @@ COLUMNS = ("path", "text", "start", "end", "id", "description")
 """Of a CSV file; all but `path` may be left out."""
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """Inputs that cannot be understood as a whole; the message says what was found and what to do."""
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 
+from mmpsr.errors import UserError
+
 __all__ = ["TRANSCRIPT_SUFFIXES", "Cue", "Transcript", "TranscriptError", "read_transcript"]
 
 TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".txt")
@@ -17,7 +19,7 @@ _TIMES = re.compile(rf"\s*{_MOMENT}\s*-->\s*{_MOMENT}(?:\s.*)?")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 
 
-class TranscriptError(ValueError):
+class TranscriptError(UserError):
     """A transcript that cannot be read; the message names the file and says what was found."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpsr.config import ConfigError
+from mmpsr.errors import UserError
 from mmpsr.files import write_json, write_whole
 from training.config import RunConfig
 
@@ -18,7 +19,7 @@ __all__ = ["RunDirectory", "RunError", "read_json"]
 PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A run directory that cannot be read; the message says what was found, where, and what to do."""
 
 

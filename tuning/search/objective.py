@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from corpora.clips import CorpusError
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
@@ -24,13 +25,21 @@ from tuning.data import data_key
 from tuning.search import trials
 from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
 
-__all__ = ["Objective", "Search", "SurplusTrial", "configured"]
+__all__ = ["HaltedError", "Objective", "Search", "SurplusTrial", "configured"]
 
 Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
 
 
 class SurplusTrial(Exception):  # noqa: N818  how a trial ends, not an error
     """Another trial stands for this one's slot."""
+
+
+class HaltedError(Exception):
+    """What is wrong with no configuration but with the machine, so that the other trials would meet it, too."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,8 @@ class Objective:
                 self._train(trial, labels, seed, is_reported=index == 0)
                 for index, seed in enumerate(self.search.config.seeds)
             ]
+        except ExtractionError as error:
+            raise HaltedError(error) from error
         except self.FAILURES as error:
             trial.set_user_attr("reason", " ".join(str(error).split()))
             raise

@@ -18,10 +18,10 @@ from accelerate import Accelerator
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from mmpsr.errors import Interrupted, UserError
 from training.config import RunConfig
-from training.fit.loop import Interrupted
 from tuning.search import trials
-from tuning.search.objective import Objective, Search, SurplusTrial
+from tuning.search.objective import HaltedError, Objective, Search, SurplusTrial
 from tuning.search.plans import Plan, Slot, make_plan
 from tuning.search.space import SearchConfig, dimensions
 
@@ -34,7 +34,7 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR
 """What a launcher of several processes sets, and a worker that trains alone must not see."""
 
 
-class SearchError(RuntimeError):
+class SearchError(UserError):
     """A search that ended without a result."""
 
 
@@ -87,6 +87,8 @@ def work(search: Search, index: int, say: Say) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
+        except HaltedError as error:
+            raise error.reason from None
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             say("a trial of this worker was taken for dead, without a heartbeat for too long, and is tried again")
             continue

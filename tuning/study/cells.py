@@ -26,12 +26,12 @@ from rich.console import Console
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
+from mmpsr.errors import Interrupted
 from mmpsr.files import sha256_of
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, active_features, join
 from training.data.load import extract_features, load_clips
 from training.fit.baseline import LinearBaseline
-from training.fit.loop import Interrupted
 from training.pipeline import train_joined
 from training.runs.accelerator import create_accelerator
 from training.runs.directory import RunDirectory, package_versions

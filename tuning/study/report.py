@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from training.commands.report import report_command
 from training.report.charts import Range, forest, rank_axis
 from training.report.inputs import command_line
 from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
@@ -23,34 +22,32 @@ from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
 from tuning.study.table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
 
-__all__ = ["any_report_command", "read_stored_table", "study_page"]
+__all__ = ["read_stored_table", "report_page", "study_page"]
 
 FEWEST_SEEDS = 3
 
 
-def any_report_command(path: Path, output: Path | None, column: str | None, subsets: bool) -> int:
+def report_page(path: Path, column: str | None, subsets: bool) -> tuple[Page, Path]:
     """Report on a run, or on a study.
 
     Args:
         path: a run's or a study's folder, or a study's TOML file.
-        output: file to write; by default `report.html` in the folder.
         column: of a run's clip table, by whose values figures are told apart.
         subsets: whether to evaluate a run's model on every subset of its modalities.
 
     Returns:
-        Exit status: 2 where there is nothing to report on.
+        The page, and the folder of what it is about.
+
+    Raises:
+        RunError: there is nothing to report on.
+        ConfigError: as `tuning.study.config.load_study`.
     """
-
-    def make() -> tuple[Page, Path]:
-        is_file = path.suffix == ".toml"
-        folder = load_study(path).folder if is_file else path
-        is_study = is_file or (folder / "table.csv").exists()
-        if is_study and (subsets or column is not None):
-            raise RunError("--by and --subsets are of clips, which a study's table does not have; name one of its runs")
-        page = study_page(folder) if is_study else run_page(folder, column, subsets)
-        return page, output or folder / "report.html"
-
-    return report_command(make)
+    is_file = path.suffix == ".toml"
+    folder = load_study(path).folder if is_file else path
+    is_study = is_file or (folder / "table.csv").exists()
+    if is_study and (subsets or column is not None):
+        raise RunError("--by and --subsets are of clips, which a study's table does not have; name one of its runs")
+    return study_page(folder) if is_study else run_page(folder, column, subsets), folder
 
 
 def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:

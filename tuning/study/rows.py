@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mmpsr.balancing.build import create_balancer
 from mmpsr.config import Config, ConfigError, parse_setting, validate
+from mmpsr.errors import UserError
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.supervised import BRANCHES
@@ -21,7 +22,7 @@ __all__ = ["InapplicableError", "RowConfig", "Settings", "resolve_row"]
 Settings = dict[str, Any] | list[str]
 
 
-class InapplicableError(ValueError):
+class InapplicableError(UserError):
     """The configuration lacks what a row is about."""
 
 

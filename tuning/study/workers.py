@@ -22,9 +22,9 @@ from multiprocessing.context import SpawnProcess
 from accelerate import Accelerator
 from rich.console import Console
 
+from mmpsr.errors import Interrupted
 from training.data.joined import active_features
 from training.data.load import extract_features, load_clips
-from training.fit.loop import Interrupted
 from tuning.study.cells import CellRunner
 from tuning.study.config import Cell
 
@@ -36,7 +36,7 @@ PATIENCE = 60.0
 Report = Callable[[Cell, str | None, float], None]
 
 
-class Stopped(Exception):  # noqa: N818  a wish of the user's, not an error
+class Stopped(Interrupted):
     """The study was stopped by a signal; what is complete is kept."""
 
 

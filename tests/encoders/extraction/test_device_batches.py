@@ -20,6 +20,7 @@ import psutil
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
 from encoders.config import FeaturesConfig
 from encoders.device import Prepared, choose_device
@@ -642,13 +643,16 @@ def test_settings_reach_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_failed_clips_are_retried_by_flag_or_setting(
     flag: bool, setting: str, retried: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.commands import train as command
+    from training.commands.console import app
+    from training.data import load
+    from training.runs import accelerator
 
     asked: list[bool] = []
-    monkeypatch.setattr(command, "create_accelerator", lambda *given: SimpleNamespace(is_main_process=False))
-    monkeypatch.setattr(command, "load_clips", lambda *_: SimpleNamespace(clips=None))
-    monkeypatch.setattr(command, "extract_features", lambda _, features, *rest: asked.append(features.retry_failed))
-    command.extract_command(command.DEMO, [f"features.retry_failed={setting}"], flag)
+    monkeypatch.setattr(accelerator, "create_accelerator", lambda *given: SimpleNamespace(is_main_process=False))
+    monkeypatch.setattr(load, "load_clips", lambda *_: SimpleNamespace(clips=None))
+    monkeypatch.setattr(load, "extract_features", lambda _, features, *rest: asked.append(features.retry_failed))
+    options = ["--set", f"features.retry_failed={setting}", *(["--retry-failed"] if flag else [])]
+    assert CliRunner().invoke(app, ["extract", *options]).exit_code == 0
     assert asked == [retried]
 
 

@@ -16,7 +16,6 @@ from tests.support.bundled import small_bundle, small_run
 from training.bundle import check as bundle_check
 from training.bundle.bundle import read_bundle
 from training.bundle.check import Repeated, compare_predictions, repeat_predictions
-from training.commands import bundle as bundle_command
 from training.runs.trained import TrainedModel
 from tuning.console import app
 
@@ -66,7 +65,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 def test_the_verdict(
     found: Repeated, status: int, said: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_command, "repeat_predictions", lambda *_: found)
+    monkeypatch.setattr(bundle_check, "repeat_predictions", lambda *_: found)
     got, out, _ = call(run, "-o", tmp_path / "bundle")
     assert got == status
     assert said in out

@@ -7,18 +7,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from encoders.errors import ExtractionError
-from encoders.maintenance import inspection
+from encoders.maintenance import inspection, inventory
+from mmpsr.config import ConfigError
+from mmpsr.errors import Interrupted
+from training import pipeline
 from training import published_config as published
-from training.commands import encoders as encoders_command
-from training.commands import features as features_command
-from training.commands import train as command
+from training.data import load
 from training.doctor import doctor
+from training.runs import accelerator
 from tuning.console import app
 
 CONFIG = """
@@ -152,18 +155,47 @@ def test_ctrl_c_ends_with_one_sentence(place: Path, monkeypatch: pytest.MonkeyPa
     ("name", "arguments", "called"),
     [
         ("train", ["--resume", "--set", "a.b=1"], ("run.toml", ["a.b=1"], True)),
-        ("train", [], ("run.toml", None, False)),
+        ("train", [], ("run.toml", [], False)),
         ("extract", ["--set", "a.b=1", "--set", "c.d=2"], ("run.toml", ["a.b=1", "c.d=2"], False)),
-        ("extract", ["--retry-failed"], ("run.toml", None, True)),
+        ("extract", ["--retry-failed"], ("run.toml", [], True)),
     ],
 )
-def test_training_and_extraction_are_the_same_as_by_their_scripts(
-    name: str, arguments: list[str], called: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+def test_training_and_extraction_get_their_options(
+    name: str, arguments: list[str], called: tuple[object, ...], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr(command, f"{name}_command", lambda config, *rest: calls.append((str(config), *rest)))
-    assert CliRunner().invoke(app, [name, "--config", "run.toml", *arguments]).exit_code == 0
-    assert calls == [called]
+    read: list[object] = []
+    done: list[object] = []
+    resolved = published.load_run_config(Path("run.toml"))[0]
+    monkeypatch.setattr(published, "load_run_config", lambda *given: read.extend(given) or (resolved, ["[a] ignored"]))
+    monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
+    monkeypatch.setattr(pipeline, "run_training", lambda config, name, resume, *_: done.append(resume))
+    monkeypatch.setattr(load, "load_clips", lambda *_: SimpleNamespace(clips=None))
+    monkeypatch.setattr(load, "extract_features", lambda _, features, *rest: done.append(features.retry_failed))
+    result = CliRunner().invoke(app, [name, "--config", "run.toml", *arguments], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, "[a] ignored\n")
+    assert (str(read[0]), list(read[1]), *done) == called  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            KeyboardInterrupt(),
+            "stopped; what is complete is kept, and the same command continues (training with --resume)",
+        ),
+        (Interrupted("stopped after step 3; and so on"), "stopped after step 3; and so on"),
+    ],
+)
+def test_training_that_is_stopped_says_so_on_stdout(
+    error: BaseException, sentence: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "run_training", stop)
+    monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
+    result = CliRunner().invoke(app, ["train", "--config", "run.toml"])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, f"{sentence}\n", "")
 
 
 def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,29 +273,18 @@ def test_the_options(name: str, options: set[str]) -> None:
     assert {option for parameter in found for option in parameter.opts} == options
 
 
-@pytest.mark.parametrize(
-    ("arguments", "called"),
-    [
-        (["features"], (None, [], None, False, False, False)),
-        (
-            ["features", "--config", "a.toml", "--set", "a.b=1", "--store", "b", "--json", "--prune", "--yes"],
-            (Path("a.toml"), ["a.b=1"], Path("b"), True, True, True),
-        ),
-        (["encoders"], (None, [], None, False)),
-        (
-            ["encoders", "--config", "a.toml", "--set", "a.b=1", "--modality", "text", "--json"],
-            (Path("a.toml"), ["a.b=1"], "text", True),
-        ),
-    ],
-)
-def test_listing_gets_its_options_and_gives_the_status(
-    arguments: list[str], called: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["features", "encoders"])
+def test_listing_hands_its_settings_on(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
-    for module, name in ((features_command, "features_command"), (encoders_command, "encoders_command")):
-        monkeypatch.setattr(module, name, lambda *given: calls.append(given) or 7)
-    assert CliRunner().invoke(app, arguments).exit_code == 7
-    assert calls == [called]
+
+    def refuse(*given: object) -> None:
+        calls.append(given)
+        raise ConfigError("no")
+
+    monkeypatch.setattr(published, "load_run_config", refuse)
+    result = CliRunner().invoke(app, [name, "--config", "a.toml", "--set", "a.b=1", "--set", "c.d=2"])
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "error: no\n")
+    assert calls == [(Path("a.toml"), ["a.b=1", "c.d=2"])]
 
 
 def test_ctrl_c_stops_listing_and_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +293,7 @@ def test_ctrl_c_stops_listing_and_pruning(monkeypatch: pytest.MonkeyPatch) -> No
         def stop(*_: object, error: type[BaseException] = error) -> int:
             raise error
 
-        monkeypatch.setattr(features_command, "features_command", stop)
+        monkeypatch.setattr(inventory, "take_inventory", stop)
         result = CliRunner().invoke(app, ["features"])
         assert (result.exit_code, result.stdout) == (130, "")
         assert result.stderr == "stopped; the same command begins again\n"

@@ -10,10 +10,11 @@ import huggingface_hub.constants
 import pytest
 from typer.testing import CliRunner
 
+from encoders import creation
+from encoders.catalogue import checkpoint
 from encoders.creation import CATALOGUE, WRITERS
 from tests.support import tiny_checkpoints as tiny
 from tests.support.starting import assert_starts_light
-from training.commands import encoders as encoders_command
 from training.commands.console import app
 
 CONFIG = """
@@ -60,9 +61,9 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, st
 
 
 def test_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders_command, "is_cached", lambda entry: entry.id == "microsoft/resnet-50")
+    monkeypatch.setattr(checkpoint, "is_cached", lambda entry: entry.id == "microsoft/resnet-50")
     monkeypatch.setattr(
-        encoders_command, "can_run", lambda entry, features: "not installed: x" if entry.id == "vggish" else None
+        creation, "can_run", lambda entry, features: "not installed: x" if entry.id == "vggish" else None
     )
     document = json.loads(run("--json")[0])
     assert [entry["id"] for entry in document["encoders"]] == list(CATALOGUE)
@@ -90,9 +91,9 @@ def test_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     cached = ("microsoft/resnet-50", "facebook/dinov2-large")
-    monkeypatch.setattr(encoders_command, "is_cached", lambda entry: entry.id in cached)
+    monkeypatch.setattr(checkpoint, "is_cached", lambda entry: entry.id in cached)
     monkeypatch.setattr(
-        encoders_command,
+        creation,
         "can_run",
         lambda entry, features: "not installed: x" if entry.id == "facebook/dinov2-large" else None,
     )

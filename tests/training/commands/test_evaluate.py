@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support import stored_run
-from training.commands import evaluate as evaluate_command
 from training.commands.console import app
 from training.evaluation import evaluate as full_evaluation
 from training.evaluation.evaluate import EvaluationOptions
@@ -116,17 +115,17 @@ def test_what_leaks_is_printed_first_with_its_effect(path: Path, monkeypatch: py
 
 def test_the_options_reach_the_evaluation(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(evaluate_command, "evaluate_command", lambda *arguments: given.append(arguments) or 7)
+    monkeypatch.setattr(full_evaluation, "evaluate", lambda *arguments: given.append(arguments) or {"run": "r"})
     options = ["--config", "a.toml", "--set", "a.b=1", "--corpus", "c", "--corpus", "d", "--split", "dev", "--by", "e"]
     options += ["--aggregate", "f", "--subsets", "--adapt"]
-    run("r", "s", *options, "--allow-trained", "--json", status=7)
+    assert json.loads(run("r", *options, "--allow-trained", "--json")[0]) == {"run": "r"}
     expected = EvaluationOptions("dev", "e", "f", Path("a.toml"), ("a.b=1",), ("c", "d"), True, True, True)
-    assert given == [([Path("r"), Path("s")], expected, True)]
+    assert given == [(Path("r"), expected)]
 
 
 def test_ctrl_c_ends_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate_command, "evaluate_command", stop)
+    monkeypatch.setattr(full_evaluation, "evaluate", stop)
     assert run("r", status=130) == ("", "stopped; vectors made so far are kept, and the same command begins again")

@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.encode import make_encoder
+from encoders.maintenance import pruning
 from encoders.spec import EncoderSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from encoders.writers.build import text_writers
 from tests.support.starting import assert_starts_light
-from training.commands import features as features_command
 from training.commands.console import app
 
 CONFIG = """
@@ -273,7 +273,7 @@ def test_leftovers_alone_are_removed_too(store: FeatureStore) -> None:
 def test_what_is_printed_on_the_way_does_not_disturb_the_document(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features_command, "find_leftovers", lambda root: print("looking") or [])
+    monkeypatch.setattr(pruning, "find_leftovers", lambda root: print("looking") or [])
     result = CliRunner().invoke(app, ["features", "--json"])
     assert json.loads(result.stdout)["leftovers"] == []
     assert result.stderr == "looking\n"

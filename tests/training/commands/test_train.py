@@ -11,7 +11,7 @@ from corpora.clips import CorpusError
 from encoders.config import FeaturesConfig
 from mmpsr.config import ConfigError, load_config
 from tests.support import joined as small
-from training.commands.train import extract_command, train_command
+from training.commands.train import extract, train
 from training.config import RunConfig
 from training.data.joined import _check, active_features
 from training.launch import requested_processes
@@ -61,7 +61,7 @@ def run(
     Path("run.toml").write_text(SECTION, encoding="utf-8")
     Path("mine.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     app = typer.Typer()
-    app.command()(train_command)
+    app.command()(train)
     result = CliRunner().invoke(app, ["--config", "run.toml", *arguments])
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -111,7 +111,7 @@ def test_an_unknown_modality_names_the_right_one() -> None:
         load_config(RunConfig, None, ['data.modalities=["behaviour"]'])
 
 
-@pytest.mark.parametrize("command", [train_command, extract_command])
+@pytest.mark.parametrize("command", [train, extract])
 def test_a_missing_file_says_so(command: object) -> None:
     app = typer.Typer()
     app.command()(command)  # type: ignore[arg-type]

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from tests.support import report_in_browser, stored_run
 from tests.training.report.test_page import Outline
-from training.commands.report import report_command
 from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.report.page import render
 from training.report.run import run_page, write_report
 from training.runs.directory import RunError
+from tuning.console import app
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -50,11 +51,16 @@ def html(path: Path) -> str:
     return render(run_page(path))
 
 
-def test_the_file(path: Path, html: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def report(run: Path, output: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["report", str(run), "-o", str(output), *options], catch_exceptions=False)
+
+
+def test_the_file(path: Path, html: str, tmp_path: Path) -> None:
     output = tmp_path / "new" / "r.html"
-    assert report_command(lambda: (run_page(path), output)) == 0
+    result = report(path, output)
+    assert result.exit_code == 0
     assert output.read_text(encoding="utf-8") == html
-    assert capsys.readouterr().out.startswith(f"report {output} (0.")
+    assert result.stdout.startswith(f"report {output} (0.")
     assert list(output.parent.iterdir()) == [output]
 
 
@@ -108,10 +114,11 @@ def test_the_same_run_gives_the_same_bytes(path: Path, html: str) -> None:
     assert render(run_page(path)) == html
 
 
-def test_what_cannot_be_reported(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report_command(lambda: (run_page(tmp_path), tmp_path / "r.html")) == 2
-    assert "has no config.json: name the folder of a finished run" in capsys.readouterr().err
-    assert report_command(lambda: (run_page(path, "nonsense"), tmp_path / "r.html")) == 2
+def test_what_cannot_be_reported(path: Path, tmp_path: Path) -> None:
+    result = report(tmp_path, tmp_path / "r.html")
+    assert result.exit_code == 2
+    assert "has no config.json: name the folder of a finished run" in result.stderr
+    assert report(path, tmp_path / "r.html", "--by", "nonsense").exit_code == 2
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot be written .* name another file with -o"):

@@ -29,6 +29,7 @@ from rich.console import Console
 import tuning.data
 import tuning.search.objective
 from corpora.clips import ClipTable
+from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from tests.support import joined as small
 from tests.support import searched
@@ -243,6 +244,18 @@ def test_an_error_that_is_no_configurations_stops_the_search_and_the_trial_is_re
         run_search(search, 1, silent)
     imitate(monkeypatch, lambda config, epoch: 1.0)
     assert trial_table(run_search(search, 1, silent))["state"].tolist() == ["complete", "complete"]
+
+
+def test_an_encoder_that_cannot_run_stops_the_search(tmp_path: Path) -> None:
+    def missing(*_: object) -> JoinedCorpora:
+        calls.append(1)
+        raise ExtractionError("its weights cannot be had")
+
+    calls: list[int] = []
+    search = replace(searched.search(tmp_path, method="grid"), load=missing)
+    with pytest.raises(ExtractionError, match="its weights cannot be had"):
+        run_search(search, 1, silent)
+    assert calls == [1]  # no other trial tries, and none is counted as the configuration's fault
 
 
 def test_another_search_in_the_same_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from mmpsr.config import ConfigError
 from tests.support import report_in_browser
 from tests.training.report.test_page import Outline
 from training.report.page import render
 from training.runs.directory import RunError
+from tuning.console import app
 from tuning.study import report as study_report
 from tuning.study.rendering import to_csv
-from tuning.study.report import any_report_command, read_stored_table, study_page
+from tuning.study.report import read_stored_table, study_page
 from tuning.study.table import Column, StudyTable
 
 HOSTILE = "w/o <script>graph</script>"
@@ -135,14 +137,18 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "table<1>" in outline.text
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(path: Path | str, *options: str, status: int = 0) -> str:
+        result = CliRunner().invoke(app, ["report", str(path), *options], catch_exceptions=False)
+        assert result.exit_code == status
+        return result.stderr
+
     folder = write(tmp_path)
-    assert any_report_command(folder, None, None, False) == 0
+    report(folder)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert html == render(study_page(folder))
-    assert any_report_command(folder, None, "language", False) == 2
-    assert any_report_command(folder, None, None, True) == 2
-    assert capsys.readouterr().err.count("which a study's table does not have; name one of its runs") == 2
+    for options in (["--by", "language"], ["--subsets"]):
+        assert "which a study's table does not have; name one of its runs" in report(folder, *options, status=2)
 
     class Loaded:
         def __init__(self, path: Path) -> None:
@@ -151,10 +157,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
             self.folder = folder
 
     monkeypatch.setattr(study_report, "load_study", Loaded)
-    assert any_report_command(Path("study.toml"), tmp_path / "b.html", None, False) == 0
+    report("study.toml", "-o", str(tmp_path / "b.html"))
     assert (tmp_path / "b.html").read_text(encoding="utf-8") == html
-    assert any_report_command(Path("other.toml"), None, None, False) == 2
-    assert "other.toml: there is no such configuration file" in capsys.readouterr().err
+    assert "other.toml: there is no such configuration file" in report("other.toml", status=2)
 
 
 def test_a_study_without_a_table(tmp_path: Path) -> None:

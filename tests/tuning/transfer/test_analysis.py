@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
 from tests.support import stored_run
 from training.evaluation.compare import compare_runs
 from training.runs.directory import RunError
 from training.runs.stored import StoredRun
+from tuning.console import app
 from tuning.transfer.analysis import _verdict, find_runs, transfer_report
-from tuning.transfer.command import transfer_command
 
 
 def record(epoch: int, weight: float, cosine: float | None, share: float) -> dict[str, object]:
@@ -102,24 +103,31 @@ def test_trajectories_are_means_over_the_seeds_that_reached_an_epoch(runs: Path)
     assert (accepted["task"], accepted["values"]) == ("emotion", [pytest.approx(0.3), 0.4])
 
 
-def test_what_it_prints(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def transfer(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["transfer", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_what_it_prints(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert transfer_command([runs], [], None, None, False) == 0
-    out = capsys.readouterr().out
+    result = transfer(runs)
+    assert result.exit_code == 0
+    out = result.stdout
     assert "with personality" in out
     assert "supervised/emotion" in out
     assert "1 of 1" in out  # epochs below 0
     assert "2 / 1" in out
     assert "\\[" not in out
-    assert transfer_command([runs], [], None, "dev", True) == 0
-    document = json.loads(capsys.readouterr().out)
+    result = transfer(runs, "--split", "dev", "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
     assert {row["split"] for row in document["figures"]} == {"dev"}
 
 
-def test_what_cannot_be_compared_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_compared_is_told(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert transfer_command([tmp_path / "empty"], [], None, None, False) == 2
-    assert "holds no finished run" in capsys.readouterr().err
+    result = transfer(tmp_path / "empty")
+    assert result.exit_code == 2
+    assert "holds no finished run" in result.stderr
     with pytest.raises(RunError, match="there is no run with several tasks"):
         transfer_report(find_runs(runs / "emotion"), None)
     with pytest.raises(RunError, match="there is no run of personality alone"):

@@ -1,29 +1,27 @@
-"""The command `mmpsr study`: every cell of a study computed, and its tables written."""
+"""The filling of a study: every cell computed, and its tables written."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mmpsr.config import ConfigError
 from mmpsr.files import sha256_of, write_whole
-from training.commands.common import error_console
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions
 from tuning.study.cells import INPUTS, is_done
-from tuning.study.config import Cell, Study, load_study
+from tuning.study.config import Cell, Study
 from tuning.study.rendering import to_csv, to_latex, to_markdown
 from tuning.study.table import StudyTable, read_table
-from tuning.study.workers import Stopped, compute
+from tuning.study.workers import compute
 
-__all__ = ["run_study", "study_command", "write_tables"]
+__all__ = ["run_study", "write_tables"]
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
@@ -123,36 +121,3 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
         "cells": cells,
         "tables": {name: sha256_of(text) for name, text in texts.items()},
     }
-
-
-def study_command(
-    path: Path, settings: Sequence[str], workers: int, seeds: Sequence[int] | None, base: Path | None = None
-) -> int:
-    """Fill a study's table.
-
-    Args:
-        path: TOML file, see `tuning.study.config`.
-        settings: `section.key=value` over all rows.
-        workers: processes, at least 1.
-        seeds: in place of the file's; None for these.
-        base: configuration to start from in place of the file's; None for this.
-
-    Returns:
-        Exit status: 0 where every cell is done, 1 where one failed, 2 where the study is wrong, 130 where stopped.
-    """
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    errors = error_console()
-    try:
-        study = load_study(path, settings, seeds, base)
-        table = run_study(study, workers, console)
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            errors.print(f"error: {line}", style="bold red", highlight=False, markup=False)
-        return 2
-    except Stopped:
-        console.print("stopped; what is complete is kept, and the same command continues")
-        return 130
-    for warning in table.warnings:
-        errors.print(f"warning: {warning}", highlight=False, markup=False)
-    console.print(f"tables in {study.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)
-    return 1 if table.missing else 0

@@ -1,62 +1,20 @@
-"""The command `mmpsr transfer`: do tasks help or hurt each other?"""
+"""Tables of transfer between tasks: who helps whom, cosines between gradients, weights, pseudo-labels."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
-from rich.console import Console
 from rich.table import Table
 
-from mmpsr.config import ConfigError
-from training.commands.common import print_error
-from training.runs.directory import RunError
 from training.scoring.tables import between, metric_name, number, table_of
-from tuning.study.config import load_study
-from tuning.transfer.analysis import find_runs, study_runs, transfer_report
 
-__all__ = ["transfer_command"]
+__all__ = ["transfer_tables"]
 
 
-def transfer_command(
-    paths: Sequence[Path], settings: Sequence[str], base: Path | None, split: str | None, as_json: bool
-) -> int:
-    """Compare and print.
-
-    Args:
-        paths: a study's TOML file, or folders of runs.
-        settings: those that the study was filled with.
-        base: configuration that it was filled with, in place of the study's own.
-        split: see `tuning.transfer.analysis.transfer_report`.
-        as_json: one JSON document instead of tables.
-
-    Returns:
-        Exit status: 2 where runs cannot be compared.
-    """
-    try:
-        runs: list[Path] = []
-        for path in paths:
-            is_study = path.suffix == ".toml"
-            runs += study_runs(load_study(path, settings, None, base)) if is_study else find_runs(path)
-        report = transfer_report(runs, split)
-    except (RunError, ConfigError) as error:
-        print_error(error)
-        return 2
-    if as_json:
-        typer.echo(json.dumps(report, indent=2, allow_nan=False))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in _tables(report):
-        console.print(table, highlight=False, markup=False)
-    return 0
-
-
-def _tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
+def transfer_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
+    """Lay out a report of `tuning.transfer.analysis.transfer_report` for a terminal."""
     yield (
         "Joint - alone on the same clips (in so many groups), percentage points, means over seeds (joint / alone), "
         "intervals over groups"

@@ -26,17 +26,19 @@ import pytest
 import scipy.stats
 from filelock import FileLock
 from rich.console import Console
+from typer.testing import CliRunner
 
 import training.fit.loop
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
+from mmpsr.errors import Interrupted
 from training import pipeline
-from training.fit.loop import Interrupted
 from training.report.page import render
 from training.runs.stored import StoredRun
+from tuning.console import app
 from tuning.study import cells as study_cells
-from tuning.study.command import run_study, study_command
 from tuning.study.config import Study, load_study
+from tuning.study.fill import run_study
 from tuning.study.report import read_stored_table, study_page
 from tuning.study.table import LINEAR, Column, estimate
 from tuning.study.workers import Stopped
@@ -108,6 +110,14 @@ def write_inputs(folder: Path) -> None:
     np.savez(folder / "sound.npz", **dict(zip(names, generator.normal(size=(60, 3)).astype(np.float32), strict=True)))
     (folder / "base.toml").write_text(BASE, encoding="utf-8")
     (folder / "study.toml").write_text(STUDY, encoding="utf-8")
+
+
+def command() -> int:
+    """The exit status of `mmpsr study study.toml`, whose output is printed."""
+    done = CliRunner().invoke(app, ["study", "study.toml"], catch_exceptions=False)
+    print(done.stdout)
+    print(done.stderr, file=sys.stderr)
+    return done.exit_code
 
 
 def quiet() -> Console:
@@ -235,7 +245,7 @@ def test_a_failing_cell_is_told_and_stops_no_other(place: Path, monkeypatch: pyt
     broken = True
     write(STUDY.replace('compare_to = "full"', 'compare_to = "w/o graph"'))
     trained = faked(monkeypatch, results)
-    assert study_command(Path("study.toml"), [], 1, None) == 1
+    assert command() == 1
     assert len(trained) == 6
     text = Path("runs/study/table.md").read_text()
     assert "- Row 'w/o graph', seed 1: RuntimeError: out of memory" in text
@@ -246,7 +256,7 @@ def test_a_failing_cell_is_told_and_stops_no_other(place: Path, monkeypatch: pyt
         "RuntimeError: out of memory"
     )
     broken = False
-    assert study_command(Path("study.toml"), [], 1, None) == 0
+    assert command() == 0
     assert trained[6:] == ["w-o-graph/1"]
     assert not Path("runs/study/w-o-graph/1/failure.txt").exists()
 
@@ -370,7 +380,7 @@ def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch:
     (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
     study = load_study("study.toml")
     keys: list[str] = []
-    monkeypatch.setattr("tuning.study.command.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
+    monkeypatch.setattr("tuning.study.fill.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
     run_study(study, 1, quiet())
     changes = sum(one != two for one, two in itertools.pairwise(keys))
     assert (len(keys), changes) == (9, len(set(keys)) - 1)
@@ -416,7 +426,7 @@ def test_rows_that_do_not_apply_are_told_and_are_no_failure(
 ) -> None:
     faked(monkeypatch, lambda *_: result(1.0, 2.0))
     write(STUDY + '[[rows]]\nname = "without video"\nwithout = ["video"]\n')
-    assert study_command(Path("study.toml"), [], 1, None) == 0
+    assert command() == 0
     assert "row 'without video' does not apply: there is no modality" in capsys.readouterr().out
     text = Path("runs/study/table.md").read_text()
     assert "| without video | - | - | - | - |" in text
@@ -432,7 +442,7 @@ def test_what_cannot_be_prepared_is_tried_once_for_all_seeds(place: Path, monkey
         raise ExtractionError("its weights (605 MB) cannot be had")
 
     monkeypatch.setattr(study_cells, "prepare", prepare)
-    assert study_command(Path("study.toml"), [], 1, None) == 1
+    assert command() == 1
     assert tried == [("text", "audio"), ("text",)]
     text = Path("runs/study/table.md").read_text()
     assert "- Row 'text only', seed 0, 1: ExtractionError: its weights (605 MB) cannot be had" in text
@@ -481,7 +491,7 @@ def test_what_is_wrong_is_named_before_anything_is_computed(place: Path, before:
 
 def test_all_wrong_rows_are_named_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(STUDY.replace('"none"', '"gcn"').replace('data.modalities=["text"]', "training.lr=-1"))
-    assert study_command(Path("study.toml"), [], 1, None) == 2
+    assert command() == 2
     error = capsys.readouterr().err
     assert "row 'w/o graph'" in error
     assert "row 'text only': training.lr" in error
@@ -529,7 +539,7 @@ def test_an_interruption_is_no_failure(place: Path, monkeypatch: pytest.MonkeyPa
         raise Interrupted("stopped")
 
     faked(monkeypatch, results)
-    assert study_command(Path("study.toml"), [], 1, None) == 130
+    assert command() == 130
     assert "seed 0, 1: not computed yet" in Path("runs/study/table.md").read_text()
 
 
@@ -549,11 +559,10 @@ COMPILED = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "compiled")
 ENVIRONMENT = {**os.environ, **COMPILED, "PYTHONPATH": str(Path(__file__).parents[3])}
 TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
-import sys
-from pathlib import Path
-from tuning.study.command import study_command
+from tuning.console import app
 if __name__ == "__main__":
-    sys.exit(study_command(Path("study.toml"), ["training.num_epochs=100", "training.patience=100"], 2, [0, 1]))
+    settings = ["--set", "training.num_epochs=100", "--set", "training.patience=100"]
+    app(["study", "study.toml", *settings, "--workers", "2", "--seeds", "0,1"])
 """
 
 
