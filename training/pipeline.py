@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from mmpsr.calibration.calibration import Calibration
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, join
-from training.data.load import extract_features, load_clips
+from training.data.joined import JoinedCorpora, active_features
+from training.data.load import RunData, load_run_data
 from training.fit.baseline import LinearBaseline
 from training.fit.cost import CostMeter
 from training.fit.loop import train
@@ -54,8 +55,6 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         if accelerator.is_main_process:
             console.print(message, highlight=False)
 
-    tasks = config.tasks.resolve()
-    features = active_features(config.features, config.data.modalities)
     found = RunDirectory.find(config, name) if resume else None
     if resume and found is None:
         say(f"there is no run of {name!r} to resume yet; starting one")
@@ -65,16 +64,14 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
             write_manifest(found)  # the run was killed before it could be written
         _print_results(found, config, accelerator, console)
         return found.path
-    table = load_clips(config, tasks, accelerator)
-    _print_clips(table, config, accelerator, console)
-    clips, ledger = extract_features(table.clips, features, accelerator, console)
-    joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware").to(accelerator.device)
+    show_clips = partial(_print_clips, config=config, accelerator=accelerator, console=console)
+    data = load_run_data(config, accelerator, console, show_clips=show_clips)
     if accelerator.is_main_process and found is None:
         found = RunDirectory.create(config, name)
     run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
     say(f"run directory {run.path}")
     train_joined(
-        config, joined, LinearBaseline(joined, tasks, config.corpora), table.defects, ledger, accelerator, run, say
+        config, data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora), accelerator, run, say
     )
     _print_results(run, config, accelerator, console)
     return run.path
@@ -82,22 +79,18 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
 
 def train_joined(
     config: RunConfig,
-    joined: JoinedCorpora,
+    data: RunData,
     baseline: LinearBaseline,
-    defects: pd.DataFrame,
-    ledger: pd.DataFrame,
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
 ) -> None:
-    """Everything of a run once clips and vectors are joined: note what it is made from, train, evaluate.
+    """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
 
     Args:
         config: the resolved configuration.
-        joined: clips on the accelerator's device.
+        data: clips, vectors and what is missing of them.
         baseline: fitted on them.
-        defects: rows that a corpus could not use.
-        ledger: clips without a vector, and why.
         accelerator: device, precision and processes.
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
@@ -107,16 +100,16 @@ def train_joined(
         specs = encoder_specs(features)
         used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
         run.write_json("features.json", {name: spec.key for name, spec in used})
-        write_identities(run, joined, config.corpora)
-        defects.to_csv(run.path / "defects.csv", index=False)
-        ledger.to_csv(run.path / "ledger.csv", index=False)
+        write_identities(run, data.joined, config.corpora)
+        data.defects.to_csv(run.path / "defects.csv", index=False)
+        data.ledger.to_csv(run.path / "ledger.csv", index=False)
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
-        model = train(config, joined, tasks, accelerator, run, say, baseline)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline)
         if accelerator.is_main_process:
             meter.write(model)
-            finish_run(config, model, joined, tasks, run, baseline)
+            finish_run(config, model, data.joined, tasks, run, baseline)
     finally:
         accelerator.end_training()
 

@@ -140,7 +140,7 @@ def join_clips(
     """
     features = active_features(features, run.modalities)
     clips, _ = extract_features(clips, features, accelerator, console)
-    return gather(clips, features, run.tasks, run.config.model.kind == "conflict_aware").to(accelerator.device)
+    return gather(clips, features, run.tasks, run.config.model.reads_sequences).to(accelerator.device)
 
 
 def predict_fresh(

@@ -97,7 +97,7 @@ def absences_of(clips: pd.DataFrame, ledger: pd.DataFrame) -> list[dict[str, str
 
 def joined_clips(clips: pd.DataFrame, features: FeaturesConfig, trained: TrainedModel) -> JoinedCorpora:
     """Clips and their vectors; where no clip has a sequence of a modality, an empty one stands for it."""
-    joined = gather(clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
+    joined = gather(clips, features, trained.tasks, trained.config.model.reads_sequences)
     lengths = torch.zeros(len(clips), dtype=torch.int64)
     for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
         blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
