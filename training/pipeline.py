@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
 from corpora.clips import ClipTable
 from encoders.extraction.read import encoder_specs, sequence_specs
@@ -16,18 +20,18 @@ from mmpsr.calibration.calibration import Calibration
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, join
-from training.data.load import extract_features, load_clips
+from training.data.joined import JoinedCorpora, active_features
+from training.data.load import RunData, load_run_data
 from training.fit.baseline import LinearBaseline
 from training.fit.cost import CostMeter
 from training.fit.loop import train
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
-from training.runs.stored import add_predictions
+from training.runs.stored import StoredRun, add_predictions
 from training.runs.verify import write_manifest
-from training.scoring.counts import label_table, summarize
-from training.scoring.scores import calibrate, chance_level, evaluate_rows, predict, prediction_table
+from training.scoring.counts import summarize
+from training.scoring.scores import calibrate, predict, prediction_table
 from training.scoring.tables import result_table
 
 __all__ = ["run_training", "train_joined"]
@@ -51,8 +55,6 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         if accelerator.is_main_process:
             console.print(message, highlight=False)
 
-    tasks = config.tasks.resolve()
-    features = active_features(config.features, config.data.modalities)
     found = RunDirectory.find(config, name) if resume else None
     if resume and found is None:
         say(f"there is no run of {name!r} to resume yet; starting one")
@@ -62,16 +64,14 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
             write_manifest(found)  # the run was killed before it could be written
         _print_results(found, config, accelerator, console)
         return found.path
-    table = load_clips(config, tasks, accelerator)
-    _print_clips(table, config, accelerator, console)
-    clips, ledger = extract_features(table.clips, features, accelerator, console)
-    joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware").to(accelerator.device)
+    show_clips = partial(_print_clips, config=config, accelerator=accelerator, console=console)
+    data = load_run_data(config, accelerator, console, show_clips=show_clips)
     if accelerator.is_main_process and found is None:
         found = RunDirectory.create(config, name)
     run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
     say(f"run directory {run.path}")
     train_joined(
-        config, joined, LinearBaseline(joined, tasks, config.corpora), table.defects, ledger, accelerator, run, say
+        config, data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora), accelerator, run, say
     )
     _print_results(run, config, accelerator, console)
     return run.path
@@ -79,22 +79,18 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
 
 def train_joined(
     config: RunConfig,
-    joined: JoinedCorpora,
+    data: RunData,
     baseline: LinearBaseline,
-    defects: pd.DataFrame,
-    ledger: pd.DataFrame,
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
 ) -> None:
-    """Everything of a run once clips and vectors are joined: note what it is made from, train, evaluate.
+    """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
 
     Args:
         config: the resolved configuration.
-        joined: clips on the accelerator's device.
+        data: clips, vectors and what is missing of them.
         baseline: fitted on them.
-        defects: rows that a corpus could not use.
-        ledger: clips without a vector, and why.
         accelerator: device, precision and processes.
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
@@ -104,16 +100,16 @@ def train_joined(
         specs = encoder_specs(features)
         used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
         run.write_json("features.json", {name: spec.key for name, spec in used})
-        write_identities(run, joined, config.corpora)
-        defects.to_csv(run.path / "defects.csv", index=False)
-        ledger.to_csv(run.path / "ledger.csv", index=False)
+        write_identities(run, data.joined, config.corpora)
+        data.defects.to_csv(run.path / "defects.csv", index=False)
+        data.ledger.to_csv(run.path / "ledger.csv", index=False)
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
-        model = train(config, joined, tasks, accelerator, run, say, baseline)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline)
         if accelerator.is_main_process:
             meter.write(model)
-            finish_run(config, model, joined, tasks, run, baseline)
+            finish_run(config, model, data.joined, tasks, run, baseline)
     finally:
         accelerator.end_training()
 
@@ -128,49 +124,41 @@ def finish_run(
 ) -> None:
     """The one evaluation on test, with the best dev weights, beside the linear baseline and chance.
 
-    Model and baseline are calibrated on the dev clips of trained corpora; the figures of those clips are of
-    predictions as they were.
+    Model and baseline are calibrated on the dev clips of trained corpora. Predictions are written once, and
+    `results.json` is made from what was written, by the code that `mmpsr verify` makes it again with.
     """
-    results, tables = [], []
-    trained = config.corpora.trained()
-    dev = joined.rows(trained, "dev")
-    calibration, beside = Calibration(), Calibration()
-    if config.training.calibration != "none":
-        calibration = calibrate(predict(model, joined, dev), joined, dev, tasks)
-        beside = calibrate(baseline.predict(dev), joined, dev, baseline.tasks)
-    if config.training.calibration == "temperature":
-        calibration, beside = calibration.without_thresholds(), beside.without_thresholds()
+    dev = joined.rows(config.corpora.trained(), "dev")
+    calibration = _calibration(config, predict(model, joined, dev), joined, dev, tasks)
+    linear_calibration = _calibration(config, baseline.predict(dev), joined, dev, baseline.tasks)
     run.write_json("calibration.json", calibration.to_dict())
-    run.write_json("data.json", summarize(label_table(joined, tasks), tasks))
+    run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": linear_calibration.to_dict()})
+    run.write_json("data.json", summarize(prediction_table(joined, tasks), tasks))
+    tables = []
     for split in ("dev", "test"):
         rows = joined.rows(list(config.corpora.sources), split)
         if not len(rows):
             continue
-        predicted, linear = predict(model, joined, rows), baseline.predict(rows)
-        plain = evaluate_rows(predicted, joined, rows, tasks, config.corpora)
-        plain_linear = evaluate_rows(linear, joined, rows, baseline.tasks, config.corpora)
-        calibrated = evaluate_rows(predicted, joined, rows, tasks, config.corpora, calibration)
-        calibrated_linear = evaluate_rows(linear, joined, rows, baseline.tasks, config.corpora, beside)
-        for pairs in zip(
-            zip(plain, plain_linear, strict=True), zip(calibrated, calibrated_linear, strict=True), strict=True
-        ):
-            is_fitted = split == "dev" and pairs[0][0].corpus in trained  # calibration was chosen on these clips
-            figure, other = pairs[0] if is_fitted else pairs[1]
-            row = figure.to_dict()
-            row["model"] = row.pop("value")
-            row["uncalibrated"] = pairs[0][0].value
-            row["linear"] = other.value
-            used = Calibration() if is_fitted else calibration
-            row["chance"] = chance_level(figure, predicted, joined, rows, tasks, used)
-            results.append(row)
-        table = prediction_table(calibration.apply_all(predicted), joined, rows, tasks)
+        predicted = predict(model, joined, rows)
+        table = prediction_table(joined, tasks, rows, calibration.apply_all(predicted))
         table = add_predictions(table, "uncalibrated", predicted, tasks)
-        tables.append(add_predictions(table, "linear", linear, tasks))
+        tables.append(add_predictions(table, "linear", baseline.predict(rows), tasks))
     pd.concat(tables).to_parquet(run.path / "predictions.parquet", index=False)
-    run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": beside.to_dict()})
-    order = {corpus: index for index, corpus in enumerate(config.corpora.sources)}
-    run.write_json("results.json", sorted(results, key=lambda row: order[str(row["corpus"])]))
+    run.write_json("results.json", StoredRun.read(run.path).results())
     write_manifest(run)
+
+
+def _calibration(
+    config: RunConfig,
+    predicted: Mapping[str, NDArray[np.float64]],
+    joined: JoinedCorpora,
+    dev: Tensor,
+    tasks: Mapping[str, TaskSpec],
+) -> Calibration:
+    """What the configuration asks for of temperatures and thresholds, fitted to dev clips."""
+    if config.training.calibration == "none":
+        return Calibration()
+    found = calibrate(predicted, joined, dev, tasks)
+    return found.without_thresholds() if config.training.calibration == "temperature" else found
 
 
 def _print_clips(table: ClipTable, config: RunConfig, accelerator: Accelerator, console: Console) -> None:

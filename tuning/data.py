@@ -6,8 +6,8 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, join
-from training.data.load import extract_features, load_clips
+from training.data.joined import JoinedCorpora
+from training.data.load import load_run_data
 
 __all__ = ["data_key", "load_joined"]
 
@@ -16,20 +16,14 @@ def load_joined(config: RunConfig, accelerator: Accelerator, console: Console) -
     """Train and dev clips of the corpora that are trained on, with their vectors, on the accelerator's device.
 
     Raises:
-        ConfigError: see `training.data.load.load_clips`.
-        CorpusError: see `training.data.joined.join`.
+        ConfigError: see `training.data.load.load_run_data`.
+        CorpusError: see there.
     """
-    tasks = config.tasks.resolve()
-    features = active_features(config.features, config.data.modalities)
-    clips = load_clips(config, tasks, accelerator).clips
-    is_used = clips["corpus"].isin(config.corpora.trained()) & clips["split"].isin(("train", "dev"))
-    clips, _ = extract_features(clips[is_used].reset_index(drop=True), features, accelerator, console)
-    joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware")
-    return joined.to(accelerator.device)
+    return load_run_data(config, accelerator, console, ("train", "dev"), config.corpora.trained()).joined
 
 
 def data_key(config: RunConfig) -> str:
     """Equal for configurations that train on the same tensors."""
     tasks = {name: [spec.kind, *spec.classes] for name, spec in config.tasks.resolve().items()}
     sections = [each.model_dump_json() for each in (config.corpora, config.features)]
-    return repr((sections, config.data.modalities, tasks, config.model.kind))
+    return repr((sections, config.data.modalities, tasks, config.model.reads_sequences))

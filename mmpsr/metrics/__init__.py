@@ -7,7 +7,7 @@ from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic
 from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
 from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from mmpsr.metrics.seeds import SeedSummary, mean_and_deviation
+from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from mmpsr.metrics.sums import metric_statistic
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "holm",
     "labeled_rows",
     "mcnemar",
-    "mean_and_deviation",
     "metric_statistic",
     "nemenyi_difference",
     "paired_bootstrap",
+    "seed_summary",
     "wilcoxon",
 ]

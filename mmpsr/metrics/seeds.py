@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-__all__ = ["SeedSummary", "mean_and_deviation"]
+__all__ = ["SeedSummary", "seed_summary"]
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,31 @@ class SeedSummary:
     num_seeds: int
 
 
-def mean_and_deviation(values: ArrayLike, level: float = 0.95) -> SeedSummary:
-    """Mean, deviation and the t interval of the mean, mean +- t_{n-1} deviation / sqrt(n).
+def seed_summary(values: ArrayLike, overlap: float = 0.0, level: float = 0.95) -> SeedSummary:
+    """Compute mean, deviation s and the t interval of the mean, mean +- t_{n-1} s sqrt(1/n + overlap).
 
-    It holds what training's chance does, not what other clips would: for that, resample groups. One seed has no
-    deviation and none a mean: NaN.
+    It holds what training's chance does, not what other clips would: for that, resample groups. Folds are no
+    independent draws, since they share training clips; their interval is wider by the correction of Nadeau and Bengio.
+    One seed has no deviation and none a mean: NaN.
+
+    Args:
+        values: one per seed; those that are not finite are left out.
+        overlap: test clips for each training clip of a cross-validation, 0 where seeds share nothing but the data.
+        level: share of intervals that hold the mean.
+
+    References:
+        Nadeau, Bengio: Inference for the generalization error. Machine Learning 52, 2003.
 
     Example:
-        >>> summary = mean_and_deviation([1.0, 2.0, 3.0])
+        >>> summary = seed_summary([1.0, 2.0, 3.0])
         >>> summary.mean, summary.deviation, round(summary.high, 3)
         (2.0, 1.0, 4.484)
     """
-    found = np.asarray(values, dtype=np.float64)
-    found = found[np.isfinite(found)]
-    mean = float(found.mean()) if len(found) else float("nan")
-    if len(found) < 2:
-        return SeedSummary(mean, float("nan"), float("nan"), float("nan"), len(found))
-    deviation = float(found.std(ddof=1))
-    reach = float(stats.t.ppf((1 + level) / 2, len(found) - 1)) * deviation / len(found) ** 0.5
-    return SeedSummary(mean, deviation, mean - reach, mean + reach, len(found))
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    mean = float(known.mean()) if len(known) else float("nan")
+    if len(known) < 2:
+        return SeedSummary(mean, float("nan"), float("nan"), float("nan"), len(known))
+    deviation = float(known.std(ddof=1))
+    reach = float(stats.t.ppf((1 + level) / 2, len(known) - 1)) * deviation * (1 / len(known) + overlap) ** 0.5
+    return SeedSummary(mean, deviation, mean - reach, mean + reach, len(known))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -34,6 +34,8 @@ __all__ = ["FusionConfig", "FusionModel", "Shared", "Tower"]
 class FusionConfig(Config):
     """What every fusion model can be told."""
 
+    reads_sequences: ClassVar[bool] = False
+    """Whether the model pools modalities over time by itself, where they are kept over time."""
     linear_path: dict[str, Literal["fixed", "trained"]] = Field(default_factory=dict)
     """By task: add a linear model of the features, fitted before training, to every prediction, so that the network
     learns what it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""

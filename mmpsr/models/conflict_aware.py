@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ __all__ = ["ConflictAware", "ConflictAwareConfig", "cut_windows"]
 class ConflictAwareConfig(FusionConfig):
     """Widths and options of the conflict-aware model."""
 
+    reads_sequences: ClassVar[bool] = True
     kind: Literal["conflict_aware"] = "conflict_aware"
     """Pooling by attention, differences between modalities, and a guide."""
     hidden_width: int = Field(default=768, ge=1)

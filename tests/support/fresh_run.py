@@ -20,9 +20,9 @@ from rich.console import Console
 
 from encoders.config import FeaturesConfig
 from mmpsr.config import validate
-from training import pipeline
 from training.config import RunConfig
 from training.data import joined as data
+from training.data import load
 from training.evaluation import correlations
 from training.evaluation import cross_corpus as fresh_evaluation
 from training.evaluation import figures as detailed_evaluation
@@ -76,7 +76,7 @@ def without_workers(patch: pytest.MonkeyPatch) -> None:
         present = np.array([file.exists() for file in files])
         return {"audio": (present, np.stack(sounds)), "text": (texts[:, 0] > 0, texts)}
 
-    for module in (pipeline, fresh_evaluation):
+    for module in (load, fresh_evaluation):
         patch.setattr(module, "extract_features", lambda clips, *_: (clips, pd.DataFrame()))
     patch.setattr(data, "read_vectors", vectors)
 

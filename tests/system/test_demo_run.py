@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from corpora.demo.build import MARKER, build_demo
 from corpora.registry import read_corpora
 from encoders.extraction.extract import extract
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import load_config
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, join
@@ -29,7 +30,8 @@ from training.data.load import load_clips
 from training.fit.baseline import LinearBaseline
 from training.fit.loop import train
 from training.runs.directory import RunDirectory
-from training.scoring.scores import chance_level, evaluate_rows, predict
+from training.runs.stored import StoredRun, add_predictions
+from training.scoring.scores import predict, prediction_table
 
 REPOSITORY = Path(__file__).parents[2]
 SEEDS = (0, 1, 2)
@@ -55,18 +57,16 @@ def scores(config: RunConfig, clips: JoinedCorpora, folder: Path) -> pd.DataFram
     tasks = config.tasks.resolve()
     rows = clips.rows(list(config.corpora.sources), "test")
     baseline = LinearBaseline(clips, tasks, config.corpora)
-    linear = evaluate_rows(baseline.predict(rows), clips, rows, baseline.tasks, config.corpora)
-    found = []
+    table, found = add_predictions(prediction_table(clips, tasks, rows), "linear", baseline.predict(rows), tasks), []
     for seed in SEEDS:
         run = RunDirectory(folder / f"seed{seed}")
         run.path.mkdir()
         seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
         model = train(seeded, clips, tasks, Accelerator(cpu=True), run, lambda message: None, baseline)
-        predicted = predict(model, clips, rows)
-        for figure, beside in zip(evaluate_rows(predicted, clips, rows, tasks, config.corpora), linear, strict=True):
-            chance = chance_level(figure, predicted, clips, rows, tasks)
-            found.append({**figure.to_dict(), "linear": beside.value, "chance": chance, "seed": seed})
-    return pd.DataFrame(found).groupby(["corpus", "task", "metric"])[["value", "linear", "chance"]].mean()
+        predicted = add_predictions(table, "uncalibrated", predict(model, clips, rows), tasks)
+        found += StoredRun(run.path, seeded, tasks, predicted, Calibration(), Calibration()).results()
+    shown = pd.DataFrame(found).rename(columns={"model": "value"})
+    return shown.groupby(["corpus", "task", "metric"])[["value", "linear", "chance"]].mean()
 
 
 @pytest.mark.timeout(600)

@@ -51,7 +51,7 @@ def repeat_predictions(trained: TrainedModel, run: Path) -> Repeated:
         return Repeated(len(stored), 0, float("nan"), reason)
     try:
         clips = used_clips(read_corpora(own.config.corpora, own.tasks).clips, own.config.corpora)
-        joined = gather(clips, own.features, own.tasks, own.config.model.kind == "conflict_aware")
+        joined = gather(clips, own.features, own.tasks, own.config.model.reads_sequences)
     except (CorpusError, ConfigError, ExtractionError, StoreError, RunError, OSError) as error:
         return Repeated(len(stored), 0, float("nan"), str(error))
     return compare_predictions(trained, joined, stored)

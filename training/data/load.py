@@ -1,23 +1,94 @@
-"""Clips and features of a run: corpora read, texts written and vectors extracted, shared by all processes."""
+"""Data of a run: corpora read, texts written, vectors extracted by all processes together, and all of it joined.
+
+config -> load_clips -> extract_features -> join -> RunData
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from accelerate import Accelerator
 from rich.console import Console
 
-from corpora.clips import ClipTable
+from corpora.clips import SPLITS, ClipTable
 from corpora.registry import prepare, read_corpora
 from encoders.config import FeaturesConfig
 from encoders.device import choose_device
 from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig, require_choice_on_dev
-from training.data.joined import require_metrics, used_clips
+from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
 
-__all__ = ["extract_features", "load_clips"]
+__all__ = ["RunData", "extract_features", "load_clips", "load_run_data"]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run is trained and evaluated on.
+
+    Attributes:
+        joined: clips, vectors and labels on the accelerator's device.
+        defects: rows that a corpus could not use.
+        ledger: clips without a vector, and why.
+    """
+
+    joined: JoinedCorpora
+    defects: pd.DataFrame
+    ledger: pd.DataFrame
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of clips, vectors and labels, by `clips`, `features.<modality>` and `labels.<task>`."""
+        joined = self.joined.to("cpu")
+        identity = joined.clips[["corpus", "split", "clip_id", "group"]].to_csv(index=False).encode()
+        digests = {"clips": hashlib.sha256(identity).hexdigest()}
+        for index, (name, vectors) in enumerate(joined.features.items()):
+            digest = hashlib.sha256(vectors.numpy().tobytes())
+            digest.update(joined.presence[:, index].numpy().tobytes())
+            if name in joined.sequences:
+                digest.update(joined.sequences[name].values.numpy().tobytes())
+            digests[f"features.{name}"] = digest.hexdigest()
+        for task, labels in joined.labels.items():
+            digests[f"labels.{task}"] = hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+        return digests
+
+
+def load_run_data(
+    config: RunConfig,
+    accelerator: Accelerator,
+    console: Console | None = None,
+    splits: Collection[str] = SPLITS,
+    corpora: Collection[str] | None = None,
+    show_clips: Callable[[ClipTable], None] | None = None,
+) -> RunData:
+    """Read the corpora, extract what the store lacks, and join clips and vectors.
+
+    Args:
+        config: the run's configuration.
+        accelerator: processes, and the device of what is returned.
+        console: where messages go; nowhere but into extraction's progress where it is left out.
+        splits: those that are read; clips of others are left out before anything is extracted.
+        corpora: likewise, corpora; all where it is left out.
+        show_clips: takes the clip table before extraction, which may last for hours.
+
+    Raises:
+        ConfigError: see `load_clips`; or a modality has no encoder.
+        CorpusError: see `corpora.registry.read_corpora` and `training.data.joined.join`.
+    """
+    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
+    table = load_clips(config, tasks, accelerator)
+    sources = config.corpora.sources if corpora is None else corpora
+    is_used = table.clips["split"].isin(list(splits)) & table.clips["corpus"].isin(list(sources))
+    table = ClipTable(table.clips[is_used].reset_index(drop=True), table.defects)
+    if show_clips is not None:
+        show_clips(table)
+    clips, ledger = extract_features(table.clips, features, accelerator, console or Console(quiet=True))
+    joined = join(clips, features, tasks, config.corpora, config.model.reads_sequences)
+    return RunData(joined.to(accelerator.device), table.defects, ledger)
 
 
 def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:

@@ -140,7 +140,7 @@ def join_clips(
     """
     features = active_features(features, run.modalities)
     clips, _ = extract_features(clips, features, accelerator, console)
-    return gather(clips, features, run.tasks, run.config.model.kind == "conflict_aware").to(accelerator.device)
+    return gather(clips, features, run.tasks, run.config.model.reads_sequences).to(accelerator.device)
 
 
 def predict_fresh(
@@ -157,7 +157,7 @@ def predict_fresh(
     """
     rows = torch.arange(len(joined.clips), device=joined.presence.device)
     predicted = predict(run.model, joined, rows)
-    table = prediction_table(run.calibration.apply_all(predicted), joined, rows, run.tasks)
+    table = prediction_table(joined, run.tasks, rows, run.calibration.apply_all(predicted))
     table = add_predictions(table, "uncalibrated", predicted, run.tasks)
     sources = {
         name: source.model_copy(update={"zero_shot": name not in fitted}) for name, source in corpora.sources.items()

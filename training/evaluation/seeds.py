@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mmpsr.metrics.seeds import mean_and_deviation
+from mmpsr.metrics.seeds import seed_summary
 from training.runs.directory import RunError, comparable
 from training.runs.stored import StoredRun
 
@@ -61,7 +61,7 @@ def over_seeds(
         found = [table.get(place) for table in tables]
         values = [None if row is None else row["value"] for row in found]
         known = [value for value in values if value is not None]
-        summary = mean_and_deviation(known)
+        summary = seed_summary(known)
         rows.append(
             {
                 **dict(zip(keys, place, strict=True)),

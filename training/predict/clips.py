@@ -114,7 +114,7 @@ class PredictionTable:
             trained: the model.
             ledger: of the extraction.
         """
-        joined = gather(self.clips, features, trained.tasks, trained.config.model.kind == "conflict_aware")
+        joined = gather(self.clips, features, trained.tasks, trained.config.model.reads_sequences)
         lengths = torch.zeros(len(self.clips), dtype=torch.int64)
         for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
             blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)

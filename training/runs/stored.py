@@ -33,7 +33,7 @@ __all__ = ["Part", "StoredRun", "System", "add_predictions"]
 Array = NDArray[np.float64]
 System = Literal["model", "uncalibrated", "linear"]
 
-NUM_PERMUTATIONS = 20  # of `training.scoring.scores.chance_level`
+NUM_PERMUTATIONS = 20  # that chance is the mean of
 
 
 def add_predictions(
@@ -102,7 +102,7 @@ class Part:
         return evaluate(self.targets, self.predicted, self.spec, self.metrics, self.thresholds)
 
     def chance(self, metric: str) -> float:
-        """As `training.scoring.scores.chance_level`: the metric's mean with predictions dealt out at random."""
+        """The metric's mean when the predictions are dealt out to the clips at random (fixed seed)."""
         generator = np.random.default_rng(0)
         one_group = np.zeros(len(self.predicted))
         values = []
@@ -203,7 +203,7 @@ class StoredRun:
         return whole.take(labeled_rows(targets, spec))
 
     def results(self) -> list[dict[str, Any]]:
-        """The rows of `results.json`, made again; `linear` only where its predictions are stored."""
+        """The rows of `results.json`; `linear` only where its predictions are stored."""
         systems: list[System] = ["model", "uncalibrated", *(["linear"] if self.has_linear else [])]  # type: ignore[list-item]
         rows = []
         for parts in zip(*(self.parts(system) for system in systems), strict=True):

@@ -18,29 +18,17 @@ import pandas as pd
 from corpora.clips import SPLITS, label_columns
 from mmpsr.metrics.definitions import labeled_rows
 from mmpsr.tasks import TaskSpec
-from training.data.joined import JoinedCorpora
 
-__all__ = ["NUM_BINS", "label_table", "summarize"]
+__all__ = ["NUM_BINS", "summarize"]
 
 NUM_BINS = 20
-
-
-def label_table(joined: JoinedCorpora, tasks: Mapping[str, TaskSpec]) -> pd.DataFrame:
-    """All clips with presence and labels, in the columns of `predictions.parquet`."""
-    presence = joined.presence.cpu().numpy()
-    columns: dict[str, Any] = {f"present.{name}": presence[:, i] for i, name in enumerate(joined.features)}
-    for task, spec in tasks.items():
-        labels = joined.labels[task].cpu().numpy()
-        columns |= {name: labels[:, index] for index, name in enumerate(label_columns(task, spec))}
-    identity = joined.clips[["corpus", "split", "clip_id", "group"]].reset_index(drop=True)
-    return pd.concat([identity, pd.DataFrame(columns)], axis=1)
 
 
 def summarize(table: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, list[dict[str, Any]]]:
     """Count clips and labels.
 
     Args:
-        table: columns `corpus, split, clip_id, group`, `present.<modality>` and `<task>.<class>`.
+        table: clips with presence and labels, see `training.scoring.scores.prediction_table`.
         tasks: specifications.
 
     Returns:

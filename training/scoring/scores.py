@@ -20,13 +20,13 @@ from corpora.clips import label_columns
 from corpora.registry import CorporaConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.fitting import fit_calibration
-from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
+from mmpsr.metrics.definitions import evaluate, labeled_rows
 from mmpsr.models.base import FusionModel
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["Figure", "chance_level", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
+__all__ = ["Figure", "calibrate", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -132,47 +132,21 @@ def dev_mean(figures: list[Figure], trained: tuple[str, ...]) -> float:
     return float(table.groupby("task")["value"].mean().mean())
 
 
-def chance_level(
-    figure: Figure,
-    predicted: Predicted,
-    joined: JoinedCorpora,
-    rows: Tensor,
-    tasks: Mapping[str, TaskSpec],
-    calibration: Calibration | None = None,
-    num_permutations: int = 20,
-) -> float:
-    """The metric's mean when the model's predictions are dealt out to the clips at random (fixed seed)."""
-    calibration = calibration or Calibration()
-    thresholds = calibration.thresholds(figure.task)
-    predicted = calibration.apply_all(predicted)
-    numbers = rows.cpu().numpy()
-    clips = joined.clips.iloc[numbers]
-    places = np.flatnonzero((clips["corpus"].eq(figure.corpus) & clips["split"].eq(figure.split)).to_numpy(dtype=bool))
-    spec = tasks[figure.task]
-    targets = joined.labels[figure.task].cpu().numpy()[numbers[places]].astype(np.float64)
-    labeled = labeled_rows(targets, spec)
-    targets, values = targets[labeled], predicted[figure.task][places][labeled]
-    generator = np.random.default_rng(0)
-    metric = METRICS[figure.metric]
-    return float(
-        np.mean(
-            [
-                metric(targets, values[generator.permutation(len(values))], spec, thresholds)
-                for _ in range(num_permutations)
-            ]
-        )
-    )
-
-
 def prediction_table(
-    predicted: Predicted, joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]
+    joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], rows: Tensor | None = None, predicted: Predicted | None = None
 ) -> pd.DataFrame:
     """One row per clip: identity, which modalities it had, labels and predictions.
 
     Columns: `corpus, split, clip_id, group`, `present.<modality>`, and per class `<task>.<class>` (the label, NaN where
-    unknown) and `predicted.<task>.<class>`.
+    unknown) and, where there are predictions, `predicted.<task>.<class>`.
+
+    Args:
+        joined: clips and labels.
+        tasks: specifications.
+        rows: int64 `[n]`; all clips where it is left out.
+        predicted: per task `[n, C]` in the order of `rows`.
     """
-    numbers = rows.cpu().numpy()
+    numbers = np.arange(len(joined.clips)) if rows is None else rows.cpu().numpy()
     table = joined.clips.iloc[numbers][["corpus", "split", "clip_id", "group"]].reset_index(drop=True)
     presence = joined.presence.cpu().numpy()[numbers]
     columns: dict[str, NDArray] = {f"present.{name}": presence[:, index] for index, name in enumerate(joined.features)}
@@ -180,5 +154,6 @@ def prediction_table(
         labels = joined.labels[task].cpu().numpy()[numbers]
         for index, column in enumerate(label_columns(task, spec)):
             columns[column] = labels[:, index]
-            columns[f"predicted.{column}"] = predicted[task][:, index].astype(np.float32)
+            if predicted is not None:
+                columns[f"predicted.{column}"] = predicted[task][:, index].astype(np.float32)
     return pd.concat([table, pd.DataFrame(columns)], axis=1)

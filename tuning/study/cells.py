@@ -7,87 +7,41 @@ holds on the cell it computes keeps a second one from computing it, too.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import platform
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from filelock import FileLock
-from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
-from mmpsr.files import sha256_of
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, join
-from training.data.load import extract_features, load_clips
+from training.data.load import RunData, load_run_data
 from training.fit.baseline import LinearBaseline
 from training.pipeline import train_joined
 from training.runs.accelerator import create_accelerator
 from training.runs.directory import RunDirectory, package_versions
 from tuning.study.config import Cell, configuration_hash
 
-__all__ = ["CellRunner", "Data", "input_hashes", "is_done", "prepare"]
+__all__ = ["CellRunner", "is_done", "prepare"]
 
 FAILURE, INPUTS = "failure.txt", "inputs.json"
 
 
-@dataclass(frozen=True)
-class Data:
-    """What cells with the same corpora, features and tasks share.
-
-    Attributes:
-        joined: clips, vectors and labels.
-        baseline: fitted on them.
-        defects: rows that a corpus could not use.
-        ledger: clips without a vector, and why.
-        hashes: see `input_hashes`.
-    """
-
-    joined: JoinedCorpora
-    baseline: LinearBaseline
-    defects: pd.DataFrame
-    ledger: pd.DataFrame
-    hashes: dict[str, str]
-
-
-def prepare(config: RunConfig, accelerator: Accelerator) -> Data:
-    """Read the corpora, extract what the store lacks, join, and fit the linear baseline.
+def prepare(config: RunConfig, accelerator: Accelerator) -> tuple[RunData, LinearBaseline]:
+    """Load what cells with the same corpora, features and tasks share, and fit the linear baseline on it.
 
     Nothing is printed but extraction's progress: what a run would say is in the folder of each cell.
     """
-    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
-    table = load_clips(config, tasks, accelerator)
-    clips, ledger = extract_features(table.clips, features, accelerator, Console(file=io.StringIO()))
-    joined = join(clips, features, tasks, config.corpora, config.model.kind == "conflict_aware")
-    hashes = input_hashes(joined)
-    joined = joined.to(accelerator.device)
-    return Data(joined, LinearBaseline(joined, tasks, config.corpora), table.defects, ledger, hashes)
-
-
-def input_hashes(joined: JoinedCorpora) -> dict[str, str]:
-    """SHA-256 of clips, vectors and labels, by `clips`, `features.<modality>` and `labels.<task>`."""
-    identity = joined.clips[["corpus", "split", "clip_id", "group"]].to_csv(index=False).encode()
-    found = {"clips": sha256_of(identity)}
-    for index, (name, vectors) in enumerate(joined.features.items()):
-        digest = hashlib.sha256(vectors.numpy().tobytes())
-        digest.update(joined.presence[:, index].numpy().tobytes())
-        if name in joined.sequences:
-            digest.update(joined.sequences[name].values.numpy().tobytes())
-        found[f"features.{name}"] = digest.hexdigest()
-    for task, labels in joined.labels.items():
-        found[f"labels.{task}"] = sha256_of(labels.numpy().tobytes())
-    return found
+    data = load_run_data(config, accelerator)
+    return data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
 
 
 def is_done(cell: Cell) -> bool:
@@ -99,7 +53,7 @@ class CellRunner:
     """Computes cells one after another, and keeps the data of the last one."""
 
     def __init__(self) -> None:
-        self._data: tuple[str, Data] | None = None
+        self._data: tuple[str, RunData, LinearBaseline] | None = None
         self._refused: dict[str, Exception] = {}
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
@@ -136,15 +90,13 @@ class CellRunner:
             if data_key in self._refused:
                 raise self._refused[data_key]  # the row's other seeds need not try in vain again
             try:
-                self._data = data_key, prepare(config, accelerator)
+                self._data = data_key, *prepare(config, accelerator)
             except (ConfigError, CorpusError, ExtractionError) as error:
                 self._refused[data_key] = error
                 raise
-        data = self._data[1]
+        _, data, baseline = self._data
         run.write_json(INPUTS, data.hashes)
-        train_joined(
-            config, data.joined, data.baseline, data.defects, data.ledger, accelerator, run, lambda message: None
-        )
+        train_joined(config, data, baseline, accelerator, run, lambda message: None)
 
 
 def _stored_hash(path: Path) -> str | None:

@@ -45,7 +45,6 @@ from pydantic import Field, field_validator, model_validator
 from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
 from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
-from mmpsr.models.conflict_aware import ConflictAwareConfig
 from training.config import RunConfig
 from training.data.joined import active_features
 from training.runs.directory import comparable
@@ -134,7 +133,7 @@ class Cell:
         features = active_features(config.features, config.data.modalities)
         tasks = {name: spec.model_dump(exclude={"loss", "threshold"}) for name, spec in config.tasks.resolve().items()}
         parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
-        return json.dumps([*parts, isinstance(config.model, ConflictAwareConfig)])
+        return json.dumps([*parts, config.model.reads_sequences])
 
 
 @dataclass(frozen=True)

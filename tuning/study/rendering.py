@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from tuning.study.table import COSTS, LINEAR, Estimate, StudyTable, estimate
+from mmpsr.metrics.seeds import SeedSummary, seed_summary
+from tuning.study.table import COSTS, LINEAR, StudyTable
 
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 
@@ -29,7 +30,8 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
         for row in table.values:
             if row != other:
                 found = [table.difference(row, other, column) for column in table.columns]
-                grid.append([row, *(f"{each.mean:+.2f}{_interval(each)}" if each.n else "-" for each in found)])
+                cells = [f"{each.mean:+.2f}{_interval(each)}" if each.num_seeds else "-" for each in found]
+                grid.append([row, *cells])
         lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
     return "\n".join(lines) + "\n"
 
@@ -53,19 +55,19 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
     ranks = table.ranks()
     for row, found in table.cost.items():
         for name, values in found.items():
-            writer.writerow([row, "", "", "cost", name, *_numbers(estimate(values)), "", ""] + [""] * len(compared))
+            writer.writerow([row, "", "", "cost", name, *_numbers(seed_summary(values)), "", ""] + [""] * len(compared))
     for row in (*table.values, LINEAR):
         for column in table.columns:
             cells = [*_numbers(table.estimates(column)[row]), str(int(row in table.best(column)))]
             cells.append(_number(ranks.get(row, math.nan)))
             if compare_to is not None:
                 is_other = row not in (compare_to, LINEAR)
-                cells += _numbers(table.difference(row, compare_to, column) if is_other else estimate([]))
+                cells += _numbers(table.difference(row, compare_to, column) if is_other else seed_summary([]))
             writer.writerow([row, column.corpus, column.split, column.task, column.metric, *cells])
     return text.getvalue()
 
 
-def _grid(table: StudyTable, show: Callable[[Estimate, bool], str], escape: Callable[[str], str]) -> list[list[str]]:
+def _grid(table: StudyTable, show: Callable[[SeedSummary, bool], str], escape: Callable[[str], str]) -> list[list[str]]:
     """Header, a line per row, and the baseline's line, as cells."""
     lines = [
         [escape(text) for text in ("row", *(column.title for column in table.columns), "rank", "n", *_costs(table))]
@@ -76,8 +78,8 @@ def _grid(table: StudyTable, show: Callable[[Estimate, bool], str], escape: Call
         done = table.num_seeds - len(table.missing.get(row, {}))
         for column in table.columns:
             found = table.estimates(column)[row]
-            fewer = f" (n = {found.n})" if row != LINEAR and 0 < found.n < done else ""
-            cells.append(show(found, row in table.best(column)) + fewer if found.n else "-")
+            fewer = f" (n = {found.num_seeds})" if row != LINEAR and 0 < found.num_seeds < done else ""
+            cells.append(show(found, row in table.best(column)) + fewer if found.num_seeds else "-")
         rank = ranks.get(row, math.nan)
         cells.append("-" if math.isnan(rank) else f"{rank:.2f}")
         cells.append("-" if row == LINEAR or row in table.inapplicable else str(done))
@@ -95,18 +97,18 @@ def _cost_cell(values: Sequence[float]) -> str:
     return "-" if not values else f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
-def _markdown_cell(found: Estimate, is_best: bool) -> str:
+def _markdown_cell(found: SeedSummary, is_best: bool) -> str:
     mean = f"**{found.mean:.2f}**" if is_best else f"{found.mean:.2f}"
-    return mean if found.n < 2 else f"{mean} ± {found.sd:.2f}{_interval(found)}"
+    return mean if found.num_seeds < 2 else f"{mean} ± {found.deviation:.2f}{_interval(found)}"
 
 
-def _latex_cell(found: Estimate, is_best: bool) -> str:
+def _latex_cell(found: SeedSummary, is_best: bool) -> str:
     mean = rf"\textbf{{{found.mean:.2f}}}" if is_best else f"{found.mean:.2f}"
-    return mean if found.n < 2 else rf"{mean} $\pm$ {found.sd:.2f} {{\scriptsize{_interval(found)}}}"
+    return mean if found.num_seeds < 2 else rf"{mean} $\pm$ {found.deviation:.2f} {{\scriptsize{_interval(found)}}}"
 
 
-def _interval(found: Estimate) -> str:
-    return "" if found.n < 2 else f" [{found.low:.2f}, {found.high:.2f}]"
+def _interval(found: SeedSummary) -> str:
+    return "" if found.num_seeds < 2 else f" [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _pipes(grid: Sequence[Sequence[str]]) -> list[str]:
@@ -140,8 +142,8 @@ def _notes(table: StudyTable) -> list[str]:
     return notes
 
 
-def _numbers(found: Estimate) -> list[str]:
-    return [str(found.n), *map(_number, (found.mean, found.sd, found.low, found.high))]
+def _numbers(found: SeedSummary) -> list[str]:
+    return [str(found.num_seeds), *map(_number, (found.mean, found.deviation, found.low, found.high))]
 
 
 def _number(value: float) -> str:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+from mmpsr.metrics.seeds import SeedSummary
 from training.report.charts import Range, forest, rank_axis
 from training.report.inputs import command_line
 from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
 from training.report.run import run_page
 from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
-from tuning.study.table import COSTS, LINEAR, Column, Estimate, StudyTable, baseline_row
+from tuning.study.table import COSTS, LINEAR, Column, StudyTable, baseline_row
 
 __all__ = ["read_stored_table", "report_page", "study_page"]
 
@@ -141,7 +142,7 @@ def _warnings(table: StudyTable, num_missing: int) -> list[Warning_]:
         found.append(Warning_("caution", text))
     below = []
     for column in table.columns:
-        means = [each.mean for row, each in table.estimates(column).items() if row != LINEAR and each.n]
+        means = [each.mean for row, each in table.estimates(column).items() if row != LINEAR and each.num_seeds]
         if column in table.linear and means and max(means) < table.linear[column]:
             below.append(column.title)
     if below:
@@ -251,15 +252,19 @@ def _row_and_seed(name: str) -> tuple[str, str]:
     return row, seed
 
 
-def _cell(found: Estimate, is_strong: bool, sign: str = "") -> Cell:
-    if not found.n:
+def _cell(found: SeedSummary, is_strong: bool, sign: str = "") -> Cell:
+    if not found.num_seeds:
         return Cell("-")
-    ends = f"± {found.sd:.2f}\n[{found.low:{sign}.2f}, {found.high:{sign}.2f}]" if found.n > 1 else "one value"
+    ends = (
+        f"± {found.deviation:.2f}\n[{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+        if found.num_seeds > 1
+        else "one value"
+    )
     return Cell(f"{found.mean:{sign}.2f}", ends, is_strong)
 
 
-def _is_apart(found: Estimate) -> bool:
-    return found.n > 1 and (found.low > 0 or found.high < 0)
+def _is_apart(found: SeedSummary) -> bool:
+    return found.num_seeds > 1 and (found.low > 0 or found.high < 0)
 
 
 def _finite(value: float) -> float | None:

@@ -11,8 +11,7 @@ from pydantic import Field
 from mmpsr.balancing.build import create_balancer
 from mmpsr.config import Config, ConfigError, parse_setting, validate
 from mmpsr.errors import UserError
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.models.mcdm import MCDM
+from mmpsr.models.build import create_model
 from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
 from training.data.joined import active_features, require_metrics
@@ -76,10 +75,7 @@ def resolve_row(
     create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
     widths = dict.fromkeys(config.data.modalities, 2)
     try:
-        if isinstance(config.model, ConflictAwareConfig):
-            ConflictAware(widths, tasks, config.model, dict.fromkeys(active.sequences, 2))
-        else:
-            MCDM(widths, tasks, config.model)
+        create_model(config.model, widths, tasks, dict.fromkeys(active.sequences, 2))
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"model: {error}") from None
     return config

@@ -6,23 +6,22 @@ cross-validation they are over folds, too, and say both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from mmpsr.metrics.ranking import friedman_ranks
+from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from training.fit.cost import COST
 from training.runs.directory import RunDirectory
 from training.scoring.tables import SHORT_NAMES
 from tuning.study.cells import is_done
 from tuning.study.config import ColumnsConfig, Study
 
-__all__ = ["COSTS", "LINEAR", "Column", "Estimate", "StudyTable", "baseline_row", "estimate", "read_table"]
+__all__ = ["COSTS", "LINEAR", "Column", "StudyTable", "baseline_row", "read_table"]
 
 LINEAR = "linear baseline"
 
@@ -49,25 +48,6 @@ class Column:
         """What the table calls it, for example `mosei mMF1`; dev is marked."""
         dev = " (dev)" if self.split == "dev" else ""
         return f"{self.corpus} {SHORT_NAMES.get(self.metric, self.metric)}{dev}"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds.
-
-    Attributes:
-        n: number of seeds.
-        mean: NaN without seeds.
-        sd: sample standard deviation, NaN below two seeds.
-        low: lower end of the 95 % interval of the mean, NaN below two seeds.
-        high: upper end.
-    """
-
-    n: int
-    mean: float
-    sd: float
-    low: float
-    high: float
 
 
 @dataclass
@@ -103,7 +83,7 @@ class StudyTable:
 
     @property
     def overlap(self) -> float:
-        """Test clips for each training clip of a cross-validation, 0 without one; see `estimate`."""
+        """Test clips for each training clip of a cross-validation, 0 without one; see `seed_summary`."""
         return 1 / (self.folds - 2) if self.folds else 0.0
 
     @property
@@ -121,24 +101,23 @@ class StudyTable:
             f"bold; rank is the mean rank over figures, n the number of seeds. {hold}"
         )
 
-    def estimates(self, column: Column) -> dict[str, Estimate]:
+    def estimates(self, column: Column) -> dict[str, SeedSummary]:
         """By row, and the baseline last."""
-        found = {
-            row: estimate(list(values.get(column, {}).values()), self.overlap) for row, values in self.values.items()
-        }
+        seeds = {row: list(values.get(column, {}).values()) for row, values in self.values.items()}
         alone = [self.linear[column]] if column in self.linear else []
-        return {**found, LINEAR: estimate(list(self.linear_by_seed.get(column, {}).values()) or alone, self.overlap)}
+        seeds[LINEAR] = list(self.linear_by_seed.get(column, {}).values()) or alone
+        return {row: seed_summary(values, self.overlap) for row, values in seeds.items()}
 
     def best(self, column: Column) -> set[str]:
         """Rows with the highest mean, as printed; the baseline counts."""
-        means = {row: round(each.mean, 2) for row, each in self.estimates(column).items() if each.n}
+        means = {row: round(each.mean, 2) for row, each in self.estimates(column).items() if each.num_seeds}
         return {row for row, mean in means.items() if mean == max(means.values())}
 
     @property
     def means(self) -> NDArray[np.float64]:
         """Means by row and figure, without the baseline, NaN where absent."""
         cells = [
-            [estimate(list(self.values[row].get(c, {}).values())).mean for c in self.columns] for row in self.values
+            [seed_summary(list(self.values[row].get(c, {}).values())).mean for c in self.columns] for row in self.values
         ]
         return np.array(cells, dtype=np.float64).reshape(len(self.values), len(self.columns))
 
@@ -150,38 +129,11 @@ class StudyTable:
         """What rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
         return [*([] if row is None else [row]), *([LINEAR] if self.linear_by_seed else [])]
 
-    def difference(self, row: str, other: str, column: Column) -> Estimate:
+    def difference(self, row: str, other: str, column: Column) -> SeedSummary:
         """Mean of a row minus another, or minus the baseline of folds, over the seeds that both have."""
         ours = self.values[row].get(column, {})
         theirs = (self.linear_by_seed if other == LINEAR else self.values[other]).get(column, {})
-        return estimate([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
-
-
-def estimate(values: Sequence[float], overlap: float = 0.0) -> Estimate:
-    """Mean, sample standard deviation s and mean -+ t(0.975, n - 1) s sqrt(1/n + overlap) of values that are numbers.
-
-    Folds are no independent draws, since they share training clips; their interval is wider by the correction of Nadeau
-    and Bengio, the number of test clips for each training clip.
-
-    Args:
-        values: one per seed.
-        overlap: that number, 0 where seeds share nothing but the data.
-
-    References:
-        Nadeau, Bengio: Inference for the generalization error. Machine Learning 52, 2003.
-
-    Example:
-        >>> estimate([1.0, 2.0, 3.0]).mean, estimate([1.0, 2.0, 3.0]).sd
-        (2.0, 1.0)
-    """
-    known = [value for value in values if math.isfinite(value)]
-    n = len(known)
-    mean = float(np.mean(known)) if n else math.nan
-    if n < 2:
-        return Estimate(n, mean, math.nan, math.nan, math.nan)
-    sd = float(np.std(known, ddof=1))
-    half = float(t.ppf(0.975, n - 1)) * sd * math.sqrt(1 / n + overlap)
-    return Estimate(n, mean, sd, mean - half, mean + half)
+        return seed_summary([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
 
 
 def baseline_row(compare_to: str | None, done: Collection[str]) -> str | None:
@@ -225,7 +177,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     columns = dict.fromkeys(column for row in study.rows for column in values[row])
     order = {name: i for i, name in enumerate(dict.fromkeys(n for c in study.cells for n in c.config.corpora.sources))}
     by_seed = linear.get(reference or "", {})
-    baseline = {column: estimate(list(found.values())).mean for column, found in by_seed.items()}
+    baseline = {column: seed_summary(list(found.values())).mean for column, found in by_seed.items()}
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
         len(study.config.seeds), study.inapplicable, costs, warnings, study.config.folds,

@@ -11,11 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError
+from mmpsr.metrics.definitions import METRICS
 from mmpsr.tasks import AMBIVALENCE
+from tests.support import joined as small
 from tests.support import stored_run
 from training.runs.directory import RunError
 from training.runs.stored import Part, StoredRun, add_predictions
+from training.runs.trained import TrainedModel
+from training.scoring.scores import evaluate_rows, predict
+
+PLACE = ("corpus", "split", "task", "metric")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +40,39 @@ def test_every_row_of_the_results_is_made_again(path: Path) -> None:
     for place, row in zip(places, made, strict=True):
         for name in ("num_clips", "model", "uncalibrated", "linear", "chance"):
             assert row[name] == pytest.approx(by_place[place][name], abs=1e-9, nan_ok=True), (place, name)
+
+
+def test_results_are_those_of_the_tensors_that_were_predicted(path: Path) -> None:
+    """Against the road of the dev monitor: predictions of a model in memory, scored by `evaluate_rows`."""
+    trained, clips = TrainedModel.read(path), small.joined()
+    clips.clips.loc[clips.clips["corpus"].eq("meld") & clips.clips["split"].eq("test"), "split"] = "dev"
+    corpora = trained.config.corpora
+    made = {tuple(row[name] for name in PLACE): row for row in StoredRun.read(path).results()}
+    found = {}
+    for split in ("dev", "test"):
+        rows = clips.rows(list(small.SIZES), split)
+        predicted = predict(trained.model, clips, rows)
+        for name, calibration in (("uncalibrated", Calibration()), ("model", trained.calibration)):
+            for figure in evaluate_rows(predicted, clips, rows, trained.tasks, corpora, calibration):
+                place = (figure.corpus, figure.split, figure.task, figure.metric)
+                if name == "uncalibrated" or split == "test" or figure.corpus == "meld":
+                    assert made[place][name] == pytest.approx(figure.value, abs=1e-4), (place, name)
+                else:
+                    assert made[place]["model"] == made[place]["uncalibrated"]  # calibration was fitted on these
+                found[place] = figure.num_clips
+    assert found == {place: row["num_clips"] for place, row in made.items()}
+
+
+def test_chance_is_what_shuffled_predictions_give() -> None:
+    clips = small.joined()
+    rows = np.arange(60)[clips.clips["split"].iloc[:60].eq("train").to_numpy(dtype=bool)]
+    targets, spec = clips.labels["emotion"].numpy()[rows].astype(np.float64), small.tasks()["emotion"]
+    table = clips.clips.iloc[rows].reset_index(drop=True)
+    part = Part("mosei", "train", "emotion", spec, ("macro_f1",), table, targets, targets, None)
+    assert 3 < part.chance("macro_f1") < 35  # seven classes; perfect predictions dealt out at random
+    generator = np.random.default_rng(0)
+    values = [METRICS["macro_f1"](targets, targets[generator.permutation(len(rows))], spec, None) for _ in range(20)]
+    assert part.chance("macro_f1") == pytest.approx(np.mean(values))
 
 
 def test_calibration_counts_everywhere_but_on_the_clips_it_was_fitted_on(path: Path) -> None:

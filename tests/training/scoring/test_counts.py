@@ -10,7 +10,8 @@ import pytest
 
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from tests.support import joined as small
-from training.scoring.counts import NUM_BINS, label_table, summarize
+from training.scoring.counts import NUM_BINS, summarize
+from training.scoring.scores import prediction_table
 
 NAN = math.nan
 TRAIT = TaskSpec(kind="regression", classes=("calm",), loss="mae", metrics=())
@@ -50,7 +51,7 @@ def test_by_hand() -> None:
 
 def test_of_joined_corpora_every_clip_is_counted() -> None:
     clips = small.joined()
-    found = summarize(label_table(clips, BUILTIN_TASKS), BUILTIN_TASKS)
+    found = summarize(prediction_table(clips, BUILTIN_TASKS), BUILTIN_TASKS)
     sizes = {name: sum(row["num_clips"] for row in found["clips"] if row["corpus"] == name) for name in small.SIZES}
     assert sizes == small.SIZES
     present = sum(row["present"]["audio"] for row in found["clips"])

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from tests.support import joined as small
 from training.fit.baseline import RIDGE_PENALTIES, LinearBaseline
 from training.fit.loop import build_model
-from training.scoring.scores import Figure, chance_level, dev_mean, evaluate_rows, predict, prediction_table
+from training.scoring.scores import Figure, dev_mean, evaluate_rows, predict, prediction_table
 
 
 def perfect(clips: small.JoinedCorpora, rows: torch.Tensor) -> dict[str, np.ndarray]:
@@ -56,7 +56,7 @@ def test_prediction_table_holds_labels_predictions_and_presence_row_by_row() -> 
     rows = clips.rows(["bah"], "test")
     model = build_model(small.config(), clips, small.tasks())
     predicted = predict(model, clips, rows)
-    table = prediction_table(predicted, clips, rows, small.tasks())
+    table = prediction_table(clips, small.tasks(), rows, predicted)
     assert table["clip_id"].tolist() == [f"clip{row}" for row in rows.tolist()]
     np.testing.assert_array_equal(table["present.audio"], clips.presence[rows, 1].numpy())
     np.testing.assert_allclose(table["predicted.ambivalence.present"], predicted["ambivalence"][:, 1], rtol=1e-6)
@@ -64,15 +64,12 @@ def test_prediction_table_holds_labels_predictions_and_presence_row_by_row() -> 
     assert table["personality.openness"].isna().all()
 
 
-def test_chance_is_what_shuffled_predictions_give() -> None:
-    clips, config = small.joined(), small.config()
-    rows = torch.arange(60)
-    rows = rows[torch.from_numpy(clips.clips["split"].iloc[:60].eq("train").to_numpy(dtype=bool))]
-    figure = Figure("mosei", "train", "emotion", "macro_f1", 100.0, len(rows))
-    chance = chance_level(figure, perfect(clips, rows), clips, rows, small.tasks())
-    assert 3 < chance < 35  # seven classes; perfect predictions dealt out at random
-    assert chance == chance_level(figure, perfect(clips, rows), clips, rows, small.tasks())
-    assert config
+def test_without_rows_and_predictions_the_table_holds_every_clip_and_its_labels() -> None:
+    clips = small.joined()
+    table = prediction_table(clips, small.tasks())
+    assert table["clip_id"].tolist() == clips.clips["clip_id"].tolist()
+    assert not [name for name in table if str(name).startswith("predicted.")]
+    np.testing.assert_array_equal(table["personality.openness"], clips.labels["personality"][:, 0].numpy())
 
 
 def fitted() -> tuple[small.JoinedCorpora, LinearBaseline]:

@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from optuna.trial import TrialState
 from rich.console import Console
 
+import training.data.load
 import tuning.data
 import tuning.search.objective
 from corpora.clips import ClipTable
@@ -298,9 +299,9 @@ def test_test_clips_are_left_out_before_their_features_are_read(
             {task: values[rows] for task, values in whole.labels.items()},
         )
 
-    monkeypatch.setattr(tuning.data, "load_clips", lambda *_: ClipTable(whole.clips, defects))
-    monkeypatch.setattr(tuning.data, "extract_features", extracted)
-    monkeypatch.setattr(tuning.data, "join", joined)
+    monkeypatch.setattr(training.data.load, "load_clips", lambda *_: ClipTable(whole.clips, defects))
+    monkeypatch.setattr(training.data.load, "extract_features", extracted)
+    monkeypatch.setattr(training.data.load, "join", joined)
     settings: dict[str, Any] = {"method": "grid", "space": {"model.hidden_width": [16]}}
     clean = run_search(searched.search(tmp_path / "clean", **settings), 1, silent)
     search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.data.load_joined)

@@ -32,6 +32,7 @@ import training.fit.loop
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
+from mmpsr.metrics.seeds import seed_summary
 from training import pipeline
 from training.report.page import render
 from training.runs.stored import StoredRun
@@ -40,7 +41,7 @@ from tuning.study import cells as study_cells
 from tuning.study.config import Study, load_study
 from tuning.study.fill import run_study
 from tuning.study.report import read_stored_table, study_page
-from tuning.study.table import LINEAR, Column, estimate
+from tuning.study.table import LINEAR, Column
 from tuning.study.workers import Stopped
 
 BASE = """
@@ -295,16 +296,16 @@ def test_values_intervals_best_and_differences_by_hand(place: Path, monkeypatch:
 def test_the_interval_is_scipys() -> None:
     values = [61.2, 58.9, 63.3, 60.0]
     expected = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    assert estimate(values).low == pytest.approx(expected.low)
-    assert estimate(values).high == pytest.approx(expected.high)
-    assert estimate([]).n == 0
-    assert math.isnan(estimate([1.0]).sd)
+    assert seed_summary(values).low == pytest.approx(expected.low)
+    assert seed_summary(values).high == pytest.approx(expected.high)
+    assert seed_summary([]).num_seeds == 0
+    assert math.isnan(seed_summary([1.0]).deviation)
 
 
 def test_the_interval_of_folds_is_wider() -> None:
     """Of 1, 2 and 3 the deviation is 1; t(0.975, 2) = 4.3027, and sqrt(1/3 + 1/3) = 0.8165: half of it is 3.5132."""
-    found = estimate([1.0, 2.0, 3.0], 1 / 3)
-    assert (found.mean, found.sd) == (2.0, 1.0)
+    found = seed_summary([1.0, 2.0, 3.0], 1 / 3)
+    assert (found.mean, found.deviation) == (2.0, 1.0)
     assert (found.low, found.high) == pytest.approx((2.0 - 3.5132, 2.0 + 3.5132), abs=1e-4)
 
 
@@ -343,7 +344,7 @@ def test_folds_test_every_clip_once(place: Path) -> None:
         if (row["split"], row["metric"]) == ("test", "macro_f1")
     ]
     found = table.difference("full", LINEAR, MF1)
-    assert (found.n, found.mean) == (3, pytest.approx(np.mean(over)))
+    assert (found.num_seeds, found.mean) == (3, pytest.approx(np.mean(over)))
     text = (study.folder / "table.md").read_text()
     assert (
         f"| full | {found.mean:+.2f} [{found.low:.2f}, {found.high:.2f}]" in text[text.index("from linear baseline") :]
