@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.spec import source_of
 from mmpsr.files import sha256_of
@@ -65,7 +65,7 @@ class Encoder(ABC):
         """Load weights and detectors; called once in a worker, before the first `encode`."""
 
     @abstractmethod
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips.
 
         Args:

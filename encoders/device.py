@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from mmpsr.config import ConfigError
 
@@ -55,7 +55,7 @@ class DeviceEncoder(Encoder):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """What the model reads of a clip; raises `Absent` or `EncodingError`."""
+        """What the model reads of a clip; raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
@@ -65,14 +65,14 @@ class DeviceEncoder(Encoder):
             inputs: at least one; a clip's result must not depend on its neighbours.
         """
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Prepare and embed clips in this process."""
-        results: dict[int, NDArray[np.float32] | EncodingError | Absent] = {}
+        results: dict[int, NDArray[np.float32] | EncodingError | MissingModality] = {}
         prepared: dict[int, Prepared] = {}
         for index, clip in enumerate(clips):
             try:
                 prepared[index] = self.prepare(clip)
-            except (Absent, EncodingError) as reason:
+            except (MissingModality, EncodingError) as reason:
                 results[index] = reason
                 continue
             if (note := prepared[index].note) is not None:

@@ -1,4 +1,4 @@
-"""What can go wrong between a clip and its vector: for one clip (`EncodingError`, `Absent`), or for all of them."""
+"""What can go wrong between a clip and its vector: for one (`EncodingError`, `MissingModality`), or for all of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from mmpsr.errors import UserError
 
-__all__ = ["Absent", "EncodingError", "ExtractionError", "Failure", "StoreError"]
+__all__ = ["EncodingError", "ExtractionError", "Failure", "MissingModality", "StoreError"]
 
 
 class EncodingError(Exception):
     """An encoder could not turn a clip into vectors although the modality is given; the message is the reason."""
 
 
-class Absent(Exception):  # noqa: N818  absence is not an error
+class MissingModality(Exception):  # noqa: N818  absence is not an error
     """The clip has nothing of this modality (no media file, no transcript); the message says what is missing."""
 
 
@@ -31,7 +31,7 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> Failure:
         """The failure that an exception means; one that no encoder foresaw keeps the name of its class."""
-        if isinstance(error, Absent):
+        if isinstance(error, MissingModality):
             return cls("absent", str(error))
         return cls("failed", str(error) if isinstance(error, EncodingError) else f"{type(error).__name__}: {error}")
 

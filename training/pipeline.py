@@ -28,7 +28,7 @@ from training.fit.loop import train
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
-from training.runs.stored import StoredRun, add_predictions
+from training.runs.stored import RunPredictions, add_predictions
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
 from training.scoring.scores import calibrate, predict, prediction_table
@@ -143,7 +143,7 @@ def finish_run(
         table = add_predictions(table, "uncalibrated", predicted, tasks)
         tables.append(add_predictions(table, "linear", baseline.predict(rows), tasks))
     pd.concat(tables).to_parquet(run.path / "predictions.parquet", index=False)
-    run.write_json("results.json", StoredRun.read(run.path).results())
+    run.write_json("results.json", RunPredictions.read(run.path).results())
     write_manifest(run)
 
 

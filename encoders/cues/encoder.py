@@ -15,7 +15,7 @@ from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_seri
 from encoders.cues.head import SWING_SPACING, head_events, hidden_events, posture_events
 from encoders.cues.narration import WORDING, Narrative, narrate
 from encoders.cues.voice import filler_events, voice_events
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
@@ -59,14 +59,14 @@ class CueNarrative(Encoder):
             "text": dict(TokenEmbedder.settings()),
         }  # fmt: skip
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
-        reasons: dict[int, EncodingError | Absent] = {}
+        reasons: dict[int, EncodingError | MissingModality] = {}
         texts: dict[int, str] = {}
         for index, clip in enumerate(clips):
             try:
                 narrative = narrative_of(clip, self.num_frames)
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 reasons[index] = reason
                 continue
             clip.notes[self.id], texts[index] = narrative.text, narrative.untimed
@@ -119,7 +119,7 @@ def _begin(clip: ClipMedia, track: FaceTrack) -> float:
 def _heard(clip: ClipMedia) -> NDArray[np.float32] | None:
     try:
         return clip.waveform(RATE)
-    except (EncodingError, Absent):
+    except (EncodingError, MissingModality):
         return None  # `egemaps` reports it as the failure of the audio modality
 
 

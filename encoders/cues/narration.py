@@ -18,7 +18,7 @@ from encoders.cues.events import CueEvent
 
 __all__ = ["WORDING", "Narrative", "Sentence", "Wording", "narrate"]
 
-Part = Literal["face", "eyes", "head", "voice", "mixed"]
+TaskSplit = Literal["face", "eyes", "head", "voice", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Wording:
         grades: words for 1, 2 and 3 degrees.
     """
 
-    part: Part
+    part: TaskSplit
     clause: str
     counted: bool = False
     grades: tuple[str, str, str] = ("slightly", "clearly", "strongly")
@@ -85,7 +85,7 @@ WORDING: Mapping[str, Wording] = {
 }
 """Cue -> how it is told, in the order of telling."""
 
-_OTHERWISE: Mapping[Part, str] = {
+_OTHERWISE: Mapping[TaskSplit, str] = {
     "face": "The face stays neutral.",
     "eyes": "The gaze stays on the camera.",
     "head": "Head and posture stay still.",

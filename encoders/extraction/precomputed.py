@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from encoders.base import Encoder
 from encoders.config import COLUMN, PrecomputedConfig
-from encoders.errors import Absent, EncodingError, ExtractionError
+from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.extraction.precomputed_files import file_state, first_shape, read_features
 from encoders.media.clip import ClipMedia
 from mmpsr.files import sha256_of
@@ -65,7 +65,7 @@ class Precomputed(Encoder):
             )
         try:
             shape = first_shape(path, declared.field)
-        except (EncodingError, Absent) as reason:
+        except (EncodingError, MissingModality) as reason:
             raise ExtractionError(f"features.precomputed.{name}: {reason}") from None
         if len(shape) not in (1, 2) or shape[-1] == 0:
             raise ExtractionError(f"features.precomputed.{name}: {path}: shape {shape}, expected [D] or [T, D]")
@@ -89,17 +89,17 @@ class Precomputed(Encoder):
         try:
             path, key = self._place(clip)
             parts: list[object] = [path, key, file_state(path)]
-        except Absent:
+        except MissingModality:
             parts = []
         return sha256_of(json.dumps(parts))[:12]
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """The clips' arrays; a missing file or key is absence, another width or several vectors for one a failure."""
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             try:
                 results.append(self._read(*self._place(clip.row)))
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 results.append(reason)
         return results
 
@@ -127,7 +127,7 @@ def _fill(template: str, clip: Mapping[str, Any]) -> str:
     def value(column: re.Match[str]) -> str:
         found = clip.get(column[1])
         if pd.isna(found) is True:
-            raise Absent(f"{template}: the clip has no {column[1]!r}")
+            raise MissingModality(f"{template}: the clip has no {column[1]!r}")
         return str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
 
     return COLUMN.sub(value, template)

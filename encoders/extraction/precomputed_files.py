@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from mmpsr.config import nearest
 from mmpsr.unpickling import PickleError, load_pickle
 
@@ -65,14 +65,16 @@ def read_features(path: str, name: str | None, key: str) -> NDArray[np.float32]:
     """
     state = file_state(path)
     if state is None:
-        raise Absent(f"{path}: there is no such file")
+        raise MissingModality(f"{path}: there is no such file")
     arrays = _open(path, name, state)
     chosen = _chosen(path, name, key)
     if chosen in arrays.repeated:
         raise EncodingError(f"{path}: {chosen!r} stands there more than once; the key must tell clips apart")
     if chosen not in arrays.by_key:
         example = next(iter(arrays.by_key), None)
-        raise Absent(f"{path}: nothing is named {chosen!r} among {len(arrays.by_key)}, for example {example!r}")
+        raise MissingModality(
+            f"{path}: nothing is named {chosen!r} among {len(arrays.by_key)}, for example {example!r}"
+        )
     return _array(path, arrays, chosen)
 
 

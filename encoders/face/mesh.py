@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.base import Encoder
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import NUM_FRAMES, align, face_settings, face_track
 from encoders.face.measures import CUE_NAMES, measure_cues
 from encoders.media.clip import ClipMedia
@@ -56,13 +56,13 @@ class FaceMesh(Encoder):
         """Frames, detector and shape points."""
         return {**face_settings(self.num_frames), "cues": list(CUE_NAMES), "shape": list(SHAPE_POINTS.values())}
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips, `[T, 58]` each; a clip without any face is an `EncodingError`."""
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             try:
                 track = face_track(clip, self.num_frames)
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 results.append(reason)
                 continue
             shape = align(track.landmarks)[:, list(SHAPE_POINTS.values()), :2].reshape(len(track.found), -1)

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.decoding import read_audio
 from encoders.media.frames import read_frames
 
@@ -143,7 +143,7 @@ class ClipMedia:
         )
 
     def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
-        """The result of `compute`, computed once per key; `EncodingError` and `Absent` are kept and raised again.
+        """The result of `compute`, computed once per key; `EncodingError` and `MissingModality` are kept and raised again.
 
         The files that were passed over are kept with the result and told of again to whoever uses it later.
         """
@@ -151,13 +151,13 @@ class ClipMedia:
             outside, self._passed_over = self._passed_over, {}
             try:
                 self._kept[key] = compute(), self._passed_over
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 self._kept[key] = reason, self._passed_over
             finally:
                 self._passed_over = outside
         kept, passed_over = self._kept[key]
         self._passed_over |= passed_over
-        if isinstance(kept, (EncodingError, Absent)):
+        if isinstance(kept, (EncodingError, MissingModality)):
             raise kept.with_traceback(None)
         return cast(ResultT, kept)
 
@@ -189,7 +189,7 @@ class ClipMedia:
             if reasons:
                 self._passed_over[f"{'; then '.join(reasons)}; taken from {path}"] = None
             return result
-        raise EncodingError("; then ".join(reasons)) if reasons else Absent("no media file")
+        raise EncodingError("; then ".join(reasons)) if reasons else MissingModality("no media file")
 
     @property
     def videos(self) -> list[Span]:

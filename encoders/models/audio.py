@@ -58,7 +58,7 @@ class SoundModel(HubEncoder):
         return {"rate": self.rate, "channels": "mean", "loudness": "peak"}
 
     def samples(self, clip: ClipMedia) -> NDArray[np.float32]:
-        """The clip's sound; raises `Absent` or `EncodingError`, the latter also where it is too short."""
+        """The clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""
         samples = clip.audio(self.rate)
         if len(samples) < self.shortest:
             milliseconds, least = (1000 * number / self.rate for number in (len(samples), self.shortest))

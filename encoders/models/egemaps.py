@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.base import Encoder
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 
 __all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
@@ -70,16 +70,16 @@ class EGeMAPS(Encoder):
             "set": "eGeMAPSv02", "level": "LowLevelDescriptors", "rate": RATE, "channels": "mean", "loudness": "as is",
         }  # fmt: skip
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips, `[T, 25]` each with a row every 10 ms.
 
         A clip without audio, of digital silence, or too short for one descriptor frame (60 ms) is an `EncodingError`.
         """
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             try:
                 results.append(self._descriptors(clip))
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 results.append(reason)
         return results
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.base import Encoder
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from mmpsr.files import sha256_of
 
@@ -147,9 +147,9 @@ class MiniLM(Encoder):
         """Weights, length, and which of the clip's texts is read."""
         return {**TokenEmbedder.settings(), "source": self._attribute}
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
-        """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `Absent`."""
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+        """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `MissingModality`."""
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         given: list[int] = []
         texts: list[str] = []
         for index, clip in enumerate(clips):
@@ -157,7 +157,7 @@ class MiniLM(Encoder):
             if text is not None and text.strip():
                 given.append(index)
                 texts.append(text)
-            results.append(Absent(f"no {self._noun}" if text is None else f"empty {self._noun}"))
+            results.append(MissingModality(f"no {self._noun}" if text is None else f"empty {self._noun}"))
         embeddings = shared_embedder().embed(texts, [self._context(clips[index]) for index in given])
         for index, embedding in zip(given, embeddings, strict=True):
             results[index] = embedding if len(embedding) else EncodingError(f"the {self._noun} has no tokens")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from encoders.base import Pooling
 from encoders.device import Prepared
-from encoders.errors import Absent, EncodingError, ExtractionError
+from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.hub import HubEncoder, batches
 
@@ -33,7 +33,7 @@ def text_of(clip: ClipMedia, modality: str) -> str:
     attribute, noun = SOURCES[modality]
     text: str | None = getattr(clip, attribute)
     if text is None or not text.strip():
-        raise Absent(f"no {noun}" if text is None else f"empty {noun}")
+        raise MissingModality(f"no {noun}" if text is None else f"empty {noun}")
     return text
 
 

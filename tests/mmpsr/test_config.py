@@ -18,7 +18,7 @@ from mmpsr.config import (
 )
 
 
-class Part(Config):
+class TaskSplit(Config):
     column: str
     """A name."""
 
@@ -28,7 +28,7 @@ class Cat(Config):
     """Chooses this member."""
     whiskers: int = 12
     """A number."""
-    source: str | Part | None = None
+    source: str | TaskSplit | None = None
     """A name or a part."""
 
 

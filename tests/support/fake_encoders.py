@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 
 
@@ -37,16 +37,16 @@ class Obedient(Encoder):
     def load(self) -> None:
         self.loaded = True
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         assert self.loaded, "load() must come first"
         return [self.obey(clip) for clip in clips]
 
-    def obey(self, clip: ClipMedia) -> NDArray[np.float32] | EncodingError | Absent:
+    def obey(self, clip: ClipMedia) -> NDArray[np.float32] | EncodingError | MissingModality:
         command, _, argument = (clip.text or "").partition(" ")
         frame = np.array([len(clip.text or ""), int(clip.clip_id.removeprefix("clip"))], dtype=np.float32)
         match command:
             case "absent":
-                return Absent("no transcript")
+                return MissingModality("no transcript")
             case "fail":
                 return EncodingError("face too small")
             case "unless" if not Path(argument).exists():
@@ -94,7 +94,7 @@ class Undecided(Obedient):
 class Short(Obedient):
     id = "short"
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         return super().encode(clips)[1:]
 
 
@@ -141,7 +141,7 @@ class Attentive(DeviceEncoder):
         command, _, argument = text.partition(" ")
         match command:
             case "absent":
-                raise Absent("no transcript")
+                raise MissingModality("no transcript")
             case "fail":
                 raise EncodingError("face too small")
             case "raise":
@@ -211,7 +211,7 @@ class Brightness(Encoder):
     id = "brightness"
     width = 1
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         return [clip.frames(4)[0].mean(axis=(1, 2, 3))[:, None].astype(np.float32) for clip in clips]
 
 

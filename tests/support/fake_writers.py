@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.catalogue.checkpoint import Checkpoint
 from encoders.config import FeaturesConfig
-from encoders.errors import Absent, EncodingError, Failure
+from encoders.errors import EncodingError, Failure, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.store.text_store import Written
 from encoders.writers.base import TextWriter
@@ -46,7 +46,7 @@ class FakeWriter(TextWriter):
         assert self.loaded, "load() must come first"
         match clip.clip_id.split("-")[0]:
             case "silent":
-                raise Absent("no media file")
+                raise MissingModality("no media file")
             case "broken":
                 raise EncodingError("file is empty (0 bytes)")
             case "odd":
@@ -77,8 +77,11 @@ class Letters(Encoder):
     id = "letters"
     width = 1
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
-        return [np.array([[len(clip.text)]], np.float32) if clip.text else Absent("no transcript") for clip in clips]
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+        return [
+            np.array([[len(clip.text)]], np.float32) if clip.text else MissingModality("no transcript")
+            for clip in clips
+        ]
 
 
 def batches(log: Path) -> list[list[str]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from encoders.base import Encoder
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.extraction.read import encoder_specs
 from encoders.media.clip import ClipMedia
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
@@ -38,13 +38,13 @@ class Grey(Encoder):
     def width(self) -> int:
         return 2
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             ENCODED.append(clip.clip_id)
             try:
                 frames, _ = clip.frames(8)
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 results.append(reason)
                 continue
             scaled = frames.astype(np.float32) / SCALE
@@ -62,12 +62,12 @@ class Loudness(Encoder):
     def width(self) -> int:
         return 1
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             try:
                 parts = np.array_split(clip.waveform(8000), 10)
-            except (EncodingError, Absent) as reason:
+            except (EncodingError, MissingModality) as reason:
                 results.append(reason)
                 continue
             results.append(np.array([[np.sqrt(np.square(part).mean())] for part in parts], dtype=np.float32))
@@ -83,11 +83,11 @@ class Letters(Encoder):
     def width(self) -> int:
         return 2
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         return [
             np.array([[ord(letter) / 100, 1.0] for letter in clip.text], dtype=np.float32)
             if clip.text
-            else Absent("no transcript")
+            else MissingModality("no transcript")
             for clip in clips
         ]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 
 CALLS = "SEQUENCE_ENCODER_CALLS"
@@ -41,14 +41,14 @@ class Ramp(Encoder):
     id = "ramp"
     width = 2
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         return [self.obey(clip) for clip in clips]
 
-    def obey(self, clip: ClipMedia) -> NDArray[np.float32] | EncodingError | Absent:
+    def obey(self, clip: ClipMedia) -> NDArray[np.float32] | EncodingError | MissingModality:
         note_call(clip.clip_id)
         text = clip.text or ""
         if text == "absent":
-            return Absent("no transcript")
+            return MissingModality("no transcript")
         if text.startswith("fail"):
             return EncodingError("no face") if not Path(text[5:]).exists() else ramp("3")
         return ramp(text)

@@ -30,7 +30,7 @@ from training.data.load import load_clips
 from training.fit.baseline import LinearBaseline
 from training.fit.loop import train
 from training.runs.directory import RunDirectory
-from training.runs.stored import StoredRun, add_predictions
+from training.runs.stored import RunPredictions, add_predictions
 from training.scoring.scores import predict, prediction_table
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def scores(config: RunConfig, clips: JoinedCorpora, folder: Path) -> pd.DataFram
         seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
         model = train(seeded, clips, tasks, Accelerator(cpu=True), run, lambda message: None, baseline)
         predicted = add_predictions(table, "uncalibrated", predict(model, clips, rows), tasks)
-        found += StoredRun(run.path, seeded, tasks, predicted, Calibration(), Calibration()).results()
+        found += RunPredictions(run.path, seeded, tasks, predicted, Calibration(), Calibration()).results()
     shown = pd.DataFrame(found).rename(columns={"model": "value"})
     return shown.groupby(["corpus", "task", "metric"])[["value", "linear", "chance"]].mean()
 

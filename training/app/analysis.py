@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import face_track
 from encoders.media.clip import ClipMedia
 from mmpsr.errors import UserError
@@ -256,7 +256,7 @@ def key_frames(path: Path) -> tuple[tuple[KeyFrame, ...], str | None]:
     clip = ClipMedia(media=path)
     try:
         pictures, moments = clip.frames(NUM_FRAMES)
-    except (Absent, EncodingError) as reason:
+    except (MissingModality, EncodingError) as reason:
         return (), _told(str(reason), path)
     faces: list[tuple[float, float, float, float] | None] = [None] * len(pictures)
     try:

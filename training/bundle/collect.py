@@ -22,7 +22,7 @@ from mmpsr.models.base import FusionModel
 from training.bundle.format import FORMAT_VERSION, Bundle, BundledCorpus, BundledEncoder, BundledFigure, TrainingSummary
 from training.evaluation.figures import evaluate_run
 from training.runs.directory import RunError, read_json
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
 
 __all__ = ["LICENCES", "collect_bundle", "vector_widths"]
@@ -52,7 +52,7 @@ def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
     Raises:
         RunError: it is not a finished run.
     """
-    stored, config = StoredRun.read(run), trained.config
+    stored, config = RunPredictions.read(run), trained.config
     tasks = config.tasks.model_copy(
         update={"specs": {task: spec.model_dump(mode="json") for task, spec in trained.tasks.items()}}
     )
@@ -135,7 +135,7 @@ def _corpora(corpora: CorporaConfig, table: pd.DataFrame) -> dict[str, BundledCo
     }
 
 
-def _figures(stored: StoredRun, results: list[dict[str, Any]]) -> tuple[BundledFigure, ...]:
+def _figures(stored: RunPredictions, results: list[dict[str, Any]]) -> tuple[BundledFigure, ...]:
     """Figures with intervals and the linear baseline, and chance from the run's results."""
     place = ("corpus", "split", "task", "metric")
     chance = {tuple(row[name] for name in place): row["chance"] for row in results}

@@ -80,9 +80,9 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
     """
     from training.evaluation.evaluate import evaluate
     from training.evaluation.seeds import over_seeds, require_seeds
-    from training.runs.stored import StoredRun
+    from training.runs.stored import RunPredictions
 
-    seeds = require_seeds([StoredRun.read(path) for path in paths])
+    seeds = require_seeds([RunPredictions.read(path) for path in paths])
     found = [evaluate(path, options) for path in paths]
     return {
         "runs": [str(path) for path in paths],
@@ -103,9 +103,9 @@ def compare(
 ) -> None:
     """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
     from training.evaluation.compare import compare_runs
-    from training.runs.stored import StoredRun
+    from training.runs.stored import RunPredictions
 
-    found = compare_runs(StoredRun.read(first), StoredRun.read(second), split)
+    found = compare_runs(RunPredictions.read(first), RunPredictions.read(second), split)
     if as_json:
         typer.echo(json.dumps({"first": str(first), "second": str(second), **found}, indent=2, allow_nan=False))
         return

@@ -19,7 +19,7 @@ from training.data.joined import JoinedCorpora
 from training.evaluation.cross_corpus import predict_fresh
 from training.evaluation.figures import figure_rows
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun
+from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
 
 __all__ = [
@@ -37,7 +37,7 @@ _SEVERAL = "multilabel_"  # metrics that decide several classes per clip
 
 
 def adapted_rows(
-    parts: Sequence[Part], linear: Mapping[tuple[str, ...], Part], trained: Sequence[str]
+    parts: Sequence[TaskSplit], linear: Mapping[tuple[str, ...], TaskSplit], trained: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Metrics of one class per clip after a label shift (see `LabelShift`), of corpora that were not trained on.
 
@@ -68,12 +68,12 @@ def adapted_rows(
             yield {**row, "before": before[row["metric"]], "shares": shares}
 
 
-def _shifted(part: Part) -> tuple[Part, LabelShift]:
+def _shifted(part: TaskSplit) -> tuple[TaskSplit, LabelShift]:
     shift = LabelShift.fit(part.predicted, form_of(part.spec))
     return replace(part, predicted=shift.apply(part.predicted), thresholds=None), shift
 
 
-def aggregate(part: Part, values: pd.Series) -> Part:
+def aggregate(part: TaskSplit, values: pd.Series) -> TaskSplit:
     """The wholes that clips belong to, in the order of their names; `clip_id` is the whole's name.
 
     Args:
@@ -108,7 +108,7 @@ def aggregate(part: Part, values: pd.Series) -> Part:
     return replace(part, clips=wholes.reset_index(drop=True), targets=targets, predicted=means)
 
 
-def aggregated_rows(part: Part, values: pd.Series) -> Iterator[dict[str, Any]]:
+def aggregated_rows(part: TaskSplit, values: pd.Series) -> Iterator[dict[str, Any]]:
     """Figures of the wholes, as `figure_rows`, with `num_wholes` beside `num_clips`."""
     whole = aggregate(part, values)
     for row in figure_rows(whole):
@@ -132,7 +132,7 @@ def masked(joined: JoinedCorpora, modalities: tuple[str, ...]) -> JoinedCorpora:
 
 
 def evaluate_subsets(
-    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, evaluated: StoredRun
+    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, evaluated: RunPredictions
 ) -> Iterator[dict[str, Any]]:
     """Figures by subset, on the clips that have any of its modalities.
 

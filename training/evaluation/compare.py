@@ -9,14 +9,14 @@ import numpy as np
 
 from mmpsr.calibration.reliability import correct_shares
 from mmpsr.metrics.paired_tests import mcnemar, paired_bootstrap, wilcoxon
-from training.evaluation.figures import NUM_RESAMPLES, correct, decided_classes, plain, split_parts
+from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, decided_classes, plain, split_parts
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun
+from training.runs.stored import RunPredictions, TaskSplit
 
 __all__ = ["compare_runs"]
 
 
-def compare_runs(first: StoredRun, second: StoredRun, split: str | None) -> dict[str, Any]:
+def compare_runs(first: RunPredictions, second: RunPredictions, split: str | None) -> dict[str, Any]:
     """Compare two runs on the clips that both evaluated.
 
     Args:
@@ -47,11 +47,11 @@ def compare_runs(first: StoredRun, second: StoredRun, split: str | None) -> dict
     if not figures:
         raise RunError(f"{first.path} and {second.path} have no labelled clip and metric in common in this split")
     for rows in (figures, clips):
-        correct(rows)
+        add_holm_correction(rows)
     return {"level": 0.95, "num_resamples": NUM_RESAMPLES, "figures": figures, "clips": clips}
 
 
-def _common(first: Part, second: Part) -> tuple[Part, Part]:
+def _common(first: TaskSplit, second: TaskSplit) -> tuple[TaskSplit, TaskSplit]:
     """Both parts on the clips that they share, in the order of the first."""
     place = f"{first.corpus}, {first.split}, {first.task}"
     if first.spec.classes != second.spec.classes:
@@ -74,7 +74,7 @@ def _common(first: Part, second: Part) -> tuple[Part, Part]:
     return one, two
 
 
-def _figures(first: Part, second: Part) -> Iterator[dict[str, Any]]:
+def _figures(first: TaskSplit, second: TaskSplit) -> Iterator[dict[str, Any]]:
     num_groups = len(np.unique(first.groups))
     for metric in (name for name in first.metrics if name in second.metrics):
         statistics = first.statistic(metric), second.statistic(metric)
@@ -87,7 +87,7 @@ def _figures(first: Part, second: Part) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _clips(first: Part, second: Part) -> dict[str, Any]:
+def _clips(first: TaskSplit, second: TaskSplit) -> dict[str, Any]:
     """McNemar's test of single decisions; Wilcoxon's of mean absolute errors, or of the share of wrong labels."""
     parts = (first, second)
     if first.spec.kind == "regression":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from corpora.clips import label_columns
 from mmpsr.metrics.bootstrap import Bootstrap
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 __all__ = ["NUM_RESAMPLES", "correlate", "correlations", "weighted_correlations", "weighted_ranks"]
 
@@ -23,7 +23,7 @@ NUM_RESAMPLES = 500
 MOST_CELLS = 4_000_000  # of one array, which bounds memory
 
 
-def correlations(run: StoredRun, places: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def correlations(run: RunPredictions, places: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """Correlations over the clips of each corpus and split that is evaluated.
 
     Args:

@@ -29,18 +29,20 @@ from training.data.joined import JoinedCorpora, active_features, gather, require
 from training.data.load import extract_features
 from training.published_config import is_published, load_run_config
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun, System, add_predictions
+from training.runs.stored import RunPredictions, System, TaskSplit, add_predictions
 from training.runs.trained import TrainedModel
 from training.scoring.scores import predict, prediction_table
 
-__all__ = ["FreshRun", "join_clips", "load_corpora", "predict_fresh", "read_clips", "require_fingerprints"]
+__all__ = ["NewPredictions", "join_clips", "load_corpora", "predict_fresh", "read_clips", "require_fingerprints"]
 
 
 @dataclass(frozen=True)
-class FreshRun(StoredRun):
+class NewPredictions(RunPredictions):
     """A run's predictions of clips that it did not store; without a linear baseline, which is not kept."""
 
-    def _part(self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System) -> Part:
+    def _part(
+        self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System
+    ) -> TaskSplit:
         """As of a stored run; of several labels, those that the corpus is not annotated for are left out."""
         columns = label_columns(task, spec)
         labels = clips[columns].to_numpy(dtype=np.float64)
@@ -145,7 +147,7 @@ def join_clips(
 
 def predict_fresh(
     run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, fitted: Collection[str] = ()
-) -> FreshRun:
+) -> NewPredictions:
     """Predict clips.
 
     Args:
@@ -163,7 +165,7 @@ def predict_fresh(
         name: source.model_copy(update={"zero_shot": name not in fitted}) for name, source in corpora.sources.items()
     }
     config = run.config.model_copy(update={"corpora": corpora.model_copy(update={"sources": sources})})
-    return FreshRun(path, config, run.tasks, table, run.calibration, Calibration())
+    return NewPredictions(path, config, run.tasks, table, run.calibration, Calibration())
 
 
 def _choose(clips: pd.DataFrame, run: TrainedModel, split: str | None) -> pd.DataFrame:
@@ -199,7 +201,7 @@ def _annotated(labels_NC: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.boo
     return known
 
 
-def _with_classes(part: Part, known: NDArray[np.bool_]) -> Part:
+def _with_classes(part: TaskSplit, known: NDArray[np.bool_]) -> TaskSplit:
     """A part of the known classes alone, each of them decided as among all."""
     spec = part.spec
     thresholds = default_thresholds(spec) if part.thresholds is None else part.thresholds

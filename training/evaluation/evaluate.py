@@ -18,11 +18,18 @@ from training.data.joined import JoinedCorpora
 from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evaluate_subsets
 from training.evaluation.correlations import correlations
 from training.evaluation.cross_corpus import join_clips, load_corpora, predict_fresh, read_clips
-from training.evaluation.figures import column_values, correct, evaluate_run, linear_parts, of_clips, split_parts
+from training.evaluation.figures import (
+    add_holm_correction,
+    column_values,
+    evaluate_run,
+    linear_parts,
+    of_clips,
+    split_parts,
+)
 from training.evaluation.leakage import guard, refuse_trained_clips
 from training.runs.directory import read_json
 from training.runs.identities import identities, read_identities, same_clips
-from training.runs.stored import Part, StoredRun
+from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
 
 __all__ = ["EvaluationOptions", "evaluate"]
@@ -81,7 +88,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     else:
         if options.settings:
             raise ConfigError("--set changes the file of --config, which is not given")
-        run = _of_corpora(StoredRun.read(path), options.corpora)
+        run = _of_corpora(RunPredictions.read(path), options.corpora)
         subsets = _subsets_of_own(path, run, options) if options.subsets else []
     parts = split_parts(run, options.split)
     found = evaluate_run(run, options.split, options.by)
@@ -97,7 +104,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _blank(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
+def _blank(parts: Sequence[TaskSplit]) -> Iterator[dict[str, Any]]:
     """A finding per corpus, split and task with clips of which the model sees nothing."""
     for part in parts:
         there = part.clips.filter(regex="^present[.]").any(axis=1)
@@ -112,21 +119,23 @@ def _blank(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _adapted(run: StoredRun, parts: Sequence[Part], path: Path, options: EvaluationOptions) -> list[dict[str, Any]]:
+def _adapted(
+    run: RunPredictions, parts: Sequence[TaskSplit], path: Path, options: EvaluationOptions
+) -> list[dict[str, Any]]:
     own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
     rows = list(adapted_rows(parts, linear_parts(run, options.split), own))
-    correct([row["over_linear"] for row in rows if "over_linear" in row])
+    add_holm_correction([row["over_linear"] for row in rows if "over_linear" in row])
     return rows
 
 
-def _aggregated(run: StoredRun, parts: Sequence[Part], column: str) -> list[dict[str, Any]]:
+def _aggregated(run: RunPredictions, parts: Sequence[TaskSplit], column: str) -> list[dict[str, Any]]:
     wholes = column_values(run, column, "--aggregate")
     return [row for part in parts for row in aggregated_rows(part, of_clips(part, wholes))]
 
 
 def _fresh(
     path: Path, options: EvaluationOptions, of_run: pd.DataFrame | None
-) -> tuple[StoredRun, list[dict[str, Any]], pd.DataFrame, list[dict[str, Any]]]:
+) -> tuple[RunPredictions, list[dict[str, Any]], pd.DataFrame, list[dict[str, Any]]]:
     """Predictions of other corpora, figures by subset, the clips' identities, and what the guard let pass."""
     assert options.config is not None
     console, accelerator = Console(stderr=True), Accelerator()
@@ -148,7 +157,7 @@ def _fresh(
     return run, rows, clips, findings
 
 
-def _subsets_of_own(path: Path, run: StoredRun, options: EvaluationOptions) -> list[dict[str, Any]]:
+def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions) -> list[dict[str, Any]]:
     """Figures by subset of the run's own clips, whose vectors are read again."""
     accelerator = Accelerator()
     trained = TrainedModel.read(path, accelerator.device)
@@ -159,14 +168,14 @@ def _subsets_of_own(path: Path, run: StoredRun, options: EvaluationOptions) -> l
 
 
 def _subsets(
-    trained: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, run: StoredRun
+    trained: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, run: RunPredictions
 ) -> list[dict[str, Any]]:
     rows = list(evaluate_subsets(trained, path, joined, corpora, run))
     order = list(dict.fromkeys(tuple(row[name] for name in PLACE) for row in rows))
     return sorted(rows, key=lambda row: order.index(tuple(row[name] for name in PLACE)))
 
 
-def _of_corpora(run: StoredRun, names: Sequence[str]) -> StoredRun:
+def _of_corpora(run: RunPredictions, names: Sequence[str]) -> RunPredictions:
     """The run with the predictions of some corpora alone."""
     sources = run.config.corpora.sources
     for name in names:

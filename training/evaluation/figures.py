@@ -22,17 +22,25 @@ from mmpsr.metrics.paired_tests import holm, paired_bootstrap
 from mmpsr.metrics.sums import class_statistics, metric_limits
 from mmpsr.probabilities import decide_classes
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun, System
+from training.runs.stored import RunPredictions, System, TaskSplit
 
 __all__ = [
-    "NUM_RESAMPLES", "column_values", "correct", "decided_classes", "evaluate_run", "figure_rows", "linear_parts",
-    "of_clips", "plain", "split_parts",
+    "NUM_RESAMPLES",
+    "add_holm_correction",
+    "column_values",
+    "decided_classes",
+    "evaluate_run",
+    "figure_rows",
+    "linear_parts",
+    "of_clips",
+    "plain",
+    "split_parts",
 ]  # fmt: skip
 
 NUM_RESAMPLES = 2000
 
 
-def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[str, Any]:
+def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> dict[str, Any]:
     """All figures of a run.
 
     Args:
@@ -65,11 +73,11 @@ def evaluate_run(run: StoredRun, split: str | None, column: str | None) -> dict[
             document["presence"] += _subsets(part, presence, "modalities")
         if values_by_clip is not None:
             document["by"] += _subsets(part, of_clips(part, values_by_clip), "value_of_column")
-    correct([row["over_linear"] for row in document["figures"] if "over_linear" in row])
+    add_holm_correction([row["over_linear"] for row in document["figures"] if "over_linear" in row])
     return {"level": 0.95, "num_resamples": NUM_RESAMPLES, "column": column, **document}
 
 
-def split_parts(run: StoredRun, split: str | None, system: System = "model") -> list[Part]:
+def split_parts(run: RunPredictions, split: str | None, system: System = "model") -> list[TaskSplit]:
     """The parts of a split; by default test, and dev of corpora that have no labelled test clip.
 
     Raises:
@@ -88,19 +96,19 @@ def split_parts(run: StoredRun, split: str | None, system: System = "model") -> 
     return found
 
 
-def linear_parts(run: StoredRun, split: str | None) -> dict[tuple[str, ...], Part]:
+def linear_parts(run: RunPredictions, split: str | None) -> dict[tuple[str, ...], TaskSplit]:
     """What the linear baseline says of a split's parts, by corpus, split and task; empty where it is not stored."""
     return {tuple(part.key.values()): part for part in split_parts(run, split, "linear")} if run.has_linear else {}
 
 
-def correct(rows: list[dict[str, Any]]) -> None:
+def add_holm_correction(rows: list[dict[str, Any]]) -> None:
     """Put `corrected_p` beside every `p` (Holm, over the rows)."""
     corrected = holm([np.nan if row["p"] is None else row["p"] for row in rows])
     for row, p in zip(rows, corrected, strict=True):
         row["corrected_p"] = _finite(p)
 
 
-def decided_classes(part: Part) -> NDArray[np.int64]:
+def decided_classes(part: TaskSplit) -> NDArray[np.int64]:
     """Each clip's most probable class `[N]`, with the thresholds of a single-label task."""
     return decide_classes(part.predicted, part.thresholds if part.spec.kind == "single_label" else None)
 
@@ -115,17 +123,17 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def of_clips(part: Part, values: pd.Series) -> pd.Series:
+def of_clips(part: TaskSplit, values: pd.Series) -> pd.Series:
     """A part's values of what `column_values` gave, index 0..N-1."""
     keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
     return values.reindex(keys).reset_index(drop=True)
 
 
-def _num_groups(part: Part) -> int:
+def _num_groups(part: TaskSplit) -> int:
     return len(np.unique(part.groups))
 
 
-def figure_rows(part: Part, linear: Part | None = None) -> Iterator[dict[str, Any]]:
+def figure_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[dict[str, Any]]:
     """Every metric with its interval, with those of the linear baseline and the difference where it is given."""
     num_groups = _num_groups(part)
     for metric in part.metrics:
@@ -143,7 +151,7 @@ def figure_rows(part: Part, linear: Part | None = None) -> Iterator[dict[str, An
         yield row
 
 
-def _classes(part: Part) -> Iterator[dict[str, Any]]:
+def _classes(part: TaskSplit) -> Iterator[dict[str, Any]]:
     """Classes or traits of the metrics that are a mean of them; `num_clips` of several labels have the class."""
     num_groups = _num_groups(part)
     has = np.isfinite(part.targets) if part.spec.kind == "regression" else part.targets > 0
@@ -157,7 +165,7 @@ def _classes(part: Part) -> Iterator[dict[str, Any]]:
             yield {**part.key, "metric": metric, "class": name, "num_clips": counts[name], **plain(found, metric)}
 
 
-def _confusion(part: Part) -> dict[str, Any]:
+def _confusion(part: TaskSplit) -> dict[str, Any]:
     """Clips by actual (rows) and decided class; of several labels by the strongest of each, without clips of none."""
     counts = np.zeros((part.spec.num_outputs, part.spec.num_outputs), dtype=np.int64)
     has_any = part.targets.any(axis=1)
@@ -165,7 +173,7 @@ def _confusion(part: Part) -> dict[str, Any]:
     return {**part.key, "classes": list(part.spec.classes), "counts": counts.tolist()}
 
 
-def _calibration(part: Part) -> dict[str, Any]:
+def _calibration(part: TaskSplit) -> dict[str, Any]:
     """Expected calibration error (share, 15 bins of equal mass) and the reliability curve's bins that hold anything."""
     curve = reliability_curve(*calibration_pairs(part.predicted, part.targets, part.spec), bins="mass")
     bins = [
@@ -184,7 +192,7 @@ def _presence(clips: pd.DataFrame) -> pd.Series:
     return pd.Series(["+".join(modalities[row]) or "none" for row in found], dtype="string")
 
 
-def _subsets(part: Part, values: pd.Series, name: str) -> Iterator[dict[str, Any]]:
+def _subsets(part: TaskSplit, values: pd.Series, name: str) -> Iterator[dict[str, Any]]:
     """Figures of the clips that share a value, by falling number of clips."""
     shown = values.astype("string").fillna("(missing)")
     for value, count in shown.value_counts().to_dict().items():
@@ -193,7 +201,7 @@ def _subsets(part: Part, values: pd.Series, name: str) -> Iterator[dict[str, Any
             yield {**row, name: str(value), "num_clips": int(count)}
 
 
-def column_values(run: StoredRun, column: str, option: str) -> pd.Series:
+def column_values(run: RunPredictions, column: str, option: str) -> pd.Series:
     """A column's values by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
     keys = ["corpus", "clip_id"]
     if column in run.table:

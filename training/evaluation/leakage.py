@@ -14,7 +14,7 @@ import pandas as pd
 from training.evaluation.figures import figure_rows
 from training.runs.directory import RunError
 from training.runs.identities import FILE, KINDS, same_clips, shared
-from training.runs.stored import Part
+from training.runs.stored import TaskSplit
 
 __all__ = ["guard", "refuse_trained_clips"]
 
@@ -61,7 +61,7 @@ def refuse_trained_clips(clips: pd.DataFrame, of_run: pd.DataFrame | None, allow
     return findings
 
 
-def guard(parts: Sequence[Part], clips: pd.DataFrame | None, of_run: pd.DataFrame | None) -> dict[str, Any]:
+def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.DataFrame | None) -> dict[str, Any]:
     """What evaluated clips share with training, and what figures are on the clips that share nothing.
 
     Args:
@@ -103,7 +103,7 @@ def guard(parts: Sequence[Part], clips: pd.DataFrame | None, of_run: pd.DataFram
     return {"checked": True, "findings": findings, "effects": effects}
 
 
-def _effects(part: Part, seen_by_kind: Mapping[str, set[str]]) -> Iterator[dict[str, Any]]:
+def _effects(part: TaskSplit, seen_by_kind: Mapping[str, set[str]]) -> Iterator[dict[str, Any]]:
     """Figures of all clips beside those of unseen ones, a row per kind and metric."""
     names = ("value", "low", "high", "num_clips", "num_groups")
     rows = list(figure_rows(part))

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from mmpsr.metrics.seeds import seed_summary
 from training.runs.directory import RunError, comparable
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 __all__ = ["over_seeds", "require_seeds"]
 
 PLACE = ("corpus", "split", "task", "metric")
 
 
-def require_seeds(runs: Sequence[StoredRun]) -> list[int]:
+def require_seeds(runs: Sequence[RunPredictions]) -> list[int]:
     """The runs' seeds.
 
     Raises:

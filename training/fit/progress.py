@@ -18,12 +18,12 @@ from mmpsr.objective.objective import Objective
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 from training.fit.views import StepResult
-from training.scoring.scores import Figure, dev_mean, evaluate_rows
+from training.scoring.scores import MetricValue, dev_mean, evaluate_rows
 
 __all__ = ["Progress", "Totals", "epoch_record", "monitor", "require_monitor", "track"]
 
 
-def monitor(figures: Sequence[Figure], trained: Sequence[str], name: str) -> float:
+def monitor(figures: Sequence[MetricValue], trained: Sequence[str], name: str) -> float:
     """The figure named `name`, on the dev splits of the trained corpora; higher is better.
 
     Args:
@@ -150,7 +150,7 @@ def epoch_record(
     progress: Progress,
     step: int,
     value: float,
-    figures: Sequence[Figure],
+    figures: Sequence[MetricValue],
     totals: Totals,
     objective: Objective,
     weights: Tensor,

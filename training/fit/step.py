@@ -20,7 +20,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
-from training.fit.views import StepResult, Views, look, sum_over_processes
+from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
 
 __all__ = ["CONFLICT_STEPS", "shared_gradients", "sum_gradients", "training_step"]
 
@@ -76,7 +76,7 @@ def training_step(
         compiled: the model, compiled; taken at steps that look at the gradient of no single loss.
     """
     with accelerator.autocast():
-        views = look(model, objective, batch, hide_rate, teacher)
+        views = make_views(model, objective, batch, hide_rate, teacher)
     need, looks = balancer.needs(step), step % CONFLICT_STEPS == 0 and len(objective.keys) > 1
     if need != "nothing" and model.one_pass:
         return _one_pass(model, objective, balancer, views, accelerator, need, looks)
@@ -126,7 +126,7 @@ def _one_pass(
     model: FusionModel,
     objective: Objective,
     balancer: Balancer,
-    views: Views,
+    views: StepViews,
     accelerator: Accelerator,
     need: Need,
     looks: bool,

@@ -18,7 +18,7 @@ from mmpsr.config import ConfigError
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
 
-__all__ = ["StepResult", "Views", "compile_model", "hide_modalities", "look", "sum_over_processes"]
+__all__ = ["StepResult", "StepViews", "compile_model", "hide_modalities", "make_views", "sum_over_processes"]
 
 COMPILERS = {"darwin": "clang++", "win32": "cl"}
 
@@ -47,7 +47,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Views:
+class StepViews:
     """The clips of a step as the model sees them, and what the losses compare them with.
 
     Attributes:
@@ -93,16 +93,16 @@ class Views:
 
 
 @torch.no_grad()
-def look(
+def make_views(
     model: FusionModel, objective: Objective, batch: Batch, hide_rate: float, teacher: FusionModel | None
-) -> Views:
+) -> StepViews:
     """What a step predicts and compares: modalities hidden, the strong view made, a teacher asked."""
     hidden = hide_modalities(batch, hide_rate)
     semi, rows, weak = objective.semi_supervision, hidden, None
     if semi is not None and semi.needs_strong_view:
         rows = hidden.followed_by(semi.strong_view(batch))
         weak = model(batch) if hidden is not batch else None
-    return Views(hidden, rows, weak, None if teacher is None else teacher(batch))
+    return StepViews(hidden, rows, weak, None if teacher is None else teacher(batch))
 
 
 def hide_modalities(batch: Batch, rate: float) -> Batch:

@@ -21,7 +21,7 @@ from training.report.subgroups import correlations_section, leakage_section, sub
 from training.report.training import cost_section, read_metrics, training_section
 from training.report.warnings import run_warnings
 from training.runs.directory import RunError, read_json
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 from training.scoring.counts import summarize
 
 __all__ = ["run_page", "write_report"]
@@ -41,7 +41,7 @@ def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Pa
         RunError: the run is not finished, a file of it cannot be read, or there is no such column.
         ConfigError: its configuration is not one of this version.
     """
-    run = StoredRun.read(path)
+    run = RunPredictions.read(path)
     document = evaluate(path, EvaluationOptions(by=column, subsets=subsets, adapt=True))
     results = read_json(path, "results.json")
     is_complete = (path / "data.json").exists()

@@ -28,7 +28,7 @@ from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.runs.directory import RunError, read_json
 
-__all__ = ["Part", "StoredRun", "System", "add_predictions"]
+__all__ = ["RunPredictions", "System", "TaskSplit", "add_predictions"]
 
 Array = NDArray[np.float64]
 System = Literal["model", "uncalibrated", "linear"]
@@ -56,7 +56,7 @@ def add_predictions(
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskSplit:
     """Labelled clips of one task on one split of one corpus, and what one system says of them.
 
     Attributes:
@@ -92,7 +92,7 @@ class Part:
         alone = pd.Series([f"clip {name}" for name in self.clips["clip_id"]], index=self.clips.index, dtype="string")
         return self.clips["group"].astype("string").fillna(alone).to_numpy(str)
 
-    def take(self, rows: NDArray) -> Part:
+    def take(self, rows: NDArray) -> TaskSplit:
         """Some of the clips, by number or mask."""
         clips = self.clips.iloc[rows if rows.dtype != bool else np.flatnonzero(rows)].reset_index(drop=True)
         return replace(self, clips=clips, targets=self.targets[rows], predicted=self.predicted[rows])
@@ -118,7 +118,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class StoredRun:
+class RunPredictions:
     """What a finished run wrote.
 
     Attributes:
@@ -138,7 +138,7 @@ class StoredRun:
     linear_calibration: Calibration
 
     @classmethod
-    def read(cls, path: Path) -> StoredRun:
+    def read(cls, path: Path) -> RunPredictions:
         """Read a run directory.
 
         Raises:
@@ -170,7 +170,7 @@ class StoredRun:
         """Whether the linear baseline's predictions are stored."""
         return any(str(name).startswith("linear.") for name in self.table)
 
-    def parts(self, system: System = "model") -> Iterator[Part]:
+    def parts(self, system: System = "model") -> Iterator[TaskSplit]:
         """Every corpus, split and task with labelled clips, in the configuration's order.
 
         Predictions are those of `results.json`: calibrated, but as they were on the dev clips that calibration was
@@ -184,7 +184,9 @@ class StoredRun:
                     if len(part.clips):
                         yield part
 
-    def _part(self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System) -> Part:
+    def _part(
+        self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System
+    ) -> TaskSplit:
         is_fitted = split == "dev" and corpus in self.config.corpora.trained()
         calibration = self.linear_calibration if system == "linear" else self.calibration
         if is_fitted or system == "uncalibrated":
@@ -196,7 +198,7 @@ class StoredRun:
         targets = clips[columns].to_numpy(dtype=np.float64)
         predicted = clips[[f"{prefix}.{column}" for column in columns]].to_numpy(dtype=np.float64)
         metrics = self.config.corpora.metrics(corpus, task, spec)
-        whole = Part(
+        whole = TaskSplit(
             corpus, split, task, spec, metrics, clips, targets, calibration.apply(task, predicted),
             calibration.thresholds(task),
         )  # fmt: skip

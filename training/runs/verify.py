@@ -17,7 +17,7 @@ from corpora.clips import label_columns
 from mmpsr.config import ConfigError
 from mmpsr.files import sha256_of
 from training.runs.directory import RunDirectory, RunError, read_json
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 __all__ = ["MANIFEST", "verify_run", "write_manifest"]
 
@@ -62,7 +62,7 @@ def verify_run(path: Path) -> list[str]:
         raise RunError(f"{path} {'has no results.json: the run is not finished' if path.is_dir() else 'is no folder'}")
     problems = list(_changed_files(path))
     try:
-        run = StoredRun.read(path)
+        run = RunPredictions.read(path)
         results = read_json(path, "results.json")
     except (RunError, ConfigError) as error:
         return [*problems, f"figures cannot be made again: {error}"]
@@ -84,7 +84,7 @@ def _changed_files(path: Path) -> Iterator[str]:
             yield f"{name} was changed: its SHA-256 is {found[:12]}..., {MANIFEST} says {str(expected)[:12]}..."
 
 
-def _wrong_predictions(run: StoredRun) -> Iterator[str]:
+def _wrong_predictions(run: RunPredictions) -> Iterator[str]:
     """Calibrated predictions that are not the calibration of the uncalibrated ones, the first of each column."""
     for task, spec in run.tasks.items():
         columns = label_columns(task, spec)
@@ -102,7 +102,7 @@ def _wrong_predictions(run: StoredRun) -> Iterator[str]:
                 )
 
 
-def _wrong_figures(run: StoredRun, results: list[dict[str, Any]]) -> Iterator[str]:
+def _wrong_figures(run: RunPredictions, results: list[dict[str, Any]]) -> Iterator[str]:
     stated, made = _by_place(results), _by_place(run.results())
     for place in sorted(stated.keys() ^ made.keys()):
         name = "/".join(place)

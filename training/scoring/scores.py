@@ -26,13 +26,13 @@ from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["Figure", "calibrate", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
+__all__ = ["MetricValue", "calibrate", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """One metric of one task on one split of one corpus."""
 
     corpus: str
@@ -96,7 +96,7 @@ def evaluate_rows(
     tasks: Mapping[str, TaskSpec],
     corpora: CorporaConfig,
     calibration: Calibration | None = None,
-) -> list[Figure]:
+) -> list[MetricValue]:
     """Metrics by corpus, split and task, of the tasks that a corpus is annotated for.
 
     Args:
@@ -122,11 +122,13 @@ def evaluate_rows(
                 continue
             names = corpora.metrics(corpus, task, spec)
             values = evaluate(targets, predicted[task][places], spec, names, calibration.thresholds(task))
-            figures += [Figure(corpus, split, task, name, value, int(labeled.sum())) for name, value in values.items()]
+            figures += [
+                MetricValue(corpus, split, task, name, value, int(labeled.sum())) for name, value in values.items()
+            ]
     return figures
 
 
-def dev_mean(figures: list[Figure], trained: tuple[str, ...]) -> float:
+def dev_mean(figures: list[MetricValue], trained: tuple[str, ...]) -> float:
     """The figure that epochs are chosen by: over tasks, the mean of each task's dev metrics on the trained corpora."""
     table = pd.DataFrame([figure.to_dict() for figure in figures if figure.split == "dev" and figure.corpus in trained])
     return float(table.groupby("task")["value"].mean().mean())

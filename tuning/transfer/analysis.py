@@ -18,9 +18,9 @@ import numpy as np
 
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
-from training.evaluation.figures import NUM_RESAMPLES, correct, plain, split_parts
+from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, plain, split_parts
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun
+from training.runs.stored import RunPredictions, TaskSplit
 from tuning.study.cells import is_done
 from tuning.study.config import Study
 
@@ -70,9 +70,9 @@ def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
     Raises:
         RunError: a task was trained with others and not alone, or runs do not have the same clips.
     """
-    systems: dict[System, list[StoredRun]] = {}
+    systems: dict[System, list[RunPredictions]] = {}
     for path in paths:
-        run = StoredRun.read(path)
+        run = RunPredictions.read(path)
         systems.setdefault(tuple(run.tasks), []).append(run)
     joint = [tasks for tasks in systems if len(tasks) > 1]
     alone = {task: systems[(task,)] for tasks in joint for task in tasks if (task,) in systems}
@@ -84,7 +84,7 @@ def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
         row for task in alone for tasks in joint if task in tasks
         for row in _compare(tasks, task, systems[tasks], alone[task], split)
     ]  # fmt: skip
-    correct(figures)
+    add_holm_correction(figures)
     for row in figures:
         row["verdict"] = _verdict(row)
     return {
@@ -103,7 +103,7 @@ def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
 
 
 def _compare(
-    tasks: System, task: str, runs: Sequence[StoredRun], alone: Sequence[StoredRun], split: str | None
+    tasks: System, task: str, runs: Sequence[RunPredictions], alone: Sequence[RunPredictions], split: str | None
 ) -> Iterator[dict[str, Any]]:
     ours, theirs = (_parts(each, task, split) for each in (runs, alone))
     for place in (place for place in ours if place in theirs):
@@ -128,9 +128,9 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return "helped" if row["difference"]["value"] > 0 else "hurt"
 
 
-def _parts(runs: Sequence[StoredRun], task: str, split: str | None) -> dict[tuple[str, str], list[Part]]:
+def _parts(runs: Sequence[RunPredictions], task: str, split: str | None) -> dict[tuple[str, str], list[TaskSplit]]:
     """A task's parts of every run by corpus and split, clips in the order of their ids."""
-    found: dict[tuple[str, str], list[Part]] = {}
+    found: dict[tuple[str, str], list[TaskSplit]] = {}
     for run in runs:
         for part in split_parts(run, split):
             if part.task == task:
@@ -139,7 +139,7 @@ def _parts(runs: Sequence[StoredRun], task: str, split: str | None) -> dict[tupl
     return found
 
 
-def _require_same(task: str, parts: Sequence[Part]) -> None:
+def _require_same(task: str, parts: Sequence[TaskSplit]) -> None:
     first = parts[0]
     for part in parts[1:]:
         for what, ours, theirs in (
@@ -160,7 +160,7 @@ def _mean(statistics: Sequence[Statistic]) -> Statistic:
     return lambda counts_BG: np.mean([each(counts_BG) for each in statistics], axis=0)
 
 
-def trajectories(runs: Sequence[StoredRun], name: str) -> Iterator[dict[str, Any]]:
+def trajectories(runs: Sequence[RunPredictions], name: str) -> Iterator[dict[str, Any]]:
     """By epoch, means over the runs that reached it.
 
     Args:

@@ -13,7 +13,7 @@ from skimage.data import astronaut
 from corpora.demo.face import CUES, FPS, Look, render
 from encoders.cues.encoder import CueNarrative, measure_events, narrative_of
 from encoders.cues.narration import Narrative, narrate
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.mesh import FaceMesh
 from encoders.media.clip import ClipMedia
 from encoders.models.minilm import MAX_TOKENS, shared_embedder
@@ -125,7 +125,7 @@ def test_a_real_clip_is_told_embedded_and_noted(clip_file: Path, monkeypatch: py
     assert narrative.text == note
     np.testing.assert_allclose(np.asarray(rows), shared_embedder().embed([narrative.untimed])[0], atol=1e-5)
     assert np.asarray(rows).shape[1] == encoder.width == 384
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, MissingModality)
     assert isinstance(gone, EncodingError)
 
 

@@ -135,11 +135,11 @@ def test_encode_is_prepare_and_embed() -> None:
     clips = [ClipMedia(clip_id=f"clip{n}", text=text) for n, text in enumerate(["absent", "one", "fail", "note"])]
     encoder = loaded()
     results = encoder.encode(clips)
-    assert [type(each).__name__ for each in results] == ["Absent", "ndarray", "EncodingError", "ndarray"]
+    assert [type(each).__name__ for each in results] == ["MissingModality", "ndarray", "EncodingError", "ndarray"]
     assert [each.shape for each in results[1::2]] == [(3, 6), (4, 6)]  # type: ignore[union-attr]
     assert clips[3].take_note("attentive") == "note on clip3"
     assert Attentive.passes == [2]
-    assert [type(each).__name__ for each in encoder.encode(clips[:1])] == ["Absent"]
+    assert [type(each).__name__ for each in encoder.encode(clips[:1])] == ["MissingModality"]
     assert Attentive.passes == [2]  # nothing to embed, no pass
 
 

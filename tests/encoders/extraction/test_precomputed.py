@@ -17,7 +17,7 @@ import pytest
 from encoders.base import pool
 from encoders.config import FeaturesConfig, PrecomputedConfig
 from encoders.creation import create_encoder
-from encoders.errors import Absent, ExtractionError, Failure
+from encoders.errors import ExtractionError, Failure, MissingModality
 from encoders.extraction import precomputed, workers
 from encoders.extraction import precomputed_files as feature_files
 from encoders.extraction.encode import make_encoder
@@ -484,7 +484,7 @@ def test_values_are_filled_in_as_they_are_written(tmp_path: Path) -> None:
     clip = {"a": 3.0, "b": 2.5, "c": "x y", "d": 7, "e": None, "f": float("nan"), "raw.g": pd.NA}
     assert fill("{a}_{b}/{c}{d}", clip) == "3_2.5/x y7"
     for name in ("e", "f", "raw.g", "h"):
-        with pytest.raises(Absent, match=rf"x/\{{{name}\}}: the clip has no '{name}'"):
+        with pytest.raises(MissingModality, match=rf"x/\{{{name}\}}: the clip has no '{name}'"):
             fill(f"x/{{{name}}}", clip)
 
 

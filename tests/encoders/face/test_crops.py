@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from encoders.config import FacesConfig
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face import crops as module
 from encoders.face.crops import FaceCrops, average_faces, crop_settings, face_crops
 from encoders.media.clip import ClipMedia
@@ -46,7 +46,7 @@ def test_no_face_at_all_gives_no_crops() -> None:
 
 
 def test_a_clip_without_media_is_absent() -> None:
-    with pytest.raises(Absent, match="no media file"):
+    with pytest.raises(MissingModality, match="no media file"):
         face_crops(ClipMedia(), PLAIN, SIZE)
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import FaceTrack, align, eye_centres, face_track, largest_face
 from encoders.face.measures import CUE_NAMES, NEUTRAL, measure_cues
 from encoders.face.mesh import SHAPE_POINTS, FaceMesh
@@ -238,7 +238,7 @@ def test_encode_a_clip_of_a_moving_face(tmp_path: Path) -> None:
     assert whole.shape == (12, encoder.width) == (12, 58)
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, MissingModality)
     alone = encoder.encode([ClipMedia(media=path, start=1.0)])[0]
     np.testing.assert_array_equal(part, alone)
     # 1 pixel of the small picture per frame at 12 frames per second, in inter-ocular distances

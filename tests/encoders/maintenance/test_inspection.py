@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from corpora.demo.clip import ClipPlan, write_clip
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.face.mesh import FaceMesh
 from encoders.maintenance import inspection
 from encoders.maintenance.inspection import MEDIA_KINDS, inspect_clip, inspect_media
@@ -213,7 +213,7 @@ def test_demo_clips_agree_with_the_face_mesh(tmp_path: Path, position: int, kind
     write_clip(tmp_path, clip)
     assert list(kinds({"media": path})) == ([] if kind is None else [kind])
     (rows,) = FaceMesh("video").encode([ClipMedia(media=path)])
-    assert isinstance(rows, (EncodingError, Absent)) == (kind is not None)
+    assert isinstance(rows, (EncodingError, MissingModality)) == (kind is not None)
 
 
 def table(*rows: Mapping[str, object]) -> pd.DataFrame:

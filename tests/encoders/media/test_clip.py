@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.extraction.jobs import Job, encode_job
 from encoders.media import frames as frames_module
 from encoders.media.clip import BLACK_LUMA, BLACK_SPREAD, ClipMedia, is_black
@@ -320,9 +320,9 @@ def test_digital_silence_is_told_from_quiet(tmp_path: Path) -> None:
 
 
 def test_no_media_is_absent() -> None:
-    with pytest.raises(Absent, match="no media file"):
+    with pytest.raises(MissingModality, match="no media file"):
         ClipMedia(text="hello").frames(4)
-    with pytest.raises(Absent, match="no media file"):
+    with pytest.raises(MissingModality, match="no media file"):
         ClipMedia(text="hello").audio(16_000)
 
 
@@ -531,7 +531,7 @@ def test_sound_comes_from_the_sound_file_and_its_own_span(tmp_path: Path, full: 
     assert numbers(clip) == [9, 9]
     assert clip.take_note("x") is None
     assert loudness(ClipMedia(audio_media=full, audio_end=1.0)) == 0.1
-    with pytest.raises(Absent, match="no media file"):
+    with pytest.raises(MissingModality, match="no media file"):
         ClipMedia(audio_media=full).frames(2)
 
 
@@ -621,8 +621,8 @@ class Brightness(Encoder):
     def width(self) -> int:
         return 1
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | Absent]:
-        results: list[NDArray[np.float32] | EncodingError | Absent] = []
+    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
             values = clip.frames(2)[0].mean(axis=(1, 2, 3)) if self.modality == "video" else clip.waveform(100)
             refused = self.modality == "video" and clip.clip_id == "refused"

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.audio import split
 from tests.support import tiny_checkpoints as tiny
@@ -93,7 +93,7 @@ def test_sound_that_is_missing_or_too_short(folders: dict[str, Path], tmp_path: 
     absent, short, rows = encoder.encode(
         [ClipMedia(), tiny.SoundClip(tiny.sound(399)), tiny.SoundClip(tiny.sound(400))]
     )
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, MissingModality)
     assert isinstance(short, EncodingError)
     assert str(short) == f"25 ms of audio, too short for {MSP} (at least 25 ms)"
     assert rows.shape == (1, tiny.WIDTH)

@@ -6,7 +6,7 @@ import numpy as np
 import opensmile
 import pytest
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import EGeMAPS
 from tests.support.media_files import grey, tone, write_media
@@ -73,7 +73,7 @@ def test_failures_say_why(encoder: EGeMAPS, tmp_path: Path) -> None:
     assert str(short).endswith("short.wav: 30 ms of audio, too short for eGeMAPS (at least 60 ms)")
     assert "silent.wav: audio is digital silence" in str(silent)
     assert "mute.mp4: no audio stream" in str(mute)
-    assert isinstance(absent, Absent)
+    assert isinstance(absent, MissingModality)
     assert isinstance(good, np.ndarray)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.config import FacesConfig, FeaturesConfig
 from encoders.creation import CATALOGUE, create_encoder
-from encoders.errors import Absent, ExtractionError
+from encoders.errors import ExtractionError, MissingModality
 from encoders.face.crops import face_crops
 from encoders.media.clip import ClipMedia
 from encoders.models import image as image_models
@@ -112,7 +112,7 @@ def test_scenes_are_whole_frames(encoder_id: str, folders: Callable[[str], Path]
         expected = FAMILIES[home][2](FAMILIES[home][1].from_pretrained(folder).eval(), pixels["pixel_values"]).numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert clip.notes == {}
-    assert isinstance(encoder.encode([ClipMedia()])[0], Absent)
+    assert isinstance(encoder.encode([ClipMedia()])[0], MissingModality)
 
 
 def test_a_clip_without_a_face_is_seen_whole_and_says_so(folders: Callable[[str], Path]) -> None:

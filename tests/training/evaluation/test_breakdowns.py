@@ -18,7 +18,7 @@ from tests.support import stored_run
 from training.commands.console import app
 from training.evaluation.breakdowns import adapted_rows, aggregate, aggregated_rows
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun
+from training.runs.stored import RunPredictions, TaskSplit
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -28,9 +28,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored_run.finish(tmp_path_factory.mktemp("runs"))
 
 
-def repeated(path: Path, times: int = 20) -> list[Part]:
+def repeated(path: Path, times: int = 20) -> list[TaskSplit]:
     """The parts of a run with every clip several times, since the small corpora have few."""
-    return [part.take(np.tile(np.arange(len(part.clips)), times)) for part in StoredRun.read(path).parts()]
+    return [part.take(np.tile(np.arange(len(part.clips)), times)) for part in RunPredictions.read(path).parts()]
 
 
 def test_figures_of_the_shifted_predictions(path: Path) -> None:
@@ -105,9 +105,9 @@ def test_several_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 NAN = float("nan")
 
 
-def part(spec: TaskSpec, targets: list[list[float]], predicted: list[list[float]], groups: list[str]) -> Part:
+def part(spec: TaskSpec, targets: list[list[float]], predicted: list[list[float]], groups: list[str]) -> TaskSplit:
     clips = pd.DataFrame({"clip_id": [f"c{index}" for index in range(len(groups))], "group": groups})
-    return Part("bah", "test", "task", spec, ("macro_f1",), clips, np.array(targets), np.array(predicted), None)
+    return TaskSplit("bah", "test", "task", spec, ("macro_f1",), clips, np.array(targets), np.array(predicted), None)
 
 
 def test_videos_of_frames_by_hand() -> None:

@@ -19,7 +19,7 @@ from training.evaluation import compare as compare_command
 from training.evaluation.compare import compare_runs
 from training.evaluation.figures import decided_classes, split_parts
 from training.runs.directory import RunError
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +29,20 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def runs(paths: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[StoredRun, StoredRun]:
+def runs(paths: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[RunPredictions, RunPredictions]:
     monkeypatch.setattr(compare_command, "NUM_RESAMPLES", 300)
-    return StoredRun.read(paths[0]), StoredRun.read(paths[1])
+    return RunPredictions.read(paths[0]), RunPredictions.read(paths[1])
 
 
 def figure(found: dict[str, Any], corpus: str, metric: str) -> dict[str, Any]:
     return next(row for row in found["figures"] if (row["corpus"], row["metric"]) == (corpus, metric))
 
 
-def without(run: StoredRun, clips: list[str]) -> StoredRun:
+def without(run: RunPredictions, clips: list[str]) -> RunPredictions:
     return replace(run, table=run.table[~run.table["clip_id"].isin(clips)])
 
 
-def test_differences_are_those_of_the_figures(runs: tuple[StoredRun, StoredRun]) -> None:
+def test_differences_are_those_of_the_figures(runs: tuple[RunPredictions, RunPredictions]) -> None:
     found = compare_runs(*runs, None)
     results = [{tuple(list(row.values())[:4]): row["model"] for row in run.results()} for run in runs]
     assert len(found["figures"]) == 2 + 2 + 2 + 3
@@ -55,13 +55,13 @@ def test_differences_are_those_of_the_figures(runs: tuple[StoredRun, StoredRun])
         assert [row["corrected_p"] for row in rows] == pytest.approx(holm([row["p"] for row in rows]))
 
 
-def test_a_run_does_not_differ_from_itself(runs: tuple[StoredRun, StoredRun]) -> None:
+def test_a_run_does_not_differ_from_itself(runs: tuple[RunPredictions, RunPredictions]) -> None:
     found = compare_runs(runs[0], runs[0], None)
     assert all(row["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0} for row in found["figures"])
     assert all(row["corrected_p"] == pytest.approx(1.0) for row in (*found["figures"], *found["clips"]))
 
 
-def test_clips_are_tested_by_the_kind_of_decision(runs: tuple[StoredRun, StoredRun]) -> None:
+def test_clips_are_tested_by_the_kind_of_decision(runs: tuple[RunPredictions, RunPredictions]) -> None:
     tests = {row["corpus"]: row for row in compare_runs(*runs, None)["clips"]}
     assert {corpus: row["test"] for corpus, row in tests.items()} == {
         "mosei": "Wilcoxon", "fiv2": "Wilcoxon", "bah": "McNemar", "meld": "McNemar",
@@ -75,7 +75,7 @@ def test_clips_are_tested_by_the_kind_of_decision(runs: tuple[StoredRun, StoredR
     assert (tests["meld"]["only_first"], tests["meld"]["only_second"]) == (expected.only_first, expected.only_second)
 
 
-def test_only_common_clips_count_in_any_order(runs: tuple[StoredRun, StoredRun]) -> None:
+def test_only_common_clips_count_in_any_order(runs: tuple[RunPredictions, RunPredictions]) -> None:
     first, second = runs
     part = next(part for part in split_parts(second, "test") if part.corpus == "bah")
     gone = part.clips["clip_id"].tolist()[:3]
@@ -87,7 +87,7 @@ def test_only_common_clips_count_in_any_order(runs: tuple[StoredRun, StoredRun])
         assert row[name] == expected[name]
 
 
-def test_tables_and_document(paths: tuple[Path, Path], runs: tuple[StoredRun, StoredRun]) -> None:
+def test_tables_and_document(paths: tuple[Path, Path], runs: tuple[RunPredictions, RunPredictions]) -> None:
     arguments = ["compare", *map(str, paths)]
     document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (document["first"], document["second"]) == tuple(map(str, paths))
@@ -101,7 +101,7 @@ def test_tables_and_document(paths: tuple[Path, Path], runs: tuple[StoredRun, St
 
 
 def test_clips_of_one_run_only_are_told(
-    paths: tuple[Path, Path], runs: tuple[StoredRun, StoredRun], tmp_path: Path
+    paths: tuple[Path, Path], runs: tuple[RunPredictions, RunPredictions], tmp_path: Path
 ) -> None:
     copy = shutil.copytree(paths[1], tmp_path / "copy")
     without(runs[1], ["clip114"]).table.to_parquet(copy / "predictions.parquet")
@@ -109,7 +109,7 @@ def test_clips_of_one_run_only_are_told(
     assert "bah, ambivalence: some clips were evaluated by one run only and are left out" in out
 
 
-def test_runs_that_cannot_be_compared(paths: tuple[Path, Path], runs: tuple[StoredRun, StoredRun]) -> None:
+def test_runs_that_cannot_be_compared(paths: tuple[Path, Path], runs: tuple[RunPredictions, RunPredictions]) -> None:
     first, second = runs
     table = second.table.copy()
     clip = table.loc[table["corpus"].eq("fiv2") & table["split"].eq("test"), "clip_id"].iloc[1]

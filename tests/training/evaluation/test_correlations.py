@@ -12,7 +12,7 @@ from scipy import stats
 from tests.support import stored_run
 from training.evaluation import correlations as module
 from training.evaluation.correlations import correlate, correlations, weighted_correlations, weighted_ranks
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 
 def clips(seed: int = 0, num_clips: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ def test_memory_is_bounded_without_a_change(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_all_outputs_of_a_run(tmp_path: Path) -> None:
-    run = StoredRun.read(stored_run.finish(tmp_path))
+    run = RunPredictions.read(stored_run.finish(tmp_path))
     found = list(correlations(run, [("bah", "test"), ("meld", "dev")]))
     assert [(each["corpus"], each["split"], each["num_clips"]) for each in found] == [
         ("bah", "test", 8),

@@ -24,7 +24,7 @@ from training.commands.console import app
 from training.evaluation.breakdowns import masked, modality_subsets
 from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.runs.directory import RunError
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
 
 OWN = {"train": 30, "dev": 16, "test": 12}
@@ -188,7 +188,7 @@ def test_a_subset_is_what_the_model_says_of_clips_without_the_rest(run: Path) ->
         row for row in evaluate(run, EvaluationOptions(subsets=True))["subsets"]
         if (row["modalities"], row["metric"]) == ("audio", "macro_f1")
     )  # fmt: skip
-    trained, stored = TrainedModel.read(run), StoredRun.read(run)
+    trained, stored = TrainedModel.read(run), RunPredictions.read(run)
     root = Path(trained.config.corpora.root)
     ids = pd.read_csv(root / "own.csv").query("part == 'test'")["id"].iloc[:9]
     sounds = torch.tensor(np.stack([np.load(root / f"sounds/{each}.npy") for each in ids]))
@@ -219,5 +219,5 @@ def test_frames_are_averaged_to_videos(run: Path) -> None:
     document = evaluate(run, EvaluationOptions(split="dev", aggregate="group"))
     assert document["whole"] == "group"
     row = next(row for row in document["aggregated"] if row["metric"] == "uar")
-    num_groups = StoredRun.read(run).table.query("split == 'dev'")["group"].nunique()
+    num_groups = RunPredictions.read(run).table.query("split == 'dev'")["group"].nunique()
     assert (row["num_clips"], row["num_wholes"]) == (16, num_groups)

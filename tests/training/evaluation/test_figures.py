@@ -16,7 +16,7 @@ from tests.support import stored_run
 from training.evaluation import figures as detailed_evaluation
 from training.evaluation.figures import decided_classes, evaluate_run, split_parts
 from training.runs.directory import RunError
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,16 +27,16 @@ def few_resamples() -> Any:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    return StoredRun.read(stored_run.finish(tmp_path_factory.mktemp("runs")))
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunPredictions:
+    return RunPredictions.read(stored_run.finish(tmp_path_factory.mktemp("runs")))
 
 
 @pytest.fixture(scope="module")
-def document(run: StoredRun) -> dict[str, Any]:
+def document(run: RunPredictions) -> dict[str, Any]:
     return evaluate_run(run, None, None)
 
 
-def test_figures_are_those_of_the_results(run: StoredRun, document: dict[str, Any]) -> None:
+def test_figures_are_those_of_the_results(run: RunPredictions, document: dict[str, Any]) -> None:
     chosen = {(part.corpus, part.split) for part in split_parts(run, None)}
     assert chosen == {("mosei", "test"), ("fiv2", "test"), ("bah", "test"), ("meld", "dev")}  # MELD has no test clips
     results = [row for row in run.results() if (row["corpus"], row["split"]) in chosen]
@@ -50,7 +50,7 @@ def test_figures_are_those_of_the_results(run: StoredRun, document: dict[str, An
     assert [row["corrected_p"] for row in over] == pytest.approx(holm([row["p"] for row in over]))
 
 
-def test_intervals_are_of_groups(run: StoredRun, document: dict[str, Any]) -> None:
+def test_intervals_are_of_groups(run: RunPredictions, document: dict[str, Any]) -> None:
     part = next(part for part in split_parts(run, None) if part.corpus == "fiv2")
     row = next(row for row in document["figures"] if row["metric"] == "mean_ccc")
     assert (row["num_clips"], row["num_groups"]) == (10, 5)  # every fifth of 50 clips, ten of which share a group
@@ -65,7 +65,7 @@ def test_intervals_stay_within_what_metrics_can_be(document: dict[str, Any]) -> 
     assert any(row["high"] == 100 > row["value"] for row in rows)  # taking the bias off leads beyond it
 
 
-def test_classes_are_what_metrics_are_the_mean_of(run: StoredRun, document: dict[str, Any]) -> None:
+def test_classes_are_what_metrics_are_the_mean_of(run: RunPredictions, document: dict[str, Any]) -> None:
     for figure in document["figures"]:
         place = {name: figure[name] for name in ("corpus", "split", "task", "metric")}
         values = [row["value"] for row in document["classes"] if place.items() <= row.items()]
@@ -81,7 +81,7 @@ def test_classes_are_what_metrics_are_the_mean_of(run: StoredRun, document: dict
     assert row["num_clips"] == 10
 
 
-def test_confusion_and_calibration_are_of_classification(run: StoredRun, document: dict[str, Any]) -> None:
+def test_confusion_and_calibration_are_of_classification(run: RunPredictions, document: dict[str, Any]) -> None:
     assert [row["corpus"] for row in document["confusion"]] == ["mosei", "bah", "meld"]
     assert [row["corpus"] for row in document["calibration"]] == ["mosei", "bah", "meld"]
     part = next(part for part in split_parts(run, None) if part.corpus == "bah")
@@ -96,7 +96,7 @@ def test_confusion_and_calibration_are_of_classification(run: StoredRun, documen
     assert found["error"] == pytest.approx(gaps / len(part.clips))
 
 
-def test_clips_are_told_apart_by_the_modalities_they_have(run: StoredRun, document: dict[str, Any]) -> None:
+def test_clips_are_told_apart_by_the_modalities_they_have(run: RunPredictions, document: dict[str, Any]) -> None:
     rows = [row for row in document["presence"] if row["corpus"] == "mosei"]
     assert {row["modalities"] for row in rows} == {"text+audio", "text"}
     part = next(part for part in split_parts(run, None) if part.corpus == "mosei")
@@ -106,13 +106,13 @@ def test_clips_are_told_apart_by_the_modalities_they_have(run: StoredRun, docume
         assert row["num_clips"] == len(some.clips)
 
 
-def test_a_column_of_the_predictions(run: StoredRun) -> None:
+def test_a_column_of_the_predictions(run: RunPredictions) -> None:
     rows = [row for row in evaluate_run(run, "test", "group")["by"] if row["metric"] == "mean_accuracy"]
     assert len(rows) == 5
     assert all(row["num_clips"] == 2 and row["low"] is None for row in rows)  # one group has no interval
 
 
-def test_a_column_of_the_corpora(run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_of_the_corpora(run: RunPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = small.joined().clips.iloc[::-1].reset_index(drop=True)  # in another order
     number = clips["clip_id"].str.removeprefix("clip").astype(int)
     clips["raw.age"] = ["old" if value % 3 else None for value in number]
@@ -128,11 +128,11 @@ def test_a_column_of_the_corpora(run: StoredRun, monkeypatch: pytest.MonkeyPatch
         evaluate_run(run, "test", "raw.ages")
 
 
-def test_a_column_of_corpora_that_are_gone(run: StoredRun) -> None:
+def test_a_column_of_corpora_that_are_gone(run: RunPredictions) -> None:
     with pytest.raises(RunError, match=r"no column 'speaker', and the corpora that may cannot be read \("):
         evaluate_run(run, "test", "speaker")
 
 
-def test_a_split_without_labelled_clips(run: StoredRun) -> None:
+def test_a_split_without_labelled_clips(run: RunPredictions) -> None:
     with pytest.raises(RunError, match="no labelled clip of split 'train' was evaluated; known names are dev, test"):
         evaluate_run(run, "train", None)

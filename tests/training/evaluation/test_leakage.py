@@ -16,7 +16,7 @@ from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.evaluation.leakage import refuse_trained_clips
 from training.runs.directory import RunError
 from training.runs.identities import FILE, read_identities, same_clips, shared
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 OWN = {"train": 30, "dev": 16, "test": 20}
 LONG = "nine words are said here by everybody every time"
@@ -66,7 +66,7 @@ def test_every_kind_is_named_with_its_number(leakage: dict[str, Any]) -> None:
 
 
 def test_what_a_leak_is_worth(run: Path, leakage: dict[str, Any]) -> None:
-    part = next(part for part in StoredRun.read(run).parts() if part.split == "test")
+    part = next(part for part in RunPredictions.read(run).parts() if part.split == "test")
     rest = part.take(~part.clips["clip_id"].isin([f"owntest{index}" for index in range(4)]).to_numpy(dtype=bool))
     rows = {row["metric"]: row for row in leakage["effects"] if row["kind"] == "group"}
     assert rows.keys() == {"macro_f1", "uar"}

@@ -10,7 +10,7 @@ import pytest
 from tests.support import stored_run
 from training.evaluation.seeds import over_seeds, require_seeds
 from training.runs.directory import RunError
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 
 PLACE = {"corpus": "a", "split": "test", "task": "t", "metric": "m"}
 
@@ -33,9 +33,9 @@ def test_a_figure_that_some_seeds_lack() -> None:
 
 
 def test_only_the_seed_may_differ(tmp_path: Path) -> None:
-    first = StoredRun.read(stored_run.finish(tmp_path))
+    first = RunPredictions.read(stored_run.finish(tmp_path))
 
-    def changed(**values: int) -> StoredRun:
+    def changed(**values: int) -> RunPredictions:
         training = first.config.training.model_copy(update=values)
         return replace(first, config=first.config.model_copy(update={"training": training}))
 

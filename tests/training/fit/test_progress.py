@@ -18,7 +18,7 @@ from training.fit.loop import build_model
 from training.fit.progress import Totals, monitor, require_monitor
 from training.fit.step import CONFLICT_STEPS, training_step
 from training.fit.views import StepResult
-from training.scoring.scores import Figure, dev_mean, evaluate_rows
+from training.scoring.scores import MetricValue, dev_mean, evaluate_rows
 
 SPECS = {"specs": {"emotion": {"threshold": 0.5}, "ambivalence": {"threshold": 0.5}}}
 
@@ -97,13 +97,13 @@ def test_means_over_the_steps_in_which_a_pair_was_seen() -> None:
 
 
 FIGURES = [
-    Figure("mosei", "dev", "emotion", "multilabel_macro_f1", 60.0, 9),
-    Figure("mosei", "dev", "emotion", "multilabel_weighted_accuracy", 50.0, 9),
-    Figure("other", "dev", "emotion", "macro_f1", 10.0, 9),
-    Figure("fiv2", "dev", "personality", "mean_accuracy", 90.0, 9),
-    Figure("fiv2", "dev", "personality", "mean_ccc", math.nan, 9),
-    Figure("meld", "dev", "emotion", "macro_f1", 99.0, 9),
-    Figure("mosei", "test", "emotion", "multilabel_macro_f1", 99.0, 9),
+    MetricValue("mosei", "dev", "emotion", "multilabel_macro_f1", 60.0, 9),
+    MetricValue("mosei", "dev", "emotion", "multilabel_weighted_accuracy", 50.0, 9),
+    MetricValue("other", "dev", "emotion", "macro_f1", 10.0, 9),
+    MetricValue("fiv2", "dev", "personality", "mean_accuracy", 90.0, 9),
+    MetricValue("fiv2", "dev", "personality", "mean_ccc", math.nan, 9),
+    MetricValue("meld", "dev", "emotion", "macro_f1", 99.0, 9),
+    MetricValue("mosei", "test", "emotion", "multilabel_macro_f1", 99.0, 9),
 ]
 TRAINED = ("mosei", "other", "fiv2", "bah")
 

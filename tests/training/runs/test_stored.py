@@ -18,7 +18,7 @@ from mmpsr.tasks import AMBIVALENCE
 from tests.support import joined as small
 from tests.support import stored_run
 from training.runs.directory import RunError
-from training.runs.stored import Part, StoredRun, add_predictions
+from training.runs.stored import RunPredictions, TaskSplit, add_predictions
 from training.runs.trained import TrainedModel
 from training.scoring.scores import evaluate_rows, predict
 
@@ -32,7 +32,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_row_of_the_results_is_made_again(path: Path) -> None:
     stated = json.loads((path / "results.json").read_text())
-    made = StoredRun.read(path).results()
+    made = RunPredictions.read(path).results()
     places = [tuple(row[name] for name in ("corpus", "split", "task", "metric")) for row in made]
     by_place = {tuple(row[name] for name in ("corpus", "split", "task", "metric")): row for row in stated}
     assert set(places) == set(by_place)
@@ -47,7 +47,7 @@ def test_results_are_those_of_the_tensors_that_were_predicted(path: Path) -> Non
     trained, clips = TrainedModel.read(path), small.joined()
     clips.clips.loc[clips.clips["corpus"].eq("meld") & clips.clips["split"].eq("test"), "split"] = "dev"
     corpora = trained.config.corpora
-    made = {tuple(row[name] for name in PLACE): row for row in StoredRun.read(path).results()}
+    made = {tuple(row[name] for name in PLACE): row for row in RunPredictions.read(path).results()}
     found = {}
     for split in ("dev", "test"):
         rows = clips.rows(list(small.SIZES), split)
@@ -68,7 +68,7 @@ def test_chance_is_what_shuffled_predictions_give() -> None:
     rows = np.arange(60)[clips.clips["split"].iloc[:60].eq("train").to_numpy(dtype=bool)]
     targets, spec = clips.labels["emotion"].numpy()[rows].astype(np.float64), small.tasks()["emotion"]
     table = clips.clips.iloc[rows].reset_index(drop=True)
-    part = Part("mosei", "train", "emotion", spec, ("macro_f1",), table, targets, targets, None)
+    part = TaskSplit("mosei", "train", "emotion", spec, ("macro_f1",), table, targets, targets, None)
     assert 3 < part.chance("macro_f1") < 35  # seven classes; perfect predictions dealt out at random
     generator = np.random.default_rng(0)
     values = [METRICS["macro_f1"](targets, targets[generator.permutation(len(rows))], spec, None) for _ in range(20)]
@@ -76,7 +76,7 @@ def test_chance_is_what_shuffled_predictions_give() -> None:
 
 
 def test_calibration_counts_everywhere_but_on_the_clips_it_was_fitted_on(path: Path) -> None:
-    run = StoredRun.read(path)
+    run = RunPredictions.read(path)
     parts = {(part.corpus, part.split): part for part in run.parts()}
     plain = {(part.corpus, part.split): part for part in run.parts("uncalibrated")}
     fitted, zero_shot = parts["mosei", "dev"], parts["meld", "dev"]
@@ -101,7 +101,7 @@ def test_predictions_are_added_row_by_row_in_full_precision() -> None:
 def test_parts_of_parts_and_clips_without_a_group() -> None:
     clips = pd.DataFrame({"clip_id": ["a", "b", "c"], "group": pd.array(["x", pd.NA, "x"], dtype="string")})
     targets = np.eye(2)[[0, 1, 1]]
-    part = Part("mine", "test", "ambivalence", AMBIVALENCE, ("uar",), clips, targets, np.eye(2)[[0, 1, 0]], None)
+    part = TaskSplit("mine", "test", "ambivalence", AMBIVALENCE, ("uar",), clips, targets, np.eye(2)[[0, 1, 0]], None)
     assert part.groups.tolist() == ["x", "clip b", "x"]
     assert part.figures() == {"uar": 75.0}  # recalls 1 of 1 and 1 of 2
     for rows in (np.array([False, True, True]), np.array([1, 2])):
@@ -112,30 +112,30 @@ def test_parts_of_parts_and_clips_without_a_group() -> None:
 
 def test_runs_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere is no run directory"):
-        StoredRun.read(tmp_path / "nowhere")
+        RunPredictions.read(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"has no config.json: name the folder of a finished run"):
-        StoredRun.read(tmp_path)
+        RunPredictions.read(tmp_path)
     copy = shutil.copytree(path, tmp_path / "copy")
     table = pd.read_parquet(copy / "predictions.parquet")
     table.drop(columns="uncalibrated.emotion.Fear").to_parquet(copy / "predictions.parquet")
     with pytest.raises(RunError, match=r"no column 'uncalibrated.emotion.Fear' \(1 are missing\)"):
-        StoredRun.read(copy)
+        RunPredictions.read(copy)
     (copy / "predictions.parquet").write_bytes(b"nothing")
     with pytest.raises(RunError, match=r"predictions.parquet cannot be read"):
-        StoredRun.read(copy)
+        RunPredictions.read(copy)
     (copy / "calibration.json").write_text("{")
     with pytest.raises(RunError, match=r"calibration.json cannot be read"):
-        StoredRun.read(copy)
+        RunPredictions.read(copy)
     (copy / "config.json").write_text('{"trainign": {}}')
     with pytest.raises(ConfigError, match="did you mean 'training'"):
-        StoredRun.read(copy)
+        RunPredictions.read(copy)
 
 
 def test_a_run_without_the_baseline_s_predictions_has_the_other_figures(path: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(path, tmp_path / "copy")
     table = pd.read_parquet(copy / "predictions.parquet")
     table[[name for name in table if not name.startswith("linear.")]].to_parquet(copy / "predictions.parquet")
-    run = StoredRun.read(copy)
+    run = RunPredictions.read(copy)
     assert not run.has_linear
     row = run.results()[0]
     assert "linear" not in row

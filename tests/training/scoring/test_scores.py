@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from tests.support import joined as small
 from training.fit.baseline import RIDGE_PENALTIES, LinearBaseline
 from training.fit.loop import build_model
-from training.scoring.scores import Figure, dev_mean, evaluate_rows, predict, prediction_table
+from training.scoring.scores import MetricValue, dev_mean, evaluate_rows, predict, prediction_table
 
 
 def perfect(clips: small.JoinedCorpora, rows: torch.Tensor) -> dict[str, np.ndarray]:
@@ -29,11 +29,11 @@ def test_figures_are_per_corpus_split_and_annotated_task() -> None:
 
 def test_dev_mean_weighs_tasks_alike_and_ignores_other_splits_and_zero_shot_corpora() -> None:
     figures = [
-        Figure("a", "dev", "emotion", "x", 10.0, 5),
-        Figure("a", "dev", "emotion", "y", 30.0, 5),
-        Figure("b", "dev", "personality", "x", 60.0, 5),
-        Figure("b", "test", "personality", "x", 0.0, 5),
-        Figure("z", "dev", "emotion", "x", 99.0, 5),
+        MetricValue("a", "dev", "emotion", "x", 10.0, 5),
+        MetricValue("a", "dev", "emotion", "y", 30.0, 5),
+        MetricValue("b", "dev", "personality", "x", 60.0, 5),
+        MetricValue("b", "test", "personality", "x", 0.0, 5),
+        MetricValue("z", "dev", "emotion", "x", 99.0, 5),
     ]
     assert dev_mean(figures, ("a", "b")) == pytest.approx((20.0 + 60.0) / 2)
 

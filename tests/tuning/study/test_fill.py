@@ -35,7 +35,7 @@ from mmpsr.errors import Interrupted
 from mmpsr.metrics.seeds import seed_summary
 from training import pipeline
 from training.report.page import render
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 from tuning.console import app
 from tuning.study import cells as study_cells
 from tuning.study.config import Study, load_study
@@ -327,7 +327,7 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     for cell in study.cells:
         if cell.row == "full":
             clips = pd.read_parquet(cell.path / "predictions.parquet").set_index("clip_id")["split"]
-            assert StoredRun.read(cell.path).config == cell.config
+            assert RunPredictions.read(cell.path).config == cell.config
             tested += clips.index[clips.eq("test")].tolist()
             developed.append(set(clips.index[clips.eq("dev")]))
     assert sorted(tested) == sorted(f"clip{i}" for i in range(60))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.support import stored_run
 from training.evaluation.compare import compare_runs
 from training.runs.directory import RunError
-from training.runs.stored import StoredRun
+from training.runs.stored import RunPredictions
 from tuning.console import app
 from tuning.transfer.analysis import _verdict, find_runs, transfer_report
 
@@ -48,7 +48,7 @@ def test_one_seed_is_what_compare_says(runs: Path, tmp_path: Path) -> None:
     for name in ("emotion-personality/0", "emotion/2", "personality/4"):
         shutil.copytree(runs / name, tmp_path / name)
     report = transfer_report(find_runs(tmp_path), None)
-    joint, alone = (StoredRun.read(find_runs(tmp_path / name)[0]) for name in ("emotion-personality", "emotion"))
+    joint, alone = (RunPredictions.read(find_runs(tmp_path / name)[0]) for name in ("emotion-personality", "emotion"))
     expected = {(row["corpus"], row["metric"]): row for row in compare_runs(alone, joint, None)["figures"]}
     found = {(row["corpus"], row["metric"]): row for row in report["figures"] if row["task"] == "emotion"}
     assert found.keys() == expected.keys()
@@ -134,7 +134,7 @@ def test_what_cannot_be_compared_is_told(runs: Path, tmp_path: Path) -> None:
         transfer_report([*find_runs(runs / "emotion"), *find_runs(runs / "emotion-personality")], None)
     shutil.copytree(runs, tmp_path / "runs")
     (changed,) = find_runs(tmp_path / "runs" / "personality")
-    table = StoredRun.read(changed).table
+    table = RunPredictions.read(changed).table
     table.loc[table.index[table["corpus"].eq("fiv2") & table["split"].eq("test")][0], "group"] = "another"
     table.to_parquet(changed / "predictions.parquet", index=False)
     with pytest.raises(RunError, match="the runs have different groups"):
