@@ -143,7 +143,7 @@ class ClipMedia:
         )
 
     def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
-        """The result of `compute`, computed once per key; `EncodingError` and `MissingModality` are kept and raised again.
+        """The result of `compute`, once per key; `EncodingError` and `MissingModality` are kept and raised again.
 
         The files that were passed over are kept with the result and told of again to whoever uses it later.
         """

@@ -84,7 +84,7 @@ class TextWriter(ABC):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Any:
-        """What the model reads of a clip; called in a thread, after `load`. Raises `MissingModality` or `EncodingError`."""
+        """What the model reads of a clip, in a thread, after `load`. Raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def write(self, prepared: Sequence[Any]) -> list[Written | Failure]:
