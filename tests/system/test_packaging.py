@@ -90,7 +90,9 @@ def test_an_undeclared_import_is_found(file: str, source: str, wrong: str) -> No
 
 
 def test_pins_are_written_once_and_name_no_index() -> None:
-    pins = PROJECT["tool"]["uv"]["constraint-dependencies"]
+    pins = PROJECT["tool"]["uv"].get("constraint-dependencies")
+    if pins is None and not (ROOT / "constraints.txt").exists():
+        pytest.skip("the newest of everything is tried, as by .ci/fresh")
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == pins
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;/]+( ; .+)?", pin) for pin in pins)

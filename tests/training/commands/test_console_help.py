@@ -24,7 +24,8 @@ def help_of(*arguments: str) -> str:
 
 
 def is_pinned(package: str) -> bool:
-    lines = (Path(__file__).parents[3] / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = Path(__file__).parents[3] / "constraints.txt"
+    lines = pins.read_text(encoding="utf-8").splitlines() if pins.exists() else []
     return any(line.split(";")[0].strip() == f"{package}=={version(package)}" for line in lines)
 
 
