@@ -30,7 +30,7 @@ from talking_clips import clip_table, write_clip
 from encoders.catalogue.entry import EMBEDDED
 from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE
-from encoders.extraction.encode import load_encoder, make_encoder
+from encoders.extraction.encode import encode_both, load_encoder, make_encoder
 from encoders.extraction.extract import extract
 from encoders.face import landmarks as faces
 from encoders.media import clip as media
@@ -38,7 +38,6 @@ from encoders.media import frames
 from encoders.media.decoding import decode, opened, stream_of
 from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
-from tests.support.encoding import encode_clips
 
 LEAST = 10.0
 """Times real time that extraction is required to run at on two cores."""
@@ -72,7 +71,7 @@ def time_stages(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[float, S
         load_encoder(encoder, encoder.fingerprint())
     rows = [media.ClipMedia.from_row(row) for row in clips.to_dict("records")]
     for encoder in encoders.values():
-        encode_clips(encoder, rows[:1])
+        encode_both(encoder, rows[:1], None)
     rows[0].release()
     loading = time.process_time() - began
 
@@ -86,7 +85,8 @@ def time_stages(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[float, S
     vectors: dict[str, list[Any]] = {name: [] for name in encoders}
     for row in rows:
         for name, encoder in encoders.items():
-            vectors[name] += stages.timed(f"{encoder.id}: all else", encode_clips)(encoder, [row])
+            encoded = stages.timed(f"{encoder.id}: all else", encode_both)(encoder, [row], None)
+            vectors[name] += [result.vector for result in encoded]
         row.release()
     store = FeatureStore(features.store)
     write = stages.timed("store", store.write)
