@@ -69,7 +69,7 @@ def scores(config: RunConfig, clips: JoinedCorpora, folder: Path) -> pd.DataFram
     return shown.groupby(["corpus", "task", "metric"])[["value", "linear", "chance"]].mean()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_model_beats_chance_and_is_not_below_the_linear_baseline(demo: JoinedCorpora, tmp_path: Path) -> None:
     found = scores(configuration(), demo, tmp_path)
     print(found)
@@ -88,7 +88,7 @@ def test_the_model_beats_chance_and_is_not_below_the_linear_baseline(demo: Joine
         assert gain.xs((corpus, metric), level=("corpus", "metric")).item() > margin, found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_with_shuffled_labels_it_falls_to_chance(demo: JoinedCorpora, tmp_path: Path) -> None:
     root = tmp_path / "shuffled"
     shutil.copytree(REPOSITORY / "data" / "demo", root)

@@ -36,9 +36,9 @@ def counted(folder):
     return scandir(folder)
 corpora.reading.paths.os.scandir = counted
 config = CorporaConfig.model_validate(json.loads(sys.argv[1]))
-began = time.perf_counter()
+began = time.process_time()  # other tests may run beside
 table = read_corpora(config, BUILTIN_TASKS)
-seconds = time.perf_counter() - began
+seconds = time.process_time() - began
 status = Path("/proc/self/status").read_text()  # getrusage counts the process that started this one
 peak = int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 most = max(walked.count(folder) for folder in set(walked)) if walked else 0

@@ -88,6 +88,7 @@ def serve(predictor: Predictor, name: str, limits: Limits, port: int, on_start: 
     try:
         application = application_of(Service(predictor, name, limits, root))
         threading.Thread(target=warm_up, args=(predictor, place), daemon=True).start()
+        connection.listen()  # so that whoever reads the address is not refused
         on_start(f"http://{HOST}:{connection.getsockname()[1]}/")
         config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
         uvicorn.Server(config).run(sockets=[connection])
