@@ -78,7 +78,7 @@ class ClipMedia:
         'Oh my God.'
         >>> clip.frames(4)
         Traceback (most recent call last):
-        encoders.errors.Absent: no media file
+        encoders.errors.MissingModality: no media file
     """
 
     corpus: str = ""
