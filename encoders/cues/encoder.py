@@ -82,7 +82,7 @@ def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:
         num_frames: frames, uniformly spaced.
 
     Raises:
-        Absent: the clip has no media file.
+        MissingModality: the clip has no media file.
         EncodingError: the video cannot be read, or no frame shows a face.
     """
     events, seconds, heard, limits = measure_events(clip, num_frames)

@@ -60,7 +60,7 @@ def read_features(path: str, name: str | None, key: str) -> NDArray[np.float32]:
         key: names the clip in a shared file.
 
     Raises:
-        Absent: there is no such file, or nothing under this key in it.
+        MissingModality: there is no such file, or nothing under this key in it.
         EncodingError: the file cannot be read, is not laid out as expected, or holds no numbers under this key.
     """
     state = file_state(path)

@@ -70,7 +70,7 @@ def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int 
         num_frames: frames asked for.
 
     Raises:
-        Absent: the clip has no media file and no face pictures are used.
+        MissingModality: the clip has no media file and no face pictures are used.
         EncodingError: the file, or a face picture that is used, cannot be decoded.
     """
 

@@ -97,7 +97,7 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
     """Landmarks of the clip's largest face, computed once per clip.
 
     Raises:
-        Absent: the clip has no media file.
+        MissingModality: the clip has no media file.
         EncodingError: the file cannot be decoded, or no frame shows a face.
     """
 

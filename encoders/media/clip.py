@@ -211,7 +211,7 @@ class ClipMedia:
             RGB frames `[T, H, W, 3]` and the seconds `[T]` into the file at which they are shown.
 
         Raises:
-            Absent: the corpus gives no media file.
+            MissingModality: the corpus gives no media file.
             EncodingError: the file cannot be read, has no video, or does not hold the span, or it is black although
                 there is a fallback; and the fallback cannot be read either. All reasons are named.
         """
@@ -234,7 +234,7 @@ class ClipMedia:
             rate: samples per second of the result.
 
         Raises:
-            Absent: the corpus gives no file.
+            MissingModality: the corpus gives no file.
             EncodingError: no file can be read, has audio, and holds the span; or it is digital silence: no sample
                 reaches one step of 16-bit audio, `2 ** -15`. All reasons are named.
         """

@@ -28,7 +28,7 @@ def text_of(clip: ClipMedia, modality: str) -> str:
     """The text that stands for a modality of a clip.
 
     Raises:
-        Absent: there is none, or it is blank.
+        MissingModality: there is none, or it is blank.
     """
     attribute, noun = SOURCES[modality]
     text: str | None = getattr(clip, attribute)
