@@ -13,27 +13,16 @@ import pytest
 
 from mmpsr import extras
 from mmpsr.extras import EXTRAS, MissingExtraError, extra_of, require_extra, sentence_of
+from tests.support.hidden_modules import without_modules
 
 ROOT = Path(__file__).parents[2]
 # imported by huggingface_hub and accelerate, which the core has
 ALSO_CORE = {"yaml"}
 
-BLOCKED = """
-import sys
-
-class Hide:
-    def __init__(self, finder): self.finder = finder
-    def __getattr__(self, name): return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.split(".")[0] in {hidden!r} else self.finder.find_spec(name, path, target)
-
-sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
-"""
-
 
 def without(extra_modules: set[str], program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a program where modules cannot be imported."""
-    text = BLOCKED.format(hidden=extra_modules) + program
+    text = without_modules(extra_modules) + program
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HF_HUB_OFFLINE": "1", "HOME": str(folder)}
     return subprocess.run(
         [sys.executable, "-c", text], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hidden_modules import without_modules
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mmpsr", "corpora", "encoders", "training", "tuning")
 MAY_IMPORT = {
@@ -344,15 +346,7 @@ def test_a_file_or_folder_that_hides_a_module_is_found(tmp_path: Path) -> None:
 
 
 IMPORT_WITHOUT = """
-import importlib, sys
-
-class Hide:
-    def __init__(self, finder): self.finder = finder
-    def __getattr__(self, name): return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.split(".")[0] in {heavy!r} else self.finder.find_spec(name, path, target)
-
-sys.meta_path[:] = [Hide(finder) for finder in sys.meta_path]
+import importlib
 for name in {modules!r}:
     importlib.import_module(name)
 for name in {heavy!r}:
@@ -367,7 +361,7 @@ for name in {heavy!r}:
 def test_core_imports_without_the_heavy_libraries() -> None:
     files = [file for file in sources() if file.split("/")[0] in ("mmpsr", "corpora", "training")]
     modules = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
-    program = IMPORT_WITHOUT.format(heavy=HEAVY, modules=modules)
+    program = without_modules(HEAVY) + IMPORT_WITHOUT.format(heavy=HEAVY, modules=modules)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
