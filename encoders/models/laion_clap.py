@@ -28,6 +28,8 @@ __all__ = ["LaionClapAudio", "LaionClapText"]
 
 _ROBERTA = "roberta-base"
 _MAX_TOKENS = 77
+_SECONDS = 10
+"""Of sound in a window."""
 _STEPS_REPEATED = 32
 """The library repeats each of the 32 steps of time this often."""
 
@@ -138,14 +140,46 @@ class LaionClapAudio(SoundModel):
     def _spectrograms(self, waveform: NDArray[np.int16]) -> Mapping[str, Any]:
         import torch
 
-        library = importlib.import_module("laion_clap.training.data")
-        samples = torch.from_numpy((waveform / 32767.0).astype(np.float32))
+        settings = self._model.spectrogram_settings
+        samples, longest = torch.from_numpy((waveform / 32767.0).astype(np.float32)), _SECONDS * self.rate
+        if len(samples) < longest:
+            samples = samples.repeat(longest // len(samples))
+            samples = torch.nn.functional.pad(samples, (0, longest - len(samples)))
+        mel, window = log_mel(samples, settings), longest // settings["hop_size"] + 1
+        longer = len(mel) > window
+        if not longer:
+            return {"mel_fusion": torch.stack([mel] * 4), "longer": torch.tensor([False])}
+        thirds = np.array_split(np.arange(len(mel) - window + 1), 3)
         with same_crops():
-            made: Mapping[str, Any] = library.get_audio_features(
-                {}, samples, 10 * self.rate, data_truncating="fusion", data_filling="repeatpad",
-                audio_cfg=self._model.spectrogram_settings,
-            )  # fmt: skip
-        return made
+            first = [int(np.random.choice(third)) if len(third) else 0 for third in thirds]  # noqa: NPY002
+        whole = torch.nn.functional.interpolate(
+            mel[None, None], size=(window, mel.shape[1]), mode="bilinear", antialias=True
+        )[0, 0]
+        crops = [mel[begin : begin + window] for begin in first]
+        return {"mel_fusion": torch.stack([whole, *crops]), "longer": torch.tensor([True])}
+
+
+def log_mel(samples: Any, settings: Mapping[str, Any]) -> Any:
+    """Log-mel spectrogram `[T, mel_bins]` in decibels (power, above 1e-10) of a tensor of samples `[N]`.
+
+    The library leaves this to torchaudio, which it does not ask for: Hann windows, reflected at both ends, filters on
+    the HTK scale without normalisation.
+
+    Args:
+        samples: in [-1, 1].
+        settings: the library's `audio_cfg`: `sample_rate`, `window_size`, `hop_size`, `mel_bins`, `fmin`, `fmax`.
+    """
+    import torch
+    from transformers.audio_utils import mel_filter_bank
+
+    size = settings["window_size"]
+    spectrum = torch.stft(samples, size, settings["hop_size"], window=torch.hann_window(size), return_complex=True)
+    filters = mel_filter_bank(
+        size // 2 + 1, settings["mel_bins"], settings["fmin"], settings["fmax"], settings["sample_rate"],
+        norm=None, mel_scale="htk",
+    )  # fmt: skip
+    power = spectrum.abs().square().T @ torch.from_numpy(filters).float()
+    return 10 * power.clamp(min=1e-10).log10()
 
 
 class LaionClapText(TextModel):

@@ -29,6 +29,7 @@ from encoders.config import FeaturesConfig
 from encoders.errors import ExtractionError
 from encoders.models.laion_clap import import_laion_clap
 from encoders.media.clip import ClipMedia
+from encoders.models.windowed_audio import same_crops
 
 path = list(sys.path)
 entry, checkpoint, found = CATALOGUE["laion-clap/630k-audioset-fusion"], {checkpoint!r}, {{}}
@@ -51,6 +52,18 @@ found["audio shapes"] = [rows.shape for rows in together]
 found["batch"] = max(float(np.abs(a - b).max()) for a, b in zip(together, alone))
 found["spread"] = float(together[0].std(axis=0).max())
 
+from laion_clap.training import data
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+def mel_of_numpy(samples, settings):
+    size, hop = settings["window_size"], settings["hop_size"]
+    filters = mel_filter_bank(size // 2 + 1, settings["mel_bins"], settings["fmin"], settings["fmax"],
+                              settings["sample_rate"], norm=None, mel_scale="htk")
+    mel = spectrogram(samples.numpy(), window_function(size, "hann"), size, hop, power=2.0, mel_filters=filters,
+                      log_mel="dB")
+    return torch.from_numpy(mel.T).float()
+
+data.get_mel = mel_of_numpy  # the library's own needs torchaudio
 short = sounds[0] / np.abs(sounds[0]).max()
 quantised = torch.from_numpy((short * 32767).astype(np.int16).astype(np.float32) / np.float32(32767))
 mel = library.hook.get_audio_features(
@@ -58,6 +71,15 @@ mel = library.hook.get_audio_features(
 )
 with torch.inference_mode():
     direct = made.model.audio_branch({{"mel_fusion": mel["mel_fusion"][None], "longer": torch.tensor([[False]])}})
+long = (np.clip(sounds[1], -1, 1) * 32767).astype(np.int16)
+with same_crops():
+    fused = library.hook.get_audio_features(
+        {{}}, torch.from_numpy(long.astype(np.float32) / np.float32(32767)), 480_000, data_truncating="fusion",
+        data_filling="repeatpad", audio_cfg=made.model_cfg["audio_cfg"],
+    )
+ours = audio._spectrograms(long)
+found["fused"] = [bool(fused["longer"]), bool(ours["longer"])]
+found["fused against the library"] = float((ours["mel_fusion"] - fused["mel_fusion"]).abs().max())
 found["audio against the library"] = float(np.abs(together[0].mean(axis=0) - direct["embedding"][0].numpy()).max())
 embedded = made.get_audio_embedding_from_data([short])[0]
 with torch.inference_mode():
@@ -148,6 +170,8 @@ def test_it_constructs_and_encodes_from_a_local_cache(tmp_path: Path) -> None:
     assert found["audio shapes"] == [[32, 768], [32, 768]]
     assert found["batch"] < 1e-4
     assert found["spread"] > 1e-3
+    assert found["fused"] == [True, True]
+    assert found["fused against the library"] < 1e-2  # decibels
     assert found["audio against the library"] < 1e-5
     assert found["projected against the library"] < 1e-5
     assert found["text shapes"] == [[2, 768], [9, 768], [75, 768]]
