@@ -17,6 +17,7 @@ from encoders.cues.narration import WORDING, Narrative, narrate
 from encoders.cues.voice import filler_events, voice_events
 from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
+from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
 from encoders.models.minilm import TokenEmbedder, shared_embedder
@@ -56,6 +57,7 @@ class CueNarrative(Encoder):
         """Settings of the face, of the body, of the wording and of the text embedding."""
         return {
             "face": face_settings(self.num_frames), "body": body_settings(), "cues": list(WORDING), "audio_rate": RATE,
+            "audio": dict(AUDIO_READING),
             "text": dict(TokenEmbedder.settings()),
         }  # fmt: skip
 

@@ -22,8 +22,9 @@ from encoders.errors import EncodingError
 from encoders.extraction.jobs import start_worker
 from encoders.extraction.workers import end_workers
 from encoders.face.landmarks import largest_face
+from encoders.media.audio import SILENCE, is_silent, read_audio
 from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
-from encoders.media.decoding import duration_of, opened, read_audio, stream_of
+from encoders.media.decoding import duration_of, opened, stream_of
 from encoders.media.frames import read_frames
 from encoders.store.progress import Reporter
 
@@ -33,7 +34,6 @@ __all__ = [
     "MIN_FRAMES",
     "MIN_SECONDS",
     "NUM_FRAMES",
-    "SILENT_PEAK",
     "SPAN_TOLERANCE",
     "inspect_clip",
     "inspect_media",
@@ -47,8 +47,6 @@ MIN_SECONDS = 0.5
 """A clip lasts at least this long."""
 MIN_FRAMES = 3
 """A video clip holds at least this many frames."""
-SILENT_PEAK = 1e-3
-"""A clip whose samples all lie below this is silent: 60 dB below full scale."""
 SPAN_TOLERANCE = 0.5
 """Seconds that a span may reach beyond the end of its file."""
 LENGTH_TOLERANCE = (1.0, 0.2)
@@ -57,7 +55,7 @@ LENGTH_TOLERANCE = (1.0, 0.2)
 MEDIA_KINDS: Mapping[str, str] = {
     "unreadable": "cannot be opened or decoded, or ends before it should (truncated)",
     "no_audio": "a video without a sound stream",
-    "silent": f"no sample reaches {SILENT_PEAK:g} of full scale (60 dB below it)",
+    "silent": f"no sample reaches {SILENCE:g} of full scale (60 dB below it)",
     "black": f"every frame is black: mean luma below {BLACK_LUMA:g} of 255 and the same everywhere",
     "no_face": f"no face in any of {NUM_FRAMES} frames, as face-mesh looks for them",
     "too_short": f"lasts less than {MIN_SECONDS:g} s or holds fewer than {MIN_FRAMES} frames",
@@ -259,7 +257,7 @@ def _listen(path: Path, start: float | None, end: float | None, seconds: Mapping
     if "audio" not in seconds:
         return {"no_audio": "no sound stream"}
     samples = read_audio(path, start, end, _RATE)
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak < SILENT_PEAK:
-        return {"silent": f"no sample of {len(samples) / _RATE:.1f} s reaches {SILENT_PEAK:g} (peak {peak:.1e})"}
+    if is_silent(samples):
+        peak = float(np.abs(samples).max(initial=0.0))
+        return {"silent": f"no sample of {len(samples) / _RATE:.1f} s reaches {SILENCE:g} (peak {peak:.1e})"}
     return {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import EncodingError, MissingModality
-from encoders.media.decoding import read_audio
+from encoders.media.audio import is_silent, read_audio
 from encoders.media.frames import read_frames
 
 __all__ = ["BLACK_LUMA", "BLACK_SPREAD", "ClipMedia", "Span", "is_black"]
@@ -22,7 +22,6 @@ BLACK_LUMA = 8.0
 """A black frame's mean luma (Rec. 601, 0 to 255) lies below this."""
 BLACK_SPREAD = 2.0
 """The standard deviation of luma over a black frame's pixels lies below this; a dark scene's lies above."""
-_SILENCE = 2.0**-15  # one step of 16-bit audio
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 Span = tuple[Path, float | None, float | None]
@@ -51,7 +50,7 @@ class ClipMedia:
 
     Pictures come from `media`; where it cannot be decoded or is black, from `fallback_media`. Sound comes from
     `audio_media`, then `media`, then `fallback_media`: the first of those given that can be read and is not silent.
-    `take_note` tells of every file that was passed over.
+    `take_note` tells of every file that was passed over, and of what was done to sound and pictures.
 
     Attributes:
         corpus: name of the clip's corpus.
@@ -99,7 +98,7 @@ class ClipMedia:
     row: Mapping[str, object] = field(default_factory=dict, repr=False)
     notes: dict[str, str] = field(default_factory=dict)
     _kept: dict[Hashable, tuple[object, dict[str, None]]] = field(default_factory=dict, init=False, repr=False)
-    _passed_over: dict[str, None] = field(default_factory=dict, init=False, repr=False)
+    _remarks: dict[str, None] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> ClipMedia:
@@ -145,18 +144,18 @@ class ClipMedia:
     def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
         """The result of `compute`, once per key; `EncodingError` and `MissingModality` are kept and raised again.
 
-        The files that were passed over are kept with the result and told of again to whoever uses it later.
+        What `take_note` tells of it is kept with the result, and told again to whoever uses it later.
         """
         if key not in self._kept:
-            outside, self._passed_over = self._passed_over, {}
+            outside, self._remarks = self._remarks, {}
             try:
-                self._kept[key] = compute(), self._passed_over
+                self._kept[key] = compute(), self._remarks
             except (EncodingError, MissingModality) as reason:
-                self._kept[key] = reason, self._passed_over
+                self._kept[key] = reason, self._remarks
             finally:
-                self._passed_over = outside
+                self._remarks = outside
         kept, passed_over = self._kept[key]
-        self._passed_over |= passed_over
+        self._remarks |= passed_over
         if isinstance(kept, (EncodingError, MissingModality)):
             raise kept.with_traceback(None)
         return cast(ResultT, kept)
@@ -166,13 +165,14 @@ class ClipMedia:
         self._kept.clear()
 
     def take_note(self, encoder_id: str) -> str | None:
-        """What is to be kept beside an encoder's vector: its own note, and a line per file passed over.
+        """What is to be kept beside an encoder's vector: its own note, and a line per remark on a file.
 
-        Files are those that were passed over for anything asked for since the last call.
+        Remarks are those on anything asked for since the last call: files passed over, channels and streams left out,
+        gaps.
         """
         lines = [self.notes[encoder_id]] if encoder_id in self.notes else []
-        lines += self._passed_over
-        self._passed_over = {}
+        lines += self._remarks
+        self._remarks = {}
         return "\n".join(lines) or None
 
     def _first_usable(
@@ -187,7 +187,7 @@ class ClipMedia:
                 reasons.append(str(reason))
                 continue
             if reasons:
-                self._passed_over[f"{'; then '.join(reasons)}; taken from {path}"] = None
+                self._remarks[f"{'; then '.join(reasons)}; taken from {path}"] = None
             return result
         raise EncodingError("; then ".join(reasons)) if reasons else MissingModality("no media file")
 
@@ -218,9 +218,11 @@ class ClipMedia:
         videos = self.videos
 
         def read(path: Path, start: float | None, end: float | None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-            frames, seconds = read_frames(path, start, end, num_frames)
+            notes: list[str] = []
+            frames, seconds = read_frames(path, start, end, num_frames, notes)
             if (path, start, end) != videos[-1] and is_black(frames):
                 raise EncodingError(f"{path}: every frame is black")
+            self._remarks.update(dict.fromkeys(f"{path}: {note}" for note in notes))
             frames.setflags(write=False)
             seconds.setflags(write=False)
             return frames, seconds
@@ -235,16 +237,17 @@ class ClipMedia:
 
         Raises:
             MissingModality: the corpus gives no file.
-            EncodingError: no file can be read, has audio, and holds the span; or it is digital silence: no sample
-                reaches one step of 16-bit audio, `2 ** -15`. All reasons are named.
+            EncodingError: no file can be read, has audio, and holds the span; or it is silent: no sample
+                reaches `SILENCE`. All reasons are named.
         """
 
         def read(path: Path, start: float | None, end: float | None) -> NDArray[np.float32]:
-            samples = read_audio(path, start, end, rate)
-            peak = float(np.abs(samples).max(initial=0.0))
-            if peak < _SILENCE:
-                seconds = len(samples) / rate
-                raise EncodingError(f"{path}: audio is digital silence ({seconds:.1f} s, peak {peak:.1e})")
+            notes: list[str] = []
+            samples = read_audio(path, start, end, rate, notes)
+            if is_silent(samples):
+                seconds, peak = len(samples) / rate, float(np.abs(samples).max(initial=0.0))
+                raise EncodingError(f"{path}: audio is silent ({seconds:.1f} s, peak {peak:.1e})")
+            self._remarks.update(dict.fromkeys(f"{path}: {note}" for note in notes))
             samples.setflags(write=False)
             return samples
 

@@ -1,4 +1,4 @@
-"""Media files opened with PyAV: streams, durations and spans, and the samples of a span (`frames` has the pictures).
+"""Media files opened with PyAV: streams, durations and spans (`audio` reads the sound, `frames` the pictures).
 
 Seconds are counted from the beginning of the file (the container's own start time is subtracted), as in the clip
 table. Every failure is an `EncodingError` whose message names the file, what was found and what was expected.
@@ -7,12 +7,10 @@ table. Every failure is an `EncodingError` whose message names the file, what wa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from encoders.errors import EncodingError
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 __all__ = [
+    "ESTIMATED_DURATION",
     "SLACK",
     "decode",
     "decoded",
@@ -27,15 +26,16 @@ __all__ = [
     "opened",
     "origin_of",
     "packets_of",
-    "read_audio",
     "span_of",
     "stream_of",
+    "streams_of",
 ]
 
 SLACK = 0.5
 """Seconds that a stream may end before the duration its container states."""
+ESTIMATED_DURATION = frozenset({"aac", "ac3", "dts", "eac3", "loas", "mp3"})
+"""Formats whose stated duration is a guess from the bit rate at their beginning."""
 _MICROSECONDS = 1_000_000  # the unit of a container's own times, as fractions of a second
-_ESTIMATED = frozenset({"mp3", "aac"})  # formats whose stated duration is a guess from the bit rate
 
 
 @contextmanager
@@ -85,7 +85,19 @@ def origin_of(container: InputContainer) -> float:
 
 
 def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
-    """Seconds from the file's beginning to the stream's end, as the container states it, or measured."""
+    """Seconds from the file's beginning to the stream's end.
+
+    As the container states it, or later where the last packet is shown until later; of its packets alone where the
+    container states nothing or guesses.
+    """
+    status = path.stat()
+    measured = _last_packet(path, (status.st_mtime_ns, status.st_size), stream.index)
+    if container.format.name in ESTIMATED_DURATION and measured:
+        return measured
+    return max(_stated_duration(container, stream), measured)
+
+
+def _stated_duration(container: InputContainer, stream: Any) -> float:
     if stream.duration is not None:
         begins = (
             0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin_of(container)
@@ -98,17 +110,29 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         except ValueError:
             pass
-    return _measured_duration(path, stream.index) if container.duration is None else container.duration / _MICROSECONDS
+    return 0.0 if container.duration is None else container.duration / _MICROSECONDS
 
 
-def _measured_duration(path: Path, index: int) -> float:
-    """Duration of a stream whose container states none (live recordings): the end of its last packet."""
+@lru_cache(maxsize=64)
+def _last_packet(path: Path, changed: tuple[int, int], index: int) -> float:
+    """Second at which the last packet of a stream ends; 0 where packets tell nothing.
+
+    Only the end of the file is read, unless the container has no index or guesses what lies where.
+    """
+    from av.error import FFmpegError
+
     with opened(path) as container:
-        last = 0.0
-        for packet in container.demux(container.streams[index]):
-            if packet.pts is not None:
-                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        return last - origin_of(container)
+        stream = container.streams[index]
+        stated = _stated_duration(container, stream)
+        if stated and container.format.name not in ESTIMATED_DURATION:
+            with suppress(FFmpegError):
+                container.seek(int((stated + origin_of(container)) / stream.time_base), stream=stream)
+        ends = [
+            float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in packets_of(container, stream)
+            if packet.pts is not None
+        ]
+        return max(ends) - origin_of(container) if ends else 0.0
 
 
 def span_of(
@@ -131,13 +155,20 @@ def span_of(
     return first, last
 
 
-def stream_of(container: InputContainer, path: Path, kind: Literal["video", "audio"]) -> Any:
-    """The file's first stream of a kind, ready to be decoded by one thread; cover pictures are no video."""
+def streams_of(container: InputContainer, path: Path, kind: Literal["video", "audio"]) -> list[Any]:
+    """The file's streams of a kind, at least one; cover pictures are no video."""
     streams = [stream for stream in getattr(container.streams, kind) if not _is_cover(stream)]
     if not streams:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
         raise EncodingError(f"{path}: no {kind} stream (found: {found})")
-    stream = streams[0]
+    return streams
+
+
+def stream_of(container: InputContainer, path: Path, kind: Literal["video", "audio"]) -> Any:
+    """The file's stream of a kind that players take (the default, else the best), to be decoded by one thread."""
+    streams = streams_of(container, path, kind)
+    best = container.streams.best(kind)
+    stream = next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
     if stream.codec_context is None:
         raise EncodingError(f"{path}: no decoder for its {kind} stream")
     stream.codec_context.thread_count = 1  # workers are processes
@@ -174,60 +205,3 @@ def decode(container: InputContainer, stream: Any) -> Iterator[Any]:
     """Decoded frames from the current position to the end; damaged packets are skipped, reading errors end it."""
     for packet in packets_of(container, stream):
         yield from decoded(packet)
-
-
-def read_audio(path: Path, start: float | None, end: float | None, rate: int) -> NDArray[np.float32]:
-    """Read the samples of a span: the mean of all channels, resampled, as loud as they are in the file.
-
-    Args:
-        path: media file.
-        start: seconds; None is the beginning of the file.
-        end: seconds; None is the end of the audio stream, and a later end is cut to it.
-        rate: samples per second of the result.
-
-    Returns:
-        Samples `[N]`; full scale of the file's format is 1.
-
-    Raises:
-        EncodingError: the file is missing, empty, cannot be opened or has no audio; the span lies outside it; or its
-            samples end before the span does (truncated or damaged).
-    """
-    return _read_audio(path, start, end, rate, may_jump=True)
-
-
-def _read_audio(path: Path, start: float | None, end: float | None, rate: int, may_jump: bool) -> NDArray[np.float32]:
-    from av import AudioResampler
-
-    with opened(path) as container:
-        stream = stream_of(container, path, "audio")
-        first, last = span_of(path, start, end, duration_of(container, stream, path), "audio")
-        origin = origin_of(container)
-        jumps = may_jump and first > 1.0
-        if jumps:  # half a second of run-up lets the decoder settle
-            container.seek(int((first - 0.5 + origin) / stream.time_base), stream=stream)
-        resampler = AudioResampler(format="fltp", rate=rate)
-        chunks: list[NDArray[np.float32]] = []
-        begins: float | None = None
-        for frame in decode(container, stream):
-            time = float((frame.pts or 0) * frame.time_base) - origin
-            if time + frame.samples / frame.sample_rate <= first:
-                continue
-            if time >= last:
-                break
-            begins = time if begins is None else begins
-            chunks.extend(piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame))
-        if begins is None:
-            raise EncodingError(
-                f"{path}: no audio could be decoded from {first:g} s to {last:g} s; the file is damaged"
-            )
-        chunks.extend(piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None))
-        estimated = container.format.name in _ESTIMATED
-    skipped = max(0, round((first - begins) * rate))
-    kept = round((last - max(first, begins)) * rate)
-    samples = np.concatenate(chunks)[skipped : skipped + kept].astype(np.float32)
-    if not estimated and len(samples) < kept - max(SLACK, 0.1 * (last - first)) * rate:
-        raise EncodingError(
-            f"{path}: only {len(samples) / rate:.1f} s of {kept / rate:.1f} s of audio could be decoded; "
-            "the file is truncated or damaged"
-        )
-    return samples

@@ -175,7 +175,7 @@ class _FrameReader:
 
 
 def read_frames(
-    path: Path, start: float | None, end: float | None, num_frames: int
+    path: Path, start: float | None, end: float | None, num_frames: int, notes: list[str] | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Read frames that are uniformly spaced over a span.
 
@@ -187,6 +187,7 @@ def read_frames(
         start: seconds; None is the beginning of the file.
         end: seconds; None is the end of the video stream, and a later end is cut to it.
         num_frames: number of frames asked for, at least 1.
+        notes: list to which sentences are added about what was done to the frames.
 
     Returns:
         RGB frames `[T, H, W, 3]`, upright (a rotation stated by the file is applied), square pixels, the longer side
@@ -199,13 +200,18 @@ def read_frames(
     shortcuts = {"jump", "skip"}
     while True:
         try:
-            return _read_frames(path, start, end, num_frames, shortcuts)
+            return _read_frames(path, start, end, num_frames, shortcuts, notes)
         except _LostError as lost:
             shortcuts.remove(str(lost))
 
 
 def _read_frames(
-    path: Path, start: float | None, end: float | None, num_frames: int, shortcuts: Collection[str]
+    path: Path,
+    start: float | None,
+    end: float | None,
+    num_frames: int,
+    shortcuts: Collection[str],
+    notes: list[str] | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     with opened(path) as container:
         stream = stream_of(container, path, "video")
@@ -231,8 +237,26 @@ def _read_frames(
                 "the file is truncated or damaged"
             )
     if len({image.shape for image in images}) > 1:
-        raise EncodingError(f"{path}: its frames change size from {images[0].shape[:2]} to {images[-1].shape[:2]}")
+        images = _one_size(images)
+        if notes is not None:
+            notes.append("its frames change size: all are brought to the largest, with black edges")
     return np.stack(images), np.asarray(seconds, dtype=np.float64)
+
+
+def _one_size(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Images scaled to fit the largest of them, whole and undistorted, in the middle of a black one."""
+    from av import VideoFrame
+
+    height, width = max((image.shape[:2] for image in images), key=lambda shape: shape[0] * shape[1])
+    fitted = []
+    for image in images:
+        scale = min(height / image.shape[0], width / image.shape[1])
+        size = [min(round(side * scale), most) for side, most in zip(image.shape[:2], (height, width), strict=True)]
+        frame = VideoFrame.from_ndarray(image, format="rgb24").reformat(width=size[1], height=size[0])
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        fitted.append(np.zeros((height, width, 3), np.uint8))
+        fitted[-1][top : top + size[0], left : left + size[1]] = frame.to_ndarray()
+    return fitted
 
 
 def _image(frame: Any, stream: Any) -> NDArray[np.uint8]:

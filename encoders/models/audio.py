@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from encoders.device import Prepared
 from encoders.errors import EncodingError
+from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.hub import HubEncoder, batches
 
@@ -55,7 +56,7 @@ class SoundModel(HubEncoder):
 
     def preprocessing(self) -> Mapping[str, object]:
         """Rate and loudness."""
-        return {"rate": self.rate, "channels": "mean", "loudness": "peak"}
+        return {"rate": self.rate, "loudness": "peak", **AUDIO_READING}
 
     def samples(self, clip: ClipMedia) -> NDArray[np.float32]:
         """The clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from encoders.base import Encoder
 from encoders.errors import EncodingError, MissingModality
+from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 
 __all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
@@ -19,6 +20,8 @@ RATE = 16_000
 """Samples per second that the descriptors are measured at."""
 NUM_DESCRIPTORS = 25
 """Descriptors of eGeMAPSv02, low level."""
+_LARGEST = 1.0 - 2.0**-15
+"""Sample of 16 bits; what lies beyond, as lossy formats give, openSMILE wraps around to the other sign."""
 
 
 class EGeMAPS(Encoder):
@@ -67,13 +70,14 @@ class EGeMAPS(Encoder):
     def settings(self) -> Mapping[str, object]:
         """Feature set, level, rate and the absence of normalisation."""
         return {
-            "set": "eGeMAPSv02", "level": "LowLevelDescriptors", "rate": RATE, "channels": "mean", "loudness": "as is",
+            "set": "eGeMAPSv02", "clipped": _LARGEST,
+            "level": "LowLevelDescriptors", "rate": RATE, "loudness": "as is", **AUDIO_READING,
         }  # fmt: skip
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips, `[T, 25]` each with a row every 10 ms.
 
-        A clip without audio, of digital silence, or too short for one descriptor frame (60 ms) is an `EncodingError`.
+        A clip without audio, a silent one, or one too short for one descriptor frame (60 ms) is an `EncodingError`.
         """
         results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
         for clip in clips:
@@ -84,7 +88,7 @@ class EGeMAPS(Encoder):
         return results
 
     def _descriptors(self, clip: ClipMedia) -> NDArray[np.float32]:
-        samples = clip.waveform(RATE)
+        samples = np.clip(clip.waveform(RATE), -1.0, _LARGEST)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "Segment too short": said below, with the clip's length
             table = self._smile.process_signal(samples, RATE)

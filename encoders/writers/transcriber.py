@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from encoders.catalogue.checkpoint import Checkpoint
 from encoders.config import TranscriberConfig
 from encoders.errors import ExtractionError, Failure
+from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.store.text_store import Word, Written
 from encoders.writers.base import TextWriter
@@ -104,7 +105,7 @@ class Transcriber(TextWriter):
         """Weights, language, and how silence is told."""
         return {
             "weights": self.checkpoint.identity, "language": self.language, "windows": "quietest moment, no overlap",
-            "no_speech": NO_SPEECH, "doubt": DOUBT,
+            "no_speech": NO_SPEECH, "doubt": DOUBT, "audio": dict(AUDIO_READING),
         }  # fmt: skip
 
     def load(self) -> None:

@@ -116,7 +116,7 @@ def test_broken_clips_are_in_the_ledger_and_stay_with_what_they_have(demo: Joine
         "no_face": {"video": "no face found", "behavior": "no face found"},
         "truncated": {name: "cannot be opened" for name in ("video", "audio", "behavior")},
         "no_audio": {"audio": "no audio stream"},
-        "silent": {"audio": "digital silence"},
+        "silent": {"audio": "audio is silent"},
         "no_text": {"text": "no transcript"},
     }
     wanted = {

@@ -71,7 +71,7 @@ def test_failures_say_why(encoder: EGeMAPS, tmp_path: Path) -> None:
     short, silent, mute, absent, good = encoder.encode(clips)
     assert isinstance(short, EncodingError)
     assert str(short).endswith("short.wav: 30 ms of audio, too short for eGeMAPS (at least 60 ms)")
-    assert "silent.wav: audio is digital silence" in str(silent)
+    assert "silent.wav: audio is silent" in str(silent)
     assert "mute.mp4: no audio stream" in str(mute)
     assert isinstance(absent, MissingModality)
     assert isinstance(good, np.ndarray)

@@ -246,7 +246,7 @@ def test_a_checkpoint_that_is_not_whispers(folder: Path, tmp_path: Path) -> None
 
 
 def test_digital_silence_fails_before_the_model(whisper: Transcriber, tmp_path: Path) -> None:
-    with pytest.raises(EncodingError, match="audio is digital silence"):
+    with pytest.raises(EncodingError, match="audio is silent"):
         whisper.prepare(clip_of(np.zeros(RATE, dtype=np.float32), tmp_path / "silent.mkv"))
 
 
