@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from encoders.cues.events import CueEvent, events_where, spacing
-from encoders.face.landmarks import _BLANK, FaceTrack, _solutions, _stderr_closed, eye_centres, face_track
+from encoders.face.landmarks import _BLANK, FaceTrack, _solutions, _stderr_closed, eye_centres, face_frames, face_track
 from encoders.face.measures import CUE_NAMES, measure_cues
 from encoders.media.clip import ClipMedia
 
@@ -73,7 +73,7 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
 
     def compute() -> BodyTrack:
         track = face_track(clip, num_frames)
-        pictures = clip.frames(num_frames)[0][-len(track.found) :]  # the track leaves leading frames out
+        pictures = face_frames(clip, num_frames)[0][-len(track.found) :]  # the track leaves leading frames out
         right, left = eye_centres(track.landmarks)
         distances = np.linalg.norm(left - right, axis=1)
         stride = max(1, math.ceil(_SPACING / spacing(track.seconds)))

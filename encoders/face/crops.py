@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
-from encoders.face.landmarks import detect_faces, eye_centres, face_settings, mesh_of
+from encoders.face.landmarks import detect_faces, eye_centres, face_frames, face_settings, mesh_of
 from encoders.face.tracking import follow
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened, stream_of
@@ -56,11 +56,14 @@ def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str
     return {
         **config.model_dump(), "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
         "smallest": SMALLEST, "overlap": _OVERLAP, "margin": [_MESH_MARGIN, _BOX_MARGIN],
-        "missing": "repeat last, drop leading; none: whole frames", "mesh": face_settings()["detector"],
+        "missing": "repeat last, drop leading; none: whole frames",
+        "mesh": face_settings()["detector"], "period": face_settings()["period"], "upright": face_settings()["upright"],
     }  # fmt: skip
 
 
-def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int = NUM_FRAMES) -> FaceCrops | None:
+def face_crops(
+    clip: ClipMedia, config: FacesConfig, size: int, num_frames: int = NUM_FRAMES, follows_length: bool = True
+) -> FaceCrops | None:
     """Pictures of the faces in uniformly spaced frames, computed once per clip; None where no frame shows a face.
 
     Args:
@@ -68,6 +71,7 @@ def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int 
         config: which faces, and how they are cut out.
         size: side of a crop in pixels.
         num_frames: frames asked for.
+        follows_length: give a longer clip more, as `face_frames` does.
 
     Raises:
         MissingModality: the clip has no media file and no face pictures are used.
@@ -80,9 +84,10 @@ def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int 
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
             pixels = np.stack([_read_picture(picture, size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
-        return _cut_out(clip.frames(num_frames)[0], config, size)
+        frames = face_frames(clip, num_frames, follows_length)[0]
+        return _cut_out(frames, config, size)
 
-    return clip.cached(("face_crops", config, size, num_frames), compute)
+    return clip.cached(("face_crops", config, size, num_frames, follows_length), compute)
 
 
 def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 
 __all__ = [
+    "MIN_FACE_SHARE",
     "NUM_FRAMES",
     "NUM_LANDMARKS",
     "FaceTrack",
@@ -38,13 +40,22 @@ __all__ = [
     "align",
     "detect_faces",
     "eye_centres",
+    "face_frames",
     "face_settings",
     "face_track",
     "mesh_of",
 ]
 
 NUM_FRAMES = 12
-"""Frames read per clip, uniformly spaced."""
+"""Frames read per clip of up to `PERIOD` seconds, uniformly spaced."""
+PERIOD = 15.0
+"""Seconds beyond which a clip is given more frames, in proportion to its length, so that their spacing stays."""
+MOST_FRAMES = 240
+"""No clip is given more frames than this; those of a clip longer than 5 minutes lie further apart."""
+MIN_FACE_SHARE = 0.25
+"""Frames that must show a face: of 12, three, the fewest that tell a mean and a deviation over time."""
+SMALLEST_EYES = 8.0
+"""Pixels between the eyes, below which a face is none: landmarks are off by a twentieth of that distance and more."""
 NUM_LANDMARKS = 478
 
 EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
@@ -57,6 +68,7 @@ _CONFIDENCE = 0.5
 _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
 _BLANK = np.zeros((64, 64, 3), dtype=np.uint8)
+_TURNED = 0.2  # of detection confidence (both detectors together) by which upside down must be the likelier
 _CROP = 2.0  # side of the square around a long-range detection, in detection box sides
 
 
@@ -82,7 +94,10 @@ def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
     """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
     return {
         "frames": num_frames,
+        "period": [PERIOD, MOST_FRAMES],
         "sampling": "midpoints",
+        "least": [MIN_FACE_SHARE, SMALLEST_EYES],
+        "upright": _TURNED,
         "longest_side": LONGEST_SIDE,
         "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range",
         "views": "whole, 3 squares",
@@ -98,15 +113,25 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
 
     Raises:
         MissingModality: the clip has no media file.
-        EncodingError: the file cannot be decoded, or no frame shows a face.
+        EncodingError: the file cannot be decoded, or fewer than `MIN_FACE_SHARE` of its frames show a face.
     """
 
     def compute() -> FaceTrack:
-        frames, seconds = clip.frames(num_frames)
-        faces = [largest_face(frame) for frame in frames]
+        frames, seconds = face_frames(clip, num_frames)
+        several = [faces_of(frame) for frame in frames]
+        faces = [found[0] if found else None for found in several]
         found = np.array([face is not None for face in faces])
         if not found.any():
             raise EncodingError(f"{clip.media}: no face found in {len(frames)} frames")
+        if found.mean() < MIN_FACE_SHARE:
+            raise EncodingError(
+                f"{clip.media}: a face in {found.sum()} of {len(frames)} frames, expected at least {MIN_FACE_SHARE:.0%}"
+            )
+        if not found.all():
+            clip.remark(f"a face in {found.sum()} of {len(frames)} frames")
+        crowded = sum(len(found) > 1 for found in several)
+        if crowded:
+            clip.remark(f"several faces in {crowded} of {len(frames)} frames, the largest is taken")
         first = int(found.argmax())
         landmarks: list[NDArray[np.float64]] = []
         for face in faces[first:]:
@@ -117,16 +142,75 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
     return clip.cached(("faces", num_frames), compute)
 
 
+def face_frames(
+    clip: ClipMedia, num_frames: int, follows_length: bool = True
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Frames in which faces are looked for, as `ClipMedia.frames`: more of a longer clip, and the right way up.
+
+    Frames in which faces are found with more certainty upside down are turned, with a remark on the clip: detectors
+    give an upright face, with wrong cues, for one that stands on its head.
+
+    Args:
+        clip: with frames.
+        num_frames: for a clip of up to `PERIOD` seconds; at most `MOST_FRAMES` for any.
+        follows_length: whether a longer clip is given more.
+    """
+
+    def compute() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        periods = clip.video_seconds() / PERIOD if follows_length else 1.0
+        frames, seconds = clip.frames(max(num_frames, min(math.ceil(num_frames * periods), MOST_FRAMES)))
+        if _upside_down(frames):
+            clip.remark("upside down: its frames are turned")
+            frames = np.ascontiguousarray(frames[:, ::-1, ::-1])
+            frames.setflags(write=False)
+        return frames, seconds
+
+    return clip.cached(("face frames", num_frames, follows_length), compute)
+
+
+def _upside_down(frames: NDArray[np.uint8]) -> bool:
+    """Whether faces of three frames are found with most certainty when these are turned by half a circle.
+
+    Faces on their side are no matter: their landmarks turn with them, and `align` levels these.
+    """
+    reaches: tuple[Reach, ...] = get_args(Reach)
+    scores = np.zeros((0, 4))  # of each frame, by quarters of a turn
+    for index in sorted({len(frames) // 6, len(frames) // 2, 5 * len(frames) // 6}):
+        views = [np.ascontiguousarray(np.rot90(frames[index], quarters)) for quarters in range(4)]
+        certainty = [
+            sum(float(detect_faces(view, reach)[:, 4].max(initial=0.0)) for reach in reaches) for view in views
+        ]
+        scores = np.vstack([scores, certainty])
+    mean = scores.mean(axis=0)
+    return bool(mean.argmax() == 2 and mean[2] > mean[0] + _TURNED)
+
+
 def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
+    return next(iter(faces_of(frame)), None)
+
+
+def faces_of(frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """Landmarks `[478, 3]` in pixels of the faces in an RGB frame, the one with the largest bounding box first.
+
+    Small faces, which the long-range detector alone finds, are read until one is: then there is one. Faces whose eyes
+    are less than `SMALLEST_EYES` apart are left out.
+    """
     models = _models()
-    with _quiet("largest_face"):
-        found = _mesh(models["mesh"], frame)
-        for left, top, side in [] if found is not None else _candidates(models["detector"], frame):
-            found = _mesh(models["mesh"], _square(frame, left, top, side))
-            if found is not None:
-                return found + np.array([left, top, 0.0])
-    return found
+    with _quiet("faces_of"):
+        faces = _meshes(models["mesh"], frame)
+        for left, top, side in [] if faces else _candidates(models["detector"], frame):
+            corner = np.array([left, top, 0.0])
+            faces = [face + corner for face in _meshes(models["mesh"], _square(frame, left, top, side))]
+            if faces:
+                break
+    faces = [face for face in faces if _eye_distance(face) >= SMALLEST_EYES]
+    return sorted(faces, key=lambda face: -float(np.prod(np.ptp(face[:, :2], axis=0))))
+
+
+def _eye_distance(face: NDArray[np.float64]) -> float:
+    right, left = eye_centres(face[None])
+    return float(np.linalg.norm(left - right))
 
 
 def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.float64]:
@@ -168,12 +252,6 @@ def _meshes(mesh: Any, frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     height, width = frame.shape[:2]
     scale = np.array([width, height, width], dtype=np.float64)
     return [np.array([(point.x, point.y, point.z) for point in face.landmark]) * scale for face in faces or ()]
-
-
-def _mesh(mesh: Any, frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    return max(
-        _meshes(mesh, frame), key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))), default=None
-    )  # fmt: skip
 
 
 def _candidates(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.audio import is_silent, read_audio
+from encoders.media.decoding import duration_of, opened, span_of, stream_of
 from encoders.media.frames import read_frames
 
 __all__ = ["BLACK_LUMA", "BLACK_SPREAD", "ClipMedia", "Span", "is_black"]
@@ -187,7 +189,7 @@ class ClipMedia:
                 reasons.append(str(reason))
                 continue
             if reasons:
-                self._remarks[f"{'; then '.join(reasons)}; taken from {path}"] = None
+                self.remark(f"{'; then '.join(reasons)}; taken from {path}")
             return result
         raise EncodingError("; then ".join(reasons)) if reasons else MissingModality("no media file")
 
@@ -200,6 +202,23 @@ class ClipMedia:
     def sounds(self) -> list[Span]:
         """Files and spans that sound is taken from, first choice first."""
         return _given((self.audio_media, self.audio_start, self.audio_end), *self.videos)
+
+    def remark(self, text: str) -> None:
+        """Leave a remark on the clip's media; `take_note` tells of it to whoever uses what is being computed."""
+        self._remarks[text] = None
+
+    def video_seconds(self) -> float:
+        """Seconds that the clip's pictures last, as their file states; 0 where none can be opened."""
+
+        def measure() -> float:
+            for path, start, end in self.videos:
+                with suppress(EncodingError), opened(path) as container:
+                    duration = duration_of(container, stream_of(container, path, "video"), path)
+                    first, last = span_of(path, start, end, duration, "video")
+                    return last - first
+            return 0.0
+
+        return self.cached("video seconds", measure)
 
     def frames(self, num_frames: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Uniformly spaced frames of the clip, see `encoders.media.frames.read_frames`.
@@ -222,7 +241,8 @@ class ClipMedia:
             frames, seconds = read_frames(path, start, end, num_frames, notes)
             if (path, start, end) != videos[-1] and is_black(frames):
                 raise EncodingError(f"{path}: every frame is black")
-            self._remarks.update(dict.fromkeys(f"{path}: {note}" for note in notes))
+            for note in notes:
+                self.remark(f"{path}: {note}")
             frames.setflags(write=False)
             seconds.setflags(write=False)
             return frames, seconds
@@ -247,7 +267,8 @@ class ClipMedia:
             if is_silent(samples):
                 seconds, peak = len(samples) / rate, float(np.abs(samples).max(initial=0.0))
                 raise EncodingError(f"{path}: audio is silent ({seconds:.1f} s, peak {peak:.1e})")
-            self._remarks.update(dict.fromkeys(f"{path}: {note}" for note in notes))
+            for note in notes:
+                self.remark(f"{path}: {note}")
             samples.setflags(write=False)
             return samples
 

@@ -21,6 +21,7 @@ from encoders.catalogue.entry import CatalogueEntry
 from encoders.config import FacesConfig
 from encoders.device import Prepared
 from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops
+from encoders.face.landmarks import face_frames, face_settings
 from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 from encoders.models.hub import HubEncoder
@@ -47,6 +48,8 @@ class PictureEncoder(HubEncoder):
 
     num_frames: ClassVar[int] = NUM_FRAMES
     """Frames read per clip, uniformly spaced."""
+    follows_length: ClassVar[bool] = True
+    """Whether a longer clip is given more frames, see `face_frames`."""
     _processor: Any = None
 
     def __init__(
@@ -69,7 +72,10 @@ class PictureEncoder(HubEncoder):
         """What is seen: the settings of the faces, or whole frames."""
         if self.modality == "video":
             return {"view": "faces", "faces": crop_settings(self._faces, self.num_frames)}
-        return {"view": "frames", "frames": self.num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE}
+        return {
+            "view": "frames", "frames": self.num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
+            "period": face_settings()["period"], "upright": face_settings()["upright"],
+        }  # fmt: skip
 
     def source(self, clip: Mapping[str, Any]) -> str:
         """As for every video, and whether face pictures that the corpus ships are used."""
@@ -83,9 +89,9 @@ class PictureEncoder(HubEncoder):
         processor = self._opened_processor()
         crops, note = None, None
         if self.modality == "video":
-            crops = face_crops(clip, self._faces, _side(processor), self.num_frames)
+            crops = face_crops(clip, self._faces, _side(processor), self.num_frames, self.follows_length)
         if crops is None:
-            frames = clip.frames(self.num_frames)[0]
+            frames = face_frames(clip, self.num_frames, self.follows_length)[0]
             crops = FaceCrops(frames, np.arange(len(frames)), np.arange(len(frames)))
             note = f"no face in {len(frames)} frames; whole frames used" if self.modality == "video" else None
         pixels = processor(
@@ -223,6 +229,7 @@ class VideoMAE(PictureEncoder):
     """
 
     num_frames: ClassVar[int] = 16
+    follows_length: ClassVar[bool] = False
 
     def __init__(
         self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None

@@ -79,7 +79,7 @@ def time_stages(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[float, S
 
     stages.patch("open", av, "open")
     stages.patch("decode video", media, "read_frames")
-    stages.patch("find faces", faces, "largest_face")
+    stages.patch("find faces", faces, "faces_of")
     stages.patch("decode audio", media, "read_audio")
     stages.patch("embed text", TokenEmbedder, "embed")
     vectors: dict[str, list[Any]] = {name: [] for name in encoders}

@@ -17,13 +17,15 @@ __all__ = ["CORPUS", "clips_of", "cut", "length_of"]
 
 CORPUS = "predicted"
 """Name under which the feature store keeps recordings that belong to no corpus."""
+_LEAST_REST = 0.1  # of a window; less of a recording's end is no window of its own
 _NO_SECONDS = "the transcript has no seconds, so it cannot be divided among windows; give .srt or .vtt"
 
 
 def cut(start: float, end: float, length: float, hop: float) -> list[tuple[float, float]]:
     """Windows that cover a span: one every `hop` seconds, and a last one that ends with it.
 
-    A span that is no longer than a window is one window.
+    A span that is no longer than a window is one window. A rest of up to a tenth of a window belongs to the last one:
+    a window of its own would say the same again, of nearly the same seconds.
 
     Args:
         start: of the span, in seconds.
@@ -36,13 +38,18 @@ def cut(start: float, end: float, length: float, hop: float) -> list[tuple[float
         [(0.0, 10.0), (10.0, 20.0), (15.0, 25.0)]
         >>> cut(0.0, 8.0, 10.0, 10.0)
         [(0.0, 8.0)]
+        >>> cut(0.0, 8.008, 4.0, 4.0)
+        [(0.0, 4.0), (4.0, 8.008)]
     """
-    if end - start <= length:
+    least = _LEAST_REST * length
+    if end - start <= length + least:
         return [(start, end)]
     number = int((end - start - length) / hop + 1e-9)
     windows = [(start + index * hop, start + index * hop + length) for index in range(number + 1)]
-    if windows[-1][1] < end - 1e-6:
+    if windows[-1][1] < end - least:
         windows.append((end - length, end))
+    else:
+        windows[-1] = windows[-1][0], end
     return windows
 
 
