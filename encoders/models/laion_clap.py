@@ -183,7 +183,7 @@ def log_mel(samples: Any, settings: Mapping[str, Any]) -> Any:
 
 
 class LaionClapText(TextModel):
-    """Token embeddings of the text branch (RoBERTa) before its projection; at most 77 tokens, as the library reads.
+    """Token embeddings of the text branch (RoBERTa) before its projection, in windows of the library's 77 tokens.
 
     Args:
         entry: of the catalogue.
@@ -194,8 +194,8 @@ class LaionClapText(TextModel):
     config_width = None
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and where it is cut."""
-        return {**super().preprocessing(), "cut": _MAX_TOKENS, "tokenizer": _ROBERTA}
+        """Which text is read, and in windows of how many tokens."""
+        return {**super().preprocessing(), "max_tokens": _MAX_TOKENS, "tokenizer": _ROBERTA}
 
     def build(self) -> Any:
         """The text branch."""

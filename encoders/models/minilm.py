@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from encoders.base import Encoder
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
+from encoders.models.text import token_windows
 from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
 
 MAX_TOKENS = 256
-"""Longest text in tokens, the two special ones included; what the model was trained with. The rest is cut off."""
+"""Tokens read at once, the two special ones included, as in the model's training; longer texts in windows."""
 BATCH_SIZE = 32
 """Most texts in one forward pass."""
 
@@ -49,7 +50,10 @@ class TokenEmbedder:
     @classmethod
     def settings(cls) -> Mapping[str, object]:
         """Revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
-        return {"model": cls.revision, "max_tokens": MAX_TOKENS, "layer": "last", "special_tokens": False}
+        return {
+            "model": cls.revision, "max_tokens": MAX_TOKENS, "windows": "a quarter", "layer": "last",
+            "special_tokens": False,
+        }  # fmt: skip
 
     def embed(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[NDArray[np.float32]]:
         """Embed texts: sorted by length, padded, masked, in batches of at most 32.
@@ -61,12 +65,14 @@ class TokenEmbedder:
 
         Returns:
             Per text the last hidden state `[num_tokens, 384]` of its own tokens, without the special ones and
-            without the context; no rows where a text has no tokens.
+            without the context; no rows where a text has no tokens. A text of more than `MAX_TOKENS` is read whole, in
+            windows (`token_windows`) without context.
         """
-        results: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(texts)
         contexts = [None] * len(texts) if contexts is None else contexts
-        tokens = [self._tokens(text, context) for text, context in zip(texts, contexts, strict=True)]
-        order = sorted(range(len(texts)), key=lambda index: len(tokens[index][0]))
+        windows = [self._windows(text, context) for text, context in zip(texts, contexts, strict=True)]
+        tokens = [window for parts in windows for window in parts]
+        results: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(tokens)
+        order = sorted(range(len(tokens)), key=lambda index: len(tokens[index][0]))
         for first in range(0, len(order), BATCH_SIZE):
             batch = order[first : first + BATCH_SIZE]
             longest = len(tokens[batch[-1]][0])
@@ -80,20 +86,24 @@ class TokenEmbedder:
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
             for row, index in enumerate(batch):
                 results[index] = hidden[row, tokens[index][1]].astype(np.float32)
-        return results
+        ends = np.cumsum([len(parts) for parts in windows])
+        return [np.concatenate(results[end - len(parts) : end]) for end, parts in zip(ends, windows, strict=True)]
 
-    def _tokens(self, text: str, context: str | None) -> tuple[list[int], NDArray[np.int64]]:
-        """Token ids of a text after its context, and which of them are the text's own."""
-        read = self._tokenizer(text, truncation=True, max_length=MAX_TOKENS, return_special_tokens_mask=True)
+    def _windows(self, text: str, context: str | None) -> list[tuple[list[int], NDArray[np.int64]]]:
+        """Token ids of a text's windows, a single one after its context, and the places of those that are taken."""
+        read = self._tokenizer(text, add_special_tokens=False, return_special_tokens_mask=True, verbose=False)
         ids: list[int] = read["input_ids"]
         own = np.flatnonzero(np.asarray(read["special_tokens_mask"]) == 0)
-        room = MAX_TOKENS - len(ids) - 1
-        if context is None or room <= 0:
-            return ids, own
-        before: list[int] = self._tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"][-room:]
-        if not before:
-            return ids, own
-        return [ids[0], *before, self._tokenizer.sep_token_id, *ids[1:]], own + len(before) + 1
+        begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        room = MAX_TOKENS - len(ids) - 3  # [CLS] context [SEP] text [SEP]
+        if context is not None and room > 0:
+            before: list[int] = self._tokenizer(context, add_special_tokens=False, verbose=False)["input_ids"][-room:]
+            if before:
+                return [([begin, *before, end, *ids, end], own + len(before) + 2)]
+        return [
+            ([begin, *ids[window], end], own[(own >= part.start) & (own < part.stop)] - window.start + 1)
+            for window, part in token_windows(len(ids), MAX_TOKENS - 2)
+        ]
 
 
 @lru_cache(maxsize=1)

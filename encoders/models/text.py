@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,17 @@ from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.hub import HubEncoder, batches
 
-__all__ = ["BATCH_TOKENS", "SOURCES", "ClapText", "ClipText", "JinaText", "TextModel", "has_vocabulary", "text_of"]
+__all__ = [
+    "BATCH_TOKENS",
+    "SOURCES",
+    "ClapText",
+    "ClipText",
+    "JinaText",
+    "TextModel",
+    "has_vocabulary",
+    "text_of",
+    "token_windows",
+]
 
 BATCH_TOKENS = 8192
 """Most tokens in one forward pass, padding included."""
@@ -42,10 +53,40 @@ def has_vocabulary(tokenizer: Any) -> bool:
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
+def token_windows(num_tokens: int, most: int) -> list[tuple[slice, slice]]:
+    """Windows in which a text of any length is read whole, and the tokens that are taken from each.
+
+    Windows of `most` tokens overlap by a quarter; the tokens of an overlap come from the window in which they lie
+    further from the cut. Every token is taken once, in order.
+
+    Args:
+        num_tokens: of the text, without special ones.
+        most: tokens that the model can read at once, without special ones.
+
+    Returns:
+        Slices of the text: the window, and what is taken from it.
+
+    Example:
+        >>> token_windows(10, 8)
+        [(slice(0, 8, None), slice(0, 5, None)), (slice(2, 10, None), slice(5, 10, None))]
+        >>> token_windows(8, 8)
+        [(slice(0, 8, None), slice(0, 8, None))]
+    """
+    if num_tokens <= most:
+        return [(slice(0, num_tokens), slice(0, num_tokens))]
+    hop = max(1, most - most // 4)
+    starts = [*range(0, num_tokens - most, hop), num_tokens - most]
+    cuts = [0, *((start + before + most) // 2 for before, start in pairwise(starts)), num_tokens]
+    return [
+        (slice(start, start + most), slice(first, last))
+        for start, (first, last) in zip(starts, pairwise(cuts), strict=True)
+    ]
+
+
 class TextModel(HubEncoder):
     """Token embeddings of BERT, RoBERTa, XLM-RoBERTa, DistilRoBERTa or BGE: the last hidden state.
 
-    Special tokens are left out. A text longer than the model can read is cut, and a note says so.
+    Special tokens are left out. A text longer than the model can read is read in windows, see `token_windows`.
 
     Args:
         entry: of the catalogue.
@@ -58,7 +99,7 @@ class TextModel(HubEncoder):
 
     def preprocessing(self) -> Mapping[str, object]:
         """Which text is read, and what of it is kept."""
-        return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "cut": "model's limit"}
+        return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "windows": "a quarter"}
 
     def build(self) -> Any:
         """The model without its heads."""
@@ -67,21 +108,26 @@ class TextModel(HubEncoder):
         return self.checkpoint.open_model(AutoModel)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Token ids `input_ids` `[N]`, and which of them are the text's own, `own` `[N]`."""
+        """Token ids `input_ids` `[W, N]` of the text's windows, and which of them are taken, `own` `[W, N]`."""
         text = text_of(clip, self.modality)
         if self._tokenizer is None:
             self._open_tokenizer()
         read = self._tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
-        noun, note = SOURCES[self.modality][1], None
-        if len(ids) > self._limit:
-            num_tokens = int(own.sum())
-            read = self._tokenizer(text, truncation=True, max_length=self._limit, return_special_tokens_mask=True)
-            ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
-            note = f"the {noun} has {num_tokens} tokens; the first {int(own.sum())} were read"
         if not own.any():
-            raise EncodingError(f"the {noun} has no tokens")
-        return Prepared({"input_ids": ids.astype(np.int64), "own": own}, len(ids), note)
+            raise EncodingError(f"the {SOURCES[self.modality][1]} has no tokens")
+        first, last = int(own.argmax()), len(own) - int(own[::-1].argmax())  # special tokens stand before and behind
+        most = self._limit - (len(ids) - (last - first))
+        if most < 1:
+            raise EncodingError(f"{self.id} reads {self._limit} tokens at once, all of them special ones")
+        windows, taken = [], []
+        for window, part in token_windows(last - first, most):
+            windows.append(np.concatenate([ids[:first], ids[first:last][window], ids[last:]]))
+            inside = np.arange(window.start, window.stop)
+            kept = own[first:last][window] & (inside >= part.start) & (inside < part.stop)
+            taken.append(np.concatenate([np.zeros(first, bool), kept, np.zeros(len(ids) - last, bool)]))
+        arrays = {"input_ids": np.stack(windows).astype(np.int64), "own": np.stack(taken)}
+        return Prepared(arrays, len(windows[0]))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
         """Embeddings of each text's own tokens, `[num_tokens, width]`.
@@ -91,19 +137,25 @@ class TextModel(HubEncoder):
         """
         import torch
 
-        results: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(inputs)
-        for batch in batches([text.length for text in inputs], BATCH_TOKENS):
-            ids = torch.zeros((len(batch), inputs[batch[-1]].length), dtype=torch.long)
+        windows = [window for text in inputs for window in text.arrays["input_ids"]]
+        taken = [own for text in inputs for own in text.arrays["own"]]
+        embedded: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(windows)
+        for batch in batches([len(window) for window in windows], BATCH_TOKENS):
+            ids = torch.zeros((len(batch), len(windows[batch[-1]])), dtype=torch.long)
             mask = torch.zeros_like(ids)
             for row, index in enumerate(batch):
-                ids[row, : inputs[index].length] = torch.from_numpy(inputs[index].arrays["input_ids"])
-                mask[row, : inputs[index].length] = 1
+                ids[row, : len(windows[index])] = torch.from_numpy(windows[index])
+                mask[row, : len(windows[index])] = 1
             with torch.inference_mode():
                 output = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
                 hidden = output.last_hidden_state.float().cpu().numpy()
             for row, index in enumerate(batch):
-                results[index] = hidden[row, : inputs[index].length][inputs[index].arrays["own"]]
-        return results
+                embedded[index] = hidden[row, : len(windows[index])][taken[index]]
+        ends = np.cumsum([len(text.arrays["input_ids"]) for text in inputs])
+        return [
+            np.concatenate(embedded[end - len(text.arrays["input_ids"]) : end])
+            for end, text in zip(ends, inputs, strict=True)
+        ]
 
     def _open_tokenizer(self) -> None:
         from transformers import AutoConfig, AutoTokenizer
@@ -184,17 +236,27 @@ class JinaText(HubEncoder):
         return Prepared({"text": np.frombuffer(text.encode(), dtype=np.uint8)}, len(text))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """The embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code."""
+        """The embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code.
+
+        A text of more words than the model reads is embedded in parts, averaged by their words.
+        """
         import torch
 
         encode = getattr(self._model, "encode_text", None) or self._model.encode
         results: list[NDArray[np.float32]] = []
         for text in inputs:
-            (vector,) = encode([text.arrays["text"].tobytes().decode()], task="text-matching")
-            results.append(torch.as_tensor(vector).float().cpu().numpy().reshape(1, -1))
+            whole = text.arrays["text"].tobytes().decode()
+            words = whole.split()
+            parts = np.array_split(np.arange(len(words)), -(-len(words) // _JINA_WORDS))
+            texts = [" ".join(words[index] for index in part) for part in parts] if len(parts) > 1 else [whole]
+            vectors = [torch.as_tensor(encode([part], task="text-matching")[0]).float().cpu().numpy() for part in texts]
+            weights = [len(part) for part in parts]
+            results.append(np.average(vectors, axis=0, weights=weights).astype(np.float32).reshape(1, -1))
         return results
 
 
+_JINA_WORDS = 3000
+"""Words given to Jina at once: of at most 2.7 tokens each, they are within the 8,192 tokens that it reads."""
 _JINA_CODE: Mapping[str, Mapping[str, str]] = {
     "jinaai/jina-embeddings-v3": {"code_revision": "2b6bc3f30750b3a9648fe9b63448c09920efe9be"},
 }

