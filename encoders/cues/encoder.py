@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
 from encoders.models.minilm import TokenEmbedder, shared_embedder
+from mmpsr.files import sha256_of
 
 __all__ = ["CueNarrative", "measure_events", "narrative_of"]
 
@@ -30,7 +31,7 @@ class CueNarrative(Encoder):
 
     The landmarks are those of `face-mesh`, computed once per clip. A clip without usable audio is described by what is
     seen alone. The paragraph with its seconds is left in `clip.notes["cue-narrative"]`; the embedding is of the same
-    paragraph without them, because a text encoder makes little of numbers and reads 256 tokens at most.
+    paragraph without them, because a text encoder makes little of numbers.
 
     Args:
         modality: `behavior`.
@@ -60,6 +61,11 @@ class CueNarrative(Encoder):
             "audio": dict(AUDIO_READING),
             "text": dict(TokenEmbedder.settings()),
         }  # fmt: skip
+
+    def source(self, clip: Mapping[str, Any]) -> str:
+        """What behavior is made from, and when words were said where that is known."""
+        source, words = super().source(clip), clip.get("words")
+        return sha256_of(f"{source} {words}")[:12] if isinstance(words, str) else source
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
         """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
@@ -108,7 +114,7 @@ def measure_events(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> tuple[list[
     if samples is not None:
         events += voice_events(samples, RATE)
         seconds = max(seconds, len(samples) / RATE)
-    events += filler_events(clip.text, seconds)
+    events += filler_events(clip.text, seconds, clip.words)
     return events, seconds, samples is not None, _limits(spacing(series.seconds))
 
 

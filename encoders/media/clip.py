@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class ClipMedia:
         faces: folder of face pictures that came with the corpus, or None.
         text: transcript, or None.
         context: what was said before in the same dialogue, oldest first, a line per utterance, or None.
+        words: word, start and end in seconds from the clip's beginning, of each word of the transcript, or None.
         description: described behaviour that came with the corpus, or None.
         row: the clip table's row that this was made from, for what stands in other columns.
         notes: sentences that encoders leave about their own work, by encoder id.
@@ -96,6 +98,7 @@ class ClipMedia:
     faces: Path | None = None
     text: str | None = None
     context: str | None = None
+    words: Sequence[tuple[str, float, float]] | None = None
     description: str | None = None
     row: Mapping[str, object] = field(default_factory=dict, repr=False)
     notes: dict[str, str] = field(default_factory=dict)
@@ -105,6 +108,8 @@ class ClipMedia:
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> ClipMedia:
         """From a row of a clip table; `pd.NA`, NaN, None, blank text and absent columns all mean missing.
+
+        A column `words` holds JSON, `[[word, start, end], ...]`.
 
         Example:
             >>> ClipMedia.from_row({"corpus": "a", "clip_id": "1", "media": "x.mp4", "start": float("nan")}).start
@@ -124,6 +129,7 @@ class ClipMedia:
             value = text(name)
             return None if value is None else Path(value)
 
+        words = json.loads(text("words") or "null")
         return cls(
             corpus=text("corpus") or "",
             clip_id=text("clip_id") or "",
@@ -139,6 +145,7 @@ class ClipMedia:
             faces=path("faces"),
             text=text("text"),
             context=text("context"),
+            words=None if words is None else [(str(word), float(start), float(end)) for word, start, end in words],
             description=text("description"),
             row=row,
         )

@@ -25,7 +25,8 @@ __all__ = ["CLIP_COLUMNS", "Settled", "WorkQueue", "records_of"]
 
 CLIP_COLUMNS = (
     "corpus", "clip_id", "media", "start", "end", "audio_media", "audio_start", "audio_end", "fallback_media",
-    "fallback_start", "fallback_end", "faces", "language", "text", "context", "description",
+    "fallback_start", "fallback_end", "faces", "language", "text", "words", "context",
+    "description",
 )  # fmt: skip
 """Columns of the clip table that encoders read."""
 

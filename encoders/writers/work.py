@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -102,15 +103,26 @@ class TextWork(WorkQueue):
         """The clip table with the texts; a clip that the model failed on keeps what it has."""
         texts = [record[self.writer.column] for record in self.records]
         languages = [record["language"] for record in self.records]
+        words = list(clips.get("words", pd.Series(pd.NA, clips.index)))
         for row in self.items:
             text, language = self.text(row)
             if text is None and self.items[row].clip_id not in self.corrections[self.records[row]["corpus"]]:
                 continue
-            texts[row], languages[row] = text, language
-        columns = {self.writer.column: texts, **({"language": languages} if self.writer.kind == "transcript" else {})}
+            texts[row], languages[row], words[row] = text, language, self.words(row)
+        columns = {self.writer.column: texts}
+        if self.writer.kind == "transcript":
+            columns |= {"language": languages, "words": words}
         return clips.assign(
             **{name: pd.Series(values, index=clips.index, dtype="string") for name, values in columns.items()}
         )
+
+    def words(self, row: int) -> str | None:
+        """When the words of a clip's transcript were said, as JSON; None where the text is not the model's."""
+        item, corpus = self.items[row], self.records[row]["corpus"]
+        if item.clip_id in self.corrections[corpus]:
+            return None
+        written = self._texts[corpus].get((item.clip_id, item.source))
+        return None if written is None or written.words is None else json.dumps(written.words, ensure_ascii=False)
 
     def summarise(self, summary: ExtractionSummary) -> None:
         """Add counts over the whole table as the store now has it, and the ledger of clips without a text."""

@@ -45,20 +45,32 @@ class Transcript:
     cues: tuple[Cue, ...] = ()
 
     def between(self, start: float, end: float) -> str:
-        """The words said from `start` to before `end`, in seconds; a cue's words share its time evenly.
+        """The text of `words`, joined.
 
         Example:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).between(1.0, 3.0)
             'b c'
         """
+        return " ".join(word for word, *_ in self.words(start, end))
+
+    def words(self, start: float, end: float) -> list[tuple[str, float, float]]:
+        """The words whose middle lies from `start` to before `end`, with their seconds counted from `start`.
+
+        A cue's words share its time evenly.
+
+        Example:
+            >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).words(1.0, 3.0)
+            [('b', 0.0, 1.0), ('c', 1.0, 2.0)]
+        """
         said = []
         for cue in self.cues:
             words = cue.text.split()
+            step = (cue.end - cue.start) / max(len(words), 1)
             for number, word in enumerate(words):
-                middle = cue.start + (number + 0.5) / len(words) * (cue.end - cue.start)
-                if start <= middle < end:
-                    said.append(word)
-        return " ".join(said)
+                first = cue.start + number * step
+                if start <= first + step / 2 < end:
+                    said.append((word, first - start, first + step - start))
+        return said
 
 
 def read_transcript(path: Path) -> Transcript:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -69,9 +70,10 @@ def length_of(path: Path) -> float:
 def clips_of(recordings: Iterable[Recording], length: float | None = None, hop: float | None = None) -> pd.DataFrame:
     """A clip table of recordings: one row each, or one per window.
 
-    Columns besides those of every clip table: `recording`, the recording's id, and `no_transcript`, why a clip has no
-    text where more is known than that none was found. Ids are made from path, change time and span, so that a
-    file that was replaced is another clip. A file that cannot be opened keeps one row: extraction says why.
+    Columns besides those of every clip table: `recording`, the recording's id, `words`, when each was said where
+    captions tell, and `no_transcript`, why a clip has no text where more is known than that none was found. Ids are
+    made from path, change time and span, so that a file that was replaced is another clip. A file that cannot be
+    opened keeps one row: extraction says why.
 
     Args:
         recordings: with distinct ids.
@@ -87,7 +89,7 @@ def clips_of(recordings: Iterable[Recording], length: float | None = None, hop: 
     if length is not None and hop is not None and not 0.0 < hop <= length:
         raise InputError(f"windows of {length:g} s every {hop:g} s: lengths are above 0, a hop at most as long")
     rows = [row for recording in recordings for row in _rows(recording, length, hop)]
-    return conform(pd.DataFrame(rows)).astype({"recording": "string", "no_transcript": "string"})
+    return conform(pd.DataFrame(rows)).astype({"recording": "string", "no_transcript": "string", "words": "string"})
 
 
 def _rows(recording: Recording, length: float | None, hop: float | None) -> Iterator[dict[str, object]]:
@@ -107,11 +109,13 @@ def _rows(recording: Recording, length: float | None, hop: float | None) -> Iter
     description = recording.description if len(spans) == 1 else None  # nobody says of which window it is
     for start, end in spans:
         text, reason = _text(recording, start, end, len(spans))
+        words = [] if recording.transcript is None else recording.transcript.words(start or 0.0, end or float("inf"))
         name = f"{recording.path.absolute()} {changed} {start} {end}"
         yield {
             "corpus": CORPUS, "split": "test", "clip_id": sha256_of(name)[:16],
             "media": str(recording.path), "start": start, "end": end, "group": recording.id, "group_kind": "video",
             "text": text, "description": description, "recording": recording.id, "no_transcript": reason,
+            "words": json.dumps(words, ensure_ascii=False) if words else None,
         }  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from skimage.data import astronaut
@@ -145,6 +147,17 @@ def test_seconds_count_from_where_the_clip_starts_in_its_file(clip_file: Path) -
     assert smile[0] < 0.15
     fallback = ClipMedia(media=Path("gone.mp4"), fallback_media=clip_file, fallback_start=0.5)
     assert narrative_of(fallback).text == later.text
+
+
+def test_fillers_are_told_at_the_seconds_of_their_words(clip_file: Path) -> None:
+    row = {"media": str(clip_file), "text": "So um maybe", "description": None, "start": None, "end": None}
+    words = json.dumps([["So", 0.0, 0.5], ["um", 1.0, 1.5], ["maybe", 1.5, 2.0]])
+    events, *_ = measure_events(ClipMedia.from_row({**row, "words": words}))
+    assert [(event.start, event.end) for event in events if event.cue == "filler"] == [(1.0, 1.5)]
+    events, seconds, *_ = measure_events(ClipMedia.from_row(row))
+    assert [(event.start, event.end) for event in events if event.cue == "filler"] == [(0.0, seconds)]
+    encoder = CueNarrative()
+    assert encoder.source({**row, "words": words}) != encoder.source(row) == encoder.source({**row, "words": pd.NA})
 
 
 def test_a_clip_does_not_depend_on_its_neighbours(clip_file: Path) -> None:

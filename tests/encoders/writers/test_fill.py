@@ -65,7 +65,10 @@ def test_fills_what_is_missing_and_nothing_else(desk: Desk) -> None:
     assert filled["language"].tolist() == ["en", "de", "de", "de"]
     assert filled["text"].dtype == filled["language"].dtype == "string"
     assert filled.index.tolist() == [7, 5, 3, 1]
-    assert filled.columns.tolist() == clips.columns.tolist()
+    assert filled.columns.tolist() == [*clips.columns, "words"]
+    assert filled["words"].tolist() == [pd.NA, *['[["words", 0.0, 0.5]]'] * 3]
+    assert ClipMedia.from_row(filled.iloc[1].to_dict()).words == [("words", 0.0, 0.5)]
+    assert ClipMedia.from_row(filled.iloc[0].to_dict()).words is None
     assert filled["description"].isna().all()
     assert clips["text"].isna().sum() == 2  # the table given is left alone
     count = summary.counts["fake", "transcript"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -54,6 +55,11 @@ def test_windows_cover_the_longest_stream_and_hold_their_words(tmp_path: Path) -
     assert clips["end"].tolist() == pytest.approx([2.0, 4.0, 5.0], abs=0.05)
     assert clips["text"].tolist() == ["a", "b", "c"]
     assert clips["clip_id"].is_unique
+    assert [json.loads(words) for words in clips["words"]] == [
+        [["a", 0.0, 1.0]],
+        [["b", pytest.approx(0.4), pytest.approx(1.4)]],
+        [["c", pytest.approx(1.5, abs=0.05), pytest.approx(2.0, abs=0.05)]],
+    ]
     one = clips_of([Recording("a", path, transcript=said)], 9.0)
     assert one["text"].tolist() == ["a b c"]
     assert one["start"].isna().all()
