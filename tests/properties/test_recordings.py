@@ -1,0 +1,56 @@
+"""Recordings of every kind: read as the decoder gives them, on one clock, or refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoders.errors import EncodingError
+from encoders.media.audio import read_audio
+from encoders.media.frames import read_frames
+from tests.support.recordings import Spec, decode_plainly, random_spec, write_recording
+
+NUM_RECORDINGS = 200
+CHUNK = 25
+
+
+def check_recording(path: Path, spec: Spec) -> str:
+    """Read a recording as encoders do; what became of it."""
+    frames: int | None = None
+    seconds: float | None = None
+    reasons: list[str] = []
+    try:
+        frames = len(read_frames(path, None, None, 5000)[0])
+    except EncodingError as reason:
+        reasons.append(str(reason))
+    try:
+        samples = read_audio(path, None, None, spec.rate)
+        seconds = len(samples) / spec.rate
+        assert np.isfinite(samples).all()
+        middle = read_audio(path, 0.25, 0.5, spec.rate)
+        np.testing.assert_array_equal(middle, samples[round(0.25 * spec.rate) : round(0.5 * spec.rate)])
+    except EncodingError as reason:
+        reasons.append(str(reason))
+    assert all(str(path) in reason for reason in reasons), reasons
+    if spec.damage != "none":
+        return "damaged, read" if frames or seconds else "damaged, refused"
+    expected_frames, expected_seconds = decode_plainly(path)
+    assert (frames or 0) == expected_frames, spec
+    silent = spec.delay + spec.gap
+    # the decoder gives whole packets (of up to 1536 samples); time stamps of some containers are milliseconds
+    assert seconds is None if spec.audio is None else seconds is not None, spec
+    assert (seconds or 0.0) == pytest.approx(expected_seconds + (silent if spec.audio else 0.0), abs=0.08), spec
+    return "whole"
+
+
+@pytest.mark.parametrize("first", range(0, NUM_RECORDINGS, CHUNK))
+def test_a_recording_is_read_whole_or_refused_with_a_reason(tmp_path: Path, first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        rng = np.random.default_rng(seed)
+        spec = random_spec(rng)
+        path = tmp_path / f"{seed}.{spec.suffix}"
+        write_recording(path, spec, rng)
+        check_recording(path, spec)
+        path.unlink()
