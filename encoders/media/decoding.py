@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
     import av
 
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         reason = "truncated: moov atom not found" if _lacks_moov(path) else str(error.strerror or error)
         raise EncodingError(f"{path}: cannot be opened as media ({reason}; {size} bytes)") from None
