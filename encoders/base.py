@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,12 @@ from encoders.media.clip import ClipMedia
 from encoders.spec import source_of
 from mmpsr.files import sha256_of
 
-__all__ = ["Encoder", "Pooling", "pool"]
+__all__ = ["Embeddings", "Encoder", "Pooling", "embed_together", "pool", "read_each"]
 
 Pooling = Literal["mean+std", "none"]
+Embeddings = NDArray[np.float32] | EncodingError | MissingModality
+"""What an encoder gives of a clip: an array `[T, width]` with T >= 1, or the exception that says why there is none."""
+ReadT = TypeVar("ReadT")
 
 
 class Encoder(ABC):
@@ -65,15 +68,14 @@ class Encoder(ABC):
         """Load weights and detectors; called once in a worker, before the first `encode`."""
 
     @abstractmethod
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips.
 
         Args:
             clips: any number of clips; a clip's result must not depend on its neighbours.
 
         Returns:
-            Per clip an array `[T, width]` with T >= 1, or the exception that says why there is none. Nothing is
-            raised for a single clip's sake.
+            A result per clip; nothing is raised for a single clip's sake.
         """
 
     def fingerprint(self) -> str:
@@ -83,6 +85,36 @@ class Encoder(ABC):
             "pooling": self.pooling, "settings": dict(self.settings()),
         }  # fmt: skip
         return sha256_of(json.dumps(identity, sort_keys=True))[:12]
+
+
+def read_each(
+    clips: Sequence[ClipMedia], read: Callable[[ClipMedia], ReadT]
+) -> list[ReadT | EncodingError | MissingModality]:
+    """Apply a function to each clip; the exception that it raises for a clip's sake stands in place of its result."""
+    results: list[ReadT | EncodingError | MissingModality] = []
+    for clip in clips:
+        try:
+            results.append(read(clip))
+        except (EncodingError, MissingModality) as reason:
+            results.append(reason)
+    return results
+
+
+def embed_together(
+    values: Sequence[ReadT | EncodingError | MissingModality],
+    embed: Callable[[Sequence[ReadT]], Sequence[Embeddings]],
+) -> list[Embeddings]:
+    """Embed what `read_each` gave in one call; exceptions keep their places."""
+    results: dict[int, Embeddings] = {}
+    given: dict[int, ReadT] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, (EncodingError, MissingModality)):
+            results[index] = value
+        else:
+            given[index] = value
+    if given:
+        results |= zip(given, embed(list(given.values())), strict=True)
+    return [results[index] for index in range(len(values))]
 
 
 def pool(sequence: NDArray[np.float32], pooling: Pooling = "mean+std") -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
+from encoders.base import Embeddings, Encoder, embed_together, read_each
 from encoders.cues.body import body_events, body_settings, body_track
 from encoders.cues.events import CueEvent, spacing
 from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_series
@@ -59,19 +59,14 @@ class CueNarrative(Encoder):
             "text": dict(TokenEmbedder.settings()),
         }  # fmt: skip
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
-        reasons: dict[int, EncodingError | MissingModality] = {}
-        texts: dict[int, str] = {}
-        for index, clip in enumerate(clips):
-            try:
-                narrative = narrative_of(clip, self.num_frames)
-            except (EncodingError, MissingModality) as reason:
-                reasons[index] = reason
-                continue
-            clip.notes[self.id], texts[index] = narrative.text, narrative.untimed
-        embeddings = dict(zip(texts, shared_embedder().embed(list(texts.values())), strict=True))
-        return [embeddings[index] if index in embeddings else reasons[index] for index in range(len(clips))]
+        return embed_together(read_each(clips, self._text), shared_embedder().embed)
+
+    def _text(self, clip: ClipMedia) -> str:
+        narrative = narrative_of(clip, self.num_frames)
+        clip.notes[self.id] = narrative.text
+        return narrative.untimed
 
 
 def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:

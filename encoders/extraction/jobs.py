@@ -167,7 +167,7 @@ def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: 
 
 def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
     try:
-        prepared = encoder.prepare(clip)
+        return encoder.prepare_with_note(clip)
     except ExtractionError:
         raise
     except ImportError as error:
@@ -176,9 +176,6 @@ def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
         ) from error
     except Exception as error:
         return Failure.of(error)
-    if prepared.note is not None:
-        clip.notes[encoder.id] = prepared.note
-    return prepared
 
 
 def _seconds(clip: Mapping[str, Any]) -> float:

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
+from encoders.base import Embeddings, Encoder, read_each
 from encoders.config import COLUMN, PrecomputedConfig
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.extraction.precomputed_files import file_state, first_shape, read_features
@@ -93,15 +93,9 @@ class Precomputed(Encoder):
             parts = []
         return sha256_of(json.dumps(parts))[:12]
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
-        """The clips' arrays; a missing file or key is absence, another width or several vectors for one a failure."""
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        for clip in clips:
-            try:
-                results.append(self._read(*self._place(clip.row)))
-            except (EncodingError, MissingModality) as reason:
-                results.append(reason)
-        return results
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
+        """Read the clips' arrays; a missing file or key is absence, another width or several vectors a failure."""
+        return list(read_each(clips, lambda clip: self._read(*self._place(clip.row))))
 
     def _place(self, clip: Mapping[str, Any]) -> tuple[str, str]:
         return _fill(self.declared.path, clip), _fill(self.declared.key, clip)

@@ -33,7 +33,7 @@ SMALLEST = 0.3
 
 _OVERLAP = 0.4  # of the smaller of two detections; more is the same face seen in two views
 _MESH_MARGIN, _BOX_MARGIN = 1.1, 1.15  # sides of a crop, in those of the landmarks' or of the detection's box
-_PICTURE = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+_IMAGE_NAME = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int 
         pictures = _shipped(clip) if config.source == "shipped" else []
         if pictures:
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
-            pixels = np.stack([_read_picture(picture, size) for picture in dict.fromkeys(taken)])
+            pixels = np.stack([_read_image(picture, size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
         return _cut_out(clip.frames(num_frames)[0], config, size)
 
@@ -170,7 +170,7 @@ def _shipped(clip: ClipMedia) -> list[Path]:
     """
     if clip.faces is None or not clip.faces.is_dir():
         return []
-    matches = [(path, _PICTURE.fullmatch(path.name)) for path in clip.faces.iterdir()]
+    matches = [(path, _IMAGE_NAME.fullmatch(path.name)) for path in clip.faces.iterdir()]
     numbers = sorted((int(match[1]), path) for path, match in matches if match)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
         rate = _rate(clip.media)
@@ -185,7 +185,7 @@ def _rate(path: Path) -> float:
         return float(stream_of(container, path, "video").average_rate or 0) or 25.0
 
 
-def _read_picture(path: Path, size: int) -> NDArray[np.uint8]:
+def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
     import cv2
 
     picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None

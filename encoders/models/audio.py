@@ -6,6 +6,7 @@ All hear the clip's mono sound divided by its peak. Those that see windows of on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from encoders.device import Prepared
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
-from encoders.models.hub import HubEncoder, batches
+from encoders.models.hub import HubEncoder, batches, padded
 
-__all__ = ["BATCH_SECONDS", "SoundModel", "Wav2Vec", "split"]
+__all__ = ["BATCH_SECONDS", "AudioEncoder", "Wav2Vec", "split"]
 
 BATCH_SECONDS = 240
 """Most seconds of sound in one forward pass of a model that takes any length, padding included."""
@@ -33,7 +34,7 @@ def split(samples: NDArray[np.float32], most: int) -> list[NDArray[np.float32]]:
     return np.array_split(samples, -(-len(samples) // most))
 
 
-class SoundModel(HubEncoder):
+class AudioEncoder(HubEncoder):
     """A sound encoder with a feature extractor of transformers.
 
     Args:
@@ -44,7 +45,6 @@ class SoundModel(HubEncoder):
 
     shortest: ClassVar[int] = 400
     """Samples that the first frame needs."""
-    _extractor: Any = None
 
     @property
     def rate(self) -> int:
@@ -65,14 +65,12 @@ class SoundModel(HubEncoder):
             raise EncodingError(f"{milliseconds:.0f} ms of audio, too short for {self.id} (at least {least:.0f} ms)")
         return samples
 
-    @property
+    @cached_property
     def extractor(self) -> Any:
         """The model's own feature extractor."""
-        if self._extractor is None:
-            from transformers import AutoFeatureExtractor
+        from transformers import AutoFeatureExtractor
 
-            self._extractor = self.processor(AutoFeatureExtractor)
-        return self._extractor
+        return self.processor(AutoFeatureExtractor)
 
     def extract(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the feature extractor makes of samples, `[1, ...]`."""
@@ -80,7 +78,7 @@ class SoundModel(HubEncoder):
         return np.asarray(features[self.extractor.model_input_names[0]], dtype=np.float32)
 
 
-class Wav2Vec(SoundModel):
+class Wav2Vec(AudioEncoder):
     """wav2vec 2.0 and HuBERT: the last hidden state, 50 frames a second.
 
     Samples are shifted and scaled to mean 0 and variance 1 over the clip, where the model was trained so. Sound longer
@@ -129,16 +127,12 @@ class Wav2Vec(SoundModel):
                 made.update(zip(group, self._forward([parts[index] for index in group]), strict=True))
         for index, owner in enumerate(owners):
             frames[owner].append(made[index])
-        return [np.concatenate(each) for each in frames]
+        return [np.concatenate(parts_of_clip) for parts_of_clip in frames]
 
     def _forward(self, parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         import torch
 
-        values = torch.zeros((len(parts), max(len(part) for part in parts)))
-        mask = torch.zeros(values.shape, dtype=torch.long)
-        for row, part in enumerate(parts):
-            values[row, : len(part)] = torch.from_numpy(part)
-            mask[row, : len(part)] = 1
+        values, mask = padded(parts)
         values = values.to(device=self.device, dtype=self._model.dtype)
         with torch.inference_mode():
             output = self._model(values, attention_mask=mask.to(self.device))

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
-from encoders.errors import EncodingError, MissingModality
+from encoders.base import Embeddings, Encoder, read_each
+from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
 
 __all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
@@ -70,18 +70,12 @@ class EGeMAPS(Encoder):
             "set": "eGeMAPSv02", "level": "LowLevelDescriptors", "rate": RATE, "channels": "mean", "loudness": "as is",
         }  # fmt: skip
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[T, 25]` each with a row every 10 ms.
 
         A clip without audio, of digital silence, or too short for one descriptor frame (60 ms) is an `EncodingError`.
         """
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        for clip in clips:
-            try:
-                results.append(self._descriptors(clip))
-            except (EncodingError, MissingModality) as reason:
-                results.append(reason)
-        return results
+        return list(read_each(clips, self._descriptors))
 
     def _descriptors(self, clip: ClipMedia) -> NDArray[np.float32]:
         samples = clip.waveform(RATE)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from encoders.errors import ExtractionError
-from encoders.models.image import PictureEncoder
+from encoders.models.image import ImageEncoder
 
 __all__ = ["EmoAffectNet", "EmotiEff", "affectnet_resnet", "read_tensors"]
 
 _COUNTER = "num_batches_tracked"  # of batch normalisation; plays no part in embeddings
 
 
-class _SingleFile(PictureEncoder):
+class _SingleFile(ImageEncoder):
     """Weights in one file, put into a model whose tensors must have exactly the file's names and shapes."""
 
     config_width: ClassVar[tuple[str, ...] | None] = None
@@ -70,7 +70,7 @@ class EmoAffectNet(_SingleFile):
         return self.filled(affectnet_resnet(), read_tensors(self.weights_path())[0], unused=("fc2.",))
 
     def image_processor(self) -> Any:
-        """Nearest neighbour, the mean in the order red, green, blue; `pictures_to_embeddings` reverses it."""
+        """Nearest neighbour, the mean in the order red, green, blue; `images_to_embeddings` reverses it."""
         from transformers import ViTImageProcessor
 
         return ViTImageProcessor(
@@ -78,7 +78,7 @@ class EmoAffectNet(_SingleFile):
             image_mean=[131.0912, 103.8827, 91.4953], image_std=[1.0, 1.0, 1.0],
         )  # fmt: skip
 
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
+    def images_to_embeddings(self, pixels: Any) -> Any:
         """Embeddings of pictures whose channels are red, green, blue."""
         return self._model(pixels.flip(1))
 
@@ -111,7 +111,7 @@ class EmotiEff(_SingleFile):
             image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225],
         )  # fmt: skip
 
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
+    def images_to_embeddings(self, pixels: Any) -> Any:
         """The averaged features."""
         return self._model(pixels)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from encoders.catalogue.checkpoint import is_offline
 from encoders.device import Prepared
 from encoders.errors import ExtractionError
 from encoders.media.clip import ClipMedia
-from encoders.models.audio import SoundModel
+from encoders.models.audio import AudioEncoder
 from encoders.models.text import TextModel, has_vocabulary
 from encoders.models.windowed_audio import BATCH_WINDOWS, CLAP_SETTINGS, same_crops
 
@@ -84,7 +85,7 @@ def _missing(encoder_id: str, error: Exception) -> str:
     )
 
 
-class LaionClapAudio(SoundModel):
+class LaionClapAudio(AudioEncoder):
     """The audio branch before its projection, averaged over frequency, 32 steps of time a clip.
 
     The same sound as for `laion/clap-htsat-fused`: repeated to fill 10 s, or fused where longer; samples are rounded
@@ -201,7 +202,8 @@ class LaionClapText(TextModel):
         """The text branch."""
         return create_clap(self.id, self.weights_path()).model.text_branch
 
-    def _open_tokenizer(self) -> None:
+    @cached_property
+    def _tokenizer(self) -> tuple[Any, int]:
         from transformers import RobertaTokenizer
 
         try:
@@ -210,4 +212,4 @@ class LaionClapText(TextModel):
             raise ExtractionError(_missing(self.id, error)) from error
         if not has_vocabulary(tokenizer):
             raise ExtractionError(_missing(self.id, FileNotFoundError("roberta-base has no vocabulary")))
-        self._tokenizer, self._limit = tokenizer, _MAX_TOKENS
+        return tokenizer, _MAX_TOKENS

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
-from encoders.errors import EncodingError, MissingModality
+from encoders.base import Embeddings, Encoder, embed_together, read_each
+from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
+from encoders.models.hub import padded
+from encoders.models.text import SOURCES, text_of
 from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
@@ -69,13 +71,7 @@ class TokenEmbedder:
         order = sorted(range(len(texts)), key=lambda index: len(tokens[index][0]))
         for first in range(0, len(order), BATCH_SIZE):
             batch = order[first : first + BATCH_SIZE]
-            longest = len(tokens[batch[-1]][0])
-            ids = self._torch.full((len(batch), longest), self._tokenizer.pad_token_id, dtype=self._torch.long)
-            mask = self._torch.zeros_like(ids)
-            for row, index in enumerate(batch):
-                length = len(tokens[index][0])
-                ids[row, :length] = self._torch.tensor(tokens[index][0])
-                mask[row, :length] = 1
+            ids, mask = padded([tokens[index][0] for index in batch], self._tokenizer.pad_token_id)
             with self._torch.inference_mode():
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
             for row, index in enumerate(batch):
@@ -130,9 +126,8 @@ class MiniLM(Encoder):
 
     def __init__(self, modality: str = "text") -> None:
         super().__init__(modality)
-        if modality not in _SOURCES:
-            raise ValueError(f"minilm reads {' or '.join(_SOURCES)}, not {modality!r}")
-        self._attribute, self._noun = _SOURCES[modality]
+        if modality not in SOURCES:
+            raise ValueError(f"minilm reads {' or '.join(SOURCES)}, not {modality!r}")
 
     @property
     def width(self) -> int:
@@ -145,27 +140,20 @@ class MiniLM(Encoder):
 
     def settings(self) -> Mapping[str, object]:
         """Weights, length, and which of the clip's texts is read."""
-        return {**TokenEmbedder.settings(), "source": self._attribute}
+        return {**TokenEmbedder.settings(), "source": SOURCES[self.modality][0]}
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `MissingModality`."""
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        given: list[int] = []
-        texts: list[str] = []
-        for index, clip in enumerate(clips):
-            text: str | None = getattr(clip, self._attribute)
-            if text is not None and text.strip():
-                given.append(index)
-                texts.append(text)
-            results.append(MissingModality(f"no {self._noun}" if text is None else f"empty {self._noun}"))
-        embeddings = shared_embedder().embed(texts, [self._context(clips[index]) for index in given])
-        for index, embedding in zip(given, embeddings, strict=True):
-            results[index] = embedding if len(embedding) else EncodingError(f"the {self._noun} has no tokens")
-        return results
+        return embed_together(read_each(clips, self._read), self._embed)
 
-    def _context(self, clip: ClipMedia) -> str | None:
-        """What the model reads before the text."""
-        return None
+    def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
+        """A clip's text, and what the model reads before it."""
+        return text_of(clip, self.modality), None
+
+    def _embed(self, texts: Sequence[tuple[str, str | None]]) -> list[Embeddings]:
+        embeddings = shared_embedder().embed([text for text, _ in texts], [context for _, context in texts])
+        without = EncodingError(f"the {SOURCES[self.modality][1]} has no tokens")
+        return [embedding if len(embedding) else without for embedding in embeddings]
 
 
 class MiniLMContext(MiniLM):
@@ -196,8 +184,5 @@ class MiniLMContext(MiniLM):
             return source
         return sha256_of(f"{source} {context}")[:12]
 
-    def _context(self, clip: ClipMedia) -> str | None:
-        return clip.context
-
-
-_SOURCES: Mapping[str, tuple[str, str]] = {"text": ("text", "transcript"), "behavior": ("description", "description")}
+    def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
+        return text_of(clip, self.modality), clip.context

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.errors import ExtractionError
-from encoders.models.image import PictureEncoder
+from encoders.models.image import ImageEncoder
 from mmpsr.config import ConfigError
 
 __all__ = ["OpenClipImage"]
@@ -15,7 +15,7 @@ __all__ = ["OpenClipImage"]
 _CONFIG = "open_clip_config.json"
 
 
-class OpenClipImage(PictureEncoder):
+class OpenClipImage(ImageEncoder):
     """CLIP's image tower with its projection, built by open_clip with the quick GELU of OpenAI's weights.
 
     A local copy is a folder with `open_clip_config.json` and `open_clip_model.safetensors` (or
@@ -54,7 +54,7 @@ class OpenClipImage(PictureEncoder):
             image_mean=given["mean"], image_std=given["std"],
         )  # fmt: skip
 
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
+    def images_to_embeddings(self, pixels: Any) -> Any:
         """The projected embeddings, not normalised."""
         return self._model(pixels)
 

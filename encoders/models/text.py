@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from encoders.base import Pooling
 from encoders.device import Prepared
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.models.hub import HubEncoder, batches
+from encoders.models.hub import HubEncoder, batches, padded
 
 __all__ = ["BATCH_TOKENS", "SOURCES", "ClapText", "ClipText", "JinaText", "TextModel", "has_vocabulary", "text_of"]
 
@@ -53,30 +54,19 @@ class TextModel(HubEncoder):
         weights: local copy of the weights, or None.
     """
 
-    _tokenizer: Any = None
-    _limit = 0
-
     def preprocessing(self) -> Mapping[str, object]:
         """Which text is read, and what of it is kept."""
         return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "cut": "model's limit"}
 
-    def build(self) -> Any:
-        """The model without its heads."""
-        from transformers import AutoModel
-
-        return self.checkpoint.open_model(AutoModel)
-
     def prepare(self, clip: ClipMedia) -> Prepared:
         """Token ids `input_ids` `[N]`, and which of them are the text's own, `own` `[N]`."""
-        text = text_of(clip, self.modality)
-        if self._tokenizer is None:
-            self._open_tokenizer()
-        read = self._tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        text, (tokenizer, limit) = text_of(clip, self.modality), self._tokenizer
+        read = tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
         noun, note = SOURCES[self.modality][1], None
-        if len(ids) > self._limit:
+        if len(ids) > limit:
             num_tokens = int(own.sum())
-            read = self._tokenizer(text, truncation=True, max_length=self._limit, return_special_tokens_mask=True)
+            read = tokenizer(text, truncation=True, max_length=limit, return_special_tokens_mask=True)
             ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
             note = f"the {noun} has {num_tokens} tokens; the first {int(own.sum())} were read"
         if not own.any():
@@ -93,11 +83,7 @@ class TextModel(HubEncoder):
 
         results: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(inputs)
         for batch in batches([text.length for text in inputs], BATCH_TOKENS):
-            ids = torch.zeros((len(batch), inputs[batch[-1]].length), dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for row, index in enumerate(batch):
-                ids[row, : inputs[index].length] = torch.from_numpy(inputs[index].arrays["input_ids"])
-                mask[row, : inputs[index].length] = 1
+            ids, mask = padded([inputs[index].arrays["input_ids"] for index in batch])
             with torch.inference_mode():
                 output = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
                 hidden = output.last_hidden_state.float().cpu().numpy()
@@ -105,7 +91,9 @@ class TextModel(HubEncoder):
                 results[index] = hidden[row, : inputs[index].length][inputs[index].arrays["own"]]
         return results
 
-    def _open_tokenizer(self) -> None:
+    @cached_property
+    def _tokenizer(self) -> tuple[Any, int]:
+        """The tokenizer, and the most tokens that the model reads, special ones included."""
         from transformers import AutoConfig, AutoTokenizer
 
         config = self.checkpoint.open(AutoConfig)
@@ -117,8 +105,7 @@ class TextModel(HubEncoder):
                 f"{self.checkpoint.user}: {self.checkpoint.weights or self.entry.home} holds no vocabulary; the "
                 "tokenizer's files (tokenizer.json; vocab.txt; or vocab.json and merges.txt) belong beside the weights"
             )
-        self._limit = min(tokenizer.model_max_length, config.max_position_embeddings - before)
-        self._tokenizer = tokenizer
+        return tokenizer, min(tokenizer.model_max_length, config.max_position_embeddings - before)
 
 
 class ClipText(TextModel):
@@ -130,13 +117,8 @@ class ClipText(TextModel):
         Radford et al., Learning transferable visual models from natural language supervision, 2021, arXiv:2103.00020.
     """
 
+    architecture, part = "CLIPModel", "text_model"
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
-
-    def build(self) -> Any:
-        """The text tower."""
-        from transformers import CLIPModel
-
-        return self.checkpoint.open_model(CLIPModel).text_model
 
 
 class ClapText(TextModel):
@@ -146,13 +128,8 @@ class ClapText(TextModel):
         Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023, arXiv:2211.06687.
     """
 
+    architecture, part = "ClapModel", "text_model"
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
-
-    def build(self) -> Any:
-        """The text branch."""
-        from transformers import ClapModel
-
-        return self.checkpoint.open_model(ClapModel).text_model
 
 
 class JinaText(HubEncoder):

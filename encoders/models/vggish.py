@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from encoders.device import Prepared
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
-from encoders.models.windowed_audio import WindowedSound
+from encoders.models.windowed_audio import WindowedAudioEncoder
 
 __all__ = ["NUM_FRAMES", "VGGish"]
 
@@ -24,7 +24,7 @@ _DENSE = (4096, 4096, 128)
 """Outputs of the dense layers."""
 
 
-class VGGish(WindowedSound):
+class VGGish(WindowedAudioEncoder):
     """VGGish: one embedding for every full 0.96 s, 128 wide, after the last rectifier, not whitened, not quantised.
 
     The spectrogram is `log(mel + 0.01)` of magnitudes, 64 bands from 125 to 7500 Hz, windows of 25 ms. A clip shorter

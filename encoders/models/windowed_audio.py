@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from encoders.device import Prepared
 from encoders.media.clip import ClipMedia
-from encoders.models.audio import SoundModel, split
+from encoders.models.audio import AudioEncoder, split
 
-__all__ = ["AST", "BATCH_WINDOWS", "CLAP_SETTINGS", "ClapAudio", "Whisper", "WindowedSound", "same_crops"]
+__all__ = ["AST", "BATCH_WINDOWS", "CLAP_SETTINGS", "ClapAudio", "Whisper", "WindowedAudioEncoder", "same_crops"]
 
 BATCH_WINDOWS = 16
 """Most windows in one forward pass."""
@@ -38,7 +39,7 @@ def same_crops() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-class WindowedSound(SoundModel):
+class WindowedAudioEncoder(AudioEncoder):
     """A sound encoder that sees windows of one size; subclasses make the windows and run the model on a batch."""
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
@@ -67,7 +68,7 @@ class WindowedSound(SoundModel):
         """Embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
 
 
-class AST(WindowedSound):
+class AST(WindowedAudioEncoder):
     """Audio spectrogram transformer: the last hidden state's patches averaged over frequency, a row each 100 ms.
 
     A window holds 10.24 s. Rows whose patch begins in the padding are left out.
@@ -76,22 +77,16 @@ class AST(WindowedSound):
         Gong et al., AST: audio spectrogram transformer, Interspeech 2021, arXiv:2104.01778.
     """
 
-    _config: Any = None
+    architecture = "ASTModel"
 
     def preprocessing(self) -> Mapping[str, object]:
         """Rate, loudness, and what is averaged."""
         return {**super().preprocessing(), "layer": "last", "patches": "mean over frequency"}
 
-    def build(self) -> Any:
-        """The model without its head."""
-        from transformers import ASTModel
-
-        return self.checkpoint.open_model(ASTModel)
-
     def prepare(self, clip: ClipMedia) -> Prepared:
         """Spectrograms `windows` `[n, frames, mel]`, and the rows of each that are sound, `counts` `[n]`."""
         samples = self.samples(clip)
-        config, hop = self._opened_config(), self.rate // 100
+        config, hop = self._config, self.rate // 100
         parts = split(samples, self.extractor.max_length * hop)
         windows = np.concatenate([self.extract(part) for part in parts])
         counts = [(len(part) - self.shortest) // hop // config.time_stride + 1 for part in parts]  # or all there are
@@ -104,15 +99,14 @@ class AST(WindowedSound):
         patches = self._model(windows).last_hidden_state[:, 2:]
         return patches.unflatten(1, (num_rows, -1)).mean(dim=1)
 
-    def _opened_config(self) -> Any:
-        if self._config is None:
-            from transformers import AutoConfig
+    @cached_property
+    def _config(self) -> Any:
+        from transformers import AutoConfig
 
-            self._config = self.checkpoint.open(AutoConfig)
-        return self._config
+        return self.checkpoint.open(AutoConfig)
 
 
-class Whisper(WindowedSound):
+class Whisper(WindowedAudioEncoder):
     """Encoder of Whisper: its last hidden state, 50 frames a second, without those that stand for padding.
 
     A window holds 30 s.
@@ -121,17 +115,12 @@ class Whisper(WindowedSound):
         Radford et al., Robust speech recognition via large-scale weak supervision, 2022, arXiv:2212.04356.
     """
 
+    architecture, part = "WhisperModel", "encoder"
     config_width: ClassVar[tuple[str, ...]] = ("d_model",)
 
     def preprocessing(self) -> Mapping[str, object]:
         """Rate, loudness, and the layer."""
         return {**super().preprocessing(), "layer": "last of the encoder", "padding": "left out"}
-
-    def build(self) -> Any:
-        """The encoder alone."""
-        from transformers import WhisperModel
-
-        return self.checkpoint.open_model(WhisperModel).encoder
 
     def prepare(self, clip: ClipMedia) -> Prepared:
         """Spectrograms `windows` `[n, mel, frames]`, and the frames of each that are sound, `counts` `[n]`."""
@@ -146,7 +135,7 @@ class Whisper(WindowedSound):
         return self._model(windows).last_hidden_state
 
 
-class ClapAudio(WindowedSound):
+class ClapAudio(WindowedAudioEncoder):
     """CLAP's audio branch (HTS-AT with feature fusion) before its projection, averaged over frequency.
 
     One window per clip whatever its length, as in the publication. Up to 10 s: the sound repeated to fill 10 s, no
@@ -157,18 +146,13 @@ class ClapAudio(WindowedSound):
         Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023, arXiv:2211.06687.
     """
 
+    architecture, part = "ClapModel", "audio_model"
     config_width: ClassVar[tuple[str, ...]] = ("audio_config", "hidden_size")
     shortest: ClassVar[int] = 1
 
     def preprocessing(self) -> Mapping[str, object]:
         """Rate, loudness, and how long sound is fused."""
         return {**super().preprocessing(), **CLAP_SETTINGS}
-
-    def build(self) -> Any:
-        """The audio branch."""
-        from transformers import ClapModel
-
-        return self.checkpoint.open_model(ClapModel).audio_model
 
     def model_width(self, model: Any) -> int:
         """Channels after the last stage."""

@@ -154,7 +154,7 @@ def test_missing_and_empty_texts(folders: dict[str, Path]) -> None:
 def test_a_text_without_tokens_is_a_failure(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     encoder: Any = loaded(folders, "google-bert/bert-base-uncased")
     rows_of(encoder, "stop")  # opens the tokenizer
-    monkeypatch.setattr(encoder, "_limit", 2)  # the special tokens alone
+    monkeypatch.setattr(encoder, "_tokenizer", (encoder._tokenizer[0], 2))  # the special tokens alone
     (failure,) = rows_of(encoder, "stop it")
     assert isinstance(failure, EncodingError)
     assert str(failure) == "the transcript has no tokens"
