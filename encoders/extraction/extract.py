@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from encoders.config import FeaturesConfig
@@ -23,8 +22,7 @@ from encoders.errors import Failure
 from encoders.extraction.device_batches import Embedder
 from encoders.extraction.jobs import Job, Outcome, Result
 from encoders.extraction.read import clip_records, make_encoders, sequence_specs
-from encoders.extraction.warm import WarmEncoders
-from encoders.extraction.workers import Workers
+from encoders.extraction.workers import WarmEncoders, Workers
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.progress import ExtractionSummary, Reporter
@@ -131,7 +129,9 @@ class _Work(WorkQueue):
         )
         self.summary = ExtractionSummary()
         self.tried: set[tuple[str, str]] = set()
-        self.device_encoders = {name: each for name, each in encoders.items() if isinstance(each, DeviceEncoder)}
+        self.device_encoders = {
+            name: encoder for name, encoder in encoders.items() if isinstance(encoder, DeviceEncoder)
+        }
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
@@ -173,39 +173,27 @@ class _Work(WorkQueue):
         """Write what became of a chunk by one encoder, then drop its claim."""
         began = time.perf_counter()
         vectors, sequences = job.wanted.get(name, {}), job.sequences.get(name, {})
-        notes, failures = dict(zip(outcome.rows, outcome.notes, strict=True)), dict(outcome.failures)
-        made: dict[int, Any] = dict(zip(outcome.rows, outcome.vectors, strict=True))
-        self._write(job.corpus, self.encoders[name], vectors, failures | made, notes)
+        results: dict[int, Any] = {**outcome.failures}
+        results |= {row: (encoded.vector, note) for row, (encoded, note) in outcome.made.items()}
+        self._write(job.corpus, self.encoders[name], vectors, results)
         if sequences:
-            made = dict(zip(outcome.rows, outcome.sequences, strict=True))
-            told = {row: why for row, why in failures.items() if row not in vectors}  # the others' with the vector
-            self._write(job.corpus, self.sequences[name], sequences, told | made, notes)
+            results = {row: why for row, why in outcome.failures.items() if row not in vectors}  # the others' as above
+            for row, (encoded, note) in outcome.made.items():
+                is_failed = isinstance(encoded.sequence, Failure)
+                results[row] = encoded.sequence if is_failed else (encoded.sequence, note)
+            self._write(job.corpus, self.sequences[name], sequences, results)
         claims.drop([*vectors.values(), *sequences.values()])
         self.summary.write_seconds += time.perf_counter() - began
 
-    def _write(
-        self,
-        corpus: str,
-        spec: EncoderSpec,
-        wanted: Mapping[int, Item],
-        results: Mapping[int, Any],
-        notes: Mapping[int, str | None],
-    ) -> None:
-        """Store vectors or sequences and failures, by clip position, of those that are wanted."""
-        found = [
-            (wanted[row], result if isinstance(result, Failure) else (result, notes[row]))
-            for row, result in results.items()
-            if row in wanted
-        ]
-
-        def write(ids: list[str], sources: list[str], values: list[tuple[Any, str | None]]) -> None:
-            made, kept = [value for value, _ in values], [note for _, note in values]
-            if isinstance(spec, SequenceSpec):
-                self.store.write_sequences(corpus, spec, ids, sources, made, kept)
-            else:
-                self.store.write(corpus, spec, ids, sources, np.stack(made), kept)
-
-        self.settle(corpus, spec.subject, found, write)
+    def _write(self, corpus: str, spec: EncoderSpec, wanted: Mapping[int, Item], results: Mapping[int, Any]) -> None:
+        """Store what is wanted, by clip position: vectors or sequences with their notes, and failures."""
+        write: Any = self.store.write_sequences if isinstance(spec, SequenceSpec) else self.store.write
+        self.settle(
+            corpus,
+            spec.subject,
+            [(wanted[row], result) for row, result in results.items() if row in wanted],
+            lambda ids, sources, values: write(corpus, spec, ids, sources, *zip(*values, strict=True)),
+        )
 
     def summarise(self, seconds: float) -> ExtractionSummary:
         """Count over the whole table as the store now has it."""

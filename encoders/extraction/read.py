@@ -13,7 +13,7 @@ from encoders.base import Encoder
 from encoders.config import MODALITIES, FeaturesConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
-from encoders.extraction.precomputed_files import close_files
+from encoders.extraction.precomputed import close_files
 from encoders.sequences import Sequences
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.queue import CLIP_COLUMNS, records_of

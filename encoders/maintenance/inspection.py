@@ -5,27 +5,26 @@ Files are read by the very functions that encoders read them with, in worker pro
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from encoders.errors import EncodingError
-from encoders.extraction.jobs import start_worker
-from encoders.extraction.workers import end_workers
+from encoders.extraction.workers import end_workers, start_pool
 from encoders.face.landmarks import largest_face
 from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
 from encoders.media.decoding import duration_of, opened, read_audio, stream_of
 from encoders.media.frames import read_frames
 from encoders.store.progress import Reporter
+from encoders.store.queue import records_of
 
 __all__ = [
     "ANNOTATED_SECONDS",
@@ -97,10 +96,9 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
         and `reason`. Its `attrs` say `num_inspected`, the clips of which a file was looked at, and `seconds`.
     """
     began = time.perf_counter()
-    columns = clips.reindex(columns=list(_COLUMNS))
-    columns[ANNOTATED_SECONDS] = pd.to_numeric(columns[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
-    columns = columns.astype(object)
-    records = cast(list[dict[str, Any]], columns.where(columns.notna(), None).to_dict("records"))
+    table = clips.reindex(columns=list(_COLUMNS))
+    table[ANNOTATED_SECONDS] = pd.to_numeric(table[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
+    records = records_of(table, _COLUMNS)
     given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
     found: dict[int, list[_Finding] | None] = {}
     with Reporter(len(given), show_progress, "media", "with defects") as report:
@@ -126,7 +124,7 @@ def _work_off(
     num_workers: int, report: Reporter,
 ) -> list[list[int]]:  # fmt: skip
     """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    pool = start_pool(num_workers)
     jobs: dict[Future[list[list[_Finding] | None]], list[int]] = {}
     whole = False
     try:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoders.maintenance.inventory import FolderReport
-from encoders.maintenance.usage import Usage
+from encoders.maintenance.inventory import FolderReport, Usage
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS

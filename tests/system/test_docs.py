@@ -22,7 +22,7 @@ from accelerate import Accelerator
 
 from corpora.demo.build import build_demo
 from encoders.extraction.extract import extract
-from encoders.extraction.warm import WarmEncoders
+from encoders.extraction.workers import WarmEncoders
 from mmpsr.config import load_config, validate
 from tests.support.guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 from training.config import RunConfig

@@ -22,9 +22,8 @@ from training.commands.common import JsonOption, SetOption, error_console, guard
 if TYPE_CHECKING:
     import pandas as pd
 
-    from encoders.maintenance.inventory import FolderReport
+    from encoders.maintenance.inventory import FolderReport, Usage
     from encoders.maintenance.pruning import Leftover
-    from encoders.maintenance.usage import Usage
 
 __all__ = ["features"]
 
@@ -85,7 +84,7 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.checks.findings import without_texts  # what only a configuration needs
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
-    from encoders.maintenance.usage import usage_of
+    from encoders.maintenance.inventory import usage_of
     from training.published_config import load_run_config
 
     run, told = load_run_config(config, settings)

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
-from encoders.extraction.warm import WarmEncoders
+from encoders.extraction.workers import WarmEncoders
 from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
 from training.bundle.files import FILES

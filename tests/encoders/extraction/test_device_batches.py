@@ -89,7 +89,7 @@ def embedded(
             check(embedder)
         assert finished == [(job, "text", outcome)]
         assert (embedder.num_clips, embedder.num_bytes, embedder.jobs) == (0, 0, [])
-    return {**dict(zip(outcome.rows, outcome.vectors, strict=True)), **dict(outcome.failures)}
+    return {**{row: encoded.vector for row, (encoded, _) in outcome.made.items()}, **outcome.failures}
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_a_light_and_a_device_encoder_share_the_decoded_clip(tmp_path: Path, mon
     result = encode_job(job_of(clips, encoders, features(tmp_path, encoders=encoders)))
     assert len(calls) == 1
     assert result.outcomes["video"].prepared[0].arrays["pixels"].shape == (4, 32, 32, 3)
-    assert len(result.outcomes["behavior"].vectors) == 1
+    assert len(result.outcomes["behavior"].made) == 1
     assert result.media_seconds == pytest.approx(2.0, abs=0.05)
 
 
@@ -472,7 +472,7 @@ def test_stop_hands_out_what_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
         embedder.add(job, "text", outcome)
         time.sleep(0.1)
         assert list(embedder.stop()) == [(job, "text", outcome)]
-    assert len(outcome.rows) == 2
+    assert len(outcome.made) == 2
     assert Attentive.passes == [2]
 
 

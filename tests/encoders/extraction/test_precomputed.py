@@ -19,7 +19,7 @@ from encoders.config import FeaturesConfig, PrecomputedConfig
 from encoders.creation import create_encoder
 from encoders.errors import ExtractionError, Failure, MissingModality
 from encoders.extraction import precomputed, workers
-from encoders.extraction import precomputed_files as feature_files
+from encoders.extraction import precomputed as feature_files
 from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import extract
 from encoders.extraction.precomputed import Precomputed

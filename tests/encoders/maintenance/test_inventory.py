@@ -21,9 +21,8 @@ from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
 from encoders.maintenance import inventory
-from encoders.maintenance.inventory import FolderReport, take_inventory
+from encoders.maintenance.inventory import FolderReport, Usage, take_inventory, usage_of
 from encoders.maintenance.pruning import Leftover, find_leftovers, prunable, remove
-from encoders.maintenance.usage import Usage, usage_of
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
