@@ -103,14 +103,6 @@ def writer_checkpoint(section: str, model: str, revision: str | None, features: 
     return Checkpoint(section, model, revision, weights, trusted, download_mb)
 
 
-def libraries_of(entry: Entry) -> list[str]:
-    """Optional top-level modules that a model needs: to read its modality, to run its family, and its own."""
-    reads = (entry.reads,) if isinstance(entry, WriterEntry) else getattr(entry, "modalities", ())
-    names = [name for modality in reads for name in _READS.get(modality, ())]
-    family = () if entry.family == EMBEDDED or entry.libraries else ("transformers",)
-    return list(dict.fromkeys([*names, *family, *entry.libraries]))
-
-
 def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
     """Why a model cannot run here as things are, or None where it can; nothing is fetched or loaded.
 
@@ -119,7 +111,10 @@ def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
         features: as for `create_encoder`.
     """
     features = features or FeaturesConfig()
-    missing = [library for library in libraries_of(entry) if importlib.util.find_spec(library) is None]
+    reads = (entry.reads,) if isinstance(entry, WriterEntry) else getattr(entry, "modalities", ())
+    family = () if entry.family == EMBEDDED or entry.libraries else ("transformers",)
+    libraries = [*(name for modality in reads for name in _READS.get(modality, ())), *family, *entry.libraries]
+    missing = [library for library in dict.fromkeys(libraries) if importlib.util.find_spec(library) is None]
     if missing:
         return f"not installed: {', '.join(missing)}" + "".join(
             f'; pip install "mmpsr[{extra}]"' for extra in dict.fromkeys(map(extra_of, missing)) if extra is not None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 from typing import Any
 
 from encoders.catalogue.entry import Entry
@@ -183,7 +184,10 @@ class Checkpoint:
         from transformers import PretrainedConfig
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-        values = self.open(_ConfigReader(PretrainedConfig))
+        def plain_values(source: str, **options: Any) -> Any:
+            return PretrainedConfig.get_config_dict(source, **options)[0]
+
+        values = self.open(SimpleNamespace(from_pretrained=plain_values))  # without looking for classes that it names
         code: Mapping[str, str] = values.get("auto_map") or {}
         if not code or values.get("model_type") in CONFIG_MAPPING:
             return {}
@@ -243,14 +247,3 @@ class Checkpoint:
             f"offline, {how} where there is a network and bring the cache along (HF_HOME; HF_HUB_OFFLINE=1 keeps to "
             f'it), or name a local copy: features.weights = {{ "{home}" = "path" }}'
         )
-
-
-@dataclass(frozen=True)
-class _ConfigReader:
-    """Reads `config.json` as plain values, without looking for the classes that it names."""
-
-    config: Any
-
-    def from_pretrained(self, source: str, **options: Any) -> dict[str, Any]:
-        values: dict[str, Any] = self.config.get_config_dict(source, **options)[0]
-        return values

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +40,9 @@ __all__ = [
     "eye_centres",
     "face_settings",
     "face_track",
+    "largest_face",
     "mesh_of",
+    "start_model",
 ]
 
 NUM_FRAMES = 12
@@ -56,7 +58,6 @@ Reach = Literal["long", "short"]
 _CONFIDENCE = 0.5
 _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
-_BLANK = np.zeros((64, 64, 3), dtype=np.uint8)
 _CROP = 2.0  # side of the square around a long-range detection, in detection box sides
 
 
@@ -119,14 +120,17 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
 
 def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
-    models = _models()
+    mesh, detector = _mesh_model(), _detector("long")
     with _quiet("largest_face"):
-        found = _mesh(models["mesh"], frame)
-        for left, top, side in [] if found is not None else _candidates(models["detector"], frame):
-            found = _mesh(models["mesh"], _square(frame, left, top, side))
-            if found is not None:
-                return found + np.array([left, top, 0.0])
-    return found
+        face = _largest(_meshes(mesh, frame))
+        if face is not None:
+            return face
+        squares = {_square_around(*detection[:4]) for detection in _detections(detector, frame)}
+        for left, top, side in sorted(squares, key=lambda square: (-square[2], square)):  # largest first
+            face = _largest(_meshes(mesh, _square(frame, left, top, side)))
+            if face is not None:
+                return face + np.array([left, top, 0.0])
+    return None
 
 
 def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.float64]:
@@ -142,8 +146,8 @@ def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.
     """
     detector = _detector(reach)
     with _quiet(reach):
-        found = _detections(detector, frame)
-    return np.array(found, dtype=np.float64).reshape(-1, 5)
+        detections = _detections(detector, frame)
+    return np.array(detections, dtype=np.float64).reshape(-1, 5)
 
 
 def mesh_of(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -153,10 +157,10 @@ def mesh_of(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.fl
         frame: `[H, W, 3]`.
         box: left, top, width and height of the detection; the landmarks' middle must lie inside.
     """
-    models = _models()
+    mesh = _mesh_model()
     left, top, side = _square_around(*box[:4])
     with _quiet("mesh_of"):
-        faces = _meshes(models["mesh"], _square(frame, left, top, side))
+        faces = _meshes(mesh, _square(frame, left, top, side))
     faces = [face + np.array([left, top, 0.0]) for face in faces]
     distances = [np.abs((face[:, :2].mean(axis=0) - box[:2]) / box[2:4] - 0.5).max() for face in faces]
     nearest = int(np.argmin(distances)) if faces else -1
@@ -170,19 +174,12 @@ def _meshes(mesh: Any, frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     return [np.array([(point.x, point.y, point.z) for point in face.landmark]) * scale for face in faces or ()]
 
 
-def _mesh(mesh: Any, frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    return max(
-        _meshes(mesh, frame), key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))), default=None
-    )  # fmt: skip
-
-
-def _candidates(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
-    """Left, top and side in pixels of squares around what the long-range detector takes for faces, largest first."""
-    squares = {_square_around(*detection[:4]) for detection in _detections(detector, frame)}
-    return sorted(squares, key=lambda square: (-square[2], square))
+def _largest(faces: list[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    return max(faces, key=lambda points: float(np.prod(np.ptp(points[:, :2], axis=0))), default=None)
 
 
 def _square_around(left: float, top: float, width: float, height: float) -> tuple[int, int, int]:
+    """Left, top and side in pixels of the square around a detection."""
     side = max(round(_CROP * max(width, height)), 1)
     return round(left + width / 2 - side / 2), round(top + height / 2 - side / 2), side
 
@@ -198,14 +195,14 @@ def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, fl
     steps = (0.0, 0.5, 1.0) if max(height, width) > 1.2 * short else ()
     views = [(0, 0, width, height)]
     views += [(round(step * (width - short)), round(step * (height - short)), short, short) for step in steps]
-    found = []
+    detections = []
     for left, top, wide, high in views:
         view = np.ascontiguousarray(frame[top : top + high, left : left + wide])
         for detection in detector.process(view).detections or ():
             box = detection.location_data.relative_bounding_box
             corner = left + box.xmin * wide, top + box.ymin * high
-            found.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
-    return found
+            detections.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
+    return detections
 
 
 def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
@@ -216,36 +213,37 @@ def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray
     return square
 
 
-def _solutions() -> Any:
+def start_model(build: Callable[[Any], Any]) -> Any:
+    """Build a model from `mediapipe.solutions` and let it see a blank frame, with standard error closed."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mediapipe import solutions
+    with _stderr_closed():
+        from mediapipe import solutions
 
-    return solutions
+        model = build(solutions)
+        model.process(np.zeros((64, 64, 3), dtype=np.uint8))  # its threads log as they start; a frame waits for them
+    return model
 
 
 @lru_cache(maxsize=1)
-def _models() -> dict[str, Any]:
-    """FaceMesh and the long-range detector, built once per process when the first clip needs them."""
-    with _stderr_closed():
-        solutions = _solutions()
-        mesh = solutions.face_mesh.FaceMesh(
+def _mesh_model() -> Any:
+    """FaceMesh, built once per process when the first clip needs it."""
+    return start_model(
+        lambda solutions: solutions.face_mesh.FaceMesh(
             static_image_mode=True, max_num_faces=_MAX_FACES, refine_landmarks=True,
             min_detection_confidence=_CONFIDENCE,
-        )  # fmt: skip
-        mesh.process(_BLANK)  # the graphs' threads log as they start; one frame waits for them
-    return {"mesh": mesh, "detector": _detector("long")}
+        )
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def _detector(reach: Reach) -> Any:
     """A BlazeFace detector, built once per process."""
-    with _stderr_closed():
-        detector = _solutions().face_detection.FaceDetection(
+    return start_model(
+        lambda solutions: solutions.face_detection.FaceDetection(
             model_selection=int(reach == "long"), min_detection_confidence=_CONFIDENCE
         )
-        detector.process(_BLANK)
-    return detector
+    )
 
 
 @contextmanager

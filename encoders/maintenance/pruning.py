@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,21 +27,22 @@ class Leftover:
 
 
 def find_leftovers(root: Path) -> list[Leftover]:
-    """What killed processes left in a store, in the order of paths."""
-    return sorted(_leftovers(root), key=lambda leftover: leftover.path)
-
-
-def _leftovers(root: Path) -> Iterator[Leftover]:
+    """List what killed processes left in a store, in the order of paths."""
+    leftovers = []
     for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*"):
         for path in root.glob(pattern):
             try:
                 state = path.lstat()
                 if path.is_dir() and not path.is_symlink():
-                    yield Leftover(path.relative_to(root).as_posix(), _size(path))
+                    num_bytes = sum(file.lstat().st_size for file in path.rglob("*"))
                 elif time.time() - state.st_mtime > STALE_SECONDS:
-                    yield Leftover(path.relative_to(root).as_posix(), state.st_size)
+                    num_bytes = state.st_size
+                else:
+                    continue
             except FileNotFoundError:  # its writer has just finished
                 continue
+            leftovers.append(Leftover(path.relative_to(root).as_posix(), num_bytes))
+    return sorted(leftovers, key=lambda leftover: leftover.path)
 
 
 def prunable(root: Path, reports: Iterable[FolderReport], usage: Usage) -> list[FolderReport]:
@@ -94,7 +95,3 @@ def remove(root: Path, folders: Iterable[str], leftovers: Iterable[str]) -> tupl
             path.unlink(missing_ok=True)
         removed.append(name)
     return removed, kept
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))

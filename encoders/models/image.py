@@ -9,7 +9,6 @@ Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixe
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -55,9 +54,9 @@ class ImageEncoder(HubEncoder):
         super().__init__(entry, modality, weights)
         self._faces = faces or FacesConfig()
 
-    @abstractmethod
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """Embeddings `[N, width]` of normalised pictures `[N, C, S, S]`, both on the device."""
+        """Embed normalised pictures `[N, C, S, S]` as `[N, width]`, both on the device; the model may do just that."""
+        return self._model(pixels)
 
     def image_processor(self) -> Any:
         """The weights' image processor, of transformers."""

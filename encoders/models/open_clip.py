@@ -18,6 +18,8 @@ _CONFIG = "open_clip_config.json"
 class OpenClipImage(ImageEncoder):
     """CLIP's image tower with its projection, built by open_clip with the quick GELU of OpenAI's weights.
 
+    The projected embeddings are not normalised.
+
     A local copy is a folder with `open_clip_config.json` and `open_clip_model.safetensors` (or
     `open_clip_pytorch_model.bin`), as open_clip saves them.
 
@@ -53,10 +55,6 @@ class OpenClipImage(ImageEncoder):
             size={"shortest_edge": side}, crop_size={"height": side, "width": side},
             image_mean=given["mean"], image_std=given["std"],
         )  # fmt: skip
-
-    def images_to_embeddings(self, pixels: Any) -> Any:
-        """The projected embeddings, not normalised."""
-        return self._model(pixels)
 
     def _folder(self, weights: bool = False) -> Path:
         """Where the configuration is, and the weights if they are asked for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,11 +37,8 @@ def utc_now() -> str:
 
 
 def list_parts(folder: Path, prefix: str) -> list[str]:
-    """Names of the Parquet files of a folder, which need not exist, that begin with `prefix`."""
-    try:
-        return [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".parquet")]
-    except FileNotFoundError:
-        return []
+    """List the names of a folder's Parquet files that begin with `prefix`; the folder need not exist."""
+    return [path.name for path in folder.glob(f"{prefix}*.parquet")]
 
 
 def read_part(path: Path, columns: list[str]) -> pa.Table:

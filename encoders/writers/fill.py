@@ -82,7 +82,8 @@ def fill_texts(
             report = Reporter(len(work.pending), show_progress, f"{writer.kind}s")
             with Claims(features.store) as claims, report:
                 _run(work, claims, report)
-        work.summarise(summary)
+        work.add_to(summary)
+        summary.num_clips += len(work.made)
         clips = work.filled(clips)
     summary.seconds = time.perf_counter() - began
     return FilledTexts(clips, summary)
@@ -199,11 +200,6 @@ class TextWork(WorkQueue):
         return clips.assign(
             **{name: pd.Series(values, index=clips.index, dtype="string") for name, values in columns.items()}
         )
-
-    def summarise(self, summary: ExtractionSummary) -> None:
-        """Add counts over the whole table as the store now has it, and the ledger of clips without a text."""
-        self.add_to(summary)
-        summary.num_clips += len(self.made)
 
 
 def _order(record: Mapping[str, Any]) -> tuple[str, float]:
