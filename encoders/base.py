@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.spec import source_of
+from encoders.spec import EncoderSpec, source_of
 from mmpsr.files import sha256_of
 
 __all__ = ["Embeddings", "Encoder", "Pooling", "embed_together", "pool", "read_each"]
@@ -53,11 +53,11 @@ class Encoder(ABC):
         """Width of one embedding; a vector pooled by mean and standard deviation is twice as wide."""
 
     def settings(self) -> Mapping[str, object]:
-        """Everything besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
+        """List all besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
         return {}
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """Twelve hexadecimal digits over what the clip's vector is made from; when they change, it is made anew.
+        """Hash what the clip's vector is made from to twelve hexadecimal digits; when they change, it is made anew.
 
         Args:
             clip: a row of the clip table.
@@ -78,8 +78,15 @@ class Encoder(ABC):
             A result per clip; nothing is raised for a single clip's sake.
         """
 
+    @property
+    def spec(self) -> EncoderSpec:
+        """What names this encoder's vectors in the store, the same before and after `load`."""
+        return EncoderSpec(
+            self.id, self.version, self.modality, self.width, dict(self.settings()), self.fingerprint(), self.pooling
+        )
+
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change whenever this encoder's vectors would."""
+        """Compute twelve hexadecimal digits that change whenever this encoder's vectors would."""
         identity = {
             "id": self.id, "version": self.version, "modality": self.modality, "width": self.width,
             "pooling": self.pooling, "settings": dict(self.settings()),
@@ -118,7 +125,7 @@ def embed_together(
 
 
 def pool(sequence: NDArray[np.float32], pooling: Pooling = "mean+std") -> NDArray[np.float32]:
-    """Mean and population standard deviation over time, `[T, width] -> [2 * width]`, computed in float64.
+    """Compute the mean and population standard deviation over time, `[T, width] -> [2 * width]`, in float64.
 
     Args:
         sequence: `[T, width]`; T is 1 without pooling.

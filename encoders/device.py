@@ -54,11 +54,11 @@ class DeviceEncoder(Encoder):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """What the model reads of a clip; raises `MissingModality` or `EncodingError`."""
+        """Tell what the model reads of a clip; raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[T, width]` of prepared clips, in their order.
+        """Compute embeddings `[T, width]` of prepared clips, in their order.
 
         Args:
             inputs: at least one; a clip's result must not depend on its neighbours.
@@ -77,7 +77,7 @@ class DeviceEncoder(Encoder):
 
 
 def choose_device(config: FeaturesConfig) -> tuple[str, str]:
-    """Device and precision of this process' encoders, such as `("cuda:1", "float16")`.
+    """Choose device and precision of this process' encoders, such as `("cuda:1", "float16")`.
 
     Of several launched processes each takes the device of its local rank; more processes than devices share them.
 

@@ -180,8 +180,7 @@ WRITERS = (
     _describer(
         id="Qwen/Qwen2.5-VL-3B-Instruct", revision="66285546d2b821cf421d4f5eb2576359d3770cd3", download_mb=7510,
         description="Qwen2.5-VL 3B: behaviour described from a few frames",
-        citation="Bai et al. 2025, arXiv:2502.13923",
-        licence="Qwen Research Licence, not commercial",
+        citation="Bai et al. 2025, arXiv:2502.13923", licence="Qwen Research Licence, not commercial",
     ),
     _describer(
         id="OpenGVLab/InternVL2_5-4B", revision="main", download_mb=7430, foreign=True,
@@ -207,27 +206,22 @@ _EMBEDDED = (
         licence="Apache-2.0",
     ),
     CatalogueEntry(
-        id="egemaps", modalities=("audio",), width=25, factory="encoders.models.egemaps:EGeMAPS",
-        libraries=("opensmile",), rate=16_000,
+        id="egemaps", modalities=("audio",), width=25, factory="encoders.models.egemaps:EGeMAPS", rate=16_000,
+        libraries=("opensmile",),
         description="openSMILE eGeMAPSv02 low-level descriptors every 10 ms",
         citation="Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417",
         licence="openSMILE: free for research and private use; commercial use needs a licence from audEERING",
     ),
     CatalogueEntry(
         id="minilm", modalities=("text", "behavior"), width=384, factory="encoders.models.minilm:MiniLM",
-        libraries=_MINILM,
-        pooling=_TOKENS,
+        libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0",
         description="token embeddings of all-MiniLM-L6-v2 over the transcript or the described behaviour",
         citation="Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957",
-        licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="minilm-context", modalities=("text",), width=384, factory="encoders.models.minilm:MiniLMContext",
-        libraries=_MINILM,
-        pooling=_TOKENS,
+        libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0", citation="as minilm",
         description="as minilm over the transcript, read after the previous utterances of its dialogue",
-        citation="as minilm",
-        licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cues.encoder:CueNarrative",

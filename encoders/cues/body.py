@@ -61,7 +61,7 @@ class BodyTrack:
 
 
 def body_settings() -> dict[str, object]:
-    """What decides the body track besides the face track; part of the fingerprint of who uses it."""
+    """Tell what decides the body track besides the face track; part of the fingerprint of who uses it."""
     return {
         "detector": "mediapipe 0.10.21 Hands lite, Pose full; static", "confidence": _CONFIDENCE, "spacing": _SPACING,
         "around": _AROUND, "side": _SIDE, "below_eyes": _BELOW_EYES,
@@ -69,7 +69,7 @@ def body_settings() -> dict[str, object]:
 
 
 def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
-    """Hands at the face and shoulders, computed once per clip; raises as `face_track` does."""
+    """Find hands at the face and shoulders, computed once per clip; raises as `face_track` does."""
 
     def compute() -> BodyTrack:
         track = face_track(clip, num_frames)
@@ -92,7 +92,7 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
 
 
 def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: float) -> list[NDArray[np.float64]]:
-    """Landmarks `[21, 2]` in pixels of up to two hands around a face."""
+    """Find landmarks `[21, 2]` in pixels of up to two hands around a face."""
     import cv2
 
     middle, half = face[:, :2].mean(axis=0), _AROUND * distance / 2
@@ -108,7 +108,7 @@ def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: floa
 
 
 def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance: float) -> float:
-    """Share of a hand's landmarks inside the face's outline or at most 0.15 IOD outside.
+    """Measure share of a hand's landmarks inside the face's outline or at most 0.15 IOD outside.
 
     Pictures have no depth: a hand held before the face counts as at it.
 
@@ -126,7 +126,7 @@ def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance
 
 
 def _find_shoulders(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Right and left shoulder `[2, 2]` in pixels, or not a number where one is not visible inside the picture."""
+    """Find the right and left shoulder `[2, 2]` in pixels, or not a number where one is not visible inside it."""
     pose = _pose_model().process(picture).pose_landmarks
     points = [pose.landmark[index] for index in _SHOULDERS] if pose else []
     if not points or any(not (0 <= p.x <= 1 and 0 <= p.y <= 1 and p.visibility >= _VISIBLE) for p in points):
@@ -154,7 +154,7 @@ def _pose_model() -> Any:
 
 
 def body_events(track: FaceTrack, body: BodyTrack, begin: float = 0.0) -> list[CueEvent]:
-    """Hands at the face, and shoulders that are raised or uneven compared with their own median.
+    """Find hands at the face, and shoulders that are raised or uneven compared with their own median.
 
     Args:
         track: landmarks in pixels.

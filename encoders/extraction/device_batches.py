@@ -93,7 +93,7 @@ class Embedder:
         return max(0.0, 1.0 - self.embed_seconds / seconds) if self._encoders and seconds else None
 
     def has_room(self, in_flight: Collection[Job]) -> bool:
-        """Whether what one more chunk may bring fits beside what is here and what the workers have."""
+        """Tell whether what one more chunk may bring fits beside what is here and what the workers have."""
         coming = {name: self._chunk_size for name in self._encoders}
         for job in in_flight:
             for name in self._encoders:

@@ -49,7 +49,7 @@ class Encoded(NamedTuple):
 
 
 def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None = None) -> Encoder:
-    """An encoder of the catalogue, precomputed features, or a user's own class named as `package.module:Class`.
+    """Make an encoder of the catalogue, precomputed features, or a user's own class named as `package.module:Class`.
 
     Args:
         encoder_id: catalogue id, name of precomputed features, or where a subclass of `Encoder` is imported from.
@@ -87,7 +87,7 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
 
 
 def reason_of(error: Exception) -> str:
-    """What to tell of an exception: of a missing optional package, the extra that brings it; else class and message."""
+    """Word an exception: of a missing optional package, the extra that brings it; else class and message."""
     if isinstance(error, ImportError):
         return sentence_of(error.name or "") or str(error)
     return f"{type(error).__name__}: {error}"

@@ -25,7 +25,7 @@ from encoders.extraction.read import clip_records, make_encoders, sequence_specs
 from encoders.extraction.workers import WarmEncoders, Workers
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
-from encoders.store.progress import ExtractionSummary, Reporter
+from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import Entry
@@ -65,14 +65,14 @@ def extract(
             Embedder(work.device_encoders, config) as embedder,
             Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
-            _run(work, claims, workers, embedder, Reporter(len(work.pending), show_progress))
+            _run(work, claims, workers, embedder, ClipProgress(len(work.pending), show_progress))
             work.summary.embed_seconds, work.summary.waited = embedder.embed_seconds, embedder.waited
     return work.summarise(time.perf_counter() - began)
 
 
-def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, report: Reporter) -> None:
+def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, progress: ClipProgress) -> None:
     """Claim, submit, embed and store until nothing is pending, here or with other processes."""
-    with report:
+    with progress:
         try:
             waits_for: set[str] = set()
             asked = -_POLL_SECONDS
@@ -90,7 +90,7 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, repo
                         workers.submit(job)
                 in_flight = [*workers.jobs.values(), *embedder.jobs]
                 num_left = len(work.pending) + sum(len(job.clips) for job in in_flight)
-                report.update(num_left, work.num_failed, set() if in_flight else waits_for)
+                progress.update(num_left, work.num_failed, set() if in_flight else waits_for)
                 if in_flight:
                     for job, result in workers.completed(timeout=1.0, others=embedder.runs):
                         work.receive(job, result, claims, embedder)
@@ -115,7 +115,7 @@ class _Work(WorkQueue):
         self.config = config
         self.store = SequenceStore(config.store)
         encoders = make_encoders(config) if warm is None else warm.encoders
-        self.encoders = {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()}
+        self.encoders = {name: encoder.spec for name, encoder in encoders.items()}
         self.sequences = sequence_specs(config, self.encoders)
         specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name)))
         records = clip_records(clips, config)

@@ -160,7 +160,7 @@ def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
 
 
 def _seconds(clip: Mapping[str, Any]) -> float:
-    """How long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
+    """Tell how long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
     for kind in ("", "audio_", "fallback_"):
         media, start, end = (clip[f"{kind}{name}"] for name in ("media", "start", "end"))
         if media is None:
@@ -176,7 +176,7 @@ def _seconds(clip: Mapping[str, Any]) -> float:
 
 
 def _encoder(encoder_id: str, fingerprint: str, modality: str, features: FeaturesConfig) -> Encoder:
-    """The worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
+    """Make the worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
     key = encoder_id, modality, fingerprint
     if key not in _loaded:
         try:
@@ -188,12 +188,8 @@ def _encoder(encoder_id: str, fingerprint: str, modality: str, features: Feature
         if not isinstance(encoder, DeviceEncoder):
             load_encoder(encoder, fingerprint)
         if multiprocessing.parent_process() is not None:
-            _limit_threads()
+            for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+                if module in sys.modules:  # not imported only to be told
+                    getattr(sys.modules[module], function)(1)
         _loaded[key] = encoder
     return _loaded[key]
-
-
-def _limit_threads() -> None:
-    for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
-        if module in sys.modules:  # not imported only to be told
-            getattr(sys.modules[module], function)(1)

@@ -93,14 +93,14 @@ class Precomputed(Encoder):
         return self._width
 
     def settings(self) -> Mapping[str, object]:
-        """Where the arrays come from; that a file was replaced is seen by `source`."""
+        """Tell where the arrays come from; that a file was replaced is seen by `source`."""
         return {
             "path": self.declared.path, "format": self.declared.format, "field": self.declared.field,
             "key": self.declared.key,
         }  # fmt: skip
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """Twelve hexadecimal digits over the file's path, size and modification time, and the clip's key in it."""
+        """Hash the file's path, size and modification time, and the clip's key in it, to twelve hexadecimal digits."""
         try:
             path, key = self._place(clip)
             parts: list[object] = [path, key, _file_state(path)]
@@ -143,7 +143,7 @@ def _fill(template: str, clip: Mapping[str, Any]) -> str:
 
 
 def _first_file(template: str) -> str | None:
-    """First file, in the order of names, that a template may stand for; a value may hold slashes in the file's name."""
+    """Find the first file, in the order of names, that a template may stand for; a value may hold slashes."""
     literal = [glob.escape(part) for part in COLUMN.split(template)[::2]]  # without the columns between
     plain = "*".join(literal)
     nested = PurePath(plain)
@@ -162,7 +162,7 @@ class _Arrays:
 
 
 def _file_state(path: str) -> tuple[int, int] | None:
-    """Size and modification time (ns) of a file, None where there is none."""
+    """Tell the size and modification time (ns) of a file, None where there is none."""
     try:
         state = os.stat(path)
     except OSError:
@@ -171,15 +171,10 @@ def _file_state(path: str) -> tuple[int, int] | None:
 
 
 def _read_features(path: str, name: str | None, key: str) -> NDArray[np.float32]:
-    """The array of one clip.
+    """Read the array of one clip: of a field by name where the format has fields, by key in a shared file.
 
     Rows of an MMSA pickle are cut to `<field>_lengths` where the file has it; elsewhere its rows that are zero
     throughout are taken for padding, at the front, at the back or between, and left out.
-
-    Args:
-        path: the file; its suffix tells the format.
-        name: the field: array or column by name, where the format has such.
-        key: names the clip in a shared file.
 
     Raises:
         MissingModality: there is no such file, or nothing under this key in it.
@@ -203,7 +198,7 @@ def _read_features(path: str, name: str | None, key: str) -> NDArray[np.float32]
 
 @lru_cache(maxsize=64)
 def _first_shape(path: str, name: str | None, state: tuple[int, int]) -> tuple[int, ...]:
-    """Shape of the first array in a file, from which the others' width is told; raises as `_read_features` does."""
+    """Tell the shape of a file's first array, which tells the others' width; raises as `_read_features` does."""
     arrays = _open(path, name, state)
     first = name if _is_npz(path) and name is not None else next(iter(arrays.by_key), None)
     if first is None or first not in arrays.by_key:
@@ -263,7 +258,7 @@ def _opened(path: str, name: str | None, state: tuple[int, int]) -> _Arrays:
 
 @lru_cache(maxsize=2)
 def _pickled(path: str, state: tuple[int, int]) -> object:
-    """The whole of a pickle, kept apart from its fields: the modalities of one corpus often share one."""
+    """Read the whole of a pickle, kept apart from its fields: the modalities of one corpus often share one."""
     try:
         return load_pickle(path, path, arrays=True)
     except PickleError as error:
@@ -296,7 +291,7 @@ def _read_splits(path: str, name: str, tree: object) -> _Arrays:
 
 
 def _key(value: Any) -> str:
-    """An id as text; arrays of one text and bytes occur."""
+    """Turn an id into text; arrays of one text and bytes occur."""
     values = np.asarray(value).ravel()
     value = values[0] if len(values) == 1 else value
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
@@ -335,7 +330,7 @@ def _read_parquet(path: str, name: str | None) -> _Arrays:
 
 
 def _frames(row: Any) -> Any:
-    """A list of lists as one array `[T, D]`, all else as it is."""
+    """Stack a list of lists to one array `[T, D]`; all else stays as it is."""
     is_nested = isinstance(row, np.ndarray) and row.dtype == object and len(row) > 0
     return np.stack(list(row)) if is_nested else row
 

@@ -21,23 +21,16 @@ from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from mmpsr.config import ConfigError, nearest
 
-__all__ = [
-    "clip_records",
-    "encoder_specs",
-    "make_encoders",
-    "read_sequences",
-    "read_vectors",
-    "sequence_specs",
-]
+__all__ = ["clip_records", "encoder_specs", "make_encoders", "read_sequences", "read_vectors", "sequence_specs"]
 
 
 def encoder_specs(config: FeaturesConfig) -> dict[str, EncoderSpec]:
     """Specify each modality's encoder as `make_encoders` makes it; raises as that does."""
-    return {name: EncoderSpec.of(encoder) for name, encoder in make_encoders(config).items()}
+    return {name: encoder.spec for name, encoder in make_encoders(config).items()}
 
 
 def sequence_specs(config: FeaturesConfig, encoders: Mapping[str, EncoderSpec]) -> dict[str, SequenceSpec]:
-    """Specification of each modality's sequences, where they are kept.
+    """Return the specification of each modality's sequences, where they are kept.
 
     Args:
         config: how long sequences may be.
@@ -72,7 +65,7 @@ def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
 def read_vectors(
     clips: pd.DataFrame, config: FeaturesConfig
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Vectors of a clip table, row by row.
+    """Read vectors of a clip table, row by row.
 
     Args:
         clips: clip table of any number of corpora.
@@ -85,7 +78,7 @@ def read_vectors(
     records = clip_records(clips, config)
     result = {}
     for modality, encoder in make_encoders(config).items():
-        spec = EncoderSpec.of(encoder)
+        spec = encoder.spec
         present = np.zeros(len(clips), dtype=np.bool_)
         vectors = np.zeros((len(clips), spec.vector_width), dtype=np.float32)
         for corpus, rows, ids, sources in _keys(clips, records, encoder):
@@ -95,7 +88,7 @@ def read_vectors(
 
 
 def read_sequences(clips: pd.DataFrame, config: FeaturesConfig) -> dict[str, Sequences]:
-    """Sequences of a clip table, row by row, for the modalities in `config.sequences`.
+    """Read sequences of a clip table, row by row, for the modalities in `config.sequences`.
 
     What is read is held once, in float16: 25,000 clips of 64 frames, 512 wide, are 1.6 GB.
 
@@ -106,7 +99,7 @@ def read_sequences(clips: pd.DataFrame, config: FeaturesConfig) -> dict[str, Seq
     store = SequenceStore(config.store)
     records = clip_records(clips, config)
     encoders = make_encoders(config)
-    specs = sequence_specs(config, {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()})
+    specs = sequence_specs(config, {name: encoder.spec for name, encoder in encoders.items()})
     result = {}
     for modality, spec in specs.items():
         offsets = np.zeros(len(clips) + 1, dtype=np.int64)

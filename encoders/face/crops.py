@@ -55,7 +55,7 @@ class FaceCrops:
 
 
 def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str, object]:
-    """What decides the crops besides the clip and their size; part of a fingerprint."""
+    """Tell what decides the crops besides the clip and their size; part of a fingerprint."""
     return {
         **config.model_dump(), "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
         "smallest": SMALLEST, "overlap": _OVERLAP, "margin": [_MESH_MARGIN, _BOX_MARGIN],
@@ -64,7 +64,7 @@ def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str
 
 
 def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int = NUM_FRAMES) -> FaceCrops | None:
-    """Pictures of the faces in uniformly spaced frames, computed once per clip; None where no frame shows a face.
+    """Cut the faces out of uniformly spaced frames, once per clip; None where no frame shows a face.
 
     Args:
         clip: what to look at.
@@ -89,7 +89,7 @@ def face_crops(clip: ClipMedia, config: FacesConfig, size: int, num_frames: int 
 
 
 def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[np.float32]:
-    """One embedding per frame kept: the mean over its faces, `[K, width] -> [T, width]`.
+    """Average over the faces of each frame kept, `[K, width] -> [T, width]`.
 
     Example:
         >>> crops = FaceCrops(np.zeros((3, 1, 1, 3), np.uint8), np.array([1, 1, 3]), np.array([1, 1, 3]))
@@ -118,7 +118,7 @@ def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceC
 
 
 def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes `[N, 4]` of distinct faces, the most certain first."""
+    """Return boxes `[N, 4]` of distinct faces, the most certain first."""
     kept: list[NDArray[np.float64]] = []
     for box in detections[np.argsort(-detections[:, 4], kind="stable"), :4]:
         if all(_common(box, other) <= _OVERLAP * min(box[2:].prod(), other[2:].prod()) for other in kept):
@@ -127,7 +127,7 @@ def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _common(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Area that two boxes share."""
+    """Measure area that two boxes share."""
     sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
     return float(np.maximum(sides, 0).prod())
 
@@ -138,7 +138,7 @@ def _large(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
-    """A square picture of a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
+    """Cut out a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
     import cv2
 
     mesh = mesh_of(frame, box) if config.align or config.remove_background else None
@@ -161,13 +161,13 @@ def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfi
 
 
 def _turn(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Points `[N, 2]` turned counterclockwise as seen in an image (y down) about the origin."""
+    """Return points `[N, 2]` turned counterclockwise as seen in an image (y down) about the origin."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray(points @ np.array([[cosine, -sine], [sine, cosine]]))
 
 
 def _shipped(clip: ClipMedia) -> list[Path]:
-    """The corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
+    """Return the corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
 
     N counts the frames of the video; of a clip that is a part of it only its own frames are taken.
     """
@@ -176,16 +176,11 @@ def _shipped(clip: ClipMedia) -> list[Path]:
     matches = [(path, _IMAGE_NAME.fullmatch(path.name)) for path in clip.faces.iterdir()]
     numbers = sorted((int(match[1]), path) for path, match in matches if match)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
-        rate = _rate(clip.media)
+        with opened(clip.media) as container:  # frames per second of the video
+            rate = float(stream_of(container, clip.media, "video").average_rate or 0) or 25.0
         first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
         numbers = [(number, path) for number, path in numbers if first <= number < last]
     return [path for _, path in numbers]
-
-
-def _rate(path: Path) -> float:
-    """Frames per second of a video."""
-    with opened(path) as container:
-        return float(stream_of(container, path, "video").average_rate or 0) or 25.0
 
 
 def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
@@ -225,7 +220,7 @@ class _Track:
 
 
 def follow(boxes: Sequence[NDArray[np.float64]]) -> list[int | None]:
-    """The person seen most: of all tracks the one whose boxes have the largest area in sum.
+    """Find the person seen most: of all tracks the one whose boxes have the largest area in sum.
 
     In every frame the boxes are given to the tracks so that the sum of distances is smallest; a track expects its
     face where the velocity of its last two sights takes it, so that two people who cross keep their tracks.
@@ -260,7 +255,7 @@ def follow(boxes: Sequence[NDArray[np.float64]]) -> list[int | None]:
 
 
 def _pairs(costs: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Column and row of the cheapest assignment, without the impossible."""
+    """Return column and row of the cheapest assignment, without the impossible."""
     possible = np.isfinite(costs)
     rows, columns = linear_sum_assignment(np.where(possible, costs, 1e6))
     return [(int(column), int(row)) for row, column in zip(rows, columns, strict=True) if possible[row, column]]

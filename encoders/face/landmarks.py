@@ -18,7 +18,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -80,22 +80,16 @@ class FaceTrack:
 
 
 def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
-    """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
+    """Tell what decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
     return {
-        "frames": num_frames,
-        "sampling": "midpoints",
-        "longest_side": LONGEST_SIDE,
-        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range",
-        "views": "whole, 3 squares",
-        "confidence": _CONFIDENCE,
-        "crop": _CROP,
-        "face": "largest",
-        "missing": "repeat last, drop leading",
-    }
+        "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
+        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range", "views": "whole, 3 squares",
+        "confidence": _CONFIDENCE, "crop": _CROP, "face": "largest", "missing": "repeat last, drop leading",
+    }  # fmt: skip
 
 
 def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
-    """Landmarks of the clip's largest face, computed once per clip.
+    """Find the landmarks of the clip's largest face, computed once per clip.
 
     Raises:
         MissingModality: the clip has no media file.
@@ -119,7 +113,7 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
 
 
 def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
+    """Find landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
     mesh, detector = _mesh_model(), _detector("long")
     with _quiet("largest_face"):
         face = _largest(_meshes(mesh, frame))
@@ -134,7 +128,7 @@ def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
 
 
 def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.float64]:
-    """What a BlazeFace detector takes for faces in an RGB frame.
+    """Tell what a BlazeFace detector takes for faces in an RGB frame.
 
     Args:
         frame: `[H, W, 3]`.
@@ -151,7 +145,7 @@ def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.
 
 
 def mesh_of(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Landmarks `[478, 3]` in pixels of a detected face, or None where FaceMesh does not see it.
+    """Find landmarks `[478, 3]` in pixels of a detected face, or None where FaceMesh does not see it.
 
     Args:
         frame: `[H, W, 3]`.
@@ -179,13 +173,13 @@ def _largest(faces: list[NDArray[np.float64]]) -> NDArray[np.float64] | None:
 
 
 def _square_around(left: float, top: float, width: float, height: float) -> tuple[int, int, int]:
-    """Left, top and side in pixels of the square around a detection."""
+    """Return left, top and side in pixels of the square around a detection."""
     side = max(round(_CROP * max(width, height)), 1)
     return round(left + width / 2 - side / 2), round(top + height / 2 - side / 2), side
 
 
 def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, float, float, float, float]]:
-    """Left, top, width, height in pixels and confidence of what a detector takes for faces.
+    """Find left, top, width, height in pixels and confidence of what a detector takes for faces.
 
     It looks at the whole frame and then, since it sees 192 x 192 pixels or fewer, at three squares along the longer
     side.
@@ -206,7 +200,7 @@ def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, fl
 
 
 def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
-    """A square of a frame, black where it lies outside."""
+    """Return a square of a frame, black where it lies outside."""
     square = np.zeros((side, side, 3), dtype=np.uint8)
     part = frame[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
     square[max(-top, 0) : max(-top, 0) + part.shape[0], max(-left, 0) : max(-left, 0) + part.shape[1]] = part
@@ -238,7 +232,7 @@ def _mesh_model() -> Any:
 
 @lru_cache(maxsize=2)
 def _detector(reach: Reach) -> Any:
-    """A BlazeFace detector, built once per process."""
+    """Make a BlazeFace detector, built once per process."""
     return start_model(
         lambda solutions: solutions.face_detection.FaceDetection(
             model_selection=int(reach == "long"), min_detection_confidence=_CONFIDENCE
@@ -250,10 +244,7 @@ def _detector(reach: Reach) -> Any:
 def _quiet(what: str) -> Iterator[None]:
     """Hide what MediaPipe's native code prints while it handles its first frames (each warning comes once)."""
     _WARM[what] += 1
-    if _WARM[what] > 3:
-        yield
-        return
-    with _stderr_closed():
+    with _stderr_closed() if _WARM[what] <= 3 else nullcontext():
         yield
 
 
@@ -273,13 +264,13 @@ def _stderr_closed() -> Iterator[None]:
 
 
 def eye_centres(landmarks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
+    """Return the centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
     right, left = (landmarks[:, EYE_CORNERS[side]].mean(axis=1) for side in ("right", "left"))
     return right, left
 
 
 def align(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    r"""Landmarks without position, in-plane rotation and size.
+    r"""Find landmarks without position, in-plane rotation and size.
 
     `p' = R(-roll) (p - m) / d` with `m` the middle between the eye centres, `roll` the angle of the line between
     them in the image, and `d` their distance in three dimensions (so that turning the head does not stretch the

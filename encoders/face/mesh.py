@@ -52,7 +52,7 @@ class FaceMesh(Encoder):
         return len(CUE_NAMES) + 2 * len(SHAPE_POINTS)
 
     def settings(self) -> Mapping[str, object]:
-        """Frames, detector and shape points."""
+        """List frames, detector and shape points."""
         return {**face_settings(self.num_frames), "cues": list(CUE_NAMES), "shape": list(SHAPE_POINTS.values())}
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from encoders.face.landmarks import largest_face
 from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
 from encoders.media.decoding import duration_of, opened, read_audio, stream_of
 from encoders.media.frames import read_frames
-from encoders.store.progress import Reporter
+from encoders.store.progress import ClipProgress
 from encoders.store.queue import records_of
 
 __all__ = [
@@ -75,7 +75,6 @@ _COLUMNS = (
 _CHUNK_SIZE = 16  # clips that a worker takes at a time
 _RATE = 16_000
 
-_StreamKind = Literal["video", "audio"]
 _Finding = tuple[str, str]  # kind, reason
 
 
@@ -101,13 +100,13 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
     records = records_of(table, _COLUMNS)
     given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
     found: dict[int, list[_Finding] | None] = {}
-    with Reporter(len(given), show_progress, "media", "with defects") as report:
+    with ClipProgress(len(given), show_progress, "media", "with defects") as progress:
         waiting = deque(given[first : first + _CHUNK_SIZE] for first in range(0, len(given), _CHUNK_SIZE))
         while waiting:
-            for rows in _work_off(waiting, records, found, num_workers, report):
+            for rows in _work_off(waiting, records, found, num_workers, progress):
                 alone = deque([row] for row in rows)  # one of these clips ends its worker: which is it?
                 while alone:
-                    for (row,) in _work_off(alone, records, found, 1, report):
+                    for (row,) in _work_off(alone, records, found, 1, progress):
                         path = next(records[row][name] for name in _FILES if records[row][name] is not None)
                         found[row] = [("unreadable", f"{path}: its decoder crashed")]
     defects = [
@@ -121,7 +120,7 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
 
 def _work_off(
     waiting: deque[list[int]], records: Sequence[dict[str, Any]], found: dict[int, list[_Finding] | None],
-    num_workers: int, report: Reporter,
+    num_workers: int, progress: ClipProgress,
 ) -> list[list[int]]:  # fmt: skip
     """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
     pool = start_pool(num_workers)
@@ -135,7 +134,7 @@ def _work_off(
             wait(jobs, 1.0, FIRST_COMPLETED)
             if not _collect(jobs, found):
                 break
-            report.update(report.num_clips - len(found), sum(map(bool, found.values())), set())
+            progress.update(progress.num_clips - len(found), sum(map(bool, found.values())), set())
         whole = not jobs
     except BrokenProcessPool:  # it broke since the last look
         _collect(jobs, found)
@@ -164,12 +163,12 @@ def _collect(
 
 
 def inspect_clips(rows: Sequence[Mapping[str, Any]]) -> list[list[_Finding] | None]:
-    """`inspect_clip` for each row."""
+    """Run `inspect_clip` for each row."""
     return [inspect_clip(row) for row in rows]
 
 
 def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
-    """What is wrong with one clip's media: (kind, reason) in the order of `MEDIA_KINDS`; None where no file exists."""
+    """List (kind, reason) of what is wrong with a clip's media, as `MEDIA_KINDS` are ordered; None without any file."""
     clip = ClipMedia.from_row(row)
     annotated = row.get(ANNOTATED_SECONDS)
     found: dict[str, dict[str, None]] = {}
@@ -191,7 +190,7 @@ def _examine(
     examine: Callable[[Path, float | None, float | None, Mapping[str, float]], dict[str, str]],
     path: Path, start: float | None, end: float | None, annotated: float | None,
 ) -> dict[str, str]:  # fmt: skip
-    """Findings on the pictures or the sound of one file's span."""
+    """List findings on the pictures or the sound of one file's span."""
     findings: dict[str, str] = {}
     try:
         seconds = _stream_seconds(path)
@@ -209,10 +208,10 @@ def _examine(
 
 
 def _stream_seconds(path: Path) -> dict[str, float]:
-    """Seconds from the file's beginning to the end of its video and its audio, of those that it has."""
+    """Return seconds from the file's beginning to the end of its video and its audio, of those that it has."""
     seconds: dict[str, float] = {}
     with opened(path) as container:
-        kinds: tuple[_StreamKind, ...] = get_args(_StreamKind)
+        kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
         for kind in kinds:
             with suppress(EncodingError):
                 seconds[kind] = duration_of(container, stream_of(container, path, kind), path)
@@ -222,7 +221,7 @@ def _stream_seconds(path: Path) -> dict[str, float]:
 
 
 def _compare_lengths(start: float | None, end: float | None, length: float, annotated: float | None) -> dict[str, str]:
-    """Findings on the span of a file that lasts `length` seconds."""
+    """List findings on the span of a file that lasts `length` seconds."""
     first = 0.0 if start is None else start
     last = length if end is None else min(end, length)
     if first >= length or (end is not None and end > length + SPAN_TOLERANCE):

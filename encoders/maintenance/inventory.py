@@ -125,7 +125,7 @@ def take_inventory(root: Path, usage: Usage | None = None) -> Iterator[FolderRep
 
 
 def _kind(name: str) -> str:
-    """`part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
+    """Return `part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
     if name == "encoder.json":
         return "encoder"
     kind = name.partition("-")[0]
@@ -301,7 +301,7 @@ class Usage:
     sources: Mapping[str, Mapping[str, str]]
 
     def clips_of(self, folder: str, corpus: str) -> Mapping[str, str | None] | None:
-        """Clips of a folder's corpus and their sources, None where not known; None where the clips are not known."""
+        """List clips of a folder's corpus with their sources, None where not known; None where no clips are known."""
         if folder in self.sources:
             return self.sources[folder]
         return dict.fromkeys(self.clips[corpus]) if corpus in self.clips else None
@@ -322,7 +322,7 @@ def usage_of(features: FeaturesConfig, tables: Mapping[str, pd.DataFrame | None]
     folders: dict[str, str] = {}
     sources: dict[str, dict[str, str]] = {}
     encoders = make_encoders(features)
-    vectors = {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()}
+    vectors = {name: encoder.spec for name, encoder in encoders.items()}
     specs = [*vectors.values(), *sequence_specs(features, vectors).values()]
     writers = text_writers(features)
     for corpus, clips in tables.items():

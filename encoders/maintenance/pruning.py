@@ -46,7 +46,7 @@ def find_leftovers(root: Path) -> list[Leftover]:
 
 
 def prunable(root: Path, reports: Iterable[FolderReport], usage: Usage) -> list[FolderReport]:
-    """Folders of the configuration's corpora and encoders with another fingerprint, or sequences that it does not use.
+    """List folders of the configuration's corpora and encoders of another fingerprint, or sequences it does not use.
 
     Those of other corpora and other encoders stay, as do folders with a file of corrections (a person's work), linked
     ones, and those whose `encoder.json` cannot be read, since nobody knows whose they are.

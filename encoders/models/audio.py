@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +25,7 @@ BATCH_SECONDS = 240
 
 
 def split(samples: NDArray[np.float32], most: int) -> list[NDArray[np.float32]]:
-    """Samples cut into the fewest equal parts (to a sample) that are at most so long.
+    """Cut samples into the fewest equal parts (to a sample) that are at most so long.
 
     Example:
         >>> [len(part) for part in split(np.zeros(10, np.float32), 4)]
@@ -54,11 +54,11 @@ class AudioEncoder(HubEncoder):
         return self.entry.rate
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate and loudness."""
+        """List rate and loudness."""
         return {"rate": self.rate, "channels": "mean", "loudness": "peak"}
 
     def samples(self, clip: ClipMedia) -> NDArray[np.float32]:
-        """The clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""
+        """Read the clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""
         samples = clip.audio(self.rate)
         if len(samples) < self.shortest:
             milliseconds, least = (1000 * number / self.rate for number in (len(samples), self.shortest))
@@ -73,7 +73,7 @@ class AudioEncoder(HubEncoder):
         return self.processor(AutoFeatureExtractor)
 
     def extract(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the feature extractor makes of samples, `[1, ...]`."""
+        """Tell what the feature extractor makes of samples, `[1, ...]`."""
         features = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
         return np.asarray(features[self.extractor.model_input_names[0]], dtype=np.float32)
 
@@ -94,30 +94,25 @@ class Wav2Vec(AudioEncoder):
     longest: ClassVar[int] = 60
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and where long sound is cut."""
+        """List rate, loudness, and where long sound is cut."""
         return {**super().preprocessing(), "layer": "last", "longest": self.longest}
 
     def build(self) -> Any:
-        """The model without its heads."""
+        """Make the model without its heads."""
         from transformers import AutoConfig, HubertModel, Wav2Vec2Model
 
         kind = self.checkpoint.open(AutoConfig).model_type
         return self.checkpoint.open_model(HubertModel if kind == "hubert" else Wav2Vec2Model)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Normalised samples `waveform` `[N]`."""
+        """Prepare normalised samples `waveform` `[N]`."""
         (waveform,) = self.extract(self.samples(clip))
         return Prepared({"waveform": waveform}, len(waveform))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Frames of each clip, `[T, width]`; the batch changes them by rounding only (1e-4 in float32)."""
-        parts: list[NDArray[np.float32]] = []
-        owners: list[int] = []
-        for owner, clip in enumerate(inputs):
-            for part in split(clip.arrays["waveform"], self.longest * self.rate):
-                parts.append(part)
-                owners.append(owner)
-        frames: list[list[NDArray[np.float32]]] = [[] for _ in inputs]
+        """Compute frames of each clip, `[T, width]`; the batch changes them by rounding only (1e-4 in float32)."""
+        parts_by_clip = [split(clip.arrays["waveform"], self.longest * self.rate) for clip in inputs]
+        parts = list(chain.from_iterable(parts_by_clip))
         made: dict[int, NDArray[np.float32]] = {}
         is_masked = self._model.config.feat_extract_norm == "layer"
         lengths = [len(part) for part in parts]
@@ -125,9 +120,8 @@ class Wav2Vec(AudioEncoder):
             groups = [batch] if is_masked else [list(group) for _, group in groupby(batch, lambda i: lengths[i])]
             for group in groups:
                 made.update(zip(group, self._forward([parts[index] for index in group]), strict=True))
-        for index, owner in enumerate(owners):
-            frames[owner].append(made[index])
-        return [np.concatenate(parts_of_clip) for parts_of_clip in frames]
+        frames = (made[index] for index in range(len(parts)))
+        return [np.concatenate([next(frames) for _ in own]) for own in parts_by_clip]
 
     def _forward(self, parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         import torch

@@ -65,7 +65,7 @@ class EGeMAPS(Encoder):
             raise ValueError(f"openSMILE's eGeMAPSv02 has {len(self.feature_names)} descriptors, not {NUM_DESCRIPTORS}")
 
     def settings(self) -> Mapping[str, object]:
-        """Feature set, level, rate and the absence of normalisation."""
+        """List feature set, level, rate and the absence of normalisation."""
         return {
             "set": "eGeMAPSv02", "level": "LowLevelDescriptors", "rate": RATE, "channels": "mean", "loudness": "as is",
         }  # fmt: skip

@@ -31,11 +31,11 @@ class _SingleFile(ImageEncoder):
         return ViTImageProcessor(size={"height": 224, "width": 224}, **self.scaling)
 
     def model_width(self, model: Any) -> int:
-        """Width of the embeddings."""
+        """Tell the width of the embeddings."""
         return int(model.num_features)
 
     def filled(self, model: Any, tensors: Mapping[str, Any], unused: tuple[str, ...]) -> Any:
-        """A model with the tensors of a file, less those whose names start with one of `unused`.
+        """Fill a model with the tensors of a file, less those whose names start with one of `unused`.
 
         Raises:
             ExtractionError: tensors are missing, left over, or have other shapes.
@@ -84,7 +84,7 @@ class EmoAffectNet(_SingleFile):
         return self.filled(affectnet_resnet(), read_tensors(self.weights_path())[0], unused=("fc2.",))
 
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """Embeddings of pictures whose channels are red, green, blue."""
+        """Compute embeddings of pictures whose channels are red, green, blue."""
         return self._model(pixels.flip(1))
 
 
@@ -113,7 +113,7 @@ class EmotiEff(_SingleFile):
 
 
 def affectnet_resnet() -> Any:
-    """ResNet-50 as it was carried over from TensorFlow, up to a linear layer of 512: a `torch.nn.Module`.
+    """Make ResNet-50 as it was carried over from TensorFlow, up to a linear layer of 512: a `torch.nn.Module`.
 
     Unlike torchvision's: the stem pads 2 before and 3 behind, its pooling does not pad, strides are in the first
     convolution of a block, and normalisation adds 0.001.

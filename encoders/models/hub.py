@@ -33,7 +33,7 @@ _LOADED: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions sorted by length, in batches whose padded size (clips times longest) stays within a budget.
+    """Sort positions by length into batches whose padded size (clips times longest) stays within a budget.
 
     What exceeds the budget alone is a batch of its own.
 
@@ -108,13 +108,13 @@ class HubEncoder(DeviceEncoder):
         return self._width
 
     def settings(self) -> Mapping[str, object]:
-        """Which weights, how clips are prepared for them, and the precision where it is bfloat16."""
+        """Tell which weights, how clips are prepared for them, and the precision where it is bfloat16."""
         coarse = {"precision": self.dtype} if self.dtype == "bfloat16" else {}
         return {"weights": self._weights, **coarse, **self.preprocessing()}
 
     @abstractmethod
     def preprocessing(self) -> Mapping[str, object]:
-        """What of the settings is this family's own."""
+        """Tell what of the settings is this family's own."""
 
     def build(self) -> Any:
         """Make the model with its weights, a `torch.nn.Module` on the CPU in float32.
@@ -154,7 +154,7 @@ class HubEncoder(DeviceEncoder):
         _LOADED[key] = self._model
 
     def processor(self, loader: Any) -> Any:
-        """The preprocessing: beside the weights, or where the catalogue says."""
+        """Open the preprocessing: beside the weights, or where the catalogue says."""
         local = self.checkpoint.weights
         if self.entry.processor is None or (local is not None and (Path(local) / "preprocessor_config.json").exists()):
             return self.checkpoint.open(loader)
@@ -165,7 +165,7 @@ class HubEncoder(DeviceEncoder):
         return elsewhere.open(loader)
 
     def weights_path(self) -> Path:
-        """The one file that holds the weights, fetched where it is not here yet.
+        """Find the one file that holds the weights, fetched where it is not here yet.
 
         Raises:
             ExtractionError: it is not here and cannot be fetched.

@@ -59,26 +59,26 @@ class ImageEncoder(HubEncoder):
         return self._model(pixels)
 
     def image_processor(self) -> Any:
-        """The weights' image processor, of transformers."""
+        """Make the weights' image processor, of transformers."""
         from transformers import AutoImageProcessor
 
         return self.processor(AutoImageProcessor)
 
     def preprocessing(self) -> Mapping[str, object]:
-        """What is seen: the settings of the faces, or whole frames."""
+        """Tell what is seen: the settings of the faces, or whole frames."""
         if self.modality == "video":
             return {"view": "faces", "faces": crop_settings(self._faces, self.num_frames)}
         return {"view": "frames", "frames": self.num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE}
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """As for every video, and whether face pictures that the corpus ships are used."""
+        """Hash what every video has, and whether face pictures that the corpus ships are used."""
         source, folder = super().source(clip), clip.get("faces")
         if self.modality != "video" or self._faces.source != "shipped" or not isinstance(folder, str):
             return source
         return sha256_of(f"{source} shipped {Path(folder).is_dir()}")[:12]
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""
+        """Prepare pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""
         processor = self._processor
         crops, note = None, None
         if self.modality == "video":
@@ -89,17 +89,14 @@ class ImageEncoder(HubEncoder):
             note = f"no face in {len(frames)} frames; whole frames used" if self.modality == "video" else None
         pixels = processor(
             list(crops.pixels.copy()),  # frames that encoders share are read-only, of which torch warns
-            do_rescale=False,
-            do_normalize=False,
-            input_data_format="channels_last",
-            return_tensors="np",
-        )
+            do_rescale=False, do_normalize=False, input_data_format="channels_last", return_tensors="np",
+        )  # fmt: skip
         images = np.asarray(pixels["pixel_values"])  # from one array, a list, or one video `[1, K, C, S, S]`
         images = np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]), dtype=np.uint8)
         return Prepared({"pixels": images, "frames": crops.frames, "shown": crops.shown}, len(crops.pixels), note)
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[T, width]` of each clip's frames."""
+        """Compute embeddings `[T, width]` of each clip's frames."""
         if not inputs:
             return []
         pixels = np.concatenate([clip.arrays["pixels"] for clip in inputs])
@@ -118,7 +115,7 @@ class ImageEncoder(HubEncoder):
         return np.asarray(embeddings.float().cpu().numpy(), dtype=np.float32)
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> Any:
-        """Pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
+        """Return pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
         import torch
 
         processor = self._processor
@@ -146,7 +143,7 @@ class ImageBackbone(ImageEncoder):
     """
 
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """The class tokens."""
+        """Compute the class tokens."""
         return self._model(pixel_values=pixels).last_hidden_state[:, 0]
 
 
@@ -160,7 +157,7 @@ class ResNet(ImageEncoder):
     config_width: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
 
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """The averaged feature maps."""
+        """Compute the averaged feature maps."""
         return self._model(pixel_values=pixels).pooler_output.flatten(1)
 
 
@@ -174,7 +171,7 @@ class ClipImage(ImageEncoder):
     config_width: ClassVar[tuple[str, ...]] = ("projection_dim",)
 
     def build(self) -> Any:
-        """The image tower and its projection."""
+        """Make the image tower and its projection."""
         from transformers import AutoConfig, CLIPVisionModelWithProjection
 
         config = self.checkpoint.open(AutoConfig)
@@ -183,7 +180,7 @@ class ClipImage(ImageEncoder):
         return self.checkpoint.open_model(CLIPVisionModelWithProjection, config=tower)
 
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """The projected embeddings, not normalised."""
+        """Compute the projected embeddings, not normalised."""
         return self._model(pixel_values=pixels).image_embeds
 
 
@@ -206,14 +203,14 @@ class VideoMAE(ImageEncoder):
         super().__init__(entry, modality, weights, faces=one_person)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Pictures `pixels` `[16, C, S, S]` as bytes."""
+        """Prepare pictures `pixels` `[16, C, S, S]` as bytes."""
         made = super().prepare(clip)
         shown = np.searchsorted(made.arrays["frames"], made.arrays["shown"])
         taken = shown[((np.arange(self.num_frames) + 0.5) * len(shown) / self.num_frames).astype(int)]
         return Prepared({"pixels": made.arrays["pixels"][taken]}, self.num_frames, made.note)
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[8, width]` of each clip."""
+        """Compute embeddings `[8, width]` of each clip."""
         step = BATCH_IMAGES // self.num_frames
         results: list[NDArray[np.float32]] = []
         for first in range(0, len(inputs), step):
@@ -221,7 +218,7 @@ class VideoMAE(ImageEncoder):
         return results
 
     def images_to_embeddings(self, pixels: Any) -> Any:
-        """Tokens `[N, steps * places, width]`, ordered by step, averaged over places."""
+        """Compute tokens `[N, steps * places, width]`, ordered by step, averaged over places."""
         tokens = self._model(pixel_values=pixels).last_hidden_state
         steps = self.num_frames // self._model.config.tubelet_size
         return tokens.unflatten(1, (steps, -1)).mean(dim=2)

@@ -51,7 +51,7 @@ def import_laion_clap(encoder_id: str) -> ModuleType:
 
 
 def create_clap(encoder_id: str, weights: Path) -> Any:
-    """The fused CLAP with a checkpoint's weights, which are read as tensors and plain numbers only.
+    """Make the fused CLAP with a checkpoint's weights, which are read as tensors and plain numbers only.
 
     Raises:
         ExtractionError: the library's tokenizers or text weights are not here, or the checkpoint does not fit.
@@ -102,22 +102,22 @@ class LaionClapAudio(AudioEncoder):
     shortest = 1
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and how long sound is fused."""
+        """List rate, loudness, and how long sound is fused."""
         return {**super().preprocessing(), **CLAP_SETTINGS}
 
     def build(self) -> Any:
-        """The audio branch."""
+        """Make the audio branch."""
         module = create_clap(self.id, self.weights_path())
         branch = module.model.audio_branch
         branch.spectrogram_settings = module.model_cfg["audio_cfg"]
         return branch
 
     def model_width(self, model: Any) -> int:
-        """Channels after the last stage."""
+        """Tell the channels after the last stage."""
         return int(model.num_features)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Samples of 16 bits, `waveform` `[N]`; the library that makes spectrograms comes with the weights."""
+        """Prepare samples of 16 bits, `waveform` `[N]`; the library that makes spectrograms comes with the weights."""
         samples = np.clip(self.samples(clip), -1.0, 1.0)
         return Prepared({"waveform": (samples * 32767).astype(np.int16)}, len(samples))
 
@@ -161,7 +161,7 @@ class LaionClapAudio(AudioEncoder):
 
 
 def log_mel(samples: Any, settings: Mapping[str, Any]) -> Any:
-    """Log-mel spectrogram `[T, mel_bins]` in decibels (power, above 1e-10) of a tensor of samples `[N]`.
+    """Compute the log-mel spectrogram `[T, mel_bins]` in decibels (power, above 1e-10) of a tensor of samples `[N]`.
 
     The library leaves this to torchaudio, which it does not ask for: Hann windows, reflected at both ends, filters on
     the HTK scale without normalisation.
@@ -195,11 +195,11 @@ class LaionClapText(TextModel):
     config_width = None
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and where it is cut."""
+        """Tell which text is read, and where it is cut."""
         return {**super().preprocessing(), "cut": _MAX_TOKENS, "tokenizer": _ROBERTA}
 
     def build(self) -> Any:
-        """The text branch."""
+        """Make the text branch."""
         return create_clap(self.id, self.weights_path()).model.text_branch
 
     @cached_property

@@ -17,7 +17,7 @@ from encoders.models.hub import padded
 from encoders.models.text import SOURCES, text_of
 from mmpsr.files import sha256_of
 
-__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
+__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "TokenEncoder", "shared_embedder"]
 
 MAX_TOKENS = 256
 """Longest text in tokens, the two special ones included; what the model was trained with. The rest is cut off."""
@@ -50,7 +50,7 @@ class TokenEmbedder:
 
     @classmethod
     def settings(cls) -> Mapping[str, object]:
-        """Revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
+        """List revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
         return {"model": cls.revision, "max_tokens": MAX_TOKENS, "layer": "last", "special_tokens": False}
 
     def embed(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[NDArray[np.float32]]:
@@ -79,7 +79,7 @@ class TokenEmbedder:
         return results
 
     def _tokens(self, text: str, context: str | None) -> tuple[list[int], NDArray[np.int64]]:
-        """Token ids of a text after its context, and which of them are the text's own."""
+        """Return the token ids of a text after its context, and which of them are the text's own."""
         read = self._tokenizer(text, truncation=True, max_length=MAX_TOKENS, return_special_tokens_mask=True)
         ids: list[int] = read["input_ids"]
         own = np.flatnonzero(np.asarray(read["special_tokens_mask"]) == 0)
@@ -94,7 +94,7 @@ class TokenEmbedder:
 
 @lru_cache(maxsize=1)
 def shared_embedder() -> TokenEmbedder:
-    """The process' one `TokenEmbedder`: encoders of several modalities share its weights."""
+    """Make the process' one `TokenEmbedder`: encoders of several modalities share its weights."""
     return TokenEmbedder()
 
 
@@ -111,7 +111,20 @@ def _model_folder() -> Path:
     return folder
 
 
-class MiniLM(Encoder):
+class TokenEncoder(Encoder):
+    """An encoder whose embeddings are the tokens of a text, as the shared `TokenEmbedder` makes them."""
+
+    @property
+    def width(self) -> int:
+        """Width of a token embedding."""
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the weights, once per process for all encoders that embed text."""
+        shared_embedder()
+
+
+class MiniLM(TokenEncoder):
     """Token embeddings of a clip's transcript (`text`) or of its described behaviour (`behavior`), 384 wide.
 
     Args:
@@ -129,17 +142,8 @@ class MiniLM(Encoder):
         if modality not in SOURCES:
             raise ValueError(f"minilm reads {' or '.join(SOURCES)}, not {modality!r}")
 
-    @property
-    def width(self) -> int:
-        """Width of a token embedding."""
-        return TokenEmbedder.width
-
-    def load(self) -> None:
-        """Load the weights, once per process for all encoders that embed text."""
-        shared_embedder()
-
     def settings(self) -> Mapping[str, object]:
-        """Weights, length, and which of the clip's texts is read."""
+        """List weights, length, and which of the clip's texts is read."""
         return {**TokenEmbedder.settings(), "source": SOURCES[self.modality][0]}
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
@@ -147,7 +151,7 @@ class MiniLM(Encoder):
         return embed_together(read_each(clips, self._read), self._embed)
 
     def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
-        """A clip's text, and what the model reads before it."""
+        """Return a clip's text, and what the model reads before it."""
         return text_of(clip, self.modality), None
 
     def _embed(self, texts: Sequence[tuple[str, str | None]]) -> list[Embeddings]:
@@ -174,11 +178,11 @@ class MiniLMContext(MiniLM):
         super().__init__(modality)
 
     def settings(self) -> Mapping[str, object]:
-        """Weights, length, and what is read before the transcript."""
+        """List weights, length, and what is read before the transcript."""
         return {**super().settings(), "context": "most recent, [SEP]"}
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """The transcript's source, and the context where there is one."""
+        """Hash the transcript's source, and the context where there is one."""
         source, context = super().source(clip), clip.get("context")
         if not isinstance(context, str) or not context.strip():
             return source

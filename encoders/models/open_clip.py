@@ -29,7 +29,7 @@ class OpenClipImage(ImageEncoder):
     """
 
     def build(self) -> Any:
-        """The image tower; the text tower is dropped."""
+        """Make the image tower; the text tower is dropped."""
         import open_clip
 
         folder = self._folder(weights=True)
@@ -42,7 +42,7 @@ class OpenClipImage(ImageEncoder):
         return model.visual
 
     def model_width(self, model: Any) -> int:
-        """Width of the projection."""
+        """Tell the width of the projection."""
         return int(model.output_dim)
 
     def image_processor(self) -> Any:
@@ -57,7 +57,7 @@ class OpenClipImage(ImageEncoder):
         )  # fmt: skip
 
     def _folder(self, weights: bool = False) -> Path:
-        """Where the configuration is, and the weights if they are asked for."""
+        """Tell where the configuration is, and the weights if they are asked for."""
         if self.checkpoint.weights is not None:
             return Path(self.checkpoint.weights)
         if weights:

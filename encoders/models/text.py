@@ -26,7 +26,7 @@ _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "clap_text_model")
 
 
 def text_of(clip: ClipMedia, modality: str) -> str:
-    """The text that stands for a modality of a clip.
+    """Return the text that stands for a modality of a clip.
 
     Raises:
         MissingModality: there is none, or it is blank.
@@ -39,7 +39,7 @@ def text_of(clip: ClipMedia, modality: str) -> str:
 
 
 def has_vocabulary(tokenizer: Any) -> bool:
-    """Whether a tokenizer knows more than its special tokens; transformers makes one that does not of missing files."""
+    """Tell whether a tokenizer has more than special tokens; of missing files transformers makes one that has not."""
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
@@ -55,11 +55,11 @@ class TextModel(HubEncoder):
     """
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and what of it is kept."""
+        """Tell which text is read, and what of it is kept."""
         return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "cut": "model's limit"}
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Token ids `input_ids` `[N]`, and which of them are the text's own, `own` `[N]`."""
+        """Prepare token ids `input_ids` `[N]`, and which of them are the text's own, `own` `[N]`."""
         text, (tokenizer, limit) = text_of(clip, self.modality), self._tokenizer
         read = tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
@@ -74,7 +74,7 @@ class TextModel(HubEncoder):
         return Prepared({"input_ids": ids.astype(np.int64), "own": own}, len(ids), note)
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings of each text's own tokens, `[num_tokens, width]`.
+        """Compute embeddings of each text's own tokens, `[num_tokens, width]`.
 
         Texts are sorted by length, padded and masked; what else is in a batch changes a result by rounding only
         (1e-5 in float32; relative to the largest value 1e-2 in float16, 1e-1 in bfloat16).
@@ -141,27 +141,23 @@ class JinaText(HubEncoder):
 
     pooling: Pooling = "none"
 
-    @property
-    def _code(self) -> Mapping[str, str]:
-        return _JINA_CODE.get(self.entry.id, {})
-
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and for which task."""
-        return {"source": SOURCES[self.modality][0], "task": "text-matching", **self._code}
+        """Tell which text is read, and for which task."""
+        return {"source": SOURCES[self.modality][0], "task": "text-matching", **_JINA_CODE.get(self.entry.id, {})}
 
     def build(self) -> Any:
-        """The model, of a class that comes with it."""
+        """Make the model, of a class that comes with it."""
         from transformers import AutoModel
 
-        return self.checkpoint.open(AutoModel, trust_remote_code=True, **self._code)
+        return self.checkpoint.open(AutoModel, trust_remote_code=True, **_JINA_CODE.get(self.entry.id, {}))
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """The text as UTF-8 bytes; the model tokenizes it itself."""
+        """Prepare the text as UTF-8 bytes; the model tokenizes it itself."""
         text = text_of(clip, self.modality)
         return Prepared({"text": np.frombuffer(text.encode(), dtype=np.uint8)}, len(text))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """The embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code."""
+        """Compute the embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code."""
         import torch
 
         encode = getattr(self._model, "encode_text", None) or self._model.encode

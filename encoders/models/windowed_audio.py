@@ -30,7 +30,7 @@ CLAP_SETTINGS: Mapping[str, object] = {
 
 @contextmanager
 def same_crops() -> Iterator[None]:
-    """Within, numpy's global random numbers are always the same; after, they go on as if nothing had happened."""
+    """Make numpy's global random numbers always the same within; after, they go on as if nothing had happened."""
     state = np.random.get_state()  # noqa: NPY002  what the libraries draw from
     np.random.seed(0)  # noqa: NPY002
     try:
@@ -43,7 +43,7 @@ class WindowedAudioEncoder(AudioEncoder):
     """A sound encoder that sees windows of one size; subclasses make the windows and run the model on a batch."""
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Frames of each clip, `[T, width]`: of all its windows, those that are sound and not padding.
+        """Compute frames of each clip, `[T, width]`: of all its windows, those that are sound and not padding.
 
         Windows have one size, so a batch needs no padding; it changes results by rounding only (1e-4 in float32).
         """
@@ -56,16 +56,12 @@ class WindowedAudioEncoder(AudioEncoder):
             batch = batch.to(device=self.device, dtype=getattr(torch, self.dtype))
             with torch.inference_mode():
                 made.extend(self.frames(batch).float().cpu().numpy())
-        results, first = [], 0
-        for clip in inputs:
-            counts = clip.arrays["counts"]
-            results.append(np.concatenate([made[first + row][:count] for row, count in enumerate(counts)]))
-            first += len(counts)
-        return results
+        rows = iter(made)
+        return [np.concatenate([next(rows)[:count] for count in clip.arrays["counts"]]) for clip in inputs]
 
     @abstractmethod
     def frames(self, windows: Any) -> Any:
-        """Embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
+        """Compute embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
 
 
 class AST(WindowedAudioEncoder):
@@ -80,11 +76,11 @@ class AST(WindowedAudioEncoder):
     architecture = "ASTModel"
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and what is averaged."""
+        """List rate, loudness, and what is averaged."""
         return {**super().preprocessing(), "layer": "last", "patches": "mean over frequency"}
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Spectrograms `windows` `[n, frames, mel]`, and the rows of each that are sound, `counts` `[n]`."""
+        """Prepare spectrograms `windows` `[n, frames, mel]`, and the rows of each that are sound, `counts` `[n]`."""
         samples = self.samples(clip)
         config, hop = self._config, self.rate // 100
         parts = split(samples, self.extractor.max_length * hop)
@@ -93,7 +89,7 @@ class AST(WindowedAudioEncoder):
         return Prepared({"windows": windows, "counts": np.array(counts)}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """Patches averaged over frequency; they are ordered by frequency, then time."""
+        """Compute patches averaged over frequency; they are ordered by frequency, then time."""
         config = self._model.config
         num_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         patches = self._model(windows).last_hidden_state[:, 2:]
@@ -119,11 +115,11 @@ class Whisper(WindowedAudioEncoder):
     config_width: ClassVar[tuple[str, ...]] = ("d_model",)
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and the layer."""
+        """List rate, loudness, and the layer."""
         return {**super().preprocessing(), "layer": "last of the encoder", "padding": "left out"}
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Spectrograms `windows` `[n, mel, frames]`, and the frames of each that are sound, `counts` `[n]`."""
+        """Prepare spectrograms `windows` `[n, mel, frames]`, and the frames of each that are sound, `counts` `[n]`."""
         samples = self.samples(clip)
         parts = split(samples, self.extractor.n_samples)
         windows = np.concatenate([self.extract(part) for part in parts])
@@ -131,7 +127,7 @@ class Whisper(WindowedAudioEncoder):
         return Prepared({"windows": windows, "counts": np.array(counts)}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """The encoder's last hidden state."""
+        """Compute the encoder's last hidden state."""
         return self._model(windows).last_hidden_state
 
 
@@ -151,15 +147,15 @@ class ClapAudio(WindowedAudioEncoder):
     shortest: ClassVar[int] = 1
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and how long sound is fused."""
+        """List rate, loudness, and how long sound is fused."""
         return {**super().preprocessing(), **CLAP_SETTINGS}
 
     def model_width(self, model: Any) -> int:
-        """Channels after the last stage."""
+        """Tell the channels after the last stage."""
         return int(model.audio_encoder.num_features)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Four spectrograms `windows` `[1, 4, frames, mel]`; they differ where the sound is longer than a window."""
+        """Make four spectrograms `windows` `[1, 4, frames, mel]`; they differ where sound is longer than a window."""
         samples = self.samples(clip)
         with same_crops():
             windows = self.extract(samples)
@@ -167,7 +163,7 @@ class ClapAudio(WindowedAudioEncoder):
         return Prepared({"windows": windows, "counts": counts}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """The last hidden state `[B, width, frequency, time]`, averaged over frequency; time goes first."""
+        """Compute the last hidden state `[B, width, frequency, time]`, averaged over frequency; time goes first."""
         is_longer = (windows[:, :1] != windows[:, 1:]).flatten(1).any(dim=1)
         output = self._model(input_features=windows, is_longer=is_longer)
         return output.last_hidden_state.mean(dim=2).transpose(1, 2)

@@ -94,7 +94,7 @@ class Claims:
         self._save()
 
     def others(self) -> dict[Item, str]:
-        """What other living processes hold, and a name for each; call it while holding `exclusive`."""
+        """Tell what other living processes hold, and a name for each; call it while holding `exclusive`."""
         taken: dict[Item, str] = {}
         for lock in self.folder.glob("*.lock"):
             path = lock.with_suffix(".json")

@@ -32,7 +32,7 @@ def clean(folder: Path, older_than: float = STALE_SECONDS) -> int:
 
 
 def utc_now() -> str:
-    """The time in UTC, ISO 8601 with microseconds, so that text order is time order."""
+    """Return the time in UTC, ISO 8601 with microseconds, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

@@ -19,7 +19,7 @@ from encoders.config import FeaturesConfig
 from encoders.errors import Failure, StoreError
 from encoders.media.clip import ClipMedia
 from encoders.store.claims import Claims
-from encoders.store.progress import ExtractionSummary, Reporter
+from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import CLIP_COLUMNS, WorkQueue, records_of
 from encoders.store.text_store import CORRECTIONS, TextStore, Written
 from encoders.writers.base import TextWriter, write_batch
@@ -79,9 +79,9 @@ def fill_texts(
             if not writer.is_loaded:
                 writer.load()
                 writer.is_loaded = True
-            report = Reporter(len(work.pending), show_progress, f"{writer.kind}s")
-            with Claims(features.store) as claims, report:
-                _run(work, claims, report)
+            progress = ClipProgress(len(work.pending), show_progress, f"{writer.kind}s")
+            with Claims(features.store) as claims, progress:
+                _run(work, claims, progress)
         work.add_to(summary)
         summary.num_clips += len(work.made)
         clips = work.filled(clips)
@@ -89,7 +89,7 @@ def fill_texts(
     return FilledTexts(clips, summary)
 
 
-def _run(work: TextWork, claims: Claims, report: Reporter) -> None:
+def _run(work: TextWork, claims: Claims, progress: ClipProgress) -> None:
     """Claim, decode, write and store until nothing is pending, here or with other processes."""
     threads = ThreadPoolExecutor(work.features.num_workers)
     ahead: deque[tuple[list[int], list[Future[Any]]]] = deque()
@@ -99,7 +99,7 @@ def _run(work: TextWork, claims: Claims, report: Reporter) -> None:
             while len(ahead) < _AHEAD and (rows := work.claim(claims, waits_for)):
                 ahead.append((rows, [threads.submit(_prepare, work.writer, work.records[row]) for row in rows]))
             in_hand = sum(len(rows) for rows, _ in ahead)
-            report.update(len(work.pending) + in_hand, work.num_failed, set() if ahead else waits_for)
+            progress.update(len(work.pending) + in_hand, work.num_failed, set() if ahead else waits_for)
             if ahead:
                 rows, prepared = ahead.popleft()
                 work.finish(rows, [future.result() for future in prepared], claims)
@@ -177,7 +177,7 @@ class TextWork(WorkQueue):
         claims.drop(items)
 
     def text(self, row: int) -> tuple[str | None, str | None]:
-        """Text and language of a clip as the store and a person have them."""
+        """Return text and language of a clip as the store and a person have them."""
         item, corpus = self.items[row], self.records[row]["corpus"]
         if corpus not in self._texts:
             self._texts[corpus] = self.store.read_texts(corpus, self.spec)
@@ -188,7 +188,7 @@ class TextWork(WorkQueue):
         return (None, None) if written is None else (written.text, language)
 
     def filled(self, clips: pd.DataFrame) -> pd.DataFrame:
-        """The clip table with the texts; a clip that the model failed on keeps what it has."""
+        """Put the texts into the clip table; a clip that the model failed on keeps what it has."""
         texts = [record[self.writer.column] for record in self.records]
         languages = [record["language"] for record in self.records]
         for row in self.items:

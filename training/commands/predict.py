@@ -170,14 +170,14 @@ def _predict(
     predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
 ) -> tuple[FinishedRows, list[str]]:
     """Predict the clips that are not finished, batch by batch."""
-    from encoders.store.progress import Reporter
+    from encoders.store.progress import ClipProgress
     from training.predict.document import FinishedRows, keys_of
 
     finished = FinishedRows(work, predictor.trained, confidence, explain)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
     num_lost = 0
-    with Reporter(len(left), True, "predictions", "without") as report:
+    with ClipProgress(len(left), True, "predictions", "without") as report:
         for first in range(0, len(left), BATCH):
             batch = left[first : first + BATCH]
             table = clips.iloc[batch]

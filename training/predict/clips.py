@@ -19,7 +19,6 @@ from encoders.config import FeaturesConfig
 from encoders.device import choose_device
 from encoders.errors import ExtractionError
 from encoders.extraction.read import clip_records, make_encoders
-from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
 from encoders.writers import fill
 from encoders.writers.base import TextWriter
@@ -139,7 +138,7 @@ class PredictionTable:
         store, records = FeatureStore(features.store), clip_records(self.clips, features)
         remarks: list[dict[str, str]] = [{} for _ in records]
         for modality, encoder in make_encoders(features).items():
-            spec = EncoderSpec.of(encoder)
+            spec = encoder.spec
             kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
             for record, own in zip(records, remarks, strict=True):
                 remark = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))

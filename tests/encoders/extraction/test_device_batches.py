@@ -34,7 +34,6 @@ from encoders.extraction.read import clip_records, read_vectors
 from encoders.extraction.workers import Workers
 from encoders.media import clip as media
 from encoders.media.clip import ClipMedia
-from encoders.spec import EncoderSpec
 from encoders.store.claims import Item
 from encoders.store.progress import ExtractionSummary
 from encoders.store.vector_store import FeatureStore
@@ -125,7 +124,7 @@ def test_every_kind_of_clip(tmp_path: Path) -> None:
     }
     kept = {"clip0", "clip6", "clip7"}
     assert {clip for modality, clip in rows_in(tmp_path) if modality == "text"} == kept
-    notes = FeatureStore(tmp_path).notes("fake", EncoderSpec.of(Attentive("text")))
+    notes = FeatureStore(tmp_path).notes("fake", Attentive("text").spec)
     assert {clip: note for (clip, _), note in notes.items()} == {"clip6": "note on clip6"}
     assert Attentive.passes == [5, 1, 1, 1, 1, 1]
     assert not list((tmp_path / ".claims").glob("*.json"))

@@ -358,7 +358,7 @@ def test_usage_follows_the_clips_as_they_are(tmp_path: Path) -> None:
     features = FeaturesConfig(store=str(tmp_path / "store"), encoders={"text": "minilm"})
     usage = usage_of(features, {"mine": clips, "broken": None})
     encoder = make_encoder("minilm", "text")
-    key = EncoderSpec.of(encoder).key
+    key = encoder.spec.key
     assert usage.folders == {f"mine/text/{key}": "minilm", f"broken/text/{key}": "minilm"}
     assert usage.clips == {"mine": frozenset("ab")}
     row = {"text": "good", "description": None, "media": str(tmp_path / "a.mp4"), "start": 0.0, "end": 1.0}

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.encode import make_encoder
 from encoders.maintenance import pruning
-from encoders.spec import EncoderSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
@@ -46,7 +45,7 @@ modalities = ["text"]
 active = ["ambivalence"]
 """
 ENCODER = make_encoder("minilm", "text")
-SPEC = EncoderSpec.of(ENCODER)
+SPEC = ENCODER.spec
 OLD = dataclasses.replace(SPEC, fingerprint="0123456789ab")
 USED, UNUSED = f"mine/text/{SPEC.key}", f"mine/text/{OLD.key}"
 VECTOR = np.arange(768, dtype=np.float32)[np.newaxis]
