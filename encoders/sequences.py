@@ -111,9 +111,9 @@ class Sequences:
             >>> padded[..., 0].tolist(), mask.tolist()
             ([[1.0, 0.0], [2.0, 3.0]], [[True, False], [True, True]])
         """
-        chosen = np.asarray(rows, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        clips = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[clips]
         mask = np.arange(lengths.max(initial=1)) < lengths[:, np.newaxis]
         padded = np.zeros((*mask.shape, self.values.shape[1]), dtype=np.float32)
-        padded[mask] = self.values[concatenated(self.offsets[chosen], lengths)]
+        padded[mask] = self.values[concatenated(self.offsets[clips], lengths)]
         return padded, mask

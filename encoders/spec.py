@@ -98,8 +98,8 @@ def cap_of(key: str) -> int | None:
         >>> cap_of("openai_clip-0123456789ab-sequence-64"), cap_of("openai_clip-0123456789ab")
         (64, None)
     """
-    found = _SEQUENCE_KEY.fullmatch(key)
-    return None if found is None else int(found[1])
+    match = _SEQUENCE_KEY.fullmatch(key)
+    return None if match is None else int(match[1])
 
 
 def source_of(clip: Mapping[str, Any], modality: str) -> str:

@@ -59,13 +59,13 @@ def runs(present_T: NDArray[np.bool_], seconds_T: NDArray[np.float64]) -> list[t
         [(0, 1), (3, 3), (4, 4)]
     """
     longest = _BRIDGE * spacing(seconds_T)
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     for index in map(int, np.flatnonzero(present_T)):
-        if found and found[-1][1] == index - 1 and seconds_T[index] - seconds_T[index - 1] <= longest:
-            found[-1] = (found[-1][0], index)
+        if stretches and stretches[-1][1] == index - 1 and seconds_T[index] - seconds_T[index - 1] <= longest:
+            stretches[-1] = (stretches[-1][0], index)
         else:
-            found.append((index, index))
-    return found
+            stretches.append((index, index))
+    return stretches
 
 
 def degrees_above(

@@ -136,8 +136,8 @@ class Narrative:
     @property
     def events(self) -> tuple[CueEvent, ...]:
         """Every event that is told, once, in time."""
-        told = dict.fromkeys(event for sentence in self.sentences for event in sentence.events)
-        return tuple(sorted(told, key=lambda event: (event.start, event.end, event.cue)))
+        events = dict.fromkeys(event for sentence in self.sentences for event in sentence.events)
+        return tuple(sorted(events, key=lambda event: (event.start, event.end, event.cue)))
 
     @property
     def text(self) -> str:
@@ -172,11 +172,11 @@ def narrate(events: Iterable[CueEvent], seconds: float, heard: bool = True, limi
     for part, otherwise in _OTHERWISE.items():
         if part == "voice" and not heard:
             continue
-        told = {cue: by_cue[cue] for cue, wording in WORDING.items() if wording.part == part and cue in by_cue}
-        still = not told or (part == "eyes" and not _GAZE & told.keys()) or (part == "voice" and "pause" not in told)
+        cues = {cue: by_cue[cue] for cue, wording in WORDING.items() if wording.part == part and cue in by_cue}
+        still = not cues or (part == "eyes" and not _GAZE & cues.keys()) or (part == "voice" and "pause" not in cues)
         if still:
             sentences.append(Sentence(otherwise, otherwise, ()))
-        sentences += [_told(_clause(cue, found, seconds), _spans(found), found) for cue, found in told.items()]
+        sentences += [_told(_clause(cue, group, seconds), _spans(group), group) for cue, group in cues.items()]
     if not heard and "filler" in by_cue:
         fillers = by_cue["filler"]
         sentences.append(_told(_clause("filler", fillers, seconds), _spans(fillers), fillers))

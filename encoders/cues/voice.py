@@ -213,7 +213,7 @@ def filler_events(
         (0.0, 4.0, 2.0)
     """
     if words:
-        found = [(start, end) for word, start, end in words if _FILLER.search(word)]
-        return [CueEvent("filler", start, end, 1.0, "words", 1.0, _STEP) for start, end in found]
+        spans = [(start, end) for word, start, end in words if _FILLER.search(word)]
+        return [CueEvent("filler", start, end, 1.0, "words", 1.0, _STEP) for start, end in spans]
     count = len(_FILLER.findall(text or ""))
     return [CueEvent("filler", 0.0, seconds, float(count), "words", float(count), seconds)] if count else []

@@ -270,8 +270,8 @@ def _read_splits(path: str, name: str, tree: object) -> _Arrays:
     parts = tree.items() if isinstance(tree, dict) else ()
     splits = {split: part for split, part in parts if isinstance(part, dict) and "id" in part}
     if not splits:
-        found = f"a dictionary of {', '.join(map(repr, tree))}" if isinstance(tree, dict) else type(tree).__name__
-        raise EncodingError(f"{path}: expected splits, each a dictionary with 'id' and arrays; found {found}")
+        contents = f"a dictionary of {', '.join(map(repr, tree))}" if isinstance(tree, dict) else type(tree).__name__
+        raise EncodingError(f"{path}: expected splits, each a dictionary with 'id' and arrays; found {contents}")
     by_key: dict[str, Any] = {}
     arrays = _Arrays(by_key)
     for split, part in splits.items():

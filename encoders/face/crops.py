@@ -104,16 +104,16 @@ def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[
 def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceCrops | None:
     boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
     if config.several_faces == "track":
-        kept = [found[:0] if index is None else found[index : index + 1]
-                for found, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
+        kept = [faces[:0] if index is None else faces[index : index + 1]
+                for faces, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
     else:
-        kept = [_large(found) for found in boxes]
-    seen = np.array([index for index, found in enumerate(kept) if len(found)], dtype=np.int64)
+        kept = [_large(faces) for faces in boxes]
+    seen = np.array([index for index, faces in enumerate(kept) if len(faces)], dtype=np.int64)
     if not len(seen):
         return None
-    pixels = [_crop(frame, box, config, size) for frame, found in zip(frames, kept, strict=True) for box in found]
+    pixels = [_crop(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
     every = np.arange(seen[0], len(frames))
-    owners = np.repeat(np.arange(len(frames)), [len(found) for found in kept])
+    owners = np.repeat(np.arange(len(frames)), [len(faces) for faces in kept])
     return FaceCrops(np.stack(pixels), owners, seen[np.searchsorted(seen, every, side="right") - 1])
 
 
@@ -237,10 +237,10 @@ def follow(boxes: Sequence[NDArray[np.float64]]) -> list[int | None]:
         [1, None, 0]
     """
     tracks: list[_Track] = []
-    for frame, found in enumerate(boxes):
-        costs = np.array([[track.cost(frame, box) for box in found] for track in tracks])
+    for frame, faces in enumerate(boxes):
+        costs = np.array([[track.cost(frame, box) for box in faces] for track in tracks])
         given = dict(_pairs(costs)) if costs.size else {}
-        for index, box in enumerate(found):
+        for index, box in enumerate(faces):
             if index not in given:
                 tracks.append(_Track([], [], []))
             track = tracks[given.get(index, -1)]

@@ -99,27 +99,27 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
     table[ANNOTATED_SECONDS] = pd.to_numeric(table[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
     records = records_of(table, _COLUMNS)
     given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
-    found: dict[int, list[_Finding] | None] = {}
+    results: dict[int, list[_Finding] | None] = {}
     with ClipProgress(len(given), show_progress, "media", "with defects") as progress:
         waiting = deque(given[first : first + _CHUNK_SIZE] for first in range(0, len(given), _CHUNK_SIZE))
         while waiting:
-            for rows in _work_off(waiting, records, found, num_workers, progress):
+            for rows in _work_off(waiting, records, results, num_workers, progress):
                 alone = deque([row] for row in rows)  # one of these clips ends its worker: which is it?
                 while alone:
-                    for (row,) in _work_off(alone, records, found, 1, progress):
+                    for (row,) in _work_off(alone, records, results, 1, progress):
                         path = next(records[row][name] for name in _FILES if records[row][name] is not None)
-                        found[row] = [("unreadable", f"{path}: its decoder crashed")]
+                        results[row] = [("unreadable", f"{path}: its decoder crashed")]
     defects = [
-        (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in found[row] or ()
+        (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in results[row] or ()
     ]
     table = pd.DataFrame(defects, columns=["corpus", "clip_id", "kind", "reason"], dtype="string")
-    table.attrs["num_inspected"] = sum(findings is not None for findings in found.values())
+    table.attrs["num_inspected"] = sum(findings is not None for findings in results.values())
     table.attrs["seconds"] = time.perf_counter() - began
     return table
 
 
 def _work_off(
-    waiting: deque[list[int]], records: Sequence[dict[str, Any]], found: dict[int, list[_Finding] | None],
+    waiting: deque[list[int]], records: Sequence[dict[str, Any]], results: dict[int, list[_Finding] | None],
     num_workers: int, progress: ClipProgress,
 ) -> list[list[int]]:  # fmt: skip
     """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
@@ -132,12 +132,12 @@ def _work_off(
                 jobs[pool.submit(inspect_clips, [records[row] for row in waiting[0]])] = waiting[0]
                 waiting.popleft()
             wait(jobs, 1.0, FIRST_COMPLETED)
-            if not _collect(jobs, found):
+            if not _collect(jobs, results):
                 break
-            progress.update(progress.num_clips - len(found), sum(map(bool, found.values())), set())
+            progress.update(progress.num_clips - len(results), sum(map(bool, results.values())), set())
         whole = not jobs
     except BrokenProcessPool:  # it broke since the last look
-        _collect(jobs, found)
+        _collect(jobs, results)
     finally:
         end_workers(pool, at_once=not whole)
     lost = list(jobs.values())  # jobs start in the order of submission
@@ -146,7 +146,7 @@ def _work_off(
 
 
 def _collect(
-    jobs: dict[Future[list[list[_Finding] | None]], list[int]], found: dict[int, list[_Finding] | None]
+    jobs: dict[Future[list[list[_Finding] | None]], list[int]], results: dict[int, list[_Finding] | None]
 ) -> bool:
     """Take over the results that have come; whether all workers live."""
     alive = True
@@ -154,7 +154,7 @@ def _collect(
         if isinstance(future.exception(), BrokenProcessPool):
             alive = False
         else:
-            found.update(zip(jobs[future], future.result(), strict=True))
+            results.update(zip(jobs[future], future.result(), strict=True))
             del jobs[future]
     return alive
 
@@ -171,7 +171,7 @@ def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
     """List (kind, reason) of what is wrong with a clip's media, as `MEDIA_KINDS` are ordered; None without any file."""
     clip = ClipMedia.from_row(row)
     annotated = row.get(ANNOTATED_SECONDS)
-    found: dict[str, dict[str, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     exists = False
     for examine, spans in ((_look, clip.videos), (_listen, clip.sounds)):
         for path, start, end in spans:
@@ -180,10 +180,10 @@ def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
             exists = True
             findings = _examine(examine, path, start, end, annotated)
             for kind, reason in findings.items():
-                found.setdefault(kind, {})[f"{path}: {reason.removeprefix(f'{path}: ')}"] = None
+                reasons.setdefault(kind, {})[f"{path}: {reason.removeprefix(f'{path}: ')}"] = None
             if not _UNUSABLE & findings.keys():
                 break
-    return [(kind, "; ".join(found[kind])) for kind in MEDIA_KINDS if kind in found] if exists else None
+    return [(kind, "; ".join(reasons[kind])) for kind in MEDIA_KINDS if kind in reasons] if exists else None
 
 
 def _examine(

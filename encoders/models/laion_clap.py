@@ -130,8 +130,8 @@ class LaionClapAudio(AudioEncoder):
         for first in range(0, len(inputs), BATCH_WINDOWS):
             made = [self._spectrograms(clip.arrays["waveform"]) for clip in inputs[first : first + BATCH_WINDOWS]]
             batch = {
-                "mel_fusion": torch.stack([each["mel_fusion"] for each in made]).to(self.device, dtype),
-                "longer": torch.stack([each["longer"] for each in made]),
+                "mel_fusion": torch.stack([clip_inputs["mel_fusion"] for clip_inputs in made]).to(self.device, dtype),
+                "longer": torch.stack([clip_inputs["longer"] for clip_inputs in made]),
             }
             with torch.inference_mode():
                 steps = self._model(batch, device=self.device)["fine_grained_embedding"][:, ::_STEPS_REPEATED]

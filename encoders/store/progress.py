@@ -138,7 +138,7 @@ class ClipProgress:
         self.wanted = wanted
         self.name, self.counted = name, counted
         self.console = Console(stderr=True)
-        self.began = self.told = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.waits_for: set[str] = set()
         self.progress = Progress(
             TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
@@ -158,8 +158,8 @@ class ClipProgress:
         now, settled = time.monotonic(), self.num_clips - num_left
         text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
         self.progress.update(self.task, completed=settled, text=text)
-        if self.wanted and self.progress.disable and now - self.told > 60.0:
-            self.told = now
+        if self.wanted and self.progress.disable and now - self.printed > 60.0:
+            self.printed = now
             self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
         if self.wanted and waits_for - self.waits_for:
             self.console.print(

@@ -113,9 +113,9 @@ class SequenceStore(FeatureStore):
             table = read_part(path, ["clip_id", "source", "length"])
             keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
             clips = np.array([place.get(key, -1) for key in keys], dtype=np.int64)
-            found = np.flatnonzero(clips >= 0)
-            parts[clips[found]], rows[clips[found]] = number, found
-            lengths[clips[found]] = table["length"].to_numpy()[found]
+            stored = np.flatnonzero(clips >= 0)
+            parts[clips[stored]], rows[clips[stored]] = number, stored
+            lengths[clips[stored]] = table["length"].to_numpy()[stored]
         return Places(paths, parts, rows, np.maximum(lengths, 0))
 
     def fill(self, spec: SequenceSpec, places: Places, starts: NDArray[np.int64], values: NDArray[np.float16]) -> None:
@@ -135,11 +135,11 @@ class SequenceStore(FeatureStore):
             if not len(clips):
                 continue
             try:
-                offsets, found = unpack(read_part(path, ["length", "sequence"]), spec.width)
+                offsets, elements = unpack(read_part(path, ["length", "sequence"]), spec.width)
             except ValueError as error:
                 raise StoreError(f"{path}: {error}; delete it and its clips are extracted again") from None
             lengths = places.lengths[clips]
-            values[concatenated(starts[clips], lengths)] = found[concatenated(offsets[places.rows[clips]], lengths)]
+            values[concatenated(starts[clips], lengths)] = elements[concatenated(offsets[places.rows[clips]], lengths)]
 
 
 def unpack(table: pa.Table, width: int | None) -> tuple[NDArray[np.int64], NDArray[np.float16]]:

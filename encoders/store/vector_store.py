@@ -184,8 +184,8 @@ class FeatureStore:
         present = np.zeros(len(clip_ids), dtype=np.bool_)
         vectors = np.zeros((len(clip_ids), spec.vector_width), dtype=np.float32)
         for table in self._tables(corpus, spec, ["clip_id", "source", "vector"]):
-            found = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
-            rows = np.array(found, dtype=np.int64)
+            places = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
+            rows = np.array(places, dtype=np.int64)
             values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
             if rows.size and rows.min() < 0:
                 values, rows = values[rows >= 0], rows[rows >= 0]

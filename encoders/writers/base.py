@@ -84,7 +84,7 @@ class TextWriter(ABC):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Any:
-        """Read what the model needs of a clip in a thread, after `load`; raises `MissingModality` or `EncodingError`."""
+        """Read what a model needs of a clip in a thread, after `load`; raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def write(self, prepared: Sequence[Any]) -> list[Written | Failure]:
