@@ -14,7 +14,7 @@ __all__ = ["create_balancer"]
 
 
 def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) -> Balancer:
-    """The balancer for loss terms in the order branch by branch, tasks within.
+    """Create the balancer for loss terms in the order branch by branch, tasks within.
 
     Raises:
         ConfigError: `weights` names a task that is not there, or a method's library is missing.
@@ -34,5 +34,5 @@ def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) ->
         "dwa": AveragedRates,
         "random": RandomWeights,
     }
-    chosen = ConflictResolution if config.method in METHODS else classes[config.method]
-    return chosen(len(branches), len(tasks), config)  # type: ignore[call-arg]
+    balancer = ConflictResolution if config.method in METHODS else classes[config.method]
+    return balancer(len(branches), len(tasks), config)  # type: ignore[call-arg]
