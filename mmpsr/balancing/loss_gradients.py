@@ -236,42 +236,35 @@ def form_gradients(
         formed: what `squared_norms` has formed already.
     """
     for index, use in enumerate(layers):
-        first, *rest = use.parameters
+        weight, *biases = use.parameters
         weights_TB11 = weights_TB[..., None, None].to(use.gradients.dtype)
         inputs = None if use.inputs is None else use.inputs.to(use.gradients.dtype)
         if formed is not None and weights_TK is not None and index in formed:
-            _add(first, torch.einsum("tk,tkoi->oi", weights_TK.to(formed[index].dtype), formed[index]))
-            for bias in rest:
-                if bias is not None:
-                    _add(bias, (use.gradients.sum(dim=2) * weights_TB11.squeeze(-1)).sum(dim=(0, 1)))
-            continue
-        if (
+            of_weight = torch.einsum("tk,tkoi->oi", weights_TK.to(formed[index].dtype), formed[index])
+            of_bias = (use.gradients.sum(dim=2) * weights_TB11.squeeze(-1)).sum(dim=(0, 1))
+        elif (
             use.kind == "linear"
             and inputs is not None
             and len(weights_TB) == 1
             and inputs.shape[-1] < use.gradients.shape[-1]
         ):
             own_BRO, flat_in = use.gradients[0], (inputs * weights_TB11[0]).flatten(0, 1)  # the narrower side
-            _add(first, own_BRO.flatten(0, 1).T @ flat_in)
-            for bias in rest:
-                if bias is not None:
-                    _add(bias, weights_TB11.view(1, -1) @ own_BRO.sum(dim=1))
-            continue
-        scaled_BRO = use.gradients[0] * weights_TB11[0]
-        for gradients_BRO, weights_B11 in zip(use.gradients[1:], weights_TB11[1:], strict=True):
-            scaled_BRO.addcmul_(gradients_BRO, weights_B11)
-        flat = scaled_BRO.flatten(0, 1)
-        if use.kind == "expanded":
-            _add(first, flat.sum(dim=0))
-            continue
-        assert inputs is not None
-        if use.kind == "norm":
-            normal = functional.layer_norm(inputs, inputs.shape[-1:])
-            _add(first, (flat * normal.reshape(flat.shape)).sum(dim=0))
+            of_weight = own_BRO.flatten(0, 1).T @ flat_in
+            of_bias = weights_TB11.view(1, -1) @ own_BRO.sum(dim=1)
         else:
-            _add(first, flat.T @ inputs.flatten(0, 1))
-        for bias in rest:
-            _add(bias, flat.sum(dim=0))
+            scaled_BRO = use.gradients[0] * weights_TB11[0]
+            for gradients_BRO, weights_B11 in zip(use.gradients[1:], weights_TB11[1:], strict=True):
+                scaled_BRO.addcmul_(gradients_BRO, weights_B11)
+            flat = scaled_BRO.flatten(0, 1)
+            of_weight = of_bias = flat.sum(dim=0)  # of an expanded parameter, too
+            if inputs is not None and use.kind == "linear":
+                of_weight = flat.T @ inputs.flatten(0, 1)
+            elif inputs is not None:
+                normal = functional.layer_norm(inputs, inputs.shape[-1:])
+                of_weight = (flat * normal.reshape(flat.shape)).sum(dim=0)
+        _add(weight, of_weight)
+        for bias in biases:
+            _add(bias, of_bias)
 
 
 def _add(parameter: Tensor | None, gradient: Tensor) -> None:

@@ -42,7 +42,7 @@ class PairConflict:
 
 @dataclass(frozen=True)
 class Prototype:
-    """A class's prototype in the guide bank, and the cosine in [-1, 1] between it and the clip's pooled representation."""
+    """A class's prototype in the guide bank, and its cosine in [-1, 1] with the clip's pooled representation."""
 
     name: str
     cosine: float

@@ -40,10 +40,12 @@ def labeled_rows(targets_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
     return known.any(axis=1) if spec.kind == "regression" else known.all(axis=1)
 
 
-def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Targets as present/absent (intensity > 0), and the columns that are scored (neutral is not)."""
-    scored = np.array([i for i, name in enumerate(spec.classes) if name != spec.neutral])
-    return targets > 0, scored
+def _scored(
+    targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Clips where each class is present (intensity > 0), and where decided so, of the scored classes (not neutral)."""
+    decided = decide_present(predicted, spec, thresholds)
+    return [(targets[:, c] > 0, decided[:, c]) for c, name in enumerate(spec.classes) if name != spec.neutral]
 
 
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -51,9 +53,11 @@ def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresh
 
     mMF1 = mean over emotions of (F1(present) + F1(absent)) / 2,   F1 = 2 TP / (2 TP + FP + FN)
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
-    return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
+    values = [
+        sk.f1_score(present, decided, labels=range(2), average="macro", zero_division=0)
+        for present, decided in _scored(targets, predicted, spec, thresholds)
+    ]
+    return 100 * float(np.mean(values))
 
 
 def multilabel_weighted_accuracy(
@@ -69,14 +73,11 @@ def multilabel_weighted_accuracy(
         Zadeh et al.: Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable dynamic fusion
         graph. ACL 2018.
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
     values = []
-    for c in scored:
-        positives, negatives = present[:, c].sum(), (~present[:, c]).sum()
+    for present, decided in _scored(targets, predicted, spec, thresholds):
+        positives, negatives = present.sum(), (~present).sum()
         if positives and negatives:
-            true_positives = (present[:, c] & decided[:, c]).sum()
-            true_negatives = (~present[:, c] & ~decided[:, c]).sum()
+            true_positives, true_negatives = (present & decided).sum(), (~present & ~decided).sum()
             values.append((true_positives * negatives / positives + true_negatives) / (2 * negatives))
     return 100 * float(np.mean(values)) if values else float("nan")
 
@@ -86,14 +87,11 @@ def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thr
 
     mWF1 = mean over emotions of (P F1(present) + N F1(absent)) / (P + N)
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
-    values = [sk.f1_score(present[:, c], decided[:, c], average="weighted", zero_division=0) for c in scored]
+    values = [
+        sk.f1_score(present, decided, average="weighted", zero_division=0)
+        for present, decided in _scored(targets, predicted, spec, thresholds)
+    ]
     return 100 * float(np.mean(values))
-
-
-def _macro_f1(actual: NDArray, decided: NDArray, num_classes: int) -> float:
-    return float(sk.f1_score(actual, decided, labels=range(num_classes), average="macro", zero_division=0))
 
 
 def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDArray[np.int64]:

@@ -25,8 +25,7 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware
 from mmpsr.objective.objective import Objective
-from mmpsr.objective.pseudo_label_quality import pseudo_label_quality
-from mmpsr.objective.pseudo_labels import SemiSupervision
+from mmpsr.objective.pseudo_labels import SemiSupervision, pseudo_label_quality
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora

@@ -168,7 +168,7 @@ def epoch_record(
         objective: names of the loss terms.
         weights: of the loss terms now, `[branches, T]`.
         optimizer: its learning rate.
-        quality: by task, what pseudo-labels are worth on dev, see `mmpsr.objective.pseudo_label_quality`.
+        quality: by task, what pseudo-labels are worth on dev, see `mmpsr.objective.pseudo_labels`.
     """
     means = (totals.losses / totals.steps.clamp(min=1)).flatten().tolist()
     terms = {
