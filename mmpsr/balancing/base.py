@@ -17,7 +17,6 @@ __all__ = ["LOSSES_ALONE", "Balancer", "BalancingConfig", "Need", "by_branch"]
 
 Need = Literal["nothing", "norms", "gramian"]
 
-
 LOSSES_ALONE = ("equal", "fixed", "uncertainty", "dwa", "random")
 """Methods that look at no gradient."""
 
@@ -86,7 +85,7 @@ class Balancer(nn.Module):
         self.register_buffer("budgets", budgets, persistent=False)
 
     def needs(self, step: int) -> Need:
-        """What `update` takes at a step (from 0): nothing, gradient norms, or inner products of gradients."""
+        """Name what `update` takes at a step (from 0): nothing, gradient norms, or inner products of gradients."""
         return "nothing"
 
     def epoch_ended(self, losses: Tensor) -> None:

@@ -33,6 +33,6 @@ def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) ->
         "uncertainty": Uncertainty,
         "dwa": AveragedRates,
         "random": RandomWeights,
+        **dict.fromkeys(METHODS, ConflictResolution),
     }
-    balancer = ConflictResolution if config.method in METHODS else classes[config.method]
-    return balancer(len(branches), len(tasks), config)  # type: ignore[call-arg]
+    return classes[config.method](len(branches), len(tasks), config)

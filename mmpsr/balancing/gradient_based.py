@@ -78,12 +78,12 @@ class ConflictResolution(Balancer):
         return self.budgets
 
     def needs(self, step: int) -> Need:
-        """Inner products, at every step."""
+        """Ask for inner products, at every step."""
         return "gramian"
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The weights for shared parameters, `[branches, T]`, from the gradients' inner products."""
+        """Set the weights for shared parameters, `[branches, T]`, from the gradients' inner products."""
         assert gradients is not None
         self.num_steps += 1
         budgets = self.budgets.flatten().double().cpu()

@@ -71,12 +71,12 @@ class GradNorm(Balancer):
         self.every = config.every if config.cost == "every_k" else 1
 
     def needs(self, step: int) -> Need:
-        """Norms, at the steps at which the weights are updated."""
+        """Ask for norms, at the steps at which the weights are updated."""
         return "norms" if step % self.every == 0 else "nothing"
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The new weights, `[branches, T]`, from norms g_t; the same as before without them."""
+        """Take a step of the weights, `[branches, T]`, with norms g_t; give the same as before without them."""
         if gradients is None:
             return self.weights
         norms = gradients

@@ -39,7 +39,7 @@ class Uncertainty(Balancer):
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The new weights, `[branches, T]`."""
+        """Take a step of the weights, `[branches, T]`."""
         slopes = 1.0 - torch.exp(-self.log_variances) * losses
         slopes = torch.where(present & torch.isfinite(losses), slopes, 0.0)
         self.log_variances.copy_((self.log_variances - self.rates * slopes).clamp(-5.0, 5.0))
@@ -96,7 +96,7 @@ class RandomWeights(Balancer):
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """New weights, `[branches, T]`."""
+        """Draw new weights, `[branches, T]`."""
         draws_BT = self.draws.index_select(0, self.num_steps % _NUM_DRAWS)[0]
         self.num_steps += 1
         self.weights.copy_(self.budgets * torch.softmax(draws_BT, dim=1) * draws_BT.shape[1])

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
@@ -22,8 +22,6 @@ __all__ = [
     "reliability_curve",
     "trained_targets",
 ]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class ReliabilityCurve:
 
 
 def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
-    """What the probabilities of a classification task are trained to be.
+    """Turn targets into what the probabilities of a classification task are trained to be.
 
     One-hot of the largest target for `cross_entropy`, its distribution for `soft_cross_entropy`, and present (above 0)
     or absent for `binary_cross_entropy`, as in `mmpsr.objective.objective`.
@@ -63,7 +61,7 @@ def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
 
 
 def calibration_pairs(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) -> tuple[Array, Array]:
-    """Probabilities that a calibrated model would keep, and what came of them; both flat, in [0, 1].
+    """Pair probabilities that a calibrated model would keep with what came of them; both flat, in [0, 1].
 
     Softmax: per clip the top class' probability and its trained target (0 or 1, or a share for `soft_cross_entropy`).
     Sigmoid: each class of each clip.
@@ -118,7 +116,7 @@ def reliability_curve(
 
 
 def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None) -> Array:
-    """How sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
+    """Tell how sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
 
     Single label: of the decided class, by default the largest. Several labels: of a softmax the largest; of sigmoids
     the decided side's, averaged over classes.
@@ -141,7 +139,7 @@ def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | N
 def correct_shares(
     probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None
 ) -> Array:
-    """Share of each labelled clip's decisions that are right, `[N]`: 0 or 1, or over the classes of several labels."""
+    """Give the share of each labelled clip's decisions that are right, `[N]`: 0 or 1, or over several classes."""
     if spec.kind == "multi_label":
         return (decide_present(probabilities_NC, spec, thresholds_C) == (targets_NC > 0)).mean(axis=1)
     return (decide_classes(probabilities_NC, thresholds_C) == targets_NC.argmax(axis=1)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Why a clip is predicted what it is: contributions of modalities, conflict between them, attention and prototypes.
+"""Explanations of a clip's predictions: contributions of modalities, conflict between them, attention and prototypes.
 
 Everything comes from one pass of masked copies of the clips, see `mmpsr.explanation.shapley`.
 
@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
-from mmpsr.explanation.shapley import Array, attribute, subset_predictions
+from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA
 from mmpsr.layers.nodes import conflicts, masked_mean
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import MCDM, TaskTower
-from mmpsr.probabilities import has_one_class
+from mmpsr.probabilities import Array, has_one_class
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Explanation", "PairConflict", "Prototype", "TaskExplanation", "explain", "prediction_conflicts"]
@@ -96,7 +96,7 @@ class Explanation:
     tasks: dict[str, TaskExplanation]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Give JSON values."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""What each modality contributes to a prediction: exact Shapley values from one batch of masked copies.
+"""Shapley values of modalities, what each contributes to a prediction, exact from one batch of masked copies.
 
 The players are a clip's modalities, the value of a subset is what the model predicts of the clip with all others
 masked. The value of the empty subset is what it predicts of a clip without any modality.
@@ -15,16 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.models.base import FusionModel
-from mmpsr.probabilities import probabilities
+from mmpsr.probabilities import Array, probabilities
 
 __all__ = ["MAX_MODALITIES", "Attribution", "attribute", "shapley_values", "subset_predictions"]
-
-Array = NDArray[np.float64]
 
 MAX_MODALITIES = 10  # 1024 masked copies of every clip
 TOLERANCE = 1e-6
@@ -46,7 +43,7 @@ class Attribution:
 
 
 def attribute(values_SBC: Array, task: str = "the task") -> Attribution:
-    """Shapley values of the predictions of all subsets, checked for adding up.
+    """Compute Shapley values of the predictions of all subsets, checked for adding up.
 
     Args:
         values_SBC: of `subset_predictions`.
@@ -69,7 +66,7 @@ def attribute(values_SBC: Array, task: str = "the task") -> Attribution:
 
 
 def shapley_values(values_S: Array) -> Array:
-    """Shapley values of a game's players, `[S, ...] -> [M, ...]`.
+    """Compute the Shapley values of a game's players, `[S, ...] -> [M, ...]`.
 
         phi_i = sum over subsets S without i of |S|! (M - |S| - 1)! / M! (v(S + i) - v(S))
 
@@ -101,7 +98,7 @@ def shapley_values(values_S: Array) -> Array:
 
 @torch.no_grad()
 def subset_predictions(model: FusionModel, batch: Batch, calibration: Calibration | None = None) -> dict[str, Array]:
-    """What the model predicts of every clip with only the modalities of each subset, in one pass.
+    """Predict every clip with only the modalities of each subset, in one pass.
 
     Subsets that differ in modalities which the clip lacks have the same prediction, bit for bit.
 
@@ -128,7 +125,15 @@ def subset_predictions(model: FusionModel, batch: Batch, calibration: Calibratio
     members_SM = (torch.arange(num_subsets, device=bits_M.device).unsqueeze(1) & bits_M) > 0
     presence_SBM = members_SM.unsqueeze(1) & batch.presence
     training = model.training
-    predictions = model.eval()(_repeated(batch, num_subsets, presence_SBM.flatten(0, 1)))
+    copies = Batch(
+        {name: tensor.repeat(num_subsets, 1) for name, tensor in batch.features.items()},
+        presence_SBM.flatten(0, 1),
+        sequences={
+            name: (values.repeat(num_subsets, 1, 1), mask.repeat(num_subsets, 1))
+            for name, (values, mask) in batch.sequences.items()
+        },
+    )
+    predictions = model.eval()(copies)
     model.train(training)
     reached_SB = (presence_SBM * bits_M).sum(dim=2).cpu().numpy()  # the subset that is left of each, by clip
     by_task = {}
@@ -137,14 +142,3 @@ def subset_predictions(model: FusionModel, batch: Batch, calibration: Calibratio
         values_SBC = calibration.apply(task, values).reshape(num_subsets, num_clips, -1)
         by_task[task] = values_SBC[reached_SB, np.arange(num_clips)]
     return by_task
-
-
-def _repeated(batch: Batch, times: int, presence: torch.Tensor) -> Batch:
-    return Batch(
-        {name: tensor.repeat(times, 1) for name, tensor in batch.features.items()},
-        presence,
-        sequences={
-            name: (values.repeat(times, 1, 1), mask.repeat(times, 1))
-            for name, (values, mask) in batch.sequences.items()
-        },
-    )

@@ -1,4 +1,4 @@
-"""What every fusion model has in common: a part that all tasks share, and a tower for each task.
+"""Base of all fusion models: a part that all tasks share, and a tower for each task.
 
 The training step needs the gradients of single losses at the border between the two. So a model is called in two
 halves: `encode` makes what all tasks see, `predict` a task's outputs from it, and nothing else connects them.
@@ -56,7 +56,7 @@ class Shared:
     inputs: Tensor
 
     def leaf(self) -> Shared:
-        """The same numbers, cut off from how they were made, at which gradients can be asked for."""
+        """Detach the ends, so that gradients can be asked for at the same numbers."""
         return Shared(tuple(end.detach().requires_grad_() for end in self.ends), self.presence, self.inputs)
 
 
@@ -182,14 +182,14 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches."""
+        """List the parameters that every task's loss reaches."""
 
     @abstractmethod
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """Those of the last shared layer, for balancing at a lower cost."""
+        """List those of the last shared layer, for balancing at a lower cost."""
 
     def task_parameters(self) -> list[nn.Parameter]:
-        """The trained parameters that only one task's losses reach."""
+        """List the trained parameters that only one task's losses reach."""
         shared = set(map(id, self.shared_parameters()))
         return [part for part in self.parameters() if part.requires_grad and id(part) not in shared]
 
@@ -205,7 +205,7 @@ class FusionModel(nn.Module, ABC):
         return not any(getattr(module, "undeferrable", False) for module in self.modules())
 
     def standardize(self, batch: Batch) -> dict[str, Tensor]:
-        """Standardised features by modality, zero where absent.
+        """Standardise features by modality, zero where absent.
 
         Raises:
             ValueError: the batch has other modalities than the model.
@@ -219,7 +219,7 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, batch: Batch) -> Shared:
-        """The part of the model that all tasks share.
+        """Apply the part of the model that all tasks share.
 
         Raises:
             ValueError: the batch has other modalities than the model.
@@ -227,10 +227,10 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Give what a task's head says, and its auxiliary head if there is one, both beside the offset."""
+        """Give the outputs of a task's head, and of its auxiliary head if there is one, both with the offset."""
 
     def predict(self, task: str, shared: Shared) -> tuple[Tensor, Tensor | None]:
-        """Logits, or scores in [0, 1] for regression, of one task.
+        """Predict logits, or scores in [0, 1] for regression, of one task.
 
         Returns:
             In training those of the task's head and of the auxiliary one, `[B, C]` each; in evaluation the blend of
@@ -244,7 +244,7 @@ class FusionModel(nn.Module, ABC):
         return blend(main_BC, auxiliary_BC, rows_B, self.auxiliary_share, self.tasks[task]), None
 
     def collect(self, outputs: Mapping[str, tuple[Tensor, Tensor | None]], shared: Shared) -> Predictions:
-        """Predictions from what `predict` gave for every task."""
+        """Make predictions of what `predict` gave for every task."""
         main = {task: main_BC for task, (main_BC, _) in outputs.items()}
         auxiliary = {task: auxiliary_BC for task, (_, auxiliary_BC) in outputs.items() if auxiliary_BC is not None}
         scores = {task: main_BC for task, main_BC in main.items() if self.tasks[task].kind == "regression"}

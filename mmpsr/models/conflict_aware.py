@@ -51,7 +51,7 @@ class ConflictAwareConfig(FusionConfig):
 
 
 def cut_windows(values_BLD: Tensor, mask_BL: Tensor, size: int, places_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Consecutive elements of each sequence: a sequence of n > W elements gives those from floor(place * (n - W + 1)).
+    """Cut consecutive elements of each sequence, of one with n > W elements those from floor(place * (n - W + 1)).
 
     Args:
         values_BLD: elements from the front.
@@ -109,7 +109,7 @@ class ConflictTower(Tower):
     def forward(
         self, fused_BF: Tensor, auxiliary_BH: Tensor | None, offset_BC: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without the second."""
+        """Predict logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without the second."""
         main_BC = self.finish(self.head(fused_BF), offset_BC)
         if self.guide_head is None or auxiliary_BH is None:
             return main_BC, None
@@ -185,11 +185,7 @@ class ConflictAware(FusionModel):
         self.scorers = nn.ModuleDict({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
         fused = width * (len(widths) + len(widths) * (len(widths) - 1) // 2)
         self.fusion = nn.Sequential(
-            LayerNorm(fused),
-            Linear(fused, 2 * fused),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            Linear(2 * fused, fused),
+            LayerNorm(fused), Linear(fused, 2 * fused), nn.GELU(), nn.Dropout(config.dropout), Linear(2 * fused, fused)
         )
         self.towers = nn.ModuleDict(
             {
@@ -200,15 +196,15 @@ class ConflictAware(FusionModel):
         self.add_linear_paths(config.linear_path)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches: maps, pooling and the fusion."""
+        """List the parameters that every task's loss reaches: maps, pooling and the fusion."""
         return [*self.maps.parameters(), *self.scorers.parameters(), *self.fusion.parameters()]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the fusion's last linear layer, which auxiliary heads do not reach."""
+        """List the parameters of the fusion's last linear layer, which auxiliary heads do not reach."""
         return list(self.fusion[4].parameters())
 
     def encode(self, batch: Batch, place: float = 0.5) -> Shared:
-        """The part of the model that all tasks share.
+        """Apply the part of the model that all tasks share.
 
         Args:
             batch: clips, with sequences of the modalities that have them.
@@ -234,7 +230,7 @@ class ConflictAware(FusionModel):
     def _pool(
         self, name: str, batch: Batch, present_B: Tensor, vector_BD: Tensor, places_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A modality's x `[B, H]`, and where it is present: a clip must have an element of a sequence, too."""
+        """Pool a modality into x `[B, H]`, and tell where it is present: a sequence must have an element, too."""
         if name not in self.scorers:
             return torch.where(present_B.unsqueeze(1), self.maps[name](vector_BD), 0.0), present_B
         if name not in batch.sequences:
@@ -251,7 +247,7 @@ class ConflictAware(FusionModel):
         return (weights_BL.unsqueeze(1) @ elements_BLH).squeeze(1), mask_BL.any(dim=1)
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What a task's heads give."""
+        """Give the outputs of a task's heads."""
         fused_BF, *auxiliary = shared.ends
         return self.towers[task](fused_BF, auxiliary[0] if auxiliary else None, offset_BC)
 

@@ -219,28 +219,24 @@ class MCDM(FusionModel):
         self.add_linear_paths(config.linear_path)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches: modality projectors and the shared graph layer."""
+        """List the parameters that every task's loss reaches: modality projectors and the shared graph layer."""
         return [*self.projectors.parameters(), *self.graph.parameters()]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the shared graph layer; without one, those of the projectors' adapters."""
+        """List the parameters of the shared graph layer; without one, those of the projectors' adapters."""
         last = list(self.graph.parameters())
         adapters = [cast(Projector, projector)[3] for projector in self.projectors.values()]
         return last or [parameter for adapter in adapters for parameter in adapter.parameters()]
 
     def encode(self, batch: Batch) -> Shared:
-        """The part of the model that all tasks share; its ends are the nodes and, after the graph layer, the context.
-
-        Raises:
-            ValueError: the batch has other modalities than the model.
-        """
+        """Encode as `FusionModel.encode`; the ends are the nodes and, after the graph layer, the context."""
         inputs = self.standardize(batch)
         nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
         context_BMH = self.graph(nodes_BMH, batch.presence)
         return Shared((nodes_BMH, context_BMH), batch.presence, torch.cat(list(inputs.values()), dim=1))
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Give what a task's tower does, and what its auxiliary head does."""
+        """Give the outputs of a task's head and of its auxiliary head."""
         (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
         main_BC = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
         if self.auxiliary_index is None or tower.text_head is None:

@@ -57,7 +57,7 @@ GRAPHS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def load_published(path: Path, num_heads: int = 8, dropout: float = 0.15, guide_bank: bool = True) -> MCDM:
-    """The model of a stored state dict, `.safetensors` or what `torch.save` wrote; no code in it is run.
+    """Load the model of a stored state dict, `.safetensors` or what `torch.save` wrote; no code in it is run.
 
     Args: see `read_published`.
 
@@ -83,7 +83,7 @@ def load_published(path: Path, num_heads: int = 8, dropout: float = 0.15, guide_
 def read_published(
     state: Mapping[str, Tensor], num_heads: int = 8, dropout: float = 0.15, guide_bank: bool = True
 ) -> MCDM:
-    """The model of a state dict, in evaluation mode; tasks, modalities, widths and switches are read off its names.
+    """Read the model of a state dict, in evaluation mode; its names tell tasks, modalities, widths and switches.
 
     Args:
         state: tensors by their published names.
@@ -126,7 +126,7 @@ def read_published(
 def _translated(
     state: Mapping[str, Tensor], model: MCDM, config: ModelConfig, modalities: list[str], tasks: list[str]
 ) -> dict[str, Tensor]:
-    """The model's parameters, each from its tensor."""
+    """Translate tensors into the model's parameters."""
     parts = _parts(config, modalities, tasks)
     unknown = [name for name in state if name not in parts]
     if unknown:
@@ -190,7 +190,7 @@ def _parts(config: ModelConfig, modalities: list[str], tasks: list[str]) -> dict
 
 
 def _members(names: list[str], group: str) -> list[str]:
-    """What a group has parts for, in the order of the file."""
+    """List what a group has parts for, in the order of the file."""
     return list(dict.fromkeys(name.split(".")[1] for name in names if name.startswith(f"{group}.")))
 
 

@@ -86,7 +86,7 @@ class Objective(nn.Module):
             self.register_buffer(f"weights_{task}", weights, persistent=False)
 
     def forward(self, predictions: Predictions, batch: Batch) -> dict[tuple[str, str], LossSum]:
-        """Loss sums by (branch, task), in the order of `keys`; see `terms`."""
+        """Sum losses by (branch, task), in the order of `keys`; see `terms`."""
         return self.terms(predictions, batch).losses
 
     def terms(
@@ -99,7 +99,7 @@ class Objective(nn.Module):
         teacher: Predictions | None = None,
         total: Total = identity,
     ) -> Terms:
-        """Every loss term of a batch; running averages and the step count of semi-supervision move.
+        """Compute every loss term of a batch; running averages and the step count of semi-supervision move.
 
         Args:
             predictions: of the batch, with gradients.

@@ -182,7 +182,7 @@ class SemiSupervision(nn.Module):
         self.num_steps += 1
 
     def ramp(self) -> Tensor:
-        """Share of the pseudo branch's budget at the current step, a scalar in [0, 1]."""
+        """Give the share of the pseudo branch's budget at the current step, a scalar in [0, 1]."""
         progress = (self.num_steps / self.config.ramp_steps).clamp(max=1.0)
         if self.config.ramp == "linear":
             return progress
@@ -191,7 +191,7 @@ class SemiSupervision(nn.Module):
         return torch.ones_like(progress)
 
     def strong_view(self, batch: Batch) -> Batch:
-        """The same clips with fewer modalities: one always goes, each other at `hide_rate`, and one always stays.
+        """Give the same clips fewer modalities: one always goes, each other at `hide_rate`, and one always stays.
 
         Args:
             batch: presence `[B, M]`; a clip with a single modality keeps it.
@@ -206,7 +206,7 @@ class SemiSupervision(nn.Module):
     def loss(
         self, task: str, predicted: Tensor, target_source: Tensor, labels: Tensor, total: Total = identity
     ) -> PseudoLoss:
-        """The task's loss on the clips of a batch without any label of it; running averages move.
+        """Sum the task's loss on the clips of a batch without any label of it; running averages move.
 
         Args:
             task: name of the task.
@@ -232,7 +232,7 @@ class SemiSupervision(nn.Module):
 
     @torch.no_grad()
     def pseudo_labels(self, task: str, probs: Tensor, other: Tensor | None = None) -> PseudoLabels:
-        """Pseudo-labels as of now, whether or not a clip is labelled; nothing moves.
+        """Give pseudo-labels as of now, whether or not a clip is labelled; nothing moves.
 
         Args:
             task: name of the task.
@@ -245,7 +245,7 @@ class SemiSupervision(nn.Module):
         return self._label(task, probs, other, None, identity)
 
     def _candidates(self, labels_BC: Tensor, spec: TaskSpec) -> Tensor:
-        """1.0 where a clip may count, else 0.0, `[B]`."""
+        """Give 1.0 where a clip may count, else 0.0, `[B]`."""
         unlabeled_B = ~torch.isfinite(labels_BC).any(dim=1)
         if self.config.probability < 1:
             unlabeled_B &= torch.rand(unlabeled_B.shape, device=labels_BC.device) < self.config.probability
@@ -279,7 +279,7 @@ class SemiSupervision(nn.Module):
         return PseudoLabels(values_BC, (confidence_BP > needed).float(), choice_BPK)
 
     def _losses(self, predicted_BC: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
-        """`[B, P]`."""
+        """Compute the losses of all distributions, `[B, P]`."""
         if targets.ndim == 2:
             return (predicted_BC - targets).abs()
         if spec.kind == "regression":

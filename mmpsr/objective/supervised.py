@@ -32,7 +32,7 @@ class LossSum:
     count: Tensor
 
     def mean(self) -> Tensor:
-        """The average, zero (with a zero gradient) where nothing counts."""
+        """Average, zero (with a zero gradient) where nothing counts."""
         return self.total / self.count.clamp(min=1)
 
 

@@ -25,7 +25,7 @@ Total = Callable[[Tensor], Tensor]
 
 
 def identity(tensor: Tensor) -> Tensor:
-    """`Total` of a single process."""
+    """Sum over a single process; a `Total`."""
     return tensor
 
 
@@ -94,7 +94,7 @@ class FlexMatch(nn.Module):
         self.threshold, self.momentum = threshold, momentum
 
     def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+        """Give T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
             confident = onehot(probs_BPK) * (probs_BPK.amax(dim=-1, keepdim=True) > self.threshold)
             mean, has_any = _mean_of_candidates(confident, candidates_B, total)
@@ -131,7 +131,7 @@ class FreeMatch(nn.Module):
         self.momentum = momentum
 
     def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+        """Give T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
             both = torch.cat([probs_BPK.amax(dim=-1, keepdim=True), probs_BPK], dim=-1)
             mean, has_any = _mean_of_candidates(both, candidates_B, total)
@@ -167,7 +167,7 @@ class Alignment(nn.Module):
         self.momentum = momentum
 
     def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """p', `[B, P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+        """Give p', `[B, P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
             mean, has_any = _mean_of_candidates(probs_BPK, candidates_B, total)
             self.average.lerp_(mean, (1 - self.momentum) * has_any)

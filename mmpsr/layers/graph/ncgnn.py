@@ -49,7 +49,7 @@ class GRUCell(nn.Module):
             nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
     def forward(self, gates: Tensor, state: Tensor) -> Tensor:
-        """`from_input(x)` `[..., 3 I]` and h `[..., I]` to h' `[..., I]`."""
+        """Map `from_input(x)` `[..., 3 I]` and h `[..., I]` to h' `[..., I]`."""
         input_reset, input_update, input_new = gates.chunk(3, dim=-1)
         state_reset, state_update, state_new = self.from_state(state).chunk(3, dim=-1)
         update = torch.sigmoid(input_update + state_update)
@@ -136,7 +136,7 @@ class NCGNN(nn.Module):
                 self.register_buffer("form_of_walk", form_of_walk, persistent=False)
 
     def initial_states(self, ranks_BWL: Tensor) -> Tensor:
-        """What the anonymous forms say, `[B, W, L] -> [B, W, I]`."""
+        """Read the anonymous forms, `[B, W, L] -> [B, W, I]`."""
         length = ranks_BWL.shape[-1]
         angles_BWL = ranks_BWL.flip(-1).to(self.cell.from_input.weight.dtype) * (2 * math.pi / length)
         encoded = torch.stack([angles_BWL.sin(), angles_BWL.cos()], dim=-1)
@@ -150,7 +150,7 @@ class NCGNN(nn.Module):
         return (finals[0] + finals[1]) / 2
 
     def read(self, gates_BMI: Tensor, walks_BWL: Tensor, state_BWI: Tensor) -> Tensor:
-        """Final states after the nodes of each walk, its start last, `[B, W, I]`; `gates_BMI` is 3 I wide."""
+        """Give final states after the nodes of each walk, its start last, `[B, W, I]`; `gates_BMI` is 3 I wide."""
         names = torch.arange(self.num_nodes, device=gates_BMI.device)
         for nodes_BW in reversed(walks_BWL.unbind(dim=-1)):
             # A product instead of an index: its gradient is the same at every run, on any device.
@@ -159,7 +159,7 @@ class NCGNN(nn.Module):
         return state_BWI
 
     def expectation(self, gates_BMI: Tensor, mask_BM: Tensor) -> Tensor:
-        """Mean of the final states over all walks from each node, `[B, M, I]`; zero for absent nodes."""
+        """Average the final states over all walks from each node, `[B, M, I]`; zero for absent nodes."""
         num_clips = mask_BM.shape[0]
         states = self.initial_states(self.forms.expand(num_clips, -1, -1))
         states_BWI = states.index_select(1, self.form_of_walk)
@@ -171,14 +171,14 @@ class NCGNN(nn.Module):
         return torch.stack(means, dim=1)
 
     def sample(self, gates_BMI: Tensor, mask_BM: Tensor, scores: Tensor) -> Tensor:
-        """Mean of the final states over sampled walks from each node, `[B, M, I]`."""
+        """Average the final states over sampled walks from each node, `[B, M, I]`."""
         walks = sample_walks(scores, mask_BM)
         walks_BWL = walks.flatten(1, 2)
         states_BWI = self.initial_states(anonymous_ranks(walks_BWL))
         return self.read(gates_BMI, walks_BWL, states_BWI).unflatten(1, walks.shape[1:3]).mean(dim=2)
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
         if nodes_BMH.shape[1] != self.num_nodes:
             raise ValueError(f"NCGNN was made for {self.num_nodes} modalities; found {nodes_BMH.shape[1]}")
         gates_BMI = self.cell.from_input(nodes_BMH)
