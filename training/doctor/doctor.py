@@ -8,8 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, known_rows, without_texts
-from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.findings import (
+    Case,
+    Finding,
+    between_corpora,
+    between_splits,
+    check_corpus,
+    file_sizes,
+    known_rows,
+    without_texts,
+)
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
 from corpora.registry import Source, prepare, scan_corpora
