@@ -2,8 +2,7 @@
 
     annotation_training.pkl + train/training80_01/<video>.<number>.mp4 -> one row a clip
 
-`corpus` reads the official layout, `annotation` its tables and pickles, `layout` writes it (for the demo and the
-tests).
+`corpus` reads the official layout, `annotation` its tables and pickles.
 """
 
 from corpora.fiv2.corpus import FirstImpressionsCorpus

@@ -2,7 +2,7 @@
 
     train_sent_emo.csv + train_splits/dia0_utt0.mp4 -> one row a clip
 
-`corpus` reads the official layout, `layout` writes it (for the demo and the tests).
+`corpus` reads the official layout.
 """
 
 from corpora.meld.corpus import MeldCorpus

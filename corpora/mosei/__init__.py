@@ -2,7 +2,7 @@
 
     labels (csd | answers | tables | MMSA) x folds x media (segments | whole videos) x transcripts -> one row a segment
 
-`corpus` joins the others; `layout` writes every form (for the demo and the tests).
+`corpus` joins the others.
 """
 
 from corpora.mosei.corpus import MoseiCorpus
