@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from corpora.bah.annotation import chunks_of, language_columns, number
 from corpora.bah.corpus import QUESTIONS, BahCorpus
-from corpora.bah.facts import chunks_of, language_columns, number
 from corpora.bah.files import find_files, video_key
 from corpora.clips import CLIP_COLUMNS, ClipTable, CorpusError, Defects
 from corpora.demo.layouts import BahVideo, bah_path, write_bah
