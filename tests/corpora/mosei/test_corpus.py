@@ -11,9 +11,8 @@ import pytest
 
 from corpora.clips import ClipTable, CorpusError, Defects, label_columns
 from corpora.demo.layouts import DIMENSIONS, MoseiSegment, mosei_path, write_csd, write_mosei
-from corpora.mosei.corpus import MoseiCorpus
+from corpora.mosei.corpus import MoseiCorpus, match_spans
 from corpora.mosei.labels import CSD, MOST_SEGMENTS
-from corpora.mosei.transcripts import match_spans
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TaskSpec
 from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, STRAY, UNDER, build, full_path, sound_path
