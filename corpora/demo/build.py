@@ -92,18 +92,18 @@ def build_demo(
 
 
 def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
-    """Whether exactly this demo is there; False where it has to be built or completed."""
+    """Tell whether exactly this demo is there; False where it has to be built or completed."""
     marker = root / MARKER
     if not marker.exists():
         foreign = [corpus for corpus in CORPORA if (root / corpus).exists()]
         if foreign:
             raise CorpusError(f"{root} holds {foreign[0]!r}, but no {MARKER}: it is no demo; choose another folder")
         return False
-    found = json.loads(marker.read_text(encoding="utf-8"))
-    complete = bool(found.pop("complete", False))
-    if found != settings:
+    stored = json.loads(marker.read_text(encoding="utf-8"))
+    complete = bool(stored.pop("complete", False))
+    if stored != settings:
         raise CorpusError(
-            f"{marker}: the demo there was built with {found}, asked for is {dict(settings)}; delete {root} or choose "
+            f"{marker}: the demo there was built with {stored}, asked for is {dict(settings)}; delete {root} or choose "
             "another folder"
         )
     return complete
@@ -145,7 +145,7 @@ def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[tuple[ClipPlan, Pe
 
 
 def _write_mosei(folder: Path, acted: _Acted) -> None:
-    """The emotions' shares, which sum to 1, become intensities of at most 3; 0 stays absent."""
+    """Turn the emotions' shares, which sum to 1, into intensities of at most 3; 0 stays absent."""
     segments = []
     for clip, performance in acted:
         emotions = {name: 3.0 * float(performance.labels[label]) for name, label in EMOTIONS.items()}
@@ -167,7 +167,7 @@ def _write_fiv2(folder: Path, acted: _Acted) -> None:
 
 
 def _write_bah(folder: Path, acted: _Acted) -> None:
-    """Who is ambivalent is so in the middle half of the clip; every fourth participant denies publications."""
+    """Mark the middle half of the clips of the ambivalent; every fourth participant denies publications."""
     videos, participants = [], {}
     for clip, performance in acted:
         present, end = int(performance.labels["label"]), round(performance.voice.seconds, 3)

@@ -92,7 +92,7 @@ class ClipPlan:
         return self.position * SCENE_SECONDS + 1.0
 
     def as_bah(self) -> BahVideo:
-        """The clip as a video of BAH, without what happens in it; each answers another question."""
+        """Make it a video of BAH, without what happens in it; each answers another question."""
         return BahVideo(
             participant=self.group_id,
             question=self.position + 1,
@@ -105,13 +105,13 @@ class ClipPlan:
         )
 
     def as_fiv2(self) -> FirstImpressionsClip:
-        """The clip as one of First Impressions V2, without what happens in it; all show the same woman."""
+        """Make it a clip of First Impressions V2, without what happens in it; all show the same woman."""
         folder = (self.group * CLIPS_PER_GROUP + self.position) // _FIV2_FOLDER_SIZE + 1
         clip_id = f"{self.group_id}.{self.position:03d}"
         return FirstImpressionsClip(self.split, clip_id, {}, "", ethnicity=2, gender=2, part=folder)
 
     def perform(self) -> tuple[demo_script.Person, demo_script.Performance]:
-        """Who is in the clip and what happens in it."""
+        """Draw who is in the clip and what happens in it."""
         who = demo_script.person(self._rng(0))
         rng = self._rng(1)
         if self.corpus == "fiv2":
@@ -121,14 +121,14 @@ class ClipPlan:
         return who, demo_script.emotion(who, rng, single=self.corpus == "meld")
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        """Random numbers of the group (0), the performance (1) or the recording (2)."""
+        """Seed random numbers of the group (0), the performance (1) or the recording (2)."""
         group = _FIRST_GROUP[self.split] + self.group
         clip = 0 if purpose == 0 else self.position
         return np.random.default_rng([self.seed, CORPORA.index(self.corpus), group, purpose, clip])
 
 
 def plan(corpus: str, num_clips: int, seed: int = 0) -> list[ClipPlan]:
-    """The clips of one corpus: groups of five, split 60/20/20 (MELD: nearly all in test).
+    """Plan the clips of one corpus: groups of five, split 60/20/20 (MELD: nearly all in test).
 
     Args:
         corpus: one of `CORPORA`.

@@ -85,24 +85,16 @@ def mosei_path(video: str, clip: int) -> PurePosixPath:
 
 
 def write_mosei(folder: Path, segments: Sequence[MoseiSegment]) -> None:
-    """Write labels, transcripts and folds below the corpus' folder.
-
-    Args:
-        folder: the corpus' folder.
-        segments: in the order that the CSD has them, which need not be that of their clip numbers.
-    """
+    """Write labels (in the order of the segments, which need not be that of their numbers), transcripts and folds."""
     write_csd(folder, segments)
     write_transcripts(folder, segments)
     write_folds(folder, segments)
 
 
 def write_csd(folder: Path, segments: Iterable[MoseiSegment], dimensions: Sequence[str] | None = DIMENSIONS) -> None:
-    """Write `CMU_MOSEI_Labels.csd`.
+    """Write `CMU_MOSEI_Labels.csd`, rows of a video in their order.
 
-    Args:
-        folder: the corpus' folder.
-        segments: rows, those of a video in their order.
-        dimensions: names to note for the columns, which keep their order; None notes none.
+    `dimensions` are names to note for the columns, which keep their order; None notes none.
     """
     import h5py
 
@@ -171,12 +163,7 @@ def fiv2_path(clip: FirstImpressionsClip) -> PurePosixPath:
 
 
 def write_fiv2(folder: Path, clips: Iterable[FirstImpressionsClip]) -> None:
-    """Write pickles of scores and transcripts, and `eth_gender_annotations_{dev,test}.csv`.
-
-    Args:
-        folder: the corpus' folder.
-        clips: clips of all splits.
-    """
+    """Write pickles of scores and transcripts by split, and `eth_gender_annotations_{dev,test}.csv`."""
     people: dict[str, list[Sequence[object]]] = {"dev": [], "test": []}
     scores: dict[Split, dict[str, dict[str, float]]] = {split: {} for split in SPLITS}
     texts: dict[Split, dict[str, str]] = {split: {} for split in SPLITS}
@@ -241,12 +228,9 @@ def bah_path(video: BahVideo) -> PurePosixPath:
 
 
 def write_bah(folder: Path, videos: Sequence[BahVideo], participants: Mapping[str, Mapping[str, object]]) -> None:
-    """Write lists, annotation, transcripts, metadata and the table of labels, as in the 2026 release.
+    """Write lists (in the order of the videos), annotation, transcripts, labels and metadata as in the 2026 release.
 
-    Args:
-        folder: the corpus' folder.
-        videos: all videos, each written to the list of its split in this order.
-        participants: metadata by number of the participant, as they are to be written.
+    `participants` are the metadata by number of the participant, as they are to be written.
     """
     for split in dict.fromkeys(video.split for video in videos):
         members = [video for video in videos if video.split == split]
@@ -332,12 +316,7 @@ def meld_path(split: Split, dialogue: int, utterance: int) -> PurePosixPath:
 
 
 def write_meld(folder: Path, utterances: Iterable[MeldUtterance]) -> None:
-    """Write `MELD.Raw/{train,dev,test}_sent_emo.csv` below the corpus' folder.
-
-    Args:
-        folder: the corpus' folder.
-        utterances: rows of all files, those of a split in their order.
-    """
+    """Write `MELD.Raw/{train,dev,test}_sent_emo.csv`, rows of a split in their order."""
     rows: dict[Split, list[Sequence[object]]] = {split: [COLUMNS] for split in SPLITS}
     for row in utterances:
         times = (_clock(time).replace(".", ",") for time in (row.start, row.end))

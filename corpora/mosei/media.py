@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from typing import Literal
 
 import pandas as pd
@@ -45,12 +44,12 @@ def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: 
     segment = named.fillna((clips["vid"] + "_" + clips["clip"]).map(segments)).astype("string")
     full = clips["vid"].map(full_videos).where(timed).astype("string")
     sound = clips["vid"].map(sounds).where(timed).astype("string")
-    videos, files = set(clips["vid"]), set(segment.dropna())
-    used = {name for name, file in segments.items() if file in files}
-    _note_unused(tree, "segmented files", segments, used, defects)
+    videos, used = set(clips["vid"]), set(segment.dropna())
+    _note_unused(tree, "segmented files", segments, {name for name in segments if segments[name] in used}, defects)
     _note_unused(tree, "full videos", full_videos, videos, defects)
     _note_unused(tree, "sound files", sounds, videos, defects)
-    empty = _empty(tree, (segment, full, sound))
+    files = {*segment.dropna(), *full.dropna(), *sound.dropna()}
+    empty = {file for file in files if not tree.path(file).stat().st_size}
     hollow = segment.isin(empty)
     segment, full, sound = (files.mask(files.isin(empty)) for files in (segment, full, sound))
 
@@ -103,13 +102,6 @@ def _index(tree: Tree) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
         files, before = sort[folder]
         files.setdefault(before + stem, file)
     return others | official, full, sound
-
-
-def _empty(tree: Tree, columns: Iterable[pd.Series]) -> set[str]:
-    """Choose files of the columns that have no content."""
-    files = {file for column in columns for file in column.dropna().unique()}
-    folder = str(tree.folder)
-    return {file for file in files if not os.path.getsize(os.path.join(folder, file))}
 
 
 def _paths(tree: Tree, files: pd.Series) -> pd.Series:
