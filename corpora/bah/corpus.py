@@ -71,7 +71,7 @@ class BahCorpus(OfficialCorpus):
             )
         files = find_files(root / self.path, root, defects)
         wanted = self.own_splits or SPLITS
-        listed = _read_lists(name, files, self.own_splits or (), wanted, defects)
+        listed = _read_lists(name, files, self.own_splits, defects)
         listed["clip_id"] = _ids(listed)
         annotations = read_annotations(files, defects)
         _note_unlisted(files, annotations, set(listed["key"]), defects)
@@ -118,12 +118,10 @@ class BahCorpus(OfficialCorpus):
         return clips.drop(columns=["path", "key", "participant", "question", "label", "withheld"])
 
 
-def _read_lists(
-    name: str, files: BahFiles, asked: tuple[Split, ...], wanted: tuple[Split, ...], defects: Defects
-) -> pd.DataFrame:
-    """Put all lists of videos one below the other, with `split` and `raw.list`, the list's name."""
+def _read_lists(name: str, files: BahFiles, own: tuple[Split, ...] | None, defects: Defects) -> pd.DataFrame:
+    """Put all lists of videos one below the other, with `split` and `raw.list`; splits besides `own` note nothing."""
     splits = {LISTS.get(stem, "test") for stem in files.lists}
-    for split in asked or (() if splits else ("train",)):
+    for split in own or (() if splits else ("train",)):
         if split not in splits:
             stem = next(stem for stem, of in LISTS.items() if of == split)
             raise CorpusError(
@@ -133,11 +131,10 @@ def _read_lists(
     parts = []
     for stem, file in files.lists.items():
         split = LISTS.get(stem, "test")
-        part = read_list(files.tree, file, defects if split in wanted else Defects(name))
+        part = read_list(files.tree, file, defects if split in (own or SPLITS) else Defects(name))
         parts.append(part.assign(**{"split": split, "raw.list": stem}))
     listed = pd.concat(parts, ignore_index=True)
-    order = listed["split"].map(SPLITS.index)
-    return listed.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+    return listed.sort_values("split", key=lambda split: split.map(SPLITS.index), kind="stable", ignore_index=True)
 
 
 def _ids(listed: pd.DataFrame) -> pd.Series:

@@ -69,12 +69,8 @@ def build_demo(
     from filelock import FileLock
 
     root = Path(root).absolute()
-    if clips_per_corpus is None:
-        sizes = dict(DEFAULT_CLIPS)
-    elif isinstance(clips_per_corpus, int):
-        sizes = dict.fromkeys(CORPORA, clips_per_corpus)
-    else:
-        sizes = dict(clips_per_corpus)
+    asked = DEFAULT_CLIPS if clips_per_corpus is None else clips_per_corpus
+    sizes = dict.fromkeys(CORPORA, asked) if isinstance(asked, int) else dict(asked)
     plans = [clip for corpus, num_clips in sizes.items() for clip in plan(corpus, num_clips, seed)]
     settings = {"version": VERSION, "seed": seed, "clips_per_corpus": sizes, "shuffle_labels": shuffle_labels}
     root.parent.mkdir(parents=True, exist_ok=True)

@@ -117,9 +117,8 @@ def _find_media(tree: Tree, wanted: tuple[Split, ...], prefer_final: bool, defec
     media = pd.DataFrame({"file": files, "clip": "dia" + parts["dialogue"] + "_utt" + parts["utterance"]})[is_clip]
     media["final"] = parts["final"].notna()
     folders = media["file"].str.rpartition("/")[0]
-    places = {folder: _split_of(folder) for folder in folders.unique()}
-    media["split"] = folders.map({folder: split for folder, (split, _) in places.items()})
-    media["renamed"] = folders.map({folder: renamed for folder, (_, renamed) in places.items()})
+    naming = folders.map({folder: _naming_folder(folder) for folder in folders.unique()}).astype("string")
+    media["split"], media["renamed"] = naming.map(_SPLIT_OF).astype("string"), ~naming.isin(list(FOLDERS.values()))
     media.loc[media["final"], "split"] = "test"  # the name says so, wherever the file lies
 
     media = media[media["split"].isna() | media["split"].isin(list(wanted))]
@@ -142,12 +141,9 @@ def _find_media(tree: Tree, wanted: tuple[Split, ...], prefer_final: bool, defec
     return media[~homeless & ~further]
 
 
-def _split_of(folder: str) -> tuple[Split | None, bool]:
-    """Tell the split by the nearest folder named after one, and whether it has another name than in the archives."""
-    for part in reversed(folder.split("/")):
-        if part in _SPLIT_OF:
-            return _SPLIT_OF[part], part not in FOLDERS.values()
-    return None, True
+def _naming_folder(path: str) -> str | None:
+    """Find the nearest folder of a path that is named after a split."""
+    return next((folder for folder in reversed(path.split("/")) if folder in _SPLIT_OF), None)
 
 
 def _read_annotation(path: Path, root: Path, defects: Defects) -> Cells:
