@@ -66,7 +66,7 @@ class CorpusSource(SplitSettings):
         return clips
 
     def published_counts(self) -> Mapping[str, int]:
-        """Count clips by split as the corpus' authors report them for this release; empty where they do not."""
+        """Report clips by split as the corpus' authors report them for this release; empty where they do not."""
         return {}
 
     @property

@@ -59,7 +59,7 @@ class BahCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("ambivalence",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Count videos by split of the release, where it is set and a clip is a video."""
+        """Report videos by split of the release, where it is set and a clip is a video."""
         return PUBLISHED_COUNTS.get(self.release or "", {}) if self.level == "video" else {}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:

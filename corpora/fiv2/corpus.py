@@ -83,7 +83,7 @@ class FirstImpressionsCorpus(OfficialCorpus):
     groups_overlap: ClassVar[bool] = True
 
     def published_counts(self) -> Mapping[str, int]:
-        """Count clips by split, the same in both releases."""
+        """Report clips by split, the same in both releases."""
         return {"train": 6000, "dev": 2000, "test": 2000}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:

@@ -64,7 +64,7 @@ class MeldCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("emotion",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Count utterances by split."""
+        """Report utterances by split."""
         return {"train": 9989, "dev": 1109, "test": 2610}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:

@@ -51,7 +51,7 @@ class MoseiCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("emotion",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Count segments by standard fold; see `CorpusSource.published_counts`."""
+        """Report segments by standard fold; see `CorpusSource.published_counts`."""
         return {"train": 16327, "dev": 1871, "test": 4662}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
