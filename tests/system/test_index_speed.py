@@ -1,4 +1,4 @@
-"""How long corpora of full size take to index, and how much memory: each is read in a process of its own."""
+"""How long, beside a loop of Python, corpora of full size take to index, and how much memory: each is read in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from tests.support.mosei_tree import full_path, sound_path
 
 pytestmark = pytest.mark.slow
 NUM_CLIPS = 25_000
-SECONDS = 5.0
+MOST_TIMES = 4.0
+"""The time of twenty million additions: 5 s where they take 1.3 s."""
 MEBIBYTES = 500.0
 TRAITS = ("interview", "neuroticism", *(name for name in PERSONALITY.classes if name != "non-neuroticism"))
 
@@ -41,13 +42,17 @@ def counted(folder):
     return scandir(folder)
 corpora.reading.paths.os.scandir = counted
 config = CorporaConfig.model_validate(json.loads(sys.argv[1]))
+began, total = time.process_time(), 0
+for number in range(20_000_000):
+    total += number
+reference = time.process_time() - began
 began = time.process_time()  # other tests may run beside
 table = read_corpora(config, BUILTIN_TASKS)
-seconds = time.process_time() - began
+times = (time.process_time() - began) / reference
 status = Path("/proc/self/status").read_text()  # getrusage counts the process that started this one
 peak = int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 most = max(walked.count(folder) for folder in set(walked)) if walked else 0
-print(json.dumps([len(table.clips), int(table.clips["media"].notna().sum()), seconds, peak, most]))
+print(json.dumps([len(table.clips), int(table.clips["media"].notna().sum()), times, peak, most]))
 """
 
 
@@ -122,8 +127,8 @@ def test_25000_clips_are_indexed_in_seconds(tmp_path: Path, write: object) -> No
         )  # fmt: skip
         runs.append(json.loads(done.stdout))
     print(write.__name__, runs)
-    clips, with_media, seconds, peak, most = min(runs, key=lambda run: run[2])
+    clips, with_media, times, peak, most = min(runs, key=lambda run: run[2])
     assert (clips, with_media) == (NUM_CLIPS, NUM_CLIPS)
     assert most <= 1, "a folder is listed more than once"
-    assert seconds < SECONDS
+    assert times < MOST_TIMES
     assert peak < MEBIBYTES
