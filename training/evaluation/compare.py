@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from mmpsr.calibration.reliability import correct_shares
 from mmpsr.metrics.paired_tests import mcnemar, paired_bootstrap, wilcoxon
-from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, decided_classes, plain, split_parts
+from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, decided_classes, estimate, split_parts
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
 
@@ -32,11 +33,11 @@ def compare_runs(first: RunPredictions, second: RunPredictions, split: str | Non
     Raises:
         RunError: the runs have no clip or metric in common, or their labels, classes or groups differ.
     """
-    others = {tuple(part.key.values()): part for part in split_parts(second, split)}
+    others = {part.place: part for part in split_parts(second, split)}
     figures: list[dict[str, Any]] = []
     clips: list[dict[str, Any]] = []
     for part in split_parts(first, split):
-        other = others.get(tuple(part.key.values()))
+        other = others.get(part.place)
         if other is None:
             continue
         counts = {"num_first": len(part.clips), "num_second": len(other.clips)}
@@ -83,7 +84,7 @@ def _figures(first: TaskSplit, second: TaskSplit) -> Iterator[dict[str, Any]]:
         yield {
             **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
             **{name: v if np.isfinite(v) else None for name, v in zip(("first", "second"), values, strict=True)},
-            "difference": plain(found), "p": p if np.isfinite(p) else None,
+            "difference": asdict(estimate(found)), "p": p if np.isfinite(p) else None,
         }  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def join_clips(
 
 
 def predict_fresh(
-    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, fitted: Collection[str] = ()
+    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, calibrated_on: Collection[str] = ()
 ) -> NewPredictions:
     """Predict clips.
 
@@ -155,14 +155,15 @@ def predict_fresh(
         path: its folder.
         joined: clips on the model's device.
         corpora: which metrics each corpus reports.
-        fitted: corpora whose dev clips the calibration was fitted on; these are not calibrated.
+        calibrated_on: corpora whose dev clips the calibration was fitted on; these are not calibrated.
     """
     rows = torch.arange(len(joined.clips), device=joined.presence.device)
     predicted = predict(run.model, joined, rows)
     table = prediction_table(joined, run.tasks, rows, run.calibration.apply_all(predicted))
     table = add_predictions(table, "uncalibrated", predicted, run.tasks)
     sources = {
-        name: source.model_copy(update={"zero_shot": name not in fitted}) for name, source in corpora.sources.items()
+        name: source.model_copy(update={"zero_shot": name not in calibrated_on})
+        for name, source in corpora.sources.items()
     }
     config = run.config.model_copy(update={"corpora": corpora.model_copy(update={"sources": sources})})
     return NewPredictions(path, config, run.tasks, table, run.calibration, Calibration())

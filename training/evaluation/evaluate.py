@@ -19,8 +19,8 @@ from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evalua
 from training.evaluation.correlations import correlations
 from training.evaluation.cross_corpus import join_clips, load_corpora, predict_fresh, read_clips
 from training.evaluation.figures import (
-    add_holm_correction,
     column_values,
+    correct_rows,
     evaluate_run,
     linear_parts,
     of_clips,
@@ -31,10 +31,9 @@ from training.runs.directory import read_json
 from training.runs.identities import identities, read_identities, same_clips
 from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
+from training.scoring.rows import AdaptedRow, MetricRow, NotAdapted
 
 __all__ = ["EvaluationOptions", "evaluate"]
-
-PLACE = ("corpus", "split", "task", "metric")
 
 
 @dataclass(frozen=True)
@@ -121,21 +120,21 @@ def _blank(parts: Sequence[TaskSplit]) -> Iterator[dict[str, Any]]:
 
 def _adapted(
     run: RunPredictions, parts: Sequence[TaskSplit], path: Path, options: EvaluationOptions
-) -> list[dict[str, Any]]:
+) -> list[AdaptedRow | NotAdapted]:
     own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
     rows = list(adapted_rows(parts, linear_parts(run, options.split), own))
-    add_holm_correction([row["over_linear"] for row in rows if "over_linear" in row])
-    return rows
+    adapted = iter(correct_rows([row for row in rows if isinstance(row, AdaptedRow)]))
+    return [next(adapted) if isinstance(row, AdaptedRow) else row for row in rows]
 
 
-def _aggregated(run: RunPredictions, parts: Sequence[TaskSplit], column: str) -> list[dict[str, Any]]:
+def _aggregated(run: RunPredictions, parts: Sequence[TaskSplit], column: str) -> list[MetricRow]:
     wholes = column_values(run, column, "--aggregate")
     return [row for part in parts for row in aggregated_rows(part, of_clips(part, wholes))]
 
 
 def _fresh(
     path: Path, options: EvaluationOptions, of_run: pd.DataFrame | None
-) -> tuple[RunPredictions, list[dict[str, Any]], pd.DataFrame, list[dict[str, Any]]]:
+) -> tuple[RunPredictions, list[MetricRow], pd.DataFrame, list[dict[str, Any]]]:
     """Predictions of other corpora, figures by subset, the clips' identities, and what the guard let pass."""
     assert options.config is not None
     console, accelerator = Console(stderr=True), Accelerator()
@@ -148,16 +147,16 @@ def _fresh(
     joined = join_clips(trained, config.features, table, accelerator, console)
     clips = identities(joined.clips, joined)
     findings = refuse_trained_clips(clips, of_run, options.allow_trained)
-    fitted: set[str] = set()
+    calibrated_on: set[str] = set()
     if of_run is not None:
         chosen_by = clips["split"].eq("dev") & same_clips(clips, of_run[of_run["use"].eq("chosen_by")])
-        fitted = set(clips.loc[chosen_by, "corpus"])
-    run = predict_fresh(trained, path, joined, config.corpora, fitted)
+        calibrated_on = set(clips.loc[chosen_by, "corpus"])
+    run = predict_fresh(trained, path, joined, config.corpora, calibrated_on)
     rows = _subsets(trained, path, joined, config.corpora, run) if options.subsets else []
     return run, rows, clips, findings
 
 
-def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions) -> list[dict[str, Any]]:
+def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions) -> list[MetricRow]:
     """Figures by subset of the run's own clips, whose vectors are read again."""
     accelerator = Accelerator()
     trained = TrainedModel.read(path, accelerator.device)
@@ -169,10 +168,10 @@ def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions)
 
 def _subsets(
     trained: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, run: RunPredictions
-) -> list[dict[str, Any]]:
+) -> list[MetricRow]:
     rows = list(evaluate_subsets(trained, path, joined, corpora, run))
-    order = list(dict.fromkeys(tuple(row[name] for name in PLACE) for row in rows))
-    return sorted(rows, key=lambda row: order.index(tuple(row[name] for name in PLACE)))
+    order = list(dict.fromkeys(row.key for row in rows))
+    return sorted(rows, key=lambda row: order.index(row.key))
 
 
 def _of_corpora(run: RunPredictions, names: Sequence[str]) -> RunPredictions:

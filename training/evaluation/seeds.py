@@ -9,10 +9,9 @@ from typing import Any, Literal
 from mmpsr.metrics.seeds import seed_summary
 from training.runs.directory import RunError, comparable
 from training.runs.stored import RunPredictions
+from training.scoring.rows import Estimate, MetricRow, SeedRow
 
 __all__ = ["over_seeds", "require_seeds"]
-
-PLACE = ("corpus", "split", "task", "metric")
 
 
 def require_seeds(runs: Sequence[RunPredictions]) -> list[int]:
@@ -42,37 +41,28 @@ def require_seeds(runs: Sequence[RunPredictions]) -> list[int]:
 
 def over_seeds(
     documents: Sequence[Mapping[str, Any]], name: Literal["figures", "adapted", "subsets"] = "figures"
-) -> list[dict[str, Any]]:
-    """Each figure over runs.
+) -> list[SeedRow]:
+    """Gather each figure over runs.
 
     Args:
         documents: of `training.evaluation.evaluate.evaluate`, one per seed, of the same clips.
         name: which figures of the documents.
-
-    Returns:
-        Per figure `corpus, split, task, metric, num_clips` (of subsets also `modalities`), `values` by run, `mean,
-        deviation, low, high` (the t interval of the mean), `least, most` and `num_seeds`, the runs that have it; what
-        is undefined is None.
     """
+    tables = [
+        {(row.key, row.part): row for row in document[name] if isinstance(row, MetricRow)} for document in documents
+    ]
     rows = []
-    keys = (*PLACE, "modalities") if name == "subsets" else PLACE
-    tables = [{tuple(row[key] for key in keys): row for row in each[name] if "value" in row} for each in documents]
-    for place in dict.fromkeys(key for table in tables for key in table):
-        found = [table.get(place) for table in tables]
-        values = [None if row is None else row["value"] for row in found]
+    for key, part in dict.fromkeys(place for table in tables for place in table):
+        found = [table.get((key, part)) for table in tables]
+        values = [None if row is None else row.model.value for row in found]
         known = [value for value in values if value is not None]
         summary = seed_summary(known)
-        rows.append(
-            {
-                **dict(zip(keys, place, strict=True)),
-                "num_clips": next(row["num_clips"] for row in found if row is not None),
-                "values": values,
-                **{key: _finite(getattr(summary, key)) for key in ("mean", "deviation", "low", "high")},
-                "least": min(known, default=None),
-                "most": max(known, default=None),
-                "num_seeds": summary.num_seeds,
-            }
-        )
+        mean = Estimate(_finite(summary.mean), _finite(summary.low), _finite(summary.high))
+        row = SeedRow(
+            *key, part, next(row.num_clips for row in found if row is not None), values, mean,
+            _finite(summary.deviation), min(known, default=None), max(known, default=None), summary.num_seeds,
+        )  # fmt: skip
+        rows.append(row)
     return rows
 
 

@@ -87,6 +87,11 @@ class TaskSplit:
         return {"corpus": self.corpus, "split": self.split, "task": self.task}
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Corpus, split and task, as a key."""
+        return self.corpus, self.split, self.task
+
+    @property
     def groups(self) -> NDArray:
         """Each clip's group; a clip without one is its own."""
         alone = pd.Series([f"clip {name}" for name in self.clips["clip_id"]], index=self.clips.index, dtype="string")
