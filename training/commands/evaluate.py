@@ -74,13 +74,12 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 
     Returns:
         `runs`, `seeds`, `over_seeds`, `adapted_over_seeds` and `subsets_over_seeds` (see
-        `training.evaluation.seeds.over_seeds`), and `evaluations`, the document of each run.
+        `training.evaluation.evaluate.over_seeds`), and `evaluations`, the document of each run.
 
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.evaluation.evaluate.evaluate`.
     """
-    from training.evaluation.evaluate import evaluate
-    from training.evaluation.seeds import over_seeds, require_seeds
+    from training.evaluation.evaluate import evaluate, over_seeds, require_seeds
     from training.runs.stored import RunPredictions
 
     seeds = require_seeds([RunPredictions.read(path) for path in paths])

@@ -73,7 +73,7 @@ def _adapt(part: TaskSplit) -> tuple[TaskSplit, LabelShift]:
 
 
 def aggregate(part: TaskSplit, values: pd.Series) -> TaskSplit:
-    """The wholes that clips belong to, in the order of their names; `clip_id` is the whole's name.
+    """Average clips to the wholes that they belong to, in the order of their names; `clip_id` is the whole's name.
 
     Args:
         part: clips of one corpus and split.
@@ -108,14 +108,14 @@ def aggregate(part: TaskSplit, values: pd.Series) -> TaskSplit:
 
 
 def aggregated_rows(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
-    """Figures of the wholes, with `num_wholes` beside `num_clips`."""
+    """Evaluate the wholes, with `num_wholes` beside `num_clips`."""
     whole = aggregate(part, values)
     for row in metric_rows(whole):
         yield replace(row, num_clips=len(part.clips), num_wholes=len(whole.clips))
 
 
 def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """All subsets but the empty one, the largest first.
+    """List all subsets but the empty one, the largest first.
 
     Example:
         >>> modality_subsets(("video", "text"))
@@ -125,7 +125,7 @@ def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def masked(joined: JoinedCorpora, modalities: tuple[str, ...]) -> JoinedCorpora:
-    """The same clips with no other modality than these."""
+    """Hide from clips all other modalities than these."""
     kept = torch.tensor([name in modalities for name in joined.features], device=joined.presence.device)
     return replace(joined, presence=joined.presence & kept)
 
@@ -133,7 +133,7 @@ def masked(joined: JoinedCorpora, modalities: tuple[str, ...]) -> JoinedCorpora:
 def evaluate_subsets(
     run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, evaluated: RunPredictions
 ) -> Iterator[MetricRow]:
-    """Figures by subset, on the clips that have any of its modalities.
+    """Evaluate each subset, on the clips that have any of its modalities.
 
     Args:
         run: the model.

@@ -34,6 +34,7 @@ __all__ = [
     "decided_classes",
     "estimate",
     "evaluate_run",
+    "finite",
     "linear_parts",
     "metric_rows",
     "of_clips",
@@ -46,7 +47,7 @@ NUM_RESAMPLES = 2000
 
 
 def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> dict[str, Any]:
-    """All figures of a run.
+    """Compute all figures of a run.
 
     Args:
         run: its stored predictions.
@@ -68,7 +69,7 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
     values_by_clip = None if column is None else column_values(run, column, "--by")
     for part in parts:
         for row in metric_rows(part, linear.get(part.place)):
-            document["figures"].append(replace(row, chance=_finite(part.chance(row.metric))))
+            document["figures"].append(replace(row, chance=finite(part.chance(row.metric))))
         document["classes"] += _classes(part)
         if part.spec.kind != "regression":
             document["confusion"].append(_confusion(part))
@@ -83,22 +84,22 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
 
 
 def split_parts(run: RunPredictions, split: str | None, system: System = "model") -> list[TaskSplit]:
-    """The parts of a split; by default test, and dev of corpora that have no labelled test clip.
+    """Take the parts of a split; by default test, and dev of corpora that have no labelled test clip.
 
     Raises:
         RunError: there is none.
     """
     parts = list(run.parts(system))
     tested = {part.corpus for part in parts if part.split == "test"}
-    found = [
+    of_split = [
         part
         for part in parts
         if part.split == (split or "test") or (split is None and part.split == "dev" and part.corpus not in tested)
     ]
-    if not found:
+    if not of_split:
         known = sorted({part.split for part in parts})
         raise RunError(f"{run.path}: no labelled clip of split {split!r} was evaluated; {nearest(str(split), known)}")
-    return found
+    return of_split
 
 
 def linear_parts(run: RunPredictions, split: str | None) -> dict[tuple[str, str, str], TaskSplit]:
@@ -113,44 +114,42 @@ def add_holm_correction(rows: list[dict[str, Any]]) -> None:
 
 
 def correct_rows(rows: Sequence[Row]) -> list[Row]:
-    """Rows with `corrected_p` in their differences from the linear baseline (Holm, over those that have one)."""
-    differences = {index: row.over_linear for index, row in enumerate(rows) if row.over_linear is not None}
-    corrected = dict(zip(differences, _corrected([over.p for over in differences.values()]), strict=True))
+    """Put `corrected_p` into differences from the linear baseline (Holm, over the rows that have one)."""
+    ps = iter(_corrected([row.over_linear.p for row in rows if row.over_linear is not None]))
     return [
-        replace(row, over_linear=replace(differences[index], corrected_p=corrected[index]))
-        if index in differences
-        else row
-        for index, row in enumerate(rows)
+        row if row.over_linear is None else replace(row, over_linear=replace(row.over_linear, corrected_p=next(ps)))
+        for row in rows
     ]
 
 
 def _corrected(ps: Sequence[float | None]) -> list[float | None]:
-    return [_finite(p) for p in holm([np.nan if p is None else p for p in ps])]
+    return [finite(p) for p in holm([np.nan if p is None else p for p in ps])]
 
 
 def decided_classes(part: TaskSplit) -> NDArray[np.int64]:
-    """Each clip's most probable class `[N]`, with the thresholds of a single-label task."""
+    """Decide each clip's most probable class `[N]`, with the thresholds of a single-label task."""
     return decide_classes(part.predicted, part.thresholds if part.spec.kind == "single_label" else None)
 
 
 def estimate(resamples: Bootstrap, metric: str | None = None) -> Estimate:
-    """Estimate and interval of a metric, or of a difference."""
+    """Give the estimate and interval of a metric, or of a difference."""
     interval = resamples.interval() if metric is None else resamples.interval(limits=metric_limits(metric))
-    return Estimate(_finite(interval.estimate), _finite(interval.low), _finite(interval.high))
+    return Estimate(finite(interval.estimate), finite(interval.low), finite(interval.high))
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Replace what is not a number by None, which JSON can hold."""
     return float(value) if math.isfinite(value) else None
 
 
 def of_clips(part: TaskSplit, values: pd.Series) -> pd.Series:
-    """A part's values of what `column_values` gave, index 0..N-1."""
+    """Pick a part's values of what `column_values` gave, index 0..N-1."""
     keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
     return values.reindex(keys).reset_index(drop=True)
 
 
 def metric_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[MetricRow]:
-    """Every metric with its interval, with those of the linear baseline and the difference where it is given."""
+    """Evaluate every metric with its interval, beside the linear baseline and the difference where it is given."""
     num_groups = len(np.unique(part.groups))
     for metric in part.metrics:
         of_model = part.statistic(metric)
@@ -165,13 +164,13 @@ def metric_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[Me
             row = replace(
                 row,
                 linear=estimate(bootstrap(of_linear, num_groups, NUM_RESAMPLES), metric),
-                over_linear=Difference(over.value, over.low, over.high, _finite(difference.p_value())),
+                over_linear=Difference(over.value, over.low, over.high, finite(difference.p_value())),
             )
         yield row
 
 
 def _classes(part: TaskSplit) -> Iterator[MetricRow]:
-    """Classes or traits of the metrics that are a mean of them; `num_clips` of several labels have the class."""
+    """Evaluate classes or traits of metrics that are a mean of them; of several labels `num_clips` have the class."""
     num_groups = len(np.unique(part.groups))
     is_known = np.isfinite(part.targets) if part.spec.kind == "regression" else part.targets > 0
     counts = dict(zip(part.spec.classes, is_known.sum(axis=0).tolist(), strict=True))
@@ -202,15 +201,15 @@ def _calibration(part: TaskSplit) -> dict[str, Any]:
 
 
 def _presence(clips: pd.DataFrame) -> pd.Series:
-    """Which modalities each clip had, such as `audio+text`."""
+    """Name which modalities each clip had, such as `audio+text`."""
     names = [name for name in clips if str(name).startswith("present.")]
-    found = clips[names].to_numpy(dtype=bool)
+    presence = clips[names].to_numpy(dtype=bool)
     modalities = np.array([str(name).removeprefix("present.") for name in names])
-    return pd.Series(["+".join(modalities[row]) or "none" for row in found], dtype="string")
+    return pd.Series(["+".join(modalities[row]) or "none" for row in presence], dtype="string")
 
 
 def _subsets(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
-    """Figures of the clips that share a value, by falling number of clips."""
+    """Evaluate the clips that share a value, by falling number of clips."""
     names = values.astype("string").fillna("(missing)")
     for name in names.value_counts().index:
         for row in metric_rows(part.take(names.eq(name).to_numpy(dtype=bool))):
@@ -218,7 +217,7 @@ def _subsets(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
 
 
 def column_values(run: RunPredictions, column: str, option: str) -> pd.Series:
-    """A column's values by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
+    """Read a column by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
     keys = ["corpus", "clip_id"]
     if column in run.table:
         return run.table.assign(value=run.table[column]).set_index(keys)["value"]

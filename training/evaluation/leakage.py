@@ -17,7 +17,7 @@ from training.runs.identities import FILE, KINDS, same_clips, shared
 from training.runs.stored import TaskSplit
 from training.scoring.rows import LeakageEffect
 
-__all__ = ["guard", "refuse_trained_clips"]
+__all__ = ["finding", "guard", "refuse_trained_clips"]
 
 NUM_EXAMPLES = 3
 
@@ -52,7 +52,7 @@ def refuse_trained_clips(clips: pd.DataFrame, of_run: pd.DataFrame | None, allow
             message = (
                 f"{int((same & place).sum()):,} of {len(some):,} {split} clips of {corpus} are known to the run: {said}"
             )
-            findings.append(_finding(kind, "error", some, same[place], message))
+            findings.append(finding(kind, "error", some, same[place], message))
     if findings and not allow:
         examples = ", ".join(findings[0]["examples"])
         raise RunError(
@@ -63,7 +63,7 @@ def refuse_trained_clips(clips: pd.DataFrame, of_run: pd.DataFrame | None, allow
 
 
 def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.DataFrame | None) -> dict[str, Any]:
-    """What evaluated clips share with training, and what figures are on the clips that share nothing.
+    """Find what evaluated clips share with training, and what figures are on the clips that share nothing.
 
     Args:
         parts: what is evaluated.
@@ -90,21 +90,21 @@ def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.Dat
         some = clips[clips["corpus"].eq(corpus) & clips["split"].eq(split)]
         if place in own:
             message = f"{split} of {corpus} chose the model's epoch and calibration: its figures are no test"
-            findings.append(_finding("chosen_by", "warning", some, some["clip_id"].ne(""), message))
+            findings.append(finding("chosen_by", "warning", some, some["clip_id"].ne(""), message))
         seen_by_kind = {kind: shared(kind, some, trained) for kind in KINDS}
         seen_by_kind = {kind: seen for kind, seen in seen_by_kind.items() if seen.any()}
         for kind, seen in seen_by_kind.items():
             message = (
                 f"{int(seen.sum()):,} of {len(some):,} {split} clips of {corpus} share {KINDS[kind]} with training"
             )
-            findings.append(_finding(kind, "warning", some, seen, message))
+            findings.append(finding(kind, "warning", some, seen, message))
         for part in (part for part in parts if seen_by_kind and (part.corpus, part.split) == place):
             effects += _effects(part, {kind: set(some.loc[seen, "clip_id"]) for kind, seen in seen_by_kind.items()})
     return {"checked": True, "findings": findings, "effects": effects}
 
 
 def _effects(part: TaskSplit, seen_by_kind: Mapping[str, set[str]]) -> Iterator[LeakageEffect]:
-    """Figures of all clips beside those of unseen ones, by kind and metric."""
+    """Evaluate all clips beside unseen ones, by kind and metric."""
     rows = list(metric_rows(part))
     for kind, seen in seen_by_kind.items():
         is_unseen = ~part.clips["clip_id"].isin(seen).to_numpy(dtype=bool)
@@ -113,7 +113,8 @@ def _effects(part: TaskSplit, seen_by_kind: Mapping[str, set[str]]) -> Iterator[
             yield LeakageEffect(kind, row, unseen.get(row.metric))
 
 
-def _finding(kind: str, severity: str, clips: pd.DataFrame, seen: pd.Series, message: str) -> dict[str, Any]:
+def finding(kind: str, severity: str, clips: pd.DataFrame, seen: pd.Series, message: str) -> dict[str, Any]:
+    """Say of some of the clips, those that are seen, what a reader must know of them."""
     places = clips[["corpus", "split"]].drop_duplicates()
     corpus, split = places.iloc[0] if len(places) == 1 else (None, None)
     return {

@@ -27,8 +27,7 @@ from mmpsr.tasks import TaskSpec
 from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
-from training.fit.baseline import LinearBaseline
-from training.fit.blending import Blend, choose_blends
+from training.fit.baseline import Blend, LinearBaseline, choose_blends
 from training.fit.checkpoint import latest_checkpoint, save_tensors
 from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
@@ -47,7 +46,7 @@ class DivergedError(UserError):
 def build_model(
     config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], baseline: LinearBaseline | None = None
 ) -> FusionModel:
-    """A model with initial weights from the seed, the training clips' feature statistics, and its linear path."""
+    """Make a model with initial weights from the seed, the training clips' feature statistics and its linear path."""
     set_seed(config.training.seed)
     train_rows = joined.rows(config.corpora.trained(), "train")
     model = create_model(config.model, joined.widths, tasks, joined.sequence_widths)
@@ -206,7 +205,7 @@ def _quality(
 
 
 def _from_main(value: float) -> float:
-    """The main process' figure, so that all processes decide alike."""
+    """Take the main process' figure, so that all processes decide alike."""
     return broadcast_object_list([value])[0]
 
 

@@ -20,7 +20,7 @@ __all__ = ["epoch_record", "monitor", "require_monitor", "track"]
 
 
 def monitor(figures: Sequence[MetricValue], trained: Sequence[str], name: str) -> float:
-    """The figure named `name`, on the dev splits of the trained corpora; higher is better.
+    """Pick the figure named `name`, on the dev splits of the trained corpora; higher is better.
 
     Args:
         figures: of any splits and corpora.
@@ -33,15 +33,15 @@ def monitor(figures: Sequence[MetricValue], trained: Sequence[str], name: str) -
     """
     if name == "mean":
         return dev_mean(list(figures), tuple(trained))
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for figure in figures:
         if figure.split == "dev" and figure.corpus in trained:
             for key in (figure.task, f"{figure.corpus}/{figure.task}/{figure.metric}"):
-                found.setdefault(key, []).append(figure.value)
-    if name not in found:
-        hint = nearest(name, ["mean", *found])
+                values.setdefault(key, []).append(figure.value)
+    if name not in values:
+        hint = nearest(name, ["mean", *values])
         raise ConfigError(f"training.monitor: no dev figure of the trained corpora is named {name!r}; {hint}")
-    known = [value for value in found[name] if np.isfinite(value)]
+    known = [value for value in values[name] if np.isfinite(value)]
     return float(np.mean(known)) if known else float("nan")
 
 
@@ -64,7 +64,7 @@ def require_monitor(
 def epoch_record(
     state: TrainState, value: float, figures: Sequence[MetricValue], quality: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    """One line of `metrics.jsonl`.
+    """Make one line of `metrics.jsonl`.
 
     Args:
         state: at the end of the epoch.
@@ -102,6 +102,6 @@ def track(accelerator: Accelerator, record: Mapping[str, Any], step: int) -> Non
     for name, term in record["terms"].items():
         values |= {f"{kind}/{name}": value for kind, value in term.items()}
     for section in ("accepted", "pseudo_label_quality", "gradient_cosines"):
-        for first, found in record.get(section, {}).items():
-            values |= {f"{section}/{first}/{name}": value for name, value in found.items()}
+        for first, numbers in record.get(section, {}).items():
+            values |= {f"{section}/{first}/{name}": value for name, value in numbers.items()}
     accelerator.log({name: value for name, value in values.items() if np.isfinite(value)}, step=step)

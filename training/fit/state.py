@@ -73,21 +73,21 @@ class Totals(nn.Module):
         if result.cosines is not None:
             self.cosines += result.cosines.nan_to_num()
             self.looks += result.cosines.isfinite()
-        for name, found in (("accepted", result.accepted), ("candidates", result.candidates)):
-            for task, values in found.items():
+        for name, of_task in (("accepted", result.accepted), ("candidates", result.candidates)):
+            for task, values in of_task.items():
                 getattr(self, f"{name}_{task}").add_(values)
 
     def means(self) -> Tensor:
-        """Mean losses of the steps in which they counted, NaN where they never did, `[branches, T]`."""
+        """Average losses over the steps in which they counted, NaN where they never did, `[branches, T]`."""
         return torch.where(self.steps > 0, self.losses / self.steps, torch.nan)
 
     def acceptance(self) -> dict[str, dict[str, float]]:
-        """By task and class, the share of the candidates whose pseudo-labels counted; NaN without candidates."""
-        found = {}
+        """Give, by task and class, the share of candidates whose pseudo-labels counted; NaN without candidates."""
+        shares_by_task = {}
         for task, spec in self.tasks.items():
             shares = getattr(self, f"accepted_{task}") / getattr(self, f"candidates_{task}")
-            found[task] = dict(zip(spec.classes, shares.tolist(), strict=True))
-        return found
+            shares_by_task[task] = dict(zip(spec.classes, shares.tolist(), strict=True))
+        return shares_by_task
 
     def conflicts(self, keys: Sequence[tuple[str, str]]) -> dict[str, dict[str, float]]:
         """Mean cosine between two losses' gradients by the first's name and the second's, for each pair that was seen.
@@ -96,12 +96,12 @@ class Totals(nn.Module):
             keys: branch and task of the losses in order.
         """
         names = ["/".join(key) for key in keys]
-        found: dict[str, dict[str, float]] = {}
+        conflicts: dict[str, dict[str, float]] = {}
         cosines, looks = self.cosines.tolist(), self.looks.tolist()
         for i, first in enumerate(names):
             seen = {second: cosines[i][j] / looks[i][j] for j, second in enumerate(names) if j > i and looks[i][j]}
-            found |= {first: seen} if seen else {}
-        return found
+            conflicts |= {first: seen} if seen else {}
+        return conflicts
 
     def clear(self) -> None:
         """Start an epoch."""
@@ -211,7 +211,7 @@ class TrainState:
         self.schedule.load_state_dict(values["schedule"])
 
     def _modules(self) -> dict[str, nn.Module]:
-        """Modules by the name of their file in a checkpoint."""
+        """Name modules by their file in a checkpoint."""
         modules: dict[str, nn.Module] = {
             "model": self.model, "objective": self.objective, "balancer": self.balancer, "totals": self.totals,
         }  # fmt: skip

@@ -92,7 +92,7 @@ class TaskWhy:
 
 
 def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
-    """What to draw.
+    """Prepare what to draw of one task.
 
     Args:
         task: its name.
@@ -125,7 +125,7 @@ def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
 def _shown_classes(
     results: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], prediction: Mapping[str, float]
 ) -> list[str]:
-    """Names of the charts."""
+    """Choose the classes or the trait that have a chart."""
     if results[0]["kind"] == "regression":
         return [max(prediction, key=lambda name: abs(prediction[name] - baseline[name]))]
     likeliest = max(prediction, key=lambda name: prediction[name])
@@ -142,7 +142,7 @@ def _charts(
     present: set[str],
     is_score: bool,
 ) -> tuple[Chart, ...]:
-    """Charts with one axis."""
+    """Prepare charts with one axis."""
     scale = max(SMALLEST_SCALE, *(abs(values[name]) for values in added.values() for name in names))
 
     def row(modality: str, value: float) -> Contribution:
@@ -161,7 +161,7 @@ def _charts(
 
 
 def _pair_means(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Conflict of each pair over the clips that have both, the largest first."""
+    """Average the conflict of each pair over the clips that have both, the largest first."""
     values: dict[str, list[float]] = {}
     for each in found:
         for pair in each["conflicts"]:
@@ -198,6 +198,6 @@ def _value(value: float, is_score: bool) -> str:
 
 
 def _signed(value: float, is_score: bool) -> str:
-    """With a sign but where it rounds to nothing."""
+    """Write a value with a sign but where it rounds to nothing."""
     shown = f"{value:+.3f}" if is_score else f"{100 * value:+.1f}"
     return shown if float(shown) else shown[1:]

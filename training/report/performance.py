@@ -49,7 +49,7 @@ AXES = [("dot", "model, 95 % interval"), ("diamond", "linear baseline"), ("tick"
 def figures_section(
     rows: Sequence[MetricRow], results: Sequence[Row], zero_shot: Sequence[str], adapted: Table | None = None
 ) -> Section:
-    """Figures with intervals beside the linear baseline and chance.
+    """Show figures with intervals beside the linear baseline and chance.
 
     Args:
         rows: `figures` of the document.
@@ -59,9 +59,9 @@ def figures_section(
     """
     chance = {(*place_of(row), row["metric"]): _finite(row["chance"]) for row in results}
     cards, charts, table = [], [], []
-    for index, (place, found) in enumerate(rows_by_place(rows).items()):
+    for index, (place, of_place) in enumerate(rows_by_place(rows).items()):
         title = title_of(place, zero_shot)
-        first = found[0]
+        first = of_place[0]
         counts = f"{first.num_clips:,} clips, {first.num_groups:,} groups"
         notes = [f"chance {number(chance.get(first.key))}", counts]
         if first.over_linear is not None:
@@ -78,11 +78,11 @@ def figures_section(
                 linear=row.linear.value if row.linear else None,
                 chance=chance.get(row.key),
             )
-            for row in found
+            for row in of_place
         ]
         caption = f"{counts}. A model earns its name where the dot and its interval lie right of the diamond."
         charts.append(Chart(title, forest(ranges, UNIT, f"figures{index}"), caption, AXES))
-        table += [_figure_cells(row, title, chance.get(row.key)) for row in found]
+        table += [_figure_cells(row, title, chance.get(row.key)) for row in of_place]
     caption = (
         "Percent, higher is better. Small: 95 % intervals over groups (participants, videos or dialogues), which say "
         "how far other clips would give other figures; another seed gives others, too. p is corrected over all rows "
@@ -100,7 +100,7 @@ def figures_section(
     if dev:
         cells = [
             [row["corpus"], row["task"], metric_name(row["metric"]), f"{row['num_clips']:,}",
-             *(number(_finite(row[name])) for name in ("model", "linear", "chance"))]
+             *(number(row[name]) for name in ("model", "linear", "chance"))]
             for row in dev
         ]  # fmt: skip
         head = ["corpus", "task", "metric", "clips", "model", "linear", "chance"]
@@ -132,21 +132,21 @@ def estimate_cell(estimate: Estimate, strong: bool = False) -> Cell:
 
 
 def classes_section(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> Section:
-    """Figures by class or trait."""
+    """Show figures by class or trait."""
     charts, table = [], []
-    for index, (place, found) in enumerate(rows_by_place(rows, by_metric=True).items()):
+    for index, (place, of_place) in enumerate(rows_by_place(rows, by_metric=True).items()):
         title = f"{title_of(place, zero_shot)}: {metric_name(place[3])}"
-        ranges = [Range(row.part, *astuple(row.model)) for row in found]
+        ranges = [Range(row.part, *astuple(row.model)) for row in of_place]
         caption = f"{metric_name(place[3])} is the mean of these. A wide bar belongs to few clips."
         charts.append(Chart(title, forest(ranges, UNIT, f"classes{index}"), caption, AXES[:1]))
-        table += part_cells(found, zero_shot)
+        table += part_cells(of_place, zero_shot)
     head = ["data and task", "metric", "class or trait", "model", "clips"]
     blocks: list[Block] = [Charts(charts), Table(head, table, "", 3, folded="As a table")] if charts else []
     return Section("classes", "Classes", blocks)
 
 
 def confusion_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Clips by actual and decided class."""
+    """Show clips by actual and decided class."""
     charts = []
     for index, row in enumerate(rows):
         totals = [max(sum(line), 1) for line in row["counts"]]
@@ -162,11 +162,11 @@ def confusion_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
 
 
 def calibration_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Reliability curves."""
+    """Show reliability curves."""
     charts = []
     for index, row in enumerate(rows):
         bins = row["bins"]
-        predicted, observed, counts = ([each[name] for each in bins] for name in ("predicted", "observed", "count"))
+        predicted, observed, counts = ([mass[name] for mass in bins] for name in ("predicted", "observed", "count"))
         caption = (
             f"Expected calibration error {100 * row['error']:.1f} % (15 bins of equal mass). Dots on the dotted line: "
             "probabilities mean what they say; below it the model is too sure of itself."
@@ -194,12 +194,12 @@ def rows_by_place(rows: Sequence[MetricRow], by_metric: bool = False) -> dict[tu
 
 
 def place_of(row: Row) -> tuple[str, ...]:
-    """Corpus, split and task."""
+    """Name corpus, split and task."""
     return row["corpus"], row["split"], row["task"]
 
 
 def title_of(place: Sequence[str], zero_shot: Sequence[str]) -> str:
-    """A place as the title of a chart, marked where it is of dev or zero-shot."""
+    """Write a place as the title of a chart, marked where it is of dev or zero-shot."""
     corpus, split, task, *_ = place
     marks = [*(["dev"] if split == "dev" else []), *(["zero-shot"] if corpus in zero_shot else [])]
     return f"{corpus} {task}" + (f" ({', '.join(marks)})" if marks else "")
@@ -210,7 +210,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def adapted_table(rows: Sequence[AdaptedRow | NotAdapted]) -> Table | None:
-    """Zero-shot figures beside those after label-shift adaptation, None where no corpus was adapted to.
+    """Show zero-shot figures beside those after label-shift adaptation, None where no corpus was adapted to.
 
     Args:
         rows: `adapted` of the document of `training.evaluation.evaluate.evaluate`.

@@ -28,13 +28,13 @@ FEWEST = 5
 
 
 def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> Section:
-    """Figures by the modalities that clips have, and by the column that the document was made with."""
+    """Show figures by the modalities that clips have, and by the column that the document was made with."""
     blocks: list[Block] = []
     for key, what in (("presence", "modalities"), ("by", document["column"])):
         charts, table = [], []
-        for index, (place, found) in enumerate(rows_by_place(document[key]).items()):
-            metric, title = found[0].metric, title_of(place, zero_shot)
-            some = [row for row in found if row.metric == metric and row.num_clips >= FEWEST][:16]
+        for index, (place, of_place) in enumerate(rows_by_place(document[key]).items()):
+            metric, title = of_place[0].metric, title_of(place, zero_shot)
+            some = [row for row in of_place if row.metric == metric and row.num_clips >= FEWEST][:16]
             ranges = [Range(f"{_shown(row.part, key)} (n={row.num_clips})", *astuple(row.model)) for row in some]
             letters = "the modalities that clips have (first letters)" if key == "presence" else what
             caption = (
@@ -43,7 +43,7 @@ def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> 
             )
             if len(ranges) > 1:
                 charts.append(Chart(f"{title}: by {what}", forest(ranges, UNIT, f"{key}{index}"), caption, AXES[:1]))
-            table += part_cells(found, zero_shot)
+            table += part_cells(of_place, zero_shot)
         blocks += [Charts(charts)] if charts else []
         if table:
             head = ["data and task", "metric", str(what), "model", "clips"]
@@ -52,11 +52,12 @@ def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> 
 
 
 def subsets_section(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> Section:
-    """Figures of the model when it is given some of the modalities only."""
+    """Show figures of the model when it is given some of the modalities only."""
     charts = []
-    for index, (place, found) in enumerate(rows_by_place(rows, by_metric=True).items()):
-        ordered = sorted((-row.model.value, index) for index, row in enumerate(found) if row.model.value is not None)
-        ranges = [Range(_shown(found[index].part, "presence"), *astuple(found[index].model)) for _, index in ordered]
+    for index, (place, of_place) in enumerate(rows_by_place(rows, by_metric=True).items()):
+        known = [row for row in of_place if row.model.value is not None]
+        ordered = sorted(known, key=lambda row: -(row.model.value or 0.0))
+        ranges = [Range(_shown(row.part, "presence"), *astuple(row.model)) for row in ordered]
         title = f"{title_of(place, zero_shot)}: {metric_name(place[3])}"
         caption = (
             "The same clips with only these modalities (first letters), best on top. A modality helps where the rows "
@@ -68,12 +69,12 @@ def subsets_section(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> Sect
 
 
 def correlations_section(rows: Sequence[Row]) -> Section:
-    """Rank correlations between the outputs of tasks."""
+    """Show rank correlations between the outputs of tasks."""
     charts, table = [], []
     for index, row in enumerate(rows):
-        found, outputs = row["spearman"], row["outputs"]
+        matrices, outputs = row["spearman"], row["outputs"]
         names = [output.partition(".")[2] for output in outputs]
-        shades = [[float("nan") if each is None else each for each in line] for line in found["value"]]
+        shades = [[float("nan") if value is None else value for value in line] for line in matrices["value"]]
         texts = [[""] * len(names) for _ in names]
         svg = heat(shades, texts, names, names, "", "", f"correlations{index}")
         title = f"{row['corpus']} {row['split']}"
@@ -84,7 +85,7 @@ def correlations_section(rows: Sequence[Row]) -> Section:
         charts.append(Chart(title, svg, caption))
         for i, j in combinations(range(len(names)), 2):
             if outputs[i].partition(".")[0] != outputs[j].partition(".")[0]:
-                value, low, high = (found[name][i][j] for name in ("value", "low", "high"))
+                value, low, high = (matrices[name][i][j] for name in ("value", "low", "high"))
                 table.append([title, outputs[i], outputs[j], estimate_cell(Estimate(value, low, high))])
     head = ["data", "output", "output of another task", "Spearman"]
     blocks: list[Block] = [Charts(charts), Table(head, table, "", 3, folded="All pairs of tasks")] if charts else []
@@ -92,7 +93,7 @@ def correlations_section(rows: Sequence[Row]) -> Section:
 
 
 def leakage_section(effects: Sequence[LeakageEffect], zero_shot: Sequence[str]) -> Section:
-    """Figures of all clips beside those of clips that share nothing with training."""
+    """Show figures of all clips beside those of clips that share nothing with training."""
     table: list[list[str | Cell]] = []
     for effect in effects:
         cells = [
@@ -107,5 +108,5 @@ def leakage_section(effects: Sequence[LeakageEffect], zero_shot: Sequence[str]) 
 
 
 def _shown(value: str, key: str) -> str:
-    """`video+audio` as `V+A`, which fits beside a chart."""
+    """Shorten `video+audio` to `V+A`, which fits beside a chart."""
     return "+".join(name[:1].upper() for name in value.split("+")) if key == "presence" and value != "none" else value

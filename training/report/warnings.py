@@ -33,7 +33,7 @@ def run_warnings(
     defects: pd.DataFrame,
     ledger: pd.DataFrame,
 ) -> list[Warning_]:
-    """All warnings about a run.
+    """Find all warnings about a run.
 
     Args:
         config: its configuration.
@@ -57,11 +57,11 @@ def run_warnings(
 
 
 def _leaks(findings: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
-    for found in findings:
-        if found["kind"] == "unchecked":
-            yield Warning_("note", f"{found['message'][:1].upper()}{found['message'][1:]}.")
-        elif found["kind"] != "chosen_by":  # said of dev by `_selection`
-            yield Warning_("serious", f"{found['message']}; the figures may be of what is known.")
+    for finding in findings:
+        if finding["kind"] == "unchecked":
+            yield Warning_("note", f"{finding['message'][:1].upper()}{finding['message'][1:]}.")
+        elif finding["kind"] != "chosen_by":  # said of dev by `_selection`
+            yield Warning_("serious", f"{finding['message']}; the figures may be of what is known.")
 
 
 def _diverged(records: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
@@ -79,10 +79,14 @@ def _beside_linear(figures: Sequence[MetricRow]) -> Iterator[Warning_]:
     over = [(row, row.over_linear, row.over_linear.value or 0.0) for row in figures if row.over_linear is not None]
     levels: tuple[tuple[Level, bool, str], ...] = (("serious", True, "clearly below"), ("caution", False, "below"))
     for level, clear, how in levels:
-        names = [f"{_name(row)} ({value:+.2f})" for row, each, value in over if value < 0 and _is_clear(each) is clear]
+        names = [
+            f"{_name(row)} ({value:+.2f})"
+            for row, difference, value in over
+            if value < 0 and _is_clear(difference) is clear
+        ]
         if names:
             yield Warning_(level, f"The model is {how} the linear baseline on the same features: {_some(names)}.")
-    if over and not any(_is_clear(each) and value > 0 for _, each, value in over):
+    if over and not any(_is_clear(difference) and value > 0 for _, difference, value in over):
         text = "No figure is clearly above the linear baseline's (p below 0.05, corrected over all figures)."
         yield Warning_("caution", text)
 
@@ -129,7 +133,7 @@ def _calibrated(config: RunConfig, calibration: Calibration) -> Iterator[Warning
     if config.training.calibration == "none":
         yield Warning_("caution", "Nothing was calibrated: probabilities may be far too sure.")
         return
-    notes = [f"{task}: {note}" for task, found in calibration.tasks.items() for note in found.notes]
+    notes = [f"{task}: {note}" for task, fitted in calibration.tasks.items() for note in fitted.notes]
     if notes:
         yield Warning_("note", f"Calibration was fitted in part. {_some(notes, '; ')}.")
 
@@ -158,6 +162,6 @@ def _name(row: MetricRow) -> str:
 
 
 def _some(names: Any, separator: str = ", ", most: int = 8) -> str:
-    found = list(names)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return separator.join(found[:most]) + more
+    shown = list(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return separator.join(shown[:most]) + more

@@ -115,36 +115,22 @@ class LeakageEffect:
 
 
 @dataclass(frozen=True)
-class SeedRow:
-    """One metric over runs that differ in their seed.
+class SeedRow(MetricRow):
+    """A metric over runs that differ in their seed; `model` is the mean with its t interval.
 
     Attributes:
-        corpus: its name.
-        split: train, dev or test.
-        task: its name.
-        metric: its name.
-        part: modalities, of a row by subset.
-        num_clips: labelled clips.
         values: by run, None where one lacks the metric.
-        mean: with its t interval.
         deviation: standard deviation.
         least: smallest value.
         most: largest value.
         num_seeds: runs that have the metric.
     """
 
-    corpus: str
-    split: str
-    task: str
-    metric: str
-    part: str
-    num_clips: int
-    values: Sequence[float | None]
-    mean: Estimate
-    deviation: float | None
-    least: float | None
-    most: float | None
-    num_seeds: int
+    values: Sequence[float | None] = ()
+    deviation: float | None = None
+    least: float | None = None
+    most: float | None = None
+    num_seeds: int = 0
 
 
 _PLACE = ("corpus", "split", "task")
@@ -192,15 +178,11 @@ def plain(document: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _cells(row: MetricRow | NotAdapted | SeedRow, columns: Sequence[str]) -> dict[str, Any]:
-    """A row's values of these columns, without those that it has not."""
+def _cells(row: MetricRow | NotAdapted, columns: Sequence[str]) -> dict[str, Any]:
+    """Pick a row's values of these columns, without those that it has not."""
     values = asdict(row)
-    values |= values.pop("model", {})
-    if isinstance(row, SeedRow):
-        mean = values.pop("mean")
-        values |= {**mean, "mean": mean["value"]}
-    values |= dict.fromkeys(("class", "modalities", "value_of_column"), values.get("part"))
-    for name in ("linear", "over_linear"):
-        if values.get(name) is None:
-            values.pop(name, None)
-    return {name: values[name] for name in columns if name in values}
+    if isinstance(row, MetricRow):
+        values |= {**asdict(row.model), "mean": row.model.value}
+        values |= dict.fromkeys(("class", "modalities", "value_of_column"), row.part)
+    absent = {name for name in ("linear", "over_linear") if values.get(name) is None}
+    return {name: values[name] for name in columns if name in values and name not in absent}

@@ -39,17 +39,14 @@ NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
 def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str]) -> Table:
-    """One row per corpus, split, task and metric.
+    """Lay out one row per corpus, split, task and metric.
 
     Args:
         results: rows of `results.json` with `corpus, split, task, metric, num_clips, model, linear, chance`.
         zero_shot: corpora that were never trained on.
     """
-    table = Table(title="Results in percent, higher is better; best dev weights", title_justify="left")
-    for name in ("corpus", "split", "task", "metric"):
-        table.add_column(name)
-    for name in ("clips", "model", "linear", "chance"):
-        table.add_column(name, justify="right")
+    table = table_of((*PLACE, "metric"), ("clips", "model", "linear", "chance"))
+    table.title, table.title_justify = "Results in percent, higher is better; best dev weights", "left"
     previous = None
     for row in results:
         key = (row["corpus"], row["split"], row["task"])
@@ -58,25 +55,16 @@ def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str])
         corpus = f"{row['corpus']} (zero-shot)" if row["corpus"] in zero_shot else row["corpus"]
         shown = (corpus, row["split"], row["task"]) if key != previous else ("", "", "")
         previous = key
-        model = _percent(row["model"])
         table.add_row(
-            *shown,
-            SHORT_NAMES.get(row["metric"], row["metric"]),
-            str(row["num_clips"]),
-            f"[bold]{model}[/bold]",
-            _percent(row["linear"]),
-            _percent(row["chance"]),
-        )
+            *shown, metric_name(row["metric"]), str(row["num_clips"]), f"[bold]{number(row['model'])}[/bold]",
+            number(row["linear"]), number(row["chance"]),
+        )  # fmt: skip
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
-
-
 def number(value: float | None, sign: bool = False) -> str:
-    """A percentage with two digits, or a dash."""
-    return "-" if value is None else f"{value:{'+' if sign else ''}.2f}"
+    """Write a percentage with two digits, or a dash for one that is undefined."""
+    return "-" if value is None or math.isnan(value) else f"{value:{'+' if sign else ''}.2f}"
 
 
 def between(estimate: Estimate, sign: bool = False) -> str:
@@ -85,12 +73,12 @@ def between(estimate: Estimate, sign: bool = False) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """The literature's abbreviation of a metric."""
+    """Abbreviate a metric as the literature does."""
     return SHORT_NAMES.get(metric, metric)
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
-    """What is printed of one run, the leakage guard's findings first."""
+    """Lay out what is printed of one run, the leakage guard's findings first."""
     yield from _leakage(document["leakage"])
     yield from _figures(document)
     yield "By class or trait (what metrics are the mean of)"
@@ -111,9 +99,9 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         yield _rows([replace(row, part=str(row.num_wholes)) for row in document["aggregated"]], "wholes")
     yield "Expected calibration error in percent, lower is better"
     yield _calibration(document["calibration"])
-    for found in document["confusion"]:
-        yield f"{found['corpus']} {found['split']}, {found['task']}: clips by actual (rows) and decided (columns) class"
-        yield _confusion(found)
+    for row in document["confusion"]:
+        yield f"{row['corpus']} {row['split']}, {row['task']}: clips by actual (rows) and decided (columns) class"
+        yield _confusion(row)
     yield f"Outputs of different tasks that go together most (Spearman's correlation over clips, {NUM_PAIRS} of each)"
     yield _correlations(document["correlations"])
     yield (
@@ -123,10 +111,10 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
-    """What is printed of several runs that differ in their seed."""
-    for run, found in zip(document["runs"], document["evaluations"], strict=True):
-        for each in _leakage(found["leakage"]):
-            yield f"{run}: {each}" if isinstance(each, str) else each
+    """Lay out what is printed of several runs that differ in their seed."""
+    for run, evaluation in zip(document["runs"], document["evaluations"], strict=True):
+        for line in _leakage(evaluation["leakage"]):
+            yield f"{run}: {line}" if isinstance(line, str) else line
     yield f"Mean and standard deviation over {len(document['seeds'])} seeds, in percent, higher is better"
     yield _over_seeds(document["over_seeds"], document["seeds"])
     if document["adapted_over_seeds"]:
@@ -146,21 +134,21 @@ def _over_seeds(rows: Sequence[SeedRow], seeds: Sequence[int]) -> Table:
     table = table_of((*PLACE, "metric"), titles)
     for row in rows:
         table.add_row(
-            *_place(row), str(row.num_clips), f"[bold]{number(row.mean.value)}[/bold]", number(row.deviation),
-            _quoted(row.mean), number(row.least), number(row.most), *map(number, row.values),
+            *_place(row), str(row.num_clips), f"[bold]{number(row.model.value)}[/bold]", number(row.deviation),
+            _quoted(row.model), number(row.least), number(row.most), *map(number, row.values),
         )  # fmt: skip
     return table
 
 
 def _subsets_over_seeds(rows: Sequence[SeedRow]) -> Iterator[Table]:
-    """A table per corpus and task: figures by subset (rows) and metric (columns)."""
-    for place, of_place in itertools.groupby(rows, key=lambda row: (row.corpus, row.split, row.task)):
+    """Lay out a table per corpus and task: figures by subset (rows) and metric (columns)."""
+    for place, of_place in itertools.groupby(rows, key=lambda row: row.place):
         cells = {(row.part, row.metric): row for row in of_place}
         metrics = list(dict.fromkeys(metric for _, metric in cells))
         table = table_of((" ".join(place),), ("clips", *map(metric_name, metrics)))
         for subset in dict.fromkeys(subset for subset, _ in cells):
             of_subset = [cells[subset, metric] for metric in metrics]
-            means = [f"{number(row.mean.value)} ± {number(row.deviation)}" for row in of_subset]
+            means = [f"{number(row.model.value)} ± {number(row.deviation)}" for row in of_subset]
             table.add_row(subset, str(of_subset[0].num_clips), *means)
         yield table
 
@@ -182,7 +170,7 @@ def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def table_of(left: Sequence[str], right: Sequence[str]) -> Table:
-    """An empty table of columns of words and columns of numbers."""
+    """Make an empty table of columns of words and columns of numbers."""
     table = Table()
     for name in left:
         table.add_column(name)
@@ -197,8 +185,8 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
     yield "Figures in percent, higher is better" + (
         "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
     )
-    beside = ("linear", "") if has_linear else ()
-    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
+    baseline = ("linear", "") if has_linear else ()
+    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *baseline, "chance"))
     over = table_of((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
     for row in rows:
         linear = [number(row.linear.value), _quoted(row.linear)] if row.linear is not None else []
@@ -214,7 +202,7 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def _adapted(rows: Sequence[AdaptedRow | NotAdapted]) -> Iterator[Table | str]:
-    """Figures after label-shift adaptation, and the shares of classes that it estimated."""
+    """Lay out figures after label-shift adaptation, and the shares of classes that it estimated."""
     adapted = [row for row in rows if isinstance(row, AdaptedRow)]
     yield NOT_ZERO_SHOT
     has_linear = any(row.linear is not None for row in adapted)
@@ -232,7 +220,7 @@ def _adapted(rows: Sequence[AdaptedRow | NotAdapted]) -> Iterator[Table | str]:
 
 
 def _rows(rows: Sequence[MetricRow], title: str, with_without: bool = False) -> Table:
-    """Rows by part, under its title; how many clips are left out where this is asked for."""
+    """Lay out rows by part, under its title; how many clips are left out where this is asked for."""
     titles = ("clips", *(["without"] * with_without), "model", "")
     table = table_of((*PLACE, "metric", title), titles)
     previous = None
@@ -244,7 +232,7 @@ def _rows(rows: Sequence[MetricRow], title: str, with_without: bool = False) -> 
     return table
 
 
-def _place(row: MetricRow | SeedRow) -> tuple[str, str, str, str]:
+def _place(row: MetricRow) -> tuple[str, str, str, str]:
     return row.corpus, row.split, row.task, metric_name(row.metric)
 
 
@@ -267,18 +255,18 @@ def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _confusion(found: Mapping[str, Any]) -> Table:
-    table = table_of(("",), found["classes"])
-    for name, counts in zip(found["classes"], found["counts"], strict=True):
+def _confusion(confusion: Mapping[str, Any]) -> Table:
+    table = table_of(("",), confusion["classes"])
+    for name, counts in zip(confusion["classes"], confusion["counts"], strict=True):
         table.add_row(name, *map(str, counts))
     return table
 
 
-def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
-    """The strongest of each corpus between outputs of different tasks."""
+def _correlations(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the strongest of each corpus between outputs of different tasks."""
     table = table_of(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
-    for each in found:
-        outputs, matrices = each["outputs"], each["spearman"]
+    for clips in rows:
+        outputs, matrices = clips["outputs"], clips["spearman"]
         pairs = [
             (row, column)
             for row, column in itertools.combinations(range(len(outputs)), 2)
@@ -289,13 +277,6 @@ def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
         for row, column in pairs[:NUM_PAIRS]:
             value, low, high = (matrices[name][row][column] for name in ("value", "low", "high"))
             shown = "" if low is None else rf"\[{low:+.2f}, {high:+.2f}]"
-            table.add_row(
-                each["corpus"],
-                each["split"],
-                outputs[row],
-                outputs[column],
-                str(each["num_clips"]),
-                f"{value:+.2f}",
-                shown,
-            )
+            place = (clips["corpus"], clips["split"], outputs[row], outputs[column])
+            table.add_row(*place, str(clips["num_clips"]), f"{value:+.2f}", shown)
     return table
