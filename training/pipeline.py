@@ -15,8 +15,8 @@ from rich.console import Console
 from torch import Tensor
 
 from corpora.clips import ClipTable
-from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
@@ -29,9 +29,10 @@ from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
 from training.runs.stored import RunPredictions, add_predictions
+from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
-from training.scoring.scores import calibrate, predict, prediction_table
+from training.scoring.scores import predict, prediction_table
 from training.scoring.tables import result_table
 
 __all__ = ["run_training", "train_joined"]
@@ -97,9 +98,7 @@ def train_joined(
     """
     tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
     if accelerator.is_main_process:
-        specs = encoder_specs(features)
-        used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
-        run.write_json("features.json", {name: spec.key for name, spec in used})
+        run.write_json("features.json", feature_keys(features))
         write_identities(run, data.joined, config.corpora)
         data.defects.to_csv(run.path / "defects.csv", index=False)
         data.ledger.to_csv(run.path / "ledger.csv", index=False)
@@ -157,8 +156,9 @@ def _calibration(
     """What the configuration asks for of temperatures and thresholds, fitted to dev clips."""
     if config.training.calibration == "none":
         return Calibration()
-    found = calibrate(predicted, joined, dev, tasks)
-    return found.without_thresholds() if config.training.calibration == "temperature" else found
+    targets = {task: joined.labels[task][dev].double().cpu().numpy() for task in tasks}
+    calibration = fit_calibration(predicted, targets, tasks)
+    return calibration.without_thresholds() if config.training.calibration == "temperature" else calibration
 
 
 def _print_clips(table: ClipTable, config: RunConfig, accelerator: Accelerator, console: Console) -> None:

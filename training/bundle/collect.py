@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +20,20 @@ from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
-from training.bundle.format import FORMAT_VERSION, Bundle, BundledCorpus, BundledEncoder, BundledFigure, TrainingSummary
+from training.bundle.format import (
+    FORMAT_VERSION,
+    Bundle,
+    BundledCorpus,
+    BundledEncoder,
+    BundledFigure,
+    Interval,
+    TrainingSummary,
+)
 from training.evaluation.figures import evaluate_run
 from training.runs.directory import RunError, read_json
 from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
+from training.scoring.rows import Estimate, MetricRow
 
 __all__ = ["LICENCES", "collect_bundle", "vector_widths"]
 
@@ -143,12 +153,19 @@ def _figures(stored: RunPredictions, results: list[dict[str, Any]]) -> tuple[Bun
         found = evaluate_run(stored, None, None)["figures"]
     except RunError:  # not one labelled clip
         return ()
-    return tuple(_figure(row, chance.get(tuple(row[name] for name in place))) for row in found)
+    return tuple(_figure(row, chance.get(row.key)) for row in found)
 
 
-def _figure(row: dict[str, Any], chance: float | None) -> BundledFigure:
-    known = {name: value for name, value in row.items() if name in BundledFigure.model_fields}
-    known["chance"] = None if chance is None or math.isnan(chance) else chance
-    if "over_linear" in row:
-        known["over_linear"] = {name: row["over_linear"][name] for name in ("value", "low", "high")}
-    return BundledFigure(**known)
+def _figure(row: MetricRow, chance: float | None) -> BundledFigure:
+    names = ("corpus", "split", "task", "metric", "num_clips", "num_groups")
+    return BundledFigure(
+        **{name: getattr(row, name) for name in names},
+        **asdict(row.model),
+        linear=_interval(row.linear),
+        over_linear=_interval(row.over_linear),
+        chance=None if chance is None or math.isnan(chance) else chance,
+    )
+
+
+def _interval(found: Estimate | None) -> Interval | None:
+    return None if found is None else Interval(value=found.value, low=found.low, high=found.high)

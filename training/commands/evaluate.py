@@ -53,6 +53,7 @@ def evaluate(
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     from training.evaluation import evaluate as evaluation
+    from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
     options = evaluation.EvaluationOptions(
@@ -61,7 +62,7 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
         document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)
     if as_json:
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
         return
     console = out_console(WIDTH)
     for table in tables(document) if len(runs) == 1 else seed_tables(document):
@@ -73,13 +74,12 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 
     Returns:
         `runs`, `seeds`, `over_seeds`, `adapted_over_seeds` and `subsets_over_seeds` (see
-        `training.evaluation.seeds.over_seeds`), and `evaluations`, the document of each run.
+        `training.evaluation.evaluate.over_seeds`), and `evaluations`, the document of each run.
 
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.evaluation.evaluate.evaluate`.
     """
-    from training.evaluation.evaluate import evaluate
-    from training.evaluation.seeds import over_seeds, require_seeds
+    from training.evaluation.evaluate import evaluate, over_seeds, require_seeds
     from training.runs.stored import RunPredictions
 
     seeds = require_seeds([RunPredictions.read(path) for path in paths])
@@ -116,6 +116,7 @@ def compare(
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Table | str]:
+    from training.scoring.rows import Estimate
     from training.scoring.tables import between, metric_name, number
 
     yield "Second - first on common clips, percentage points"
@@ -125,10 +126,10 @@ def _tables(found: Mapping[str, Any]) -> Iterator[Table | str]:
     for name in ("clips", "groups", "first", "second", "difference", "95 % interval", "p", "corrected p"):
         table.add_column(name, justify="right")
     for row in found["figures"]:
-        difference = row["difference"]
+        difference = Estimate(**row["difference"])
         table.add_row(
             row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
-            str(row["num_groups"]), number(row["first"]), number(row["second"]), number(difference["value"], True),
+            str(row["num_groups"]), number(row["first"]), number(row["second"]), number(difference.value, True),
             between(difference, True).replace("[", r"\["), _p(row["p"]), _p(row["corrected_p"]),
         )  # fmt: skip
     yield table

@@ -179,7 +179,7 @@ class MultiTaskEstimator(BaseEstimator):
         figures = evaluate_rows(predicted, joined, rows, tasks, corpora, trained.calibration)
         if not figures:
             raise CorpusError(f"no clip of {', '.join(tables)} has a label for {', '.join(tasks)}")
-        return pd.DataFrame([figure.to_dict() for figure in figures])
+        return pd.DataFrame(figures)
 
     def score(self, tables: Mapping[str, pd.DataFrame], features: Mapping[str, Features]) -> float:
         """The mean over tasks of the mean of each task's metrics, in percent; see `evaluate`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
-from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, plain, split_parts
+from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, estimate, split_parts
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
 from tuning.study.cells import is_done
@@ -118,7 +119,7 @@ def _compare(
                 "tasks": tasks, **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
                 "num_seeds": len(ours[place]), "num_seeds_alone": len(theirs[place]),
                 **{n: v if np.isfinite(v) else None for n, v in zip(("alone", "joint"), values, strict=True)},
-                "difference": plain(found), "p": p if np.isfinite(p) else None,
+                "difference": asdict(estimate(found)), "p": p if np.isfinite(p) else None,
             }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from training.scoring.rows import Estimate
 from training.scoring.tables import between, metric_name, number, table_of
 
 __all__ = ["transfer_tables"]
@@ -41,14 +42,14 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
     figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "corr. p", "verdict")
     table = table_of(("task", "with", "corpus", "metric"), figures)
     for row in rows:
-        p, difference = row["corrected_p"], row["difference"]
+        p, difference = row["corrected_p"], Estimate(**row["difference"])
         seeds = f"{row['num_seeds']}"
         if row["num_seeds"] != row["num_seeds_alone"]:
             seeds += f" / {row['num_seeds_alone']}"
         table.add_row(
             row["task"], _others(row), f"{row['corpus']} {row['split']}", metric_name(row["metric"]),
             f"{row['num_clips']} in {row['num_groups']}", seeds, number(row["alone"]), number(row["joint"]),
-            f"{number(difference['value'], True)} {between(difference, True)}", "-" if p is None else f"{p:.3f}",
+            f"{number(difference.value, True)} {between(difference, True)}", "-" if p is None else f"{p:.3f}",
             row["verdict"],
         )  # fmt: skip
     return table
