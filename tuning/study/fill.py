@@ -77,7 +77,7 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
 
 
 def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
-    """Write `table.md`, `table.tex`, `table.csv` and `manifest.json` of what is done.
+    """Write `table.md`, `table.tex`, `table.csv`, `table.json` and `manifest.json` of what is done.
 
     Args:
         study: the study.
@@ -88,6 +88,7 @@ def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTa
         "table.md": to_markdown(table, study.name, compare_to),
         "table.tex": to_latex(table, study.name),
         "table.csv": to_csv(table, compare_to),
+        "table.json": table.to_json(),
     }
     texts["manifest.json"] = json.dumps(_manifest(study, table, texts), indent=2) + "\n"
     for name, text in texts.items():

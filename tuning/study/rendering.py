@@ -27,11 +27,8 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
     lines += ["", *(f"- {note}" for note in _notes(table))]
     for other in table.compared_with(compare_to):
         grid = [["row", *(column.title for column in table.columns)]]
-        for row in table.values:
-            if row != other:
-                found = [table.difference(row, other, column) for column in table.columns]
-                cells = [f"{each.mean:+.2f}{_interval(each)}" if each.num_seeds else "-" for each in found]
-                grid.append([row, *cells])
+        for row, differences in table.differences(other).items():
+            grid.append([row, *(f"{d.mean:+.2f}{_interval(d)}" if d.num_seeds else "-" for d in differences)])
         lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
     return "\n".join(lines) + "\n"
 

@@ -1,11 +1,10 @@
 """The command `mmpsr report`: of a run, or of a study, whose tables, ranks and manifest become one HTML file.
 
-A study is read from its folder: `manifest.json` names the cells, `table.csv` the figures.
+A study is read from its folder: `manifest.json` names the cells, `table.json` holds the figures.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from mmpsr.metrics.seeds import SeedSummary
+from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from training.report.charts import Range, forest, rank_axis
 from training.report.inputs import command_line
 from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
 from training.report.run import run_page
 from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
-from tuning.study.table import COSTS, LINEAR, Column, StudyTable, baseline_row
+from tuning.study.table import COSTS, LINEAR, StudyTable
 
 __all__ = ["read_stored_table", "report_page", "study_page"]
 
@@ -51,50 +50,23 @@ def report_page(path: Path, column: str | None, subsets: bool) -> tuple[Page, Pa
     return study_page(folder) if is_study else run_page(folder, column, subsets), folder
 
 
-def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
-    """A study's table as its folder holds it, with the value of every seed.
-
-    Args:
-        folder: of the study.
-        manifest: its `manifest.json`.
+def read_stored_table(folder: Path) -> StudyTable:
+    """Read a study's `table.json`, without the rows that do not apply: they have no cells.
 
     Raises:
-        RunError: the table or a cell's results cannot be read.
+        RunError: it is missing or damaged.
     """
+    path = folder / "table.json"
     try:
-        with open(folder / "table.csv", encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except OSError as error:
-        raise RunError(f"{folder / 'table.csv'} cannot be read ({error}); `mmpsr study` writes it") from None
-    columns: dict[Column, None] = {}
-    linear: dict[Column, float] = {}
-    cost: dict[str, dict[str, list[float]]] = {}
-    for line in lines:
-        column = Column(line["corpus"], line["split"], line["task"], line["metric"])
-        if line["task"] == "cost" and not line["corpus"]:
-            cost.setdefault(line["row"], {})[line["metric"]] = [float(line["mean"])] if line["mean"] else []
-            continue
-        columns[column] = None
-        if line["row"] == LINEAR and line["mean"]:
-            linear[column] = float(line["mean"])
-    table = StudyTable(
-        list(columns), {}, linear, None, {}, len(manifest["seeds"]), manifest.get("inapplicable", {}), cost,
-        manifest.get("warnings", []), manifest.get("folds"),
-    )  # fmt: skip
-    done = [name.rpartition("/")[0] for name, cell in manifest["cells"].items() if "missing" not in cell]
-    reference = baseline_row(manifest.get("compare_to"), done)
-    for name, cell in manifest["cells"].items():
-        row, _, seed = name.rpartition("/")
-        values = table.values.setdefault(row, {})
-        if "missing" in cell:
-            table.missing.setdefault(row, {})[int(seed)] = cell["missing"]
-            continue
-        for found in read_json(folder / cell["folder"], "results.json"):
-            column = Column(found["corpus"], found["split"], found["task"], found["metric"])
-            if column in table.columns:
-                values.setdefault(column, {})[int(seed)] = found["model"]
-                if table.folds and row == reference:
-                    table.linear_by_seed.setdefault(column, {})[int(seed)] = found["linear"]
+        table = StudyTable.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{folder} has no table.json, because its tables were written before there was one; `mmpsr study CONFIG` "
+            "run again writes it without computing any cell again"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{path} cannot be read ({error}); `mmpsr study` writes it") from None
+    table.values = {row: figures for row, figures in table.values.items() if row not in table.inapplicable}
     return table
 
 
@@ -110,7 +82,7 @@ def study_page(folder: Path) -> Page:
     if not (folder / "manifest.json").exists():
         raise RunError(f"{folder} has no manifest.json, so the study has no table yet; `mmpsr study` writes it")
     manifest = read_json(folder, "manifest.json")
-    table, compare_to = read_stored_table(folder, manifest), manifest.get("compare_to")
+    table = read_stored_table(folder)
     num_missing = sum(map(len, table.missing.values()))
     facts = [
         ("rows", str(len(table.values))),
@@ -122,7 +94,7 @@ def study_page(folder: Path) -> Page:
         Section("ranks", "Ranks", _ranks(table)),
         Section("table", "Table", _table(table)),
         Section("figures", "Figures", _figures(table)),
-        Section("differences", "Differences", _differences(table, compare_to)),
+        Section("differences", "Differences", _differences(table, manifest.get("compare_to"))),
         Section("cost", "Cost", _cost(table)),
         Section("settings", "What was run", _settings(manifest)),
     ]
@@ -210,11 +182,10 @@ def _figures(table: StudyTable) -> list[Block]:
 def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
     blocks: list[Block] = []
     for other in table.compared_with(compare_to):
-        rows: list[list[str | Cell]] = []
-        for row in table.values:
-            if row != other:
-                found = [table.difference(row, other, column) for column in table.columns]
-                rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
+        rows: list[list[str | Cell]] = [
+            [row, *(_cell(each, _is_apart(each), sign="+") for each in differences)]
+            for row, differences in table.differences(other).items()
+        ]
         caption = (
             f"Percentage points more than {other!r}, paired by seed, with 95 % intervals; bold where the interval "
             "leaves out 0, which one in twenty does by chance."
@@ -225,8 +196,8 @@ def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
 
 def _cost(table: StudyTable) -> list[Block]:
     rows = [
-        [row, *(f"{found[name][0]:,.4g}" if found.get(name) else "-" for name in COSTS)]
-        for row, found in table.cost.items()
+        [row, *(f"{seed_summary(costs[name]).mean:,.4g}" if costs.get(name) else "-" for name in COSTS)]
+        for row, costs in table.cost.items()
     ]
     caption = "Means over seeds. Seconds are of the machine that computed the cells, and of what else it did."
     return [Table(["row", *COSTS.values()], rows, caption)] if rows else []

@@ -41,7 +41,7 @@ from tuning.study import cells as study_cells
 from tuning.study.config import Study, load_study
 from tuning.study.fill import run_study
 from tuning.study.report import read_stored_table, study_page
-from tuning.study.table import LINEAR, Column
+from tuning.study.table import LINEAR, Column, StudyTable
 from tuning.study.workers import Stopped
 
 BASE = """
@@ -185,6 +185,7 @@ def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeyp
     assert trained == everything
     assert not table.missing
     assert table.columns == [MF1, UAR]
+    assert StudyTable.from_json((study.folder / "table.json").read_text()) == table
     found = figures(study)
     for row in study.rows:
         seeds = [next(r["model"] for r in found[row, seed] if r["split"] == "test") for seed in (0, 1)]
@@ -349,7 +350,7 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     assert (
         f"| full | {found.mean:+.2f} [{found.low:.2f}, {found.high:.2f}]" in text[text.index("from linear baseline") :]
     )
-    stored = read_stored_table(study.folder, json.loads((study.folder / "manifest.json").read_text()))
+    stored = read_stored_table(study.folder)
     assert (stored.linear_by_seed, stored.folds) == (table.linear_by_seed, 3)
     assert "more than 'linear baseline', paired by seed" in html.unescape(render(study_page(study.folder)))
     assert "each of them one of 3 folds of the groups" in text
