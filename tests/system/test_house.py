@@ -103,7 +103,7 @@ ORDER = {
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
         "bundle pipeline report", "estimator predict", "app", "commands", "run",
     ),
-    "tuning": ("data", "search study", "transfer", "console", "run"),
+    "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip
 
 

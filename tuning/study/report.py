@@ -28,7 +28,7 @@ FEWEST_SEEDS = 3
 
 
 def report_page(path: Path, column: str | None, subsets: bool) -> tuple[Page, Path]:
-    """Report on a run, or on a study.
+    """Make the report of a run, or of a study.
 
     Args:
         path: a run's or a study's folder, or a study's TOML file.
@@ -71,7 +71,7 @@ def read_stored_table(folder: Path) -> StudyTable:
 
 
 def study_page(folder: Path) -> Page:
-    """The report of a study.
+    """Make the report of a study.
 
     Args:
         folder: where its cells and tables are.
@@ -102,24 +102,24 @@ def study_page(folder: Path) -> Page:
 
 
 def _warnings(table: StudyTable, num_missing: int) -> list[Warning_]:
-    found = [Warning_("serious", text) for text in table.warnings]
+    warnings = [Warning_("serious", text) for text in table.warnings]
     if num_missing:
         cells = [f"{row}, seed {seed}: {why}" for row, seeds in table.missing.items() for seed, why in seeds.items()]
         more = f"; and {num_missing - 5} more" if num_missing > 5 else ""
         is_missing = f"{num_missing} of the cells {'is' if num_missing == 1 else 'are'} missing"
-        found.append(Warning_("serious", f"{is_missing}. {'; '.join(cells[:5])}{more}."))
-    found += [Warning_("note", f"Row {row!r} does not apply: {why}.") for row, why in table.inapplicable.items()]
+        warnings.append(Warning_("serious", f"{is_missing}. {'; '.join(cells[:5])}{more}."))
+    warnings += [Warning_("note", f"Row {row!r} does not apply: {why}.") for row, why in table.inapplicable.items()]
     if table.num_seeds < FEWEST_SEEDS:
         text = f"Fewer than {FEWEST_SEEDS} seeds: whether rows differ cannot be told from chance in training."
-        found.append(Warning_("caution", text))
+        warnings.append(Warning_("caution", text))
     below = []
     for column in table.columns:
-        means = [each.mean for row, each in table.estimates(column).items() if row != LINEAR and each.num_seeds]
+        means = [mean.mean for row, mean in table.estimates(column).items() if row != LINEAR and mean.num_seeds]
         if column in table.linear and means and max(means) < table.linear[column]:
             below.append(column.title)
     if below:
-        found.append(Warning_("caution", f"No row reaches the linear baseline: {', '.join(below)}."))
-    return found
+        warnings.append(Warning_("caution", f"No row reaches the linear baseline: {', '.join(below)}."))
+    return warnings
 
 
 def _ranks(table: StudyTable) -> list[Block]:
@@ -134,10 +134,9 @@ def _ranks(table: StudyTable) -> list[Block]:
     if difference is not None:
         notes = [f"{len(means)} rows over {means.shape[1]} figures"]
         cards.append(Card("Critical difference", f"{difference:.2f}", "ranks, Nemenyi, 95 %", notes))
-    found = friedman_test(means)
-    cards.append(
-        Card("Friedman test", f"p = {found.p:.3g}", notes=[f"χ² {found.statistic:.2f}, {found.degrees} degrees"])
-    )
+    test = friedman_test(means)
+    notes = [f"χ² {test.statistic:.2f}, {test.degrees} degrees"]
+    cards.append(Card("Friedman test", f"p = {test.p:.3g}", notes=notes))
     if difference is None:
         caption = "Mean rank over figures. No critical difference is drawn: some cells are missing."
     else:
@@ -165,17 +164,14 @@ def _table(table: StudyTable) -> list[Block]:
 def _figures(table: StudyTable) -> list[Block]:
     charts = []
     for index, column in enumerate(table.columns):
-        ranges = [
-            Range(row, _finite(each.mean), _finite(each.low), _finite(each.high))
-            if row != LINEAR
-            else Range(row, None, linear=_finite(each.mean))
-            for row, each in table.estimates(column).items()
-        ]
+        estimates = table.estimates(column)
+        linear = Range(LINEAR, None, linear=_finite(estimates.pop(LINEAR).mean))
+        ranges = [Range(row, _finite(e.mean), _finite(e.low), _finite(e.high)) for row, e in estimates.items()]
         axes = [("dot", "mean over seeds, 95 % interval"), ("diamond", LINEAR)]
-        caption = (
-            f"{column.task}, {column.metric.replace('_', ' ')}. Rows whose intervals overlap widely are not told apart."
-        )
-        charts.append(Chart(column.title, forest(ranges, "%, higher is better", f"column{index}"), caption, axes))
+        metric = column.metric.replace("_", " ")
+        caption = f"{column.task}, {metric}. Rows whose intervals overlap widely are not told apart."
+        svg = forest([*ranges, linear], "%, higher is better", f"column{index}")
+        charts.append(Chart(column.title, svg, caption, axes))
     return [Charts(charts)] if charts else []
 
 
@@ -183,7 +179,7 @@ def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
     blocks: list[Block] = []
     for other in table.compared_with(compare_to):
         rows: list[list[str | Cell]] = [
-            [row, *(_cell(each, _is_apart(each), sign="+") for each in differences)]
+            [row, *(_cell(d, d.low > 0 or d.high < 0, sign="+") for d in differences)]
             for row, differences in table.differences(other).items()
         ]
         caption = (
@@ -204,10 +200,10 @@ def _cost(table: StudyTable) -> list[Block]:
 
 
 def _settings(manifest: Mapping[str, Any]) -> list[Block]:
-    cells = [
-        [*_row_and_seed(name), f"{cell['folder']}/", cell["configuration"], cell.get("missing", "done")]
-        for name, cell in manifest["cells"].items()
-    ]
+    cells = []
+    for name, cell in manifest["cells"].items():
+        row, _, seed = name.rpartition("/")
+        cells.append([row, seed, f"{cell['folder']}/", cell["configuration"], cell.get("missing", "done")])
     hashes = [[name, digest] for kind in ("files", "tables") for name, digest in manifest[kind].items()]
     return [
         Text("To repeat it, or to fill what is missing:"),
@@ -218,24 +214,15 @@ def _settings(manifest: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _row_and_seed(name: str) -> tuple[str, str]:
-    row, _, seed = name.rpartition("/")
-    return row, seed
-
-
-def _cell(found: SeedSummary, is_strong: bool, sign: str = "") -> Cell:
-    if not found.num_seeds:
+def _cell(figure: SeedSummary, is_strong: bool, sign: str = "") -> Cell:
+    if not figure.num_seeds:
         return Cell("-")
     ends = (
-        f"± {found.deviation:.2f}\n[{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
-        if found.num_seeds > 1
+        f"± {figure.deviation:.2f}\n[{figure.low:{sign}.2f}, {figure.high:{sign}.2f}]"
+        if figure.num_seeds > 1
         else "one value"
     )
-    return Cell(f"{found.mean:{sign}.2f}", ends, is_strong)
-
-
-def _is_apart(found: SeedSummary) -> bool:
-    return found.num_seeds > 1 and (found.low > 0 or found.high < 0)
+    return Cell(f"{figure.mean:{sign}.2f}", ends, is_strong)
 
 
 def _finite(value: float) -> float | None:

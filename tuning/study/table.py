@@ -19,8 +19,7 @@ from mmpsr.metrics.ranking import friedman_ranks
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from training.fit.cost import COST
 from training.runs.directory import RunDirectory
-from training.scoring.tables import SHORT_NAMES
-from tuning.study.cells import is_done
+from training.scoring.tables import metric_name
 from tuning.study.config import ColumnsConfig, Study
 
 __all__ = ["COSTS", "LINEAR", "Column", "StudyTable", "read_table"]
@@ -49,7 +48,7 @@ class Column:
     def title(self) -> str:
         """What the table calls it, for example `mosei mMF1`; dev is marked."""
         dev = " (dev)" if self.split == "dev" else ""
-        return f"{self.corpus} {SHORT_NAMES.get(self.metric, self.metric)}{dev}"
+        return f"{self.corpus} {metric_name(self.metric)}{dev}"
 
 
 @dataclass
@@ -104,15 +103,15 @@ class StudyTable:
         )
 
     def estimates(self, column: Column) -> dict[str, SeedSummary]:
-        """By row, and the baseline last."""
+        """Summarise a figure over seeds by row, the baseline last."""
         seeds = {row: list(values.get(column, {}).values()) for row, values in self.values.items()}
         alone = [self.linear[column]] if column in self.linear else []
         seeds[LINEAR] = list(self.linear_by_seed.get(column, {}).values()) or alone
         return {row: seed_summary(values, self.overlap) for row, values in seeds.items()}
 
     def best(self, column: Column) -> set[str]:
-        """Rows with the highest mean, as printed; the baseline counts."""
-        means = {row: round(each.mean, 2) for row, each in self.estimates(column).items() if each.num_seeds}
+        """Find the rows with the highest mean, as printed; the baseline counts."""
+        means = {row: round(summary.mean, 2) for row, summary in self.estimates(column).items() if summary.num_seeds}
         return {row for row, mean in means.items() if mean == max(means.values())}
 
     @property
@@ -124,27 +123,27 @@ class StudyTable:
         return np.array(cells, dtype=np.float64).reshape(len(self.values), len(self.columns))
 
     def ranks(self) -> dict[str, float]:
-        """Mean rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
+        """Average the rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
         return dict(zip(self.values, friedman_ranks(self.means).tolist(), strict=True))
 
     def compared_with(self, row: str | None) -> list[str]:
-        """What rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
+        """List what rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
         return [*([] if row is None else [row]), *([LINEAR] if self.linear_by_seed else [])]
 
     def differences(self, other: str) -> dict[str, list[SeedSummary]]:
-        """By row but the other, its difference from it in each figure; see `difference`."""
+        """Compare every other row with one in each figure; see `difference`."""
         return {
             row: [self.difference(row, other, column) for column in self.columns] for row in self.values if row != other
         }
 
     def difference(self, row: str, other: str, column: Column) -> SeedSummary:
-        """Mean of a row minus another, or minus the baseline of folds, over the seeds that both have."""
+        """Summarise a row minus another, or minus the baseline of folds, over the seeds that both have."""
         ours = self.values[row].get(column, {})
         theirs = (self.linear_by_seed if other == LINEAR else self.values[other]).get(column, {})
         return seed_summary([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
 
     def to_json(self) -> str:
-        """The content of `table.json`: all attributes; what is told by figure is a list in the order of `columns`."""
+        """Write the content of `table.json`: all attributes; what is by figure is a list in the order of `columns`."""
         tree = {
             **vars(self),
             "columns": [asdict(column) for column in self.columns],
@@ -187,7 +186,7 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     costs: dict[str, dict[str, list[float]]] = {}
     warnings = []
     for cell in study.cells:
-        if not is_done(cell):
+        if not cell.is_done:
             missing.setdefault(cell.row, {})[cell.seed] = failed.get((cell.row, cell.seed), "not computed yet")
             continue
         run = RunDirectory(cell.path)
@@ -220,9 +219,9 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
 
 
 def _cost(run: RunDirectory) -> dict[str, float]:
-    """What was measured of a cell's cost; nothing for one computed before costs were kept."""
-    found = run.read_json(COST) if (run.path / COST).exists() else {}
-    return {name: found[name] for name in COSTS if found.get(name) is not None}
+    """Read what was measured of a cell's cost; nothing for one computed before costs were kept."""
+    costs = run.read_json(COST) if (run.path / COST).exists() else {}
+    return {name: costs[name] for name in COSTS if costs.get(name) is not None}
 
 
 def _wanted(results: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> list[Mapping[str, Any]]:

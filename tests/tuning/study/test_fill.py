@@ -37,7 +37,7 @@ from training import pipeline
 from training.report.page import render
 from training.runs.stored import RunPredictions
 from tuning.console import app
-from tuning.study import cells as study_cells
+from tuning.study import workers as study_workers
 from tuning.study.config import Study, load_study
 from tuning.study.fill import run_study
 from tuning.study.report import read_stored_table, study_page
@@ -141,7 +141,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
     """Runs that are trained from now on, and the modalities of data that are made ready for them, in order."""
     trained: list[str] = []
     prepared: list[tuple[str, ...]] = []
-    real, real_prepare = pipeline.train, study_cells.prepare
+    real, real_prepare = pipeline.train, study_workers.prepare
 
     def train(config: Any, joined: Any, tasks: Any, accelerator: Any, run: Any, *rest: Any) -> Any:
         trained.append(run.path.relative_to("runs/study").as_posix())
@@ -152,7 +152,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
         return real_prepare(config, accelerator)
 
     monkeypatch.setattr(pipeline, "train", train)
-    monkeypatch.setattr(study_cells, "prepare", prepare)
+    monkeypatch.setattr(study_workers, "prepare", prepare)
     return trained, prepared
 
 
@@ -168,7 +168,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
         (run.path / "predictions.parquet").write_bytes(b"")
         run.write_json("results.json", found)
 
-    monkeypatch.setattr(study_cells.CellRunner, "_compute", compute)
+    monkeypatch.setattr(study_workers.CellRunner, "_compute", compute)
     return trained
 
 
@@ -443,7 +443,7 @@ def test_what_cannot_be_prepared_is_tried_once_for_all_seeds(place: Path, monkey
         tried.append(config.data.modalities)
         raise ExtractionError("its weights (605 MB) cannot be had")
 
-    monkeypatch.setattr(study_cells, "prepare", prepare)
+    monkeypatch.setattr(study_workers, "prepare", prepare)
     assert command() == 1
     assert tried == [("text", "audio"), ("text",)]
     text = Path("runs/study/table.md").read_text()
