@@ -26,6 +26,7 @@ __all__ = [
     "load_config",
     "nearest",
     "parse_setting",
+    "put",
     "read_toml",
     "resolve",
     "shipped_configs",
@@ -166,12 +167,28 @@ def _explain(error: ValidationError, model: type[Config], tree: Mapping[str, Any
     return f"{source}: " + "; ".join(lines)
 
 
-def _merge(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(tree: dict[str, Any], path: Sequence[str], value: Any, source: str) -> None:
+    """Set a value in a nested table, whose sections are made where they are not there.
+
+    Args:
+        tree: the table, which is changed.
+        path: names of the sections, and of the value.
+        value: of the setting.
+        source: names the place in errors.
+
+    Raises:
+        ConfigError: what should be a section is a value.
+
+    Example:
+        >>> tree = {"training": {"seed": 0}}
+        >>> put(tree, ["training", "lr"], 0.1, "a.toml")
+        >>> tree
+        {'training': {'seed': 0, 'lr': 0.1}}
+    """
     for depth, part in enumerate(path[:-1]):
-        branch = tree.setdefault(part, {})
-        if not isinstance(branch, dict):
-            raise ConfigError(f"--set {'.'.join(path)}: {'.'.join(path[: depth + 1])} is a value, not a section")
-        tree = branch
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{source}: {'.'.join(path[: depth + 1])} is a value, not a section")
     tree[path[-1]] = value
 
 
@@ -240,7 +257,7 @@ def resolve(model: type[ConfigT], tree: dict[str, Any], settings: Iterable[str],
     """Apply `section.key=value` settings over plain values, which are changed, and validate; see `load_config`."""
     for setting in settings:
         keys, value = parse_setting(setting)
-        _merge(tree, keys, value)
+        put(tree, keys, value, f"--set {'.'.join(keys)}")
     return validate(model, tree, source)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from corpora.clips import ClipTable
+from corpora.clips import SPLITS, ClipTable
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.models.base import FusionModel
@@ -56,24 +55,22 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         if accelerator.is_main_process:
             console.print(message, highlight=False)
 
-    found = RunDirectory.find(config, name) if resume else None
-    if resume and found is None:
+    directory = RunDirectory.find(config, name) if resume else None
+    if resume and directory is None:
         say(f"there is no run of {name!r} to resume yet; starting one")
-    if found is not None and found.finished:
-        say(f"{found.path} is finished")
-        if accelerator.is_main_process and not (found.path / "manifest.json").exists():
-            write_manifest(found)  # the run was killed before it could be written
-        _print_results(found, config, accelerator, console)
-        return found.path
-    show_clips = partial(_print_clips, config=config, accelerator=accelerator, console=console)
-    data = load_run_data(config, accelerator, console, show_clips=show_clips)
-    if accelerator.is_main_process and found is None:
-        found = RunDirectory.create(config, name)
-    run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
+    if directory is not None and directory.finished:
+        say(f"{directory.path} is finished")
+        if accelerator.is_main_process and not (directory.path / "manifest.json").exists():
+            write_manifest(directory)  # the run was killed before it could be written
+        _print_results(directory, config, accelerator, console)
+        return directory.path
+    data = load_run_data(config, accelerator, console, show_clips=lambda table: _say_clips(table, config, say))
+    if accelerator.is_main_process and directory is None:
+        directory = RunDirectory.create(config, name)
+    run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
-    train_joined(
-        config, data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora), accelerator, run, say
-    )
+    baseline = LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
+    train_joined(config, data, baseline, accelerator, run, say)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -121,7 +118,7 @@ def finish_run(
     run: RunDirectory,
     baseline: LinearBaseline,
 ) -> None:
-    """The one evaluation on test, with the best dev weights, beside the linear baseline and chance.
+    """Evaluate once on test, with the best dev weights, beside the linear baseline and chance.
 
     Model and baseline are calibrated on the dev clips of trained corpora. Predictions are written once, and
     `results.json` is made from what was written, by the code that `mmpsr verify` makes it again with.
@@ -153,7 +150,7 @@ def _calibration(
     dev: Tensor,
     tasks: Mapping[str, TaskSpec],
 ) -> Calibration:
-    """What the configuration asks for of temperatures and thresholds, fitted to dev clips."""
+    """Fit what the configuration asks for of temperatures and thresholds to dev clips."""
     if config.training.calibration == "none":
         return Calibration()
     targets = {task: joined.labels[task][dev].double().cpu().numpy() for task in tasks}
@@ -161,16 +158,14 @@ def _calibration(
     return calibration.without_thresholds() if config.training.calibration == "temperature" else calibration
 
 
-def _print_clips(table: ClipTable, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
-    if not accelerator.is_main_process:
-        return
+def _say_clips(table: ClipTable, config: RunConfig, say: Callable[[str], None]) -> None:
     counts = table.clips.groupby(["corpus", "split"], sort=False).size().unstack(fill_value=0)
     for corpus in config.corpora.sources:
-        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in ("train", "dev", "test"))
+        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in SPLITS)
         role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
-        console.print(f"{corpus} ({role}): {splits}", highlight=False)
+        say(f"{corpus} ({role}): {splits}")
     if len(table.defects):
-        console.print(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
+        say(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
 
 
 def _print_results(run: RunDirectory, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
@@ -179,7 +174,6 @@ def _print_results(run: RunDirectory, config: RunConfig, accelerator: Accelerato
     zero_shot = [name for name in config.corpora.sources if name not in config.corpora.trained()]
     results = run.read_json("results.json")
     tested = {row["corpus"] for row in results if row["split"] == "test"}
-    console.print(
-        result_table([row for row in results if row["split"] == "test" or row["corpus"] not in tested], zero_shot)
-    )
+    shown = [row for row in results if row["split"] == "test" or row["corpus"] not in tested]
+    console.print(result_table(shown, zero_shot))
     console.print(f"run directory {run.path}", highlight=False)

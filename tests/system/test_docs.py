@@ -29,7 +29,7 @@ from training.config import RunConfig
 from training.data.load import load_clips
 from training.published_config import load_run_config
 from tuning.console import app
-from tuning.search.config import load_search
+from tuning.search.objective import load_search
 from tuning.study.config import load_study
 
 REASONS = {

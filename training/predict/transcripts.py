@@ -45,20 +45,20 @@ class Transcript:
     cues: tuple[Cue, ...] = ()
 
     def between(self, start: float, end: float) -> str:
-        """The words said from `start` to before `end`, in seconds; a cue's words share its time evenly.
+        """Join the words said from `start` to before `end`, in seconds; a cue's words share its time evenly.
 
         Example:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).between(1.0, 3.0)
             'b c'
         """
-        said = []
+        words_said = []
         for cue in self.cues:
             words = cue.text.split()
             for number, word in enumerate(words):
                 middle = cue.start + (number + 0.5) / len(words) * (cue.end - cue.start)
                 if start <= middle < end:
-                    said.append(word)
-        return " ".join(said)
+                    words_said.append(word)
+        return " ".join(words_said)
 
 
 def read_transcript(path: Path) -> Transcript:
@@ -95,12 +95,12 @@ def _cues(content: str, path: Path) -> Iterator[Cue]:
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
         if end < start:
             raise TranscriptError(f"{path}: a cue ends before it begins: {line.strip()!r}")
-        said = []
+        lines_said = []
         for words in lines:
             if not words.strip():
                 break
-            said.append(unescape(_TAG.sub("", words)))
-        text = " ".join(" ".join(said).split())
+            lines_said.append(unescape(_TAG.sub("", words)))
+        text = " ".join(" ".join(lines_said).split())
         if text:
             yield Cue(start, end, text)
 
