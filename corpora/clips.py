@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmpsr.errors import UserError
 from mmpsr.tasks import TaskSpec
@@ -102,12 +103,12 @@ class CorpusError(UserError):
 
 
 def label_column(task: str, name: str) -> str:
-    """Name of the clip-table column that holds one label, for example `emotion.Anger`."""
+    """Name the clip-table column that holds one label, for example `emotion.Anger`."""
     return f"{task}.{name}"
 
 
 def label_columns(task: str, spec: TaskSpec) -> list[str]:
-    """Label columns of a task, in the order of its classes."""
+    """List label columns of a task, in the order of its classes."""
     return [label_column(task, name) for name in spec.classes]
 
 
@@ -125,7 +126,7 @@ class ClipTable:
     defects: pd.DataFrame = field(default_factory=lambda: defect_frame())
 
     def require_sound(self) -> ClipTable:
-        """The table itself, unless it has a defect with which training would be wrong.
+        """Return the table itself, unless it has a defect with which training would be wrong.
 
         Raises:
             CorpusError: there is such a defect; the first is told, and how many more there are.
@@ -194,12 +195,12 @@ class Defects:
             self.add(kind, where, reason, clip_id)
 
     def frame(self) -> pd.DataFrame:
-        """All defects so far, in their order."""
+        """List all defects so far, in their order."""
         return defect_frame(self.rows)
 
 
 def defect_frame(defects: Iterable[Sequence[object]] = ()) -> pd.DataFrame:
-    """Defects as a frame of `string` columns, from rows of `DEFECT_COLUMNS`."""
+    """Make a frame of `string` columns from defects, rows of `DEFECT_COLUMNS`."""
     return pd.DataFrame(list(defects), columns=list(DEFECT_COLUMNS)).astype("string")
 
 
@@ -220,7 +221,7 @@ def conform(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def concatenate(tables: Sequence[ClipTable]) -> ClipTable:
-    """One table of several corpora, in their order; label columns missing in one corpus are unknown there."""
+    """Join the tables of several corpora, in their order; label columns missing in one corpus are unknown there."""
     if not tables:
         raise CorpusError("no corpus was given; declare at least one under [corpora.sources]")
     clips = pd.concat([table.clips for table in tables], ignore_index=True)
@@ -228,35 +229,23 @@ def concatenate(tables: Sequence[ClipTable]) -> ClipTable:
     return ClipTable(conform(clips), defects)
 
 
-def _clip_name(clips: pd.DataFrame, row: int) -> str:
-    return f"clip {clips['clip_id'].iloc[row]!r} of corpus {clips['corpus'].iloc[row]!r}"
-
-
 def _check_identity(clips: pd.DataFrame) -> None:
     for column in ("corpus", "split", "clip_id", "group"):
-        missing = np.flatnonzero(clips[column].isna())
-        if len(missing):
-            raise CorpusError(f"{_clip_name(clips, int(missing[0]))} has no {column}; every clip needs one")
-    repeated = np.flatnonzero(clips.duplicated(["corpus", "clip_id"]))
-    if len(repeated):
-        raise CorpusError(f"{_clip_name(clips, int(repeated[0]))} occurs twice; ids must be unique within a corpus")
-    wrong = np.flatnonzero(~clips["split"].isin(SPLITS))
-    if len(wrong):
-        found = clips["split"].iloc[wrong[0]]
-        raise CorpusError(f"{_clip_name(clips, int(wrong[0]))} is in split {found!r}; splits are {', '.join(SPLITS)}")
-    wrong = np.flatnonzero(~clips["group_kind"].fillna("clip").isin(_GROUP_KINDS))
-    if len(wrong):
-        found = clips["group_kind"].iloc[wrong[0]]
-        raise CorpusError(
-            f"{_clip_name(clips, int(wrong[0]))} has group kind {found!r}; kinds are {', '.join(_GROUP_KINDS)}"
-        )
+        if (row := _first(clips[column].isna())) is not None:
+            raise CorpusError(f"{_clip_name(clips, row)} has no {column}; every clip needs one")
+    if (row := _first(clips.duplicated(["corpus", "clip_id"]))) is not None:
+        raise CorpusError(f"{_clip_name(clips, row)} occurs twice; ids must be unique within a corpus")
+    if (row := _first(~clips["split"].isin(SPLITS))) is not None:
+        split = clips["split"].iloc[row]
+        raise CorpusError(f"{_clip_name(clips, row)} is in split {split!r}; splits are {', '.join(SPLITS)}")
+    if (row := _first(~clips["group_kind"].fillna("clip").isin(_GROUP_KINDS))) is not None:
+        kind = clips["group_kind"].iloc[row]
+        raise CorpusError(f"{_clip_name(clips, row)} has group kind {kind!r}; kinds are {', '.join(_GROUP_KINDS)}")
 
 
 def _check_spans(clips: pd.DataFrame) -> None:
     for start, end in _SPANS:
-        wrong = np.flatnonzero((clips[start] < 0) | (clips[end] < clips[start].fillna(0.0)))
-        if len(wrong):
-            row = int(wrong[0])
+        if (row := _first((clips[start] < 0) | (clips[end] < clips[start].fillna(0.0)))) is not None:
             raise CorpusError(
                 f"{_clip_name(clips, row)} runs from {clips[start].iloc[row]} s to {clips[end].iloc[row]} s "
                 f"({start}, {end}); a start must be at least 0 and an end not before it"
@@ -266,17 +255,25 @@ def _check_spans(clips: pd.DataFrame) -> None:
 def _check_labels(clips: pd.DataFrame, task: str, spec: TaskSpec) -> None:
     columns = label_columns(task, spec)
     values = clips[columns].to_numpy(dtype=np.float64)
-    outside = np.argwhere((values < 0.0) | (values > 1.0))
-    if len(outside):
-        row, column = map(int, outside[0])
+    outside = (values < 0.0) | (values > 1.0)
+    if (row := _first(outside.any(axis=1))) is not None:
+        column = int(outside[row].argmax())
         raise CorpusError(
             f"{_clip_name(clips, row)}: {columns[column]} is {values[row, column]:g}, outside [0, 1]; "
             "rescale the labels (a table corpus has `scale` for that)"
         )
-    if spec.kind == "single_label":
-        known = ~np.isnan(values).all(axis=1)
-        bad = np.flatnonzero(known & (np.nan_to_num(values).sum(axis=1) != 1.0))
-        if len(bad):
-            row = int(bad[0])
-            found = dict(zip(spec.classes, values[row].tolist(), strict=True))
-            raise CorpusError(f"{_clip_name(clips, row)}: task {task!r} takes one class, found {found}")
+    known = ~np.isnan(values).all(axis=1)
+    one_class = np.nan_to_num(values).sum(axis=1) == 1.0
+    if spec.kind == "single_label" and (row := _first(known & ~one_class)) is not None:
+        labels = dict(zip(spec.classes, values[row].tolist(), strict=True))
+        raise CorpusError(f"{_clip_name(clips, row)}: task {task!r} takes one class, found {labels}")
+
+
+def _first(rows: pd.Series | NDArray[np.bool_]) -> int | None:
+    """Find the first row that a mask marks, if any."""
+    positions = np.flatnonzero(rows)
+    return int(positions[0]) if len(positions) else None
+
+
+def _clip_name(clips: pd.DataFrame, row: int) -> str:
+    return f"clip {clips['clip_id'].iloc[row]!r} of corpus {clips['corpus'].iloc[row]!r}"

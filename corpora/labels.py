@@ -119,7 +119,7 @@ def one_hot(
     defects: Defects,
     separator: str | None = None,
 ) -> NDArray[np.float64]:
-    """Targets `[n, num_outputs]` from a column that names the class, or the classes between separators.
+    """Read targets `[n, num_outputs]` from a column that names the class, or the classes between separators.
 
     Rows whose cell is missing are NaN; so are rows whose cell is no class, which are noted as `bad_label`.
     """
@@ -155,8 +155,8 @@ def _require_one_class(cells: Cells, classes: Sequence[str], values: NDArray[np.
     one = (np.nan_to_num(values) == 1.0).sum(axis=1) == 1
     clean = one & (np.nan_to_num(values).sum(axis=1) == 1.0)
     for row in np.flatnonzero(known & ~clean):
-        found = ", ".join(f"{name} = {value:g}" for name, value in zip(classes, values[row], strict=True))
-        defects.add("bad_label", cells.where(int(row)), f"the task takes one class, found {found}")
+        labels = ", ".join(f"{name} = {value:g}" for name, value in zip(classes, values[row], strict=True))
+        defects.add("bad_label", cells.where(int(row)), f"the task takes one class, found {labels}")
         values[row] = np.nan
     rows = known & clean
     values[rows] = np.nan_to_num(values[rows])
@@ -182,7 +182,7 @@ def _require_class(place: str, name: str, spec: TaskSpec) -> None:
 
 
 def _fill_neutral(values: NDArray[np.float64], neutral: int) -> None:
-    """Where neutral is unknown: 1 when all other classes are 0, 0 when one is present, else left unknown."""
+    """Set neutral where it is unknown: 1 when all other classes are 0, 0 when one is present, else left unknown."""
     others = np.delete(values, neutral, axis=1)
     unknown = np.isnan(values[:, neutral])
     values[unknown & (others == 0.0).all(axis=1), neutral] = 1.0

@@ -26,7 +26,7 @@ __all__ = ["CorporaConfig", "Source", "adapter_of", "adapters", "prepare", "read
 
 
 def adapters() -> dict[str, type[CorpusSource]]:
-    """Classes that a corpus entry can be, by what `adapter` says: those that ship, and those of installed packages.
+    """List classes that a corpus entry can be, by what `adapter` says: those that ship and those of other packages.
 
     A plug-in is a subclass of `CorpusSource` with a field `adapter: Literal["<its name>"]`.
     """
@@ -42,7 +42,7 @@ def adapters() -> dict[str, type[CorpusSource]]:
 
 
 def adapter_of(source: type[CorpusSource]) -> str | None:
-    """The name by which a configuration chooses a class; None where it has none, or several."""
+    """Read the name by which a configuration chooses a class; None where it has none, or several."""
     field = source.model_fields.get("adapter")
     names = () if field is None else get_args(field.annotation)
     return names[0] if len(names) == 1 and isinstance(names[0], str) else None
@@ -67,11 +67,11 @@ class CorporaConfig(Config):
     """Corpora by name; names become folders of the feature store."""
 
     def trained(self) -> tuple[str, ...]:
-        """Names of the corpora that may be trained on: all but the zero-shot ones."""
+        """List names of the corpora that may be trained on: all but the zero-shot ones."""
         return tuple(name for name, source in self.sources.items() if not source.zero_shot)
 
     def metrics(self, corpus: str, task: str, spec: TaskSpec) -> tuple[str, ...]:
-        """Names of the metrics to report for a task on a corpus: the corpus' own, else the task's."""
+        """List names of the metrics to report for a task on a corpus: the corpus' own, else the task's."""
         return self.sources[corpus].metrics.get(task, spec.metrics)
 
 
@@ -128,15 +128,15 @@ def scan_corpora(config: CorporaConfig, tasks: Mapping[str, TaskSpec]) -> dict[s
         By corpus its clips and everything that could not be used, or why it cannot be read.
     """
     known = {**BUILTIN_TASKS, **tasks}
-    found: dict[str, ClipTable | CorpusError] = {}
+    tables: dict[str, ClipTable | CorpusError] = {}
     for name, source in config.sources.items():
         try:
             _require_tasks(name, source, known)
             table = source.scan(name, Path(config.root), known)
-            found[name] = table.validate({**{task: known[task] for task in source.label_tasks()}, **tasks})
+            tables[name] = table.validate({**{task: known[task] for task in source.label_tasks()}, **tasks})
         except CorpusError as error:
-            found[name] = error
-    return found
+            tables[name] = error
+    return tables
 
 
 def _require_tasks(name: str, source: Source, known: Mapping[str, TaskSpec]) -> None:

@@ -16,7 +16,7 @@ from corpora.reading.cells import RawCells
 from corpora.splitting import SplitSettings, resplit
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["CorpusSource", "OfficialCorpus", "require_splits"]
+__all__ = ["CorpusSource", "OfficialCorpus"]
 
 
 class CorpusSource(SplitSettings):
@@ -39,7 +39,7 @@ class CorpusSource(SplitSettings):
 
     @abstractmethod
     def label_tasks(self) -> tuple[str, ...]:
-        """Tasks that this corpus has labels for."""
+        """List tasks that this corpus has labels for."""
 
     @abstractmethod
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
@@ -62,11 +62,11 @@ class CorpusSource(SplitSettings):
     def add_labels(
         self, name: str, clips: pd.DataFrame, tasks: Mapping[str, TaskSpec], defects: Defects
     ) -> pd.DataFrame:
-        """The clips with labels that the configuration declares beyond those that `collect` reads; here none."""
+        """Add labels that the configuration declares beyond those that `collect` reads; here none."""
         return clips
 
     def published_counts(self) -> Mapping[str, int]:
-        """Clips by split as the corpus' authors report them for this release; empty where they do not."""
+        """Report clips by split as the corpus' authors report them for this release; empty where they do not."""
         return {}
 
     @property
@@ -91,11 +91,20 @@ class CorpusSource(SplitSettings):
         defects = Defects(name)
         clips = self.collect(name, root, tasks, defects).reset_index(drop=True)
         clips = self.add_labels(name, clips, tasks, defects)
-        _note_duplicates(clips, defects)
-        clips = clips[~clips["clip_id"].duplicated()].reset_index(drop=True)
+        repeated = clips["clip_id"].duplicated()
+        first = clips[~repeated].set_index("clip_id")["where"]
+        for clip, where in clips.loc[repeated, ["clip_id", "where"]].itertuples(index=False):
+            defects.add("duplicate_id", where, f"id {clip!r} occurs already in {first[clip]}; ids must be unique", clip)
+        clips = clips[~repeated].reset_index(drop=True)
         if self.splits_anew:
             clips["split"] = resplit(name, clips, self)
-        require_splits(name, clips, defects.frame(), self.wanted_splits(name))
+        for split, setting in self.wanted_splits(name).items():
+            if not clips["split"].eq(split).any():
+                message = f"corpus {name!r} has no clip in split {split!r}, which {setting} asks for"
+                if defects.rows:
+                    *_, where, reason = defects.rows[0]
+                    message += f"; {len(defects.rows)} rows have defects, the first: {where}: {reason}"
+                raise CorpusError(message)
         if self.splits is not None:
             clips = clips[clips["split"].isin(self.splits)]
         return ClipTable(conform(clips.drop(columns="where")), defects.frame())
@@ -109,7 +118,7 @@ class CorpusSource(SplitSettings):
         return self.scan(name, root, tasks).require_sound()
 
     def wanted_splits(self, name: str) -> dict[Split, str]:
-        """Splits that must have clips, and the settings that ask for them."""
+        """List splits that must have clips, and the settings that ask for them."""
         place = f"corpora.sources.{name}"
         if self.splits is not None:
             return {split: f"{place}.splits" for split in self.splits}
@@ -125,35 +134,18 @@ class OfficialCorpus(CorpusSource):
     """Tasks that the adapter itself reads labels of."""
 
     def label_tasks(self) -> tuple[str, ...]:
-        """The corpus' own tasks, and those under `labels`."""
+        """List the corpus' own tasks, and those under `labels`."""
         return tuple(dict.fromkeys((*type(self).tasks, *self.labels)))
 
     def add_labels(
         self, name: str, clips: pd.DataFrame, tasks: Mapping[str, TaskSpec], defects: Defects
     ) -> pd.DataFrame:
-        """The clips with the labels that `labels` declares over their `raw.` columns."""
+        """Add the labels that `labels` declares over the `raw.` columns of clips."""
         raw = clips.filter(regex=r"^raw\.").rename(columns=lambda column: column.removeprefix("raw."))
         cells = RawCells(f"corpus {name!r}", raw.fillna("").astype("string"), clips["where"].tolist())
         for task, source in self.labels.items():
             place = f"corpora.sources.{name}.labels.{task}"
-            found = read_labels(cells, place, task, tasks[task], source, ("nan", "NaN", "NA"), defects)
-            labels = found.filter(regex=r"^(?!raw\.)").set_axis(clips.index)
+            columns = read_labels(cells, place, task, tasks[task], source, ("nan", "NaN", "NA"), defects)
+            labels = columns.filter(regex=r"^(?!raw\.)").set_axis(clips.index)
             clips = clips.drop(columns=[column for column in labels if column in clips]).join(labels)
         return clips
-
-
-def require_splits(name: str, clips: pd.DataFrame, defects: pd.DataFrame, wanted: Mapping[Split, str]) -> None:
-    """Raise a `CorpusError` where a split has no clip; `wanted` says by split what asked for it."""
-    for split, asked in wanted.items():
-        if not clips["split"].eq(split).any():
-            message = f"corpus {name!r} has no clip in split {split!r}, which {asked} asks for"
-            if len(defects):
-                first = defects.iloc[0]
-                message += f"; {len(defects)} rows have defects, the first: {first['where']}: {first['reason']}"
-            raise CorpusError(message)
-
-
-def _note_duplicates(clips: pd.DataFrame, defects: Defects) -> None:
-    first = clips.drop_duplicates("clip_id").set_index("clip_id")["where"]
-    for clip, where in clips.loc[clips["clip_id"].duplicated(), ["clip_id", "where"]].itertuples(index=False):
-        defects.add("duplicate_id", where, f"id {clip!r} occurs already in {first[clip]}; ids must be unique", clip)

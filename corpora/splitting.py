@@ -88,7 +88,7 @@ class SplitSettings(Config):
 
 
 def resplit(name: str, clips: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """The split of each clip as the settings ask for it.
+    """Give each clip the split that the settings ask for.
 
     Args:
         name: the corpus' name in the configuration.
@@ -154,7 +154,7 @@ def split_by_group(name: str, groups: pd.Series, fractions: Mapping[Split, float
 
 
 def _chance(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """Draw a number in [0, 1) that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 

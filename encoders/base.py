@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.spec import source_of
+from encoders.spec import EncoderSpec, source_of
 from mmpsr.files import sha256_of
 
-__all__ = ["Encoder", "Pooling", "pool"]
+__all__ = ["Embeddings", "Encoder", "Pooling", "embed_together", "pool", "read_each"]
 
 Pooling = Literal["mean+std", "none"]
+Embeddings = NDArray[np.float32] | EncodingError | MissingModality
+"""What an encoder gives of a clip: an array `[T, width]` with T >= 1, or the exception that says why there is none."""
+ReadT = TypeVar("ReadT")
 
 
 class Encoder(ABC):
@@ -50,11 +53,11 @@ class Encoder(ABC):
         """Width of one embedding; a vector pooled by mean and standard deviation is twice as wide."""
 
     def settings(self) -> Mapping[str, object]:
-        """Everything besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
+        """List all besides id, version and modality that decides the vectors: revision, preprocessing, prompt."""
         return {}
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """Twelve hexadecimal digits over what the clip's vector is made from; when they change, it is made anew.
+        """Hash what the clip's vector is made from to twelve hexadecimal digits; when they change, it is made anew.
 
         Args:
             clip: a row of the clip table.
@@ -65,19 +68,25 @@ class Encoder(ABC):
         """Load weights and detectors; called once in a worker, before the first `encode`."""
 
     @abstractmethod
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips.
 
         Args:
             clips: any number of clips; a clip's result must not depend on its neighbours.
 
         Returns:
-            Per clip an array `[T, width]` with T >= 1, or the exception that says why there is none. Nothing is
-            raised for a single clip's sake.
+            A result per clip; nothing is raised for a single clip's sake.
         """
 
+    @property
+    def spec(self) -> EncoderSpec:
+        """What names this encoder's vectors in the store, the same before and after `load`."""
+        return EncoderSpec(
+            self.id, self.version, self.modality, self.width, dict(self.settings()), self.fingerprint(), self.pooling
+        )
+
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change whenever this encoder's vectors would."""
+        """Compute twelve hexadecimal digits that change whenever this encoder's vectors would."""
         identity = {
             "id": self.id, "version": self.version, "modality": self.modality, "width": self.width,
             "pooling": self.pooling, "settings": dict(self.settings()),
@@ -85,8 +94,38 @@ class Encoder(ABC):
         return sha256_of(json.dumps(identity, sort_keys=True))[:12]
 
 
+def read_each(
+    clips: Sequence[ClipMedia], read: Callable[[ClipMedia], ReadT]
+) -> list[ReadT | EncodingError | MissingModality]:
+    """Apply a function to each clip; the exception that it raises for a clip's sake stands in place of its result."""
+    results: list[ReadT | EncodingError | MissingModality] = []
+    for clip in clips:
+        try:
+            results.append(read(clip))
+        except (EncodingError, MissingModality) as reason:
+            results.append(reason)
+    return results
+
+
+def embed_together(
+    values: Sequence[ReadT | EncodingError | MissingModality],
+    embed: Callable[[Sequence[ReadT]], Sequence[Embeddings]],
+) -> list[Embeddings]:
+    """Embed what `read_each` gave in one call; exceptions keep their places."""
+    results: dict[int, Embeddings] = {}
+    given: dict[int, ReadT] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, (EncodingError, MissingModality)):
+            results[index] = value
+        else:
+            given[index] = value
+    if given:
+        results |= zip(given, embed(list(given.values())), strict=True)
+    return [results[index] for index in range(len(values))]
+
+
 def pool(sequence: NDArray[np.float32], pooling: Pooling = "mean+std") -> NDArray[np.float32]:
-    """Mean and population standard deviation over time, `[T, width] -> [2 * width]`, computed in float64.
+    """Compute the mean and population standard deviation over time, `[T, width] -> [2 * width]`, in float64.
 
     Args:
         sequence: `[T, width]`; T is 1 without pooling.

@@ -80,7 +80,7 @@ def _made(entry: CatalogueEntry, modality: str, features: FeaturesConfig) -> Enc
 
 
 def writer_checkpoint(section: str, model: str, revision: str | None, features: FeaturesConfig) -> Checkpoint:
-    """Where the weights of a model that writes texts are.
+    """Tell where the weights of a model that writes texts are.
 
     Args:
         section: of the configuration that names it: `features.transcriber` or `features.describer`.
@@ -103,30 +103,30 @@ def writer_checkpoint(section: str, model: str, revision: str | None, features: 
     return Checkpoint(section, model, revision, weights, trusted, download_mb)
 
 
-def libraries_of(entry: Entry) -> list[str]:
-    """Optional top-level modules that a model needs: to read its modality, to run its family, and its own."""
-    reads = (entry.reads,) if isinstance(entry, WriterEntry) else getattr(entry, "modalities", ())
-    names = [name for modality in reads for name in _READS.get(modality, ())]
-    family = () if entry.family == EMBEDDED or entry.libraries else ("transformers",)
-    return list(dict.fromkeys([*names, *family, *entry.libraries]))
-
-
 def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
-    """Why a model cannot run here as things are, or None where it can; nothing is fetched or loaded.
+    """Tell why a model cannot run here as things are, or None where it can; nothing is fetched or loaded.
 
     Args:
         entry: of the catalogue, an encoder or a writer.
         features: as for `create_encoder`.
     """
     features = features or FeaturesConfig()
-    missing = [library for library in libraries_of(entry) if importlib.util.find_spec(library) is None]
+    reads = (entry.reads,) if isinstance(entry, WriterEntry) else getattr(entry, "modalities", ())
+    family = () if entry.family == EMBEDDED or entry.libraries else ("transformers",)
+    libraries = [*(name for modality in reads for name in _READS.get(modality, ())), *family, *entry.libraries]
+    missing = [library for library in dict.fromkeys(libraries) if importlib.util.find_spec(library) is None]
     if missing:
         return f"not installed: {', '.join(missing)}" + "".join(
             f'; pip install "mmpsr[{extra}]"' for extra in dict.fromkeys(map(extra_of, missing)) if extra is not None
         )
     try:
-        if isinstance(entry, WriterEntry):
-            _check_writer(entry, features)
+        if isinstance(entry, WriterEntry):  # raises what using it would raise
+            config = features.transcriber if entry.section == "features.transcriber" else features.describer
+            revision = config.revision if config is not None and config.model == entry.id else None
+            checkpoint = writer_checkpoint(entry.section, entry.id, revision, features)
+            checkpoint.identity  # noqa: B018  reads the local copy
+            if entry.remote_code and (reason := checkpoint.why_no_code()) is not None:
+                return f"{entry.section}: {entry.id} {reason}"
         elif isinstance(entry, CatalogueEntry) and (entry.remote_code or entry.home in features.weights):
             _made(entry, entry.modalities[0], features)
     except ConfigError as error:
@@ -134,13 +134,3 @@ def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
     if entry.family == EMBEDDED or entry.home in features.weights or is_cached(entry) or not is_offline():
         return None
     return f"its weights (about {entry.download_mb} MB) are not in the local cache, and HF_HUB_OFFLINE is set"
-
-
-def _check_writer(entry: WriterEntry, features: FeaturesConfig) -> None:
-    """Raise the `ConfigError` that using it would raise."""
-    asked = features.transcriber if entry.section == "features.transcriber" else features.describer
-    revision = asked.revision if asked is not None and asked.model == entry.id else None
-    checkpoint = writer_checkpoint(entry.section, entry.id, revision, features)
-    checkpoint.identity  # noqa: B018  reads the local copy
-    if entry.remote_code and (reason := checkpoint.why_no_code()) is not None:
-        raise ConfigError(f"{entry.section}: {entry.id} {reason}")

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
+from encoders.base import Embeddings, Encoder, embed_together, read_each
 from encoders.config import FeaturesConfig
-from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from mmpsr.config import ConfigError
 
@@ -55,35 +54,30 @@ class DeviceEncoder(Encoder):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """What the model reads of a clip; raises `MissingModality` or `EncodingError`."""
+        """Tell what the model reads of a clip; raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[T, width]` of prepared clips, in their order.
+        """Compute embeddings `[T, width]` of prepared clips, in their order.
 
         Args:
             inputs: at least one; a clip's result must not depend on its neighbours.
         """
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Prepare and embed clips in this process."""
-        results: dict[int, NDArray[np.float32] | EncodingError | MissingModality] = {}
-        prepared: dict[int, Prepared] = {}
-        for index, clip in enumerate(clips):
-            try:
-                prepared[index] = self.prepare(clip)
-            except (MissingModality, EncodingError) as reason:
-                results[index] = reason
-                continue
-            if (note := prepared[index].note) is not None:
-                clip.notes[self.id] = note
-        if prepared:
-            results |= dict(zip(prepared, self.embed(list(prepared.values())), strict=True))
-        return [results[index] for index in range(len(clips))]
+        return embed_together(read_each(clips, self.prepare_with_note), self.embed)
+
+    def prepare_with_note(self, clip: ClipMedia) -> Prepared:
+        """Prepare a clip, and leave the note with it."""
+        prepared = self.prepare(clip)
+        if prepared.note is not None:
+            clip.notes[self.id] = prepared.note
+        return prepared
 
 
 def choose_device(config: FeaturesConfig) -> tuple[str, str]:
-    """Device and precision of this process' encoders, such as `("cuda:1", "float16")`.
+    """Choose device and precision of this process' encoders, such as `("cuda:1", "float16")`.
 
     Of several launched processes each takes the device of its local rank; more processes than devices share them.
 

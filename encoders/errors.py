@@ -30,7 +30,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """The failure that an exception means; one that no encoder foresaw keeps the name of its class."""
+        """Return the failure that an exception means; one that no encoder foresaw keeps the name of its class."""
         if isinstance(error, MissingModality):
             return cls("absent", str(error))
         return cls("failed", str(error) if isinstance(error, EncodingError) else f"{type(error).__name__}: {error}")

@@ -22,7 +22,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def shorten(sequence: NDArray[np.floating], cap: int) -> NDArray[np.floating]:
-    """Means over `cap` equal spans of a longer sequence; a shorter one as it is.
+    """Average over `cap` equal spans of a longer sequence; a shorter one as it is.
 
     Span k of a sequence of T elements reaches from k * T / cap to (k + 1) * T / cap. An element on the border of two
     spans belongs to both, with the part of it that lies in each. Computed in float64.
@@ -52,7 +52,7 @@ def shorten(sequence: NDArray[np.floating], cap: int) -> NDArray[np.floating]:
 
 
 def to_half(sequence: NDArray[np.floating]) -> NDArray[np.float16]:
-    """A copy in float16.
+    """Make a copy in float16.
 
     Raises:
         OverflowError: a value is larger than float16 can hold.
@@ -64,7 +64,7 @@ def to_half(sequence: NDArray[np.floating]) -> NDArray[np.float16]:
 
 
 def concatenated(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of several spans, one span after the other.
+    """List the positions of several spans, one span after the other.
 
     Example:
         >>> concatenated(np.array([5, 0]), np.array([2, 3])).tolist()
@@ -95,7 +95,7 @@ class Sequences:
         return np.diff(self.offsets)
 
     def batch(self, rows: Sequence[int] | NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Sequences of some clips, as long as the longest of them (one element if none has any).
+        """Pad sequences of some clips to the longest of them (one element if none has any).
 
         Args:
             rows: B positions of clips, in any order and perhaps repeated.
@@ -111,9 +111,9 @@ class Sequences:
             >>> padded[..., 0].tolist(), mask.tolist()
             ([[1.0, 0.0], [2.0, 3.0]], [[True, False], [True, True]])
         """
-        chosen = np.asarray(rows, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        clips = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[clips]
         mask = np.arange(lengths.max(initial=1)) < lengths[:, np.newaxis]
         padded = np.zeros((*mask.shape, self.values.shape[1]), dtype=np.float32)
-        padded[mask] = self.values[concatenated(self.offsets[chosen], lengths)]
+        padded[mask] = self.values[concatenated(self.offsets[clips], lengths)]
         return padded, mask

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -18,26 +18,9 @@ __all__ = ["EncoderSpec", "SequenceSpec", "cap_of", "source_of"]
 _SEQUENCE_KEY = re.compile(r".*-[0-9a-f]{12}-sequence-(\d+)")
 
 
-class Described(Protocol):
-    """What of an `encoders.base.Encoder` names its vectors."""
-
-    modality: str
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def pooling(self) -> str: ...
-    def settings(self) -> Mapping[str, object]: ...
-    def fingerprint(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What names an encoder's vectors in the store, known without its weights.
+    """What names an encoder's vectors in the store, known without its weights; `encoders.base.Encoder.spec` makes it.
 
     Attributes:
         id: name in the catalogue.
@@ -56,14 +39,6 @@ class EncoderSpec:
     settings: Mapping[str, object] = field(compare=False)
     fingerprint: str
     pooling: str = "mean+std"
-
-    @classmethod
-    def of(cls, encoder: Described) -> EncoderSpec:
-        """The specification of an encoder, whether its weights are loaded or not."""
-        return cls(
-            encoder.id, encoder.version, encoder.modality, encoder.width, dict(encoder.settings()),
-            encoder.fingerprint(), encoder.pooling,
-        )  # fmt: skip
 
     @property
     def subject(self) -> str:
@@ -86,7 +61,7 @@ class EncoderSpec:
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', self.id).lstrip('._')}-{self.fingerprint}"
 
     def sequences(self, cap: int) -> SequenceSpec:
-        """What names this encoder's sequences of at most `cap` elements."""
+        """Name this encoder's sequences of at most `cap` elements."""
         return SequenceSpec(**vars(self), cap=cap)
 
 
@@ -117,18 +92,18 @@ class SequenceSpec(EncoderSpec):
 
 
 def cap_of(key: str) -> int | None:
-    """Most elements of a sequence, by the name of an encoder's folder; None for a folder of vectors.
+    """Return the most elements of a sequence, by the name of an encoder's folder; None for a folder of vectors.
 
     Example:
         >>> cap_of("openai_clip-0123456789ab-sequence-64"), cap_of("openai_clip-0123456789ab")
         (64, None)
     """
-    found = _SEQUENCE_KEY.fullmatch(key)
-    return None if found is None else int(found[1])
+    match = _SEQUENCE_KEY.fullmatch(key)
+    return None if match is None else int(match[1])
 
 
 def source_of(clip: Mapping[str, Any], modality: str) -> str:
-    """Twelve hexadecimal digits over what a clip's vector of one modality is made from.
+    """Compute twelve hexadecimal digits over what a clip's vector of one modality is made from.
 
     Video: the media file's size, start and end, and where there is a fallback, those of it. Audio: the same, and
     where there is a separate sound file, those of it. Text: the transcript; where there is none, what audio is made

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it.
+"""Batches of clips, which go into a model, and predictions, which come out of it.
 
 Shapes: B clips of a batch, M modalities, D_m width of a modality's vectors or sequences, L elements of the longest
 sequence, C outputs of a task.
@@ -57,19 +57,19 @@ class Batch:
         return self.presence.shape[0]
 
     def known(self, task: str) -> Tensor:
-        """Bool `[B, C]`: which labels of a task are known."""
+        """Tell which labels of a task are known, bool `[B, C]`."""
         return torch.isfinite(self.labels[task])
 
     def labeled(self, task: str) -> Tensor:
-        """Bool `[B]`: clips with at least one known label of a task."""
+        """Tell which clips have at least one known label of a task, bool `[B]`."""
         return self.known(task).any(dim=1)
 
     def with_presence(self, presence: Tensor) -> Batch:
-        """The same clips with other modalities masked."""
+        """Mask other modalities of the same clips."""
         return replace(self, presence=presence)
 
     def followed_by(self, other: Batch) -> Batch:
-        """The clips of both, these first."""
+        """Join the clips of both, these first."""
         rows = None if self.rows is None or other.rows is None else torch.cat([self.rows, other.rows])
         return Batch(
             {name: torch.cat([tensor, other.features[name]]) for name, tensor in self.features.items()},
@@ -81,10 +81,10 @@ class Batch:
 
 
 def _joined(values: Tensor, mask: Tensor, others: Tensor, other_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Sequences of one batch after those of another, all as long as the longest."""
+    """Put sequences of one batch after those of another, all as long as the longest."""
     longest = max(values.shape[1], others.shape[1])
-    padded = [functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (values, others)]
-    masks = [functional.pad(each, (0, longest - each.shape[1])) for each in (mask, other_mask)]
+    padded = [functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in (values, others)]
+    masks = [functional.pad(part, (0, longest - part.shape[1])) for part in (mask, other_mask)]
     return torch.cat(padded), torch.cat(masks)
 
 
@@ -95,7 +95,7 @@ class Predictions:
     Attributes:
         logits: per classification task float `[B, C]`, before softmax or sigmoid.
         scores: per regression task float `[B, C]` in [0, 1].
-        auxiliary: by task, logits or scores of a second head that is trained beside the first, `[B, C]`.
+        auxiliary: by task, logits or scores of the auxiliary head, which is trained beside the first, `[B, C]`.
         auxiliary_rows: bool `[B]`, clips that these are for; None without any.
     """
 
@@ -105,11 +105,11 @@ class Predictions:
     auxiliary_rows: Tensor | None = None
 
     def of(self, task: str) -> Tensor:
-        """The task's logits or scores, `[B, C]`."""
+        """Give the task's logits or scores, `[B, C]`."""
         return self.logits[task] if task in self.logits else self.scores[task]
 
     def slice(self, start: int, end: int) -> Predictions:
-        """Those of clips `start` to `end`."""
+        """Give those of clips `start` to `end`."""
         return Predictions(
             {task: tensor[start:end] for task, tensor in self.logits.items()},
             {task: tensor[start:end] for task, tensor in self.scores.items()},

@@ -7,7 +7,6 @@ right name.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ __all__ = [
     "load_config",
     "nearest",
     "parse_setting",
+    "put",
     "read_toml",
     "resolve",
     "shipped_configs",
@@ -52,7 +52,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Sentence part that points from a wrong name to right ones.
+    """Word the part of a sentence that points from a wrong name to right ones.
 
     Example:
         >>> nearest("emotoin", ["emotion", "personality"])
@@ -86,12 +86,12 @@ def parse_setting(setting: str) -> tuple[list[str], Any]:
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """The types that an annotation admits: unions and `Annotated` opened, containers kept."""
+    """List the types that an annotation admits: unions and `Annotated` opened, containers kept."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _alternatives(get_args(annotation)[0])
     if origin in (Union, UnionType):
-        return [found for argument in get_args(annotation) for found in _alternatives(argument)]
+        return [member for argument in get_args(annotation) for member in _alternatives(argument)]
     return [annotation]
 
 
@@ -101,7 +101,7 @@ def _fields(annotation: Any) -> Mapping[str, FieldInfo]:
 
 
 def _children(annotation: Any, part: Any) -> list[Any]:
-    """Types that may stand at the key or position `part` of a value of type `annotation`."""
+    """List types that may stand at the key or position `part` of a value of type `annotation`."""
     if part in _fields(annotation):
         return _alternatives(_fields(annotation)[part].annotation)
     arguments = get_args(annotation)
@@ -116,7 +116,7 @@ def _is_tagged(annotation: Any, tag: Any) -> bool:
 
 
 def _locate(model: type[Config], tree: object, location: Sequence[Any]) -> tuple[tuple[str, ...], list[str], list[Any]]:
-    """What a user wrote of a pydantic location, the names allowed where it ends, and the types expected there.
+    """Find what a user wrote of a pydantic location, the names allowed where it ends, and the types expected there.
 
     Pydantic puts the tag of a union's member (`table`, `str`) into its locations; these are left out, and only the
     member's names are offered.
@@ -138,7 +138,7 @@ def _locate(model: type[Config], tree: object, location: Sequence[Any]) -> tuple
 
 
 def _explain(error: ValidationError, model: type[Config], tree: Mapping[str, Any], source: str) -> str:
-    found: dict[tuple[str, ...], list[str]] = {}
+    messages: dict[tuple[str, ...], list[str]] = {}
     values: dict[tuple[str, ...], str] = {}
     for item in error.errors():
         kind, context = item["type"], item.get("ctx", {})
@@ -157,33 +157,49 @@ def _explain(error: ValidationError, model: type[Config], tree: Mapping[str, Any
             message = item["msg"].removeprefix("Value error, ")
             if not isinstance(item["input"], dict):
                 values[place] = f" (found {item['input']!r})"
-        found.setdefault(place, []).append(message)
-    deepest = [place for place in found if not any(other[: len(place)] == place != other for other in found)]
+        messages.setdefault(place, []).append(message)
+    deepest = [place for place in messages if not any(other[: len(place)] == place != other for other in messages)]
     lines = []
     for place in deepest:
-        message = " or ".join(dict.fromkeys(found[place]))
+        message = " or ".join(dict.fromkeys(messages[place]))
         separator = "" if not place else " " if message.startswith("is ") else ": "
         lines.append(".".join(place) + separator + message + values.get(place, ""))
     return f"{source}: " + "; ".join(lines)
 
 
-def _merge(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(tree: dict[str, Any], path: Sequence[str], value: Any, source: str) -> None:
+    """Set a value in a nested table, whose sections are made where they are not there.
+
+    Args:
+        tree: the table, which is changed.
+        path: names of the sections, and of the value.
+        value: of the setting.
+        source: names the place in errors.
+
+    Raises:
+        ConfigError: what should be a section is a value.
+
+    Example:
+        >>> tree = {"training": {"seed": 0}}
+        >>> put(tree, ["training", "lr"], 0.1, "a.toml")
+        >>> tree
+        {'training': {'seed': 0, 'lr': 0.1}}
+    """
     for depth, part in enumerate(path[:-1]):
-        branch = tree.setdefault(part, {})
-        if not isinstance(branch, dict):
-            raise ConfigError(f"--set {'.'.join(path)}: {'.'.join(path[: depth + 1])} is a value, not a section")
-        tree = branch
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{source}: {'.'.join(path[: depth + 1])} is a value, not a section")
     tree[path[-1]] = value
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Configurations that ship, by the name that `--config` takes, such as `demo` and `studies/table1`."""
+    """List configurations that ship, by the name that `--config` takes, such as `demo` and `studies/table1`."""
     files = sorted(_SHIPPED.rglob("*.toml"))
     return {path.relative_to(_SHIPPED).with_suffix("").as_posix(): path for path in files}
 
 
 def find_config(path: str | Path) -> Path:
-    """The file of a path or of a shipped configuration's name; a file that exists comes before a name.
+    """Find the file of a path or of a shipped configuration's name; a file that exists comes before a name.
 
     `configs/demo.toml` is understood as the name `demo` where there is no such file, as outside a checkout.
 
@@ -217,16 +233,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
-def load_config(
-    model: type[ConfigT], path: str | Path | None = None, settings: Iterable[str] = (), **defaults: Mapping[str, Any]
-) -> ConfigT:
+def load_config(model: type[ConfigT], path: str | Path | None = None, settings: Iterable[str] = ()) -> ConfigT:
     """Read a TOML file, apply `section.key=value` settings over it, and validate.
 
     Args:
         model: the configuration model to fill.
         path: TOML file; `None` starts from the model's own defaults.
         settings: repeatable command-line settings, applied in order.
-        **defaults: sections used where the file has none.
 
     Returns:
         The validated configuration.
@@ -235,19 +248,16 @@ def load_config(
         ConfigError: the file is missing or not TOML, a key is unknown (the nearest right key is named), or a
             value is not allowed.
     """
-    tree: dict[str, Any] = copy.deepcopy({name: dict(section) for name, section in defaults.items()})
-    source = "configuration"
-    if path is not None:
-        source = str(path)
-        tree.update(read_toml(path))
-    return resolve(model, tree, settings, source)
+    if path is None:
+        return resolve(model, {}, settings, "configuration")
+    return resolve(model, read_toml(path), settings, str(path))
 
 
 def resolve(model: type[ConfigT], tree: dict[str, Any], settings: Iterable[str], source: str) -> ConfigT:
     """Apply `section.key=value` settings over plain values, which are changed, and validate; see `load_config`."""
     for setting in settings:
         keys, value = parse_setting(setting)
-        _merge(tree, keys, value)
+        put(tree, keys, value, f"--set {'.'.join(keys)}")
     return validate(model, tree, source)
 
 

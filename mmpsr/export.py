@@ -70,7 +70,7 @@ class Predicting(nn.Module):
         }
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Vectors `[B, D]` of every modality and presence `[B, M]` to `[B, C]` for every task."""
+        """Map vectors `[B, D]` of every modality and presence `[B, M]` to `[B, C]` for every task."""
         *vectors, presence_BM = inputs
         predictions = self.model(Batch(dict(zip(self.model.modalities, vectors, strict=True)), presence_BM))
         return tuple(
@@ -79,7 +79,7 @@ class Predicting(nn.Module):
         )
 
     def example(self) -> tuple[Tensor, ...]:
-        """A clip for each subset of modalities, with vectors as training had them."""
+        """Make a clip for each subset of modalities, with vectors as training had them."""
         num_modalities = len(self.model.modalities)
         subsets_S1 = torch.arange(2 ** min(num_modalities, 10)).unsqueeze(1)
         presence_SM = (subsets_S1 & (2 ** torch.arange(num_modalities))) > 0
@@ -91,7 +91,7 @@ class Predicting(nn.Module):
         return (*vectors, presence_SM)
 
     def description(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-        """JSON values: what goes in, what comes out, and which encoders made the vectors."""
+        """Give JSON values: what goes in, what comes out, and which encoders made the vectors."""
         widths = {name: len(cast(Tensor, self.model.standardizers[name].mean)) for name in self.model.modalities}
         tasks = {}
         for task, spec in self.model.tasks.items():
@@ -102,11 +102,7 @@ class Predicting(nn.Module):
                 "temperature": self.temperatures[task],
                 "thresholds": None if thresholds_C is None else thresholds_C.tolist(),
             }
-        return {
-            "modalities": widths,
-            "tasks": tasks,
-            "fingerprints": dict(fingerprints),
-        }
+        return {"modalities": widths, "tasks": tasks, "fingerprints": dict(fingerprints)}
 
 
 def export_onnx(
@@ -144,22 +140,20 @@ def export_onnx(
         import onnxscript  # noqa: F401  (torch writes ONNX with it)
     except ImportError as error:
         raise ExportError(f"{error.name} is not installed; ONNX needs the optional libraries, mmpsr[onnx]") from error
-    names = [*predicting.model.modalities, PRESENCE]
+    names, example = [*predicting.model.modalities, PRESENCE], predicting.example()
     with _quiet():
-        program = torch.onnx.export(
-            _program(predicting), (), input_names=names, output_names=list(model.tasks), verbose=False
-        )
+        exported = _program(predicting, example)
+        program = torch.onnx.export(exported, (), input_names=names, output_names=list(model.tasks), verbose=False)
     assert program is not None
     for value in (*program.model.graph.inputs, *program.model.graph.outputs):
         cast(Any, value.shape)[0] = "batch"  # torch gave it another name
     program.model.metadata_props[METADATA] = json.dumps(predicting.description(fingerprints or {}))
-    example = predicting.example()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as new:
         program.save(new, external_data=False)
         session = onnxruntime.InferenceSession(new, providers=["CPUExecutionProvider"])
-        found = session.run(list(model.tasks), {name: x.numpy() for name, x in zip(names, example, strict=True)})
-        return _require_same(path, predicting, example, [torch.from_numpy(each) for each in found])
+        arrays = session.run(list(model.tasks), {name: x.numpy() for name, x in zip(names, example, strict=True)})
+        return _require_same(path, predicting, example, [torch.from_numpy(array) for array in arrays])
 
 
 def export_torch(
@@ -185,17 +179,16 @@ def export_torch(
     content = io.BytesIO()  # in a file it would hold that file's name
     with _quiet():
         description = json.dumps(predicting.description(fingerprints or {}))
-        torch.export.save(_program(predicting), content, extra_files={METADATA: description})
+        torch.export.save(_program(predicting, example), content, extra_files={METADATA: description})
         content.seek(0)
-        found = torch.export.load(content).module()(*example)
-    difference = _require_same(path, predicting, example, found)
+        outputs = torch.export.load(content).module()(*example)
+    difference = _require_same(path, predicting, example, outputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.getvalue())
     return difference
 
 
-def _program(predicting: Predicting) -> torch.export.ExportedProgram:
-    example = predicting.example()
+def _program(predicting: Predicting, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
         return torch.export.export(predicting, example, dynamic_shapes={"inputs": tuple({0: batch} for _ in example)})
@@ -203,17 +196,17 @@ def _program(predicting: Predicting) -> torch.export.ExportedProgram:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says of its own parts; stdout is for results."""
+    """Hide what torch says of its own parts; stdout is for results."""
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield
 
 
-def _require_same(path: Path, predicting: Predicting, example: tuple[Tensor, ...], found: Any) -> float:
-    """The largest difference between what a file and the model give."""
+def _require_same(path: Path, predicting: Predicting, example: tuple[Tensor, ...], outputs: Any) -> float:
+    """Measure the largest difference between what a file and the model give."""
     with torch.no_grad():
         expected = predicting(*example)
-    differences = [(mine - theirs).abs().max() for mine, theirs in zip(expected, found, strict=True)]
+    differences = [(first - second).abs().max() for first, second in zip(expected, outputs, strict=True)]
     largest = float(torch.stack(differences).max())
     if not largest <= TOLERANCE:
         raise ExportError(

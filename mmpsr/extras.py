@@ -42,7 +42,6 @@ _PURPOSES: Mapping[str, str] = {
 }
 """Extra -> what is done with it, for the sentence."""
 
-
 LAST_PYTHON: Mapping[str, tuple[int, int]] = {"mediapipe": (3, 12), "laion_clap": (3, 12)}
 """Module -> newest Python that it can be installed on; nothing here does without the others for its sake."""
 
@@ -52,7 +51,7 @@ class MissingExtraError(UserError):
 
 
 def extra_of(module: str) -> str | None:
-    """Extra that brings a module, by its top-level name; None where no extra does.
+    """Find the extra that brings a module, by its top-level name; None where no extra does.
 
     Example:
         >>> extra_of("matplotlib.figure"), extra_of("numpy")
@@ -63,7 +62,7 @@ def extra_of(module: str) -> str | None:
 
 
 def sentence_of(module: str) -> str | None:
-    """What to say where a module is missing, or None where no extra brings it.
+    """Say that a module is missing, or give None where no extra brings it.
 
     Example:
         >>> sentence_of("optuna").rpartition(": ")[2]

@@ -19,7 +19,7 @@ __all__ = ["load_plugins"]
 
 
 def load_plugins(group: str, kind: type) -> dict[str, Any]:
-    """Objects that installed packages offer under a group, by the name of their entry point.
+    """Load objects that installed packages offer under a group, by the name of their entry point.
 
     One that cannot be imported, or is not what the group holds, is left out with a warning that names its package: a
     broken package must not keep others from working.

@@ -17,6 +17,7 @@ from torch.nn import functional
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
+    "Array",
     "at_least_single",
     "blend",
     "decide_classes",
@@ -32,17 +33,17 @@ Array = NDArray[np.float64]
 
 
 def at_least_single(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or float64 where it is that."""
+    """Convert a tensor to float32, or leave it in float64."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def has_one_class(spec: TaskSpec) -> bool:
-    """Whether a clip's outputs are one distribution over the classes, rather than a number each."""
+    """Tell whether a clip's outputs are one distribution over the classes, rather than a number each."""
     return spec.kind != "regression" and spec.loss != "binary_cross_entropy"
 
 
 def probabilities(predicted_BC: Tensor, spec: TaskSpec) -> Tensor:
-    """What a user reads: class probabilities, or a regression's scores as they are.
+    """Turn outputs into what a user reads: class probabilities, or a regression's scores as they are.
 
     Softmax where the task's loss is a cross-entropy over classes, sigmoid per class for binary cross-entropy.
     """
@@ -52,7 +53,7 @@ def probabilities(predicted_BC: Tensor, spec: TaskSpec) -> Tensor:
 
 
 def mixture(outputs: Sequence[Tensor], weights: Sequence[float], spec: TaskSpec) -> Tensor:
-    """The weighted mean of several predictions: of probabilities, expressed as logits, or of scores.
+    """Take the weighted mean of several predictions: of probabilities, expressed as logits, or of scores.
 
         softmax: log sum_k w_k p_k,   sigmoid: logit(sum_k w_k p_k),   scores: sum_k w_k s_k
 
@@ -73,7 +74,7 @@ def mixture(outputs: Sequence[Tensor], weights: Sequence[float], spec: TaskSpec)
         >>> mixture([even, sure], [0.5, 0.5], AMBIVALENCE).exp()  # (0.5 + 0.1) / 2 and (0.5 + 0.9) / 2
         tensor([[0.3000, 0.7000]])
     """
-    parts = [at_least_single(each) for each in outputs]
+    parts = [at_least_single(output) for output in outputs]
     if spec.kind == "regression":
         return torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum(dim=0)
     if has_one_class(spec):
@@ -83,13 +84,13 @@ def mixture(outputs: Sequence[Tensor], weights: Sequence[float], spec: TaskSpec)
 
 
 def _log_mean(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The logarithm of the weighted mean of what these are logarithms of."""
-    shifted = [each + math.log(weight) for each, weight in zip(logs, weights, strict=True)]
+    """Take the logarithm of the weighted mean of what these are logarithms of."""
+    shifted = [log + math.log(weight) for log, weight in zip(logs, weights, strict=True)]
     return torch.logsumexp(torch.stack(shifted), dim=0)
 
 
 def blend(main_BC: Tensor, auxiliary_BC: Tensor, rows_B: Tensor, share: float, spec: TaskSpec) -> Tensor:
-    """The mixture share * auxiliary + (1 - share) * main on some clips, `main` on the others.
+    """Mix share * auxiliary + (1 - share) * main on some clips, `main` on the others.
 
     Args:
         main_BC: logits, or scores for regression.
@@ -103,13 +104,13 @@ def blend(main_BC: Tensor, auxiliary_BC: Tensor, rows_B: Tensor, share: float, s
 
 
 def default_thresholds(spec: TaskSpec) -> Array:
-    """Probabilities from which a class is decided, `[C]`: 1/C of a softmax over several labels, else 0.5."""
+    """Give the probabilities from which a class is decided, `[C]`: 1/C of a softmax over several labels, else 0.5."""
     is_shared = spec.kind == "multi_label" and spec.loss != "binary_cross_entropy"
     return np.full(spec.num_outputs, 1.0 / spec.num_outputs if is_shared else 0.5)
 
 
 def decide_present(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None) -> NDArray[np.bool_]:
-    """Which classes of a multi-label task are present: those that reach their threshold.
+    """Decide which classes of a multi-label task are present: those that reach their threshold.
 
     By default, softmax probabilities (they sum to 1) have the threshold 1/C, sigmoid probabilities (binary
     cross-entropy) 0.5. Of a softmax, every other class is absent where the neutral class has at least (C - 1)/C.
@@ -130,7 +131,7 @@ def decide_present(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array 
 
 
 def only_neutral(probabilities_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
-    """Clips whose neutral class has at least (C - 1)/C of a softmax, `[N, C] -> [N]`; then no other is present."""
+    """Mark clips whose neutral class has at least (C - 1)/C of a softmax, `[N, C] -> [N]`; then no other is present."""
     if spec.neutral is None or spec.loss == "binary_cross_entropy":
         return np.zeros(len(probabilities_NC), dtype=bool)
     neutral = spec.classes.index(spec.neutral)
@@ -138,7 +139,7 @@ def only_neutral(probabilities_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
 
 
 def decide_classes(probabilities_NC: Array, thresholds_C: Array | None = None) -> NDArray[np.int64]:
-    """The most probable class, `[N, C] -> [N]`.
+    """Decide for the most probable class, `[N, C] -> [N]`.
 
         argmax_c p_c / t_c, all t_c alike without thresholds
 

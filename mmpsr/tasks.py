@@ -77,11 +77,7 @@ AMBIVALENCE = TaskSpec(
     metrics=("macro_f1", "uar"),
     threshold=0.8,
 )
-BUILTIN_TASKS: Mapping[str, TaskSpec] = {
-    "emotion": EMOTION,
-    "personality": PERSONALITY,
-    "ambivalence": AMBIVALENCE,
-}
+BUILTIN_TASKS: Mapping[str, TaskSpec] = {"emotion": EMOTION, "personality": PERSONALITY, "ambivalence": AMBIVALENCE}
 
 
 class TasksConfig(Config):
@@ -93,7 +89,7 @@ class TasksConfig(Config):
     """Changes to built-in tasks, or whole declarations of new ones, by task name."""
 
     def resolve(self) -> dict[str, TaskSpec]:
-        """The active tasks in order, with this configuration's changes applied.
+        """Give the active tasks in order, with this configuration's changes applied.
 
         Raises:
             ConfigError: an active task is declared nowhere, or a declaration is incomplete.

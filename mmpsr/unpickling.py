@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,8 +117,8 @@ class _Unpickler(_Python):  # type: ignore[misc]
             built.value = built.value.newbyteorder(state[1])
         elif id(built) in self.unfilled:
             _, shape, dtype, is_fortran, values = state
-            made = _made(dtype)
-            built.__setstate__((1, shape, made, bool(is_fortran), self._values(shape, made, values)))
+            kind = _numpy_dtype(dtype)
+            built.__setstate__((1, shape, kind, bool(is_fortran), self._values(shape, kind, values)))
             del self.unfilled[id(built)]
         else:
             raise _RefusedError(f"alters a {type(built).__name__}")
@@ -151,24 +152,19 @@ class _Unpickler(_Python):  # type: ignore[misc]
     def load_unicode(self) -> None:
         self.append(_joined(str(self.readline()[:-1], "raw-unicode-escape")))
 
-    def load_binunicode(self) -> None:
-        self._text(4)
-
-    def load_binunicode8(self) -> None:
-        self._text(8)
-
-    def load_short_binunicode(self) -> None:
-        self._text(1)
-
     def load_bytearray8(self) -> None:
         self.append(self.read(int.from_bytes(self.read(8), "little")))
 
     def load_other(self) -> None:
         raise _RefusedError("holds instructions that plain data does not need, or is not a pickle")
 
-    def _text(self, width: int) -> None:
+    def _load_text(self, width: int) -> None:
         text = self.read(int.from_bytes(self.read(width), "little"))
         self.append(_joined(str(text, "utf-8", "surrogatepass")))
+
+    load_short_binunicode = partialmethod(_load_text, 1)
+    load_binunicode = partialmethod(_load_text, 4)
+    load_binunicode8 = partialmethod(_load_text, 8)
 
     def _fill(self, items: list[Any]) -> None:
         filled = self.stack[-1]
@@ -201,15 +197,15 @@ class _Unpickler(_Python):  # type: ignore[misc]
         return array
 
     def _scalar(self, dtype: object, value: str | bytes) -> Any:
-        made = _made(dtype)
-        return np.frombuffer(self._values((1,), made, value), made)[0]
+        kind = _numpy_dtype(dtype)
+        return np.frombuffer(self._values((1,), kind, value), kind)[0]
 
     def _from_buffer(self, value: bytes, dtype: object, shape: tuple[int, ...], order: Any) -> np.ndarray[Any, Any]:
-        made = _made(dtype)
-        return np.frombuffer(self._values(shape, made, value), made).reshape(shape, order=order).copy(order)
+        kind = _numpy_dtype(dtype)
+        return np.frombuffer(self._values(shape, kind, value), kind).reshape(shape, order=order).copy(order)
 
     def _values(self, shape: tuple[int, ...], dtype: np.dtype[Any], values: Any) -> Any:
-        """Contents of an array, once they are known to fit it."""
+        """Give the contents of an array, once they are known to fit it."""
         size = math.prod(shape)
         self.charge(size * dtype.itemsize)
         if dtype.hasobject:
@@ -246,7 +242,7 @@ _Unpickler.dispatch = {code: _Unpickler.load_other for code in range(256)} | {
 
 
 def _key(value: Any) -> Any:
-    """A value that may be hashed: a nested tuple could take forever, or the stack."""
+    """Check that a value may be hashed: a nested tuple could take forever, or the stack."""
     for part in value if type(value) is tuple else (value,):
         if not (part is None or isinstance(part, (str, bytes, int, float, complex, np.number, np.bool_))):
             raise _RefusedError(f"has a key that is a {type(part).__name__}")
@@ -254,7 +250,7 @@ def _key(value: Any) -> Any:
 
 
 def _joined(text: str) -> str:
-    """Text with the halves of characters that narrow builds of Python 2 wrote apart as one."""
+    """Join the halves of characters that narrow builds of Python 2 wrote apart."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
@@ -268,7 +264,7 @@ def _dtype(name: object, *_: object) -> _Dtype:
     return _Dtype("O" if name == "O8" else name)
 
 
-def _made(dtype: object) -> np.dtype[Any]:
+def _numpy_dtype(dtype: object) -> np.dtype[Any]:
     if not isinstance(dtype, _Dtype):
         raise _RefusedError("holds an array without a type of numbers, text or objects")
     return dtype.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -29,6 +30,12 @@ __all__ = [
 
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 """Experiment trackers that accelerate knows."""
+
+
+def _require_known(kind: str, names: Iterable[str], known: Collection[str], place: str = "") -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{place}no {kind} is named {name!r}; {nearest(name, known)}")
 
 
 class OptimizationConfig(Config):
@@ -76,9 +83,7 @@ class DataConfig(Config):
     @field_validator("modalities")
     @classmethod
     def _known(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        for name in modalities:
-            if name not in MODALITIES:
-                raise ValueError(f"no modality is named {name!r}; {nearest(name, MODALITIES)}")
+        _require_known("modality", modalities, MODALITIES)
         if len(set(modalities)) != len(modalities):
             raise ValueError("a modality is named twice")
         return modalities
@@ -129,9 +134,7 @@ class OutputConfig(Config):
     @field_validator("trackers")
     @classmethod
     def _known(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
-        for name in trackers:
-            if name not in TRACKERS:
-                raise ValueError(f"no tracker is named {name!r}; {nearest(name, TRACKERS)}")
+        _require_known("tracker", trackers, TRACKERS)
         return trackers
 
 
@@ -166,10 +169,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _tasks_exist(self) -> RunConfig:
-        known = {*BUILTIN_TASKS, *self.tasks.specs}
-        for name in self.model.linear_path:
-            if name not in known:
-                raise ValueError(f"model.linear_path: no task is named {name!r}; {nearest(name, known)}")
+        _require_known("task", self.model.linear_path, {*BUILTIN_TASKS, *self.tasks.specs}, "model.linear_path: ")
         return self
 
     @model_validator(mode="after")

@@ -14,23 +14,26 @@ import psutil
 __all__ = ["become_launcher", "requested_processes"]
 
 
-def requested_processes(command: list[str]) -> int:
-    """K of `accelerate launch ... --cpu ... --num_processes K`, or 1.
+def requested_processes(command: list[str] | None = None) -> int:
+    """Read K of `accelerate launch ... --cpu ... --num_processes K`, or 1.
 
     Args:
-        command: the launching process' command line.
+        command: the launching process' command line; that of the parent where it is left out.
 
     Example:
         >>> requested_processes(["accelerate", "launch", "--cpu", "--num_processes=2", "training/run.py"])
         2
     """
+    if command is None:
+        parent = psutil.Process().parent()
+        command = parent.cmdline() if parent is not None else []
     if "--cpu" not in command or not {"launch", "accelerate.commands.launch"} & set(command):
         return 1
     for index, word in enumerate(command):
         name, equals, value = word.partition("=")
         if name in ("--num_processes", "--num-processes"):
-            found = value if equals else command[index + 1] if index + 1 < len(command) else ""
-            return int(found) if found.isdigit() else 1
+            number = value if equals else command[index + 1] if index + 1 < len(command) else ""
+            return int(number) if number.isdigit() else 1
     return 1
 
 
@@ -38,8 +41,7 @@ def become_launcher() -> None:
     """Replace this process by a launcher of as many as the parent was asked for, unless they run already."""
     if "WORLD_SIZE" in os.environ:
         return
-    parent = psutil.Process().parent()
-    num_processes = requested_processes(parent.cmdline()) if parent is not None else 1
+    num_processes = requested_processes()
     if num_processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))

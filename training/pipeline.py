@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from corpora.clips import ClipTable
-from encoders.extraction.read import encoder_specs, sequence_specs
+from corpora.clips import SPLITS, ClipTable
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
@@ -29,9 +28,10 @@ from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
 from training.runs.stored import RunPredictions, add_predictions
+from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
-from training.scoring.scores import calibrate, predict, prediction_table
+from training.scoring.scores import predict, prediction_table
 from training.scoring.tables import result_table
 
 __all__ = ["run_training", "train_joined"]
@@ -55,24 +55,22 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         if accelerator.is_main_process:
             console.print(message, highlight=False)
 
-    found = RunDirectory.find(config, name) if resume else None
-    if resume and found is None:
+    directory = RunDirectory.find(config, name) if resume else None
+    if resume and directory is None:
         say(f"there is no run of {name!r} to resume yet; starting one")
-    if found is not None and found.finished:
-        say(f"{found.path} is finished")
-        if accelerator.is_main_process and not (found.path / "manifest.json").exists():
-            write_manifest(found)  # the run was killed before it could be written
-        _print_results(found, config, accelerator, console)
-        return found.path
-    show_clips = partial(_print_clips, config=config, accelerator=accelerator, console=console)
-    data = load_run_data(config, accelerator, console, show_clips=show_clips)
-    if accelerator.is_main_process and found is None:
-        found = RunDirectory.create(config, name)
-    run = RunDirectory(Path(broadcast_object_list([str(found.path) if found else None])[0]))
+    if directory is not None and directory.finished:
+        say(f"{directory.path} is finished")
+        if accelerator.is_main_process and not (directory.path / "manifest.json").exists():
+            write_manifest(directory)  # the run was killed before it could be written
+        _print_results(directory, config, accelerator, console)
+        return directory.path
+    data = load_run_data(config, accelerator, console, show_clips=lambda table: _say_clips(table, config, say))
+    if accelerator.is_main_process and directory is None:
+        directory = RunDirectory.create(config, name)
+    run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
-    train_joined(
-        config, data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora), accelerator, run, say
-    )
+    baseline = LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
+    train_joined(config, data, baseline, accelerator, run, say)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -97,9 +95,7 @@ def train_joined(
     """
     tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
     if accelerator.is_main_process:
-        specs = encoder_specs(features)
-        used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
-        run.write_json("features.json", {name: spec.key for name, spec in used})
+        run.write_json("features.json", feature_keys(features))
         write_identities(run, data.joined, config.corpora)
         data.defects.to_csv(run.path / "defects.csv", index=False)
         data.ledger.to_csv(run.path / "ledger.csv", index=False)
@@ -122,7 +118,7 @@ def finish_run(
     run: RunDirectory,
     baseline: LinearBaseline,
 ) -> None:
-    """The one evaluation on test, with the best dev weights, beside the linear baseline and chance.
+    """Evaluate once on test, with the best dev weights, beside the linear baseline and chance.
 
     Model and baseline are calibrated on the dev clips of trained corpora. Predictions are written once, and
     `results.json` is made from what was written, by the code that `mmpsr verify` makes it again with.
@@ -154,23 +150,22 @@ def _calibration(
     dev: Tensor,
     tasks: Mapping[str, TaskSpec],
 ) -> Calibration:
-    """What the configuration asks for of temperatures and thresholds, fitted to dev clips."""
+    """Fit what the configuration asks for of temperatures and thresholds to dev clips."""
     if config.training.calibration == "none":
         return Calibration()
-    found = calibrate(predicted, joined, dev, tasks)
-    return found.without_thresholds() if config.training.calibration == "temperature" else found
+    targets = {task: joined.labels[task][dev].double().cpu().numpy() for task in tasks}
+    calibration = fit_calibration(predicted, targets, tasks)
+    return calibration.without_thresholds() if config.training.calibration == "temperature" else calibration
 
 
-def _print_clips(table: ClipTable, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
-    if not accelerator.is_main_process:
-        return
+def _say_clips(table: ClipTable, config: RunConfig, say: Callable[[str], None]) -> None:
     counts = table.clips.groupby(["corpus", "split"], sort=False).size().unstack(fill_value=0)
     for corpus in config.corpora.sources:
-        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in ("train", "dev", "test"))
+        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in SPLITS)
         role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
-        console.print(f"{corpus} ({role}): {splits}", highlight=False)
+        say(f"{corpus} ({role}): {splits}")
     if len(table.defects):
-        console.print(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
+        say(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
 
 
 def _print_results(run: RunDirectory, config: RunConfig, accelerator: Accelerator, console: Console) -> None:
@@ -179,7 +174,6 @@ def _print_results(run: RunDirectory, config: RunConfig, accelerator: Accelerato
     zero_shot = [name for name in config.corpora.sources if name not in config.corpora.trained()]
     results = run.read_json("results.json")
     tested = {row["corpus"] for row in results if row["split"] == "test"}
-    console.print(
-        result_table([row for row in results if row["split"] == "test" or row["corpus"] not in tested], zero_shot)
-    )
+    shown = [row for row in results if row["split"] == "test" or row["corpus"] not in tested]
+    console.print(result_table(shown, zero_shot))
     console.print(f"run directory {run.path}", highlight=False)

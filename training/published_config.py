@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.clips import SPLITS
-from mmpsr.config import ConfigError, find_config, load_config, nearest, read_toml, resolve
+from mmpsr.config import ConfigError, find_config, load_config, nearest, put, read_toml, resolve
 from mmpsr.tasks import EMOTION, PERSONALITY
 from training.config import RunConfig
 
@@ -138,7 +138,7 @@ _FRACTIONS = {split: f"{split}_fraction" for split in SPLITS}
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
-    """Whether a file's content has the published form: `[datasets.<name>]` at its top, which no file of ours has."""
+    """Tell whether a file has the published form: `[datasets.<name>]` at its top, which no file of ours has."""
     return isinstance(tree.get("datasets"), Mapping) and "corpora" not in tree
 
 
@@ -166,7 +166,7 @@ def load_run_config(path: str | Path, settings: Iterable[str] = ()) -> tuple[Run
 
 
 def translate(tree: Mapping[str, Any], path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The published form in our sections, and a sentence per setting that is not carried over.
+    """Translate the published form into our sections, and a sentence per setting that is not carried over.
 
     Args:
         tree: the file's content.
@@ -207,7 +207,7 @@ def _settings(sections: dict[str, dict[str, Any]], leaves: Iterable[tuple[str, A
         if isinstance(value, (str, bool)) and value in words:
             targets, value = (ours,), words[value]
         for target in targets:
-            _put(sections, target, value)
+            put(sections, target.split("."), value, key)
         is_off = key.endswith("_extractor") and value == "off"
         is_same = key in _SAME and type(value) in (type(_SAME[key]), int) and value == _SAME[key]
         if not (targets or is_off or is_same or key in handled):
@@ -215,7 +215,7 @@ def _settings(sections: dict[str, dict[str, Any]], leaves: Iterable[tuple[str, A
 
 
 def _source(place: str, name: str, entry: Mapping[str, Any], description: object, folder: Path) -> dict[str, Any]:
-    """One published corpus as a table corpus."""
+    """Declare one published corpus as a table corpus."""
     for key in _PATHS:
         if key in entry and not isinstance(entry[key], str):
             raise ConfigError(f"{place}.{key}: expected text, found {entry[key]!r}")
@@ -254,16 +254,9 @@ def _get(tree: Mapping[str, Any], key: str, default: Any) -> Any:
 def _names(
     path: Path, tree: Mapping[str, Any], key: str, ours: Mapping[str, str], default: tuple[str, ...]
 ) -> set[str]:
-    """Our words for a setting that lists theirs."""
+    """Find our words for a setting that lists theirs."""
     names = _get(tree, key, default)
     for name in names if isinstance(names, (list, tuple)) else [names]:
         if not isinstance(name, str) or name not in ours:
             raise ConfigError(f"{path}: {key}: {name!r} is not known; {nearest(str(name), ours)}")
     return {ours[name] for name in ([names] if isinstance(names, str) else names)}
-
-
-def _put(sections: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        sections = sections.setdefault(part, {})
-    sections[last] = value

@@ -44,9 +44,8 @@ def tune(
     require_extra("tune")
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several launched processes starts the workers
-    from tuning.data import load_joined
-    from tuning.search.config import load_search
-    from tuning.search.objective import Search
+    from training.launch import requested_processes
+    from tuning.search.objective import Search, load_joined, load_search
     from tuning.search.results import search_table, write_results
     from tuning.search.workers import run_search
 
@@ -55,24 +54,14 @@ def tune(
     def say(message: str) -> None:
         console.print(message, highlight=False, markup=False)
 
-    found, start, notes = load_search(config, set_ or (), base)
+    section, start, notes = load_search(config, set_ or (), base)
     for note in notes:
         say(note)
-    search = Search(found, start, start.output.name or config.stem, str(config), load_joined)
-    optuna_study = run_search(search, workers or _launched_processes(), say)
+    search = Search(section, start, start.output.name or config.stem, str(config), load_joined)
+    launched = max(int(os.environ.get("WORLD_SIZE", "1")), requested_processes())
+    optuna_study = run_search(search, workers or launched, say)
     console.print(search_table(optuna_study))
     say(f"best configuration {write_results(search, optuna_study)}")
-
-
-def _launched_processes() -> int:
-    """Count the processes that `accelerate launch --num_processes` was asked for."""
-    import psutil
-
-    from training.launch import requested_processes
-
-    parent = psutil.Process().parent()
-    asked = requested_processes(parent.cmdline()) if parent is not None else 1
-    return max(int(os.environ.get("WORLD_SIZE", "1")), asked)
 
 
 @app.command()
@@ -147,8 +136,7 @@ def transfer(
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
     from tuning.study.config import load_study
-    from tuning.transfer.analysis import find_runs, study_runs, transfer_report
-    from tuning.transfer.tables import transfer_tables
+    from tuning.transfer.analysis import find_runs, study_runs, transfer_report, transfer_tables
 
     runs: list[Path] = []
     for path in paths:

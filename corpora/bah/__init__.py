@@ -2,8 +2,7 @@
 
     lists of a split + annotation of each video -> one row a video, a segment or a window of frames
 
-`corpus` reads the official layout with `files`, `annotation`, `facts` and `levels`; `layout` writes it (for the
-demo and the tests).
+`corpus` reads the official layout with `files`, `annotation` and `levels`.
 """
 
 from corpora.bah.corpus import BahCorpus

@@ -15,8 +15,14 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from corpora.bah.annotation import Facts, read_annotations, read_transcripts
-from corpora.bah.facts import annotation_columns, chunks_of, language_columns, metadata_columns, transcript_of
+from corpora.bah.annotation import (
+    Facts,
+    add_texts,
+    annotation_columns,
+    metadata_columns,
+    read_annotations,
+    read_transcripts,
+)
 from corpora.bah.files import ANNOTATIONS, LABELS, LISTS, BahFiles, find_files, read_labels_table, read_list
 from corpora.bah.levels import frame_clips, segment_clips
 from corpora.clips import SPLITS, CorpusError, Defects, Split, label_column
@@ -53,7 +59,7 @@ class BahCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("ambivalence",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Videos by split of the release, where it is set and a clip is a video."""
+        """Report videos by split of the release, where it is set and a clip is a video."""
         return PUBLISHED_COUNTS.get(self.release or "", {}) if self.level == "video" else {}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
@@ -65,7 +71,7 @@ class BahCorpus(OfficialCorpus):
             )
         files = find_files(root / self.path, root, defects)
         wanted = self.own_splits or SPLITS
-        listed = _read_lists(name, files, self.own_splits or (), wanted, defects)
+        listed = _read_lists(name, files, self.own_splits, defects)
         listed["clip_id"] = _ids(listed)
         annotations = read_annotations(files, defects)
         _note_unlisted(files, annotations, set(listed["key"]), defects)
@@ -80,16 +86,19 @@ class BahCorpus(OfficialCorpus):
         videos["group"] = videos["speaker"] = videos["participant"]
         videos["group_kind"] = "participant"
         question = videos["question"].astype("int64")
-        videos["raw.question"], videos["raw.question_kind"] = videos["question"], question.map(_QUESTION_KINDS)
-        for column, found in {"media": files.media, "faces": files.faces}.items():
-            paths = {key: str(files.tree.path(path)) for key, path in found.items()}
+        videos["raw.question"], videos["raw.question_kind"] = (
+            videos["question"],
+            question.map(dict(enumerate(QUESTIONS, start=1))),
+        )
+        for column, files_by_key in {"media": files.media, "faces": files.faces}.items():
+            paths = {key: str(files.tree.path(path)) for key, path in files_by_key.items()}
             videos[column] = videos["key"].map(paths).astype("string")
         if annotations:
             absent = ~videos["key"].isin(list(annotations)) & ~videos["withheld"]
             reason = "the annotation does not have it; its segments and cues are unknown"
             defects.add_rows("missing_annotation", videos, absent, reason)
         transcripts = read_transcripts(files, videos["key"], defects)
-        videos = _with_texts(videos, transcripts, annotations, defects)
+        videos = add_texts(videos, transcripts, annotations, defects)
         table = read_labels_table(files.tree, files.labels) if files.labels else {}
         videos = _with_labels(videos, table, annotations, defects)
         participants = metadata_columns(files, videos["participant"], defects)
@@ -109,16 +118,11 @@ class BahCorpus(OfficialCorpus):
         return clips.drop(columns=["path", "key", "participant", "question", "label", "withheld"])
 
 
-_QUESTION_KINDS = dict(enumerate(QUESTIONS, start=1))
-
-
-def _read_lists(
-    name: str, files: BahFiles, asked: tuple[Split, ...], wanted: tuple[Split, ...], defects: Defects
-) -> pd.DataFrame:
-    """All lists of videos one below the other, with `split` and `raw.list`, the list's name."""
-    there = {LISTS.get(stem, "test") for stem in files.lists}
-    for split in asked or (() if there else ("train",)):
-        if split not in there:
+def _read_lists(name: str, files: BahFiles, own: tuple[Split, ...] | None, defects: Defects) -> pd.DataFrame:
+    """Put all lists of videos one below the other, with `split` and `raw.list`; splits besides `own` note nothing."""
+    splits = {LISTS.get(stem, "test") for stem in files.lists}
+    for split in own or (() if splits else ("train",)):
+        if split not in splits:
             stem = next(stem for stem, of in LISTS.items() if of == split)
             raise CorpusError(
                 f"corpora.sources.{name}: no list split/{stem}.txt of the videos in split {split!r} in or below "
@@ -127,22 +131,21 @@ def _read_lists(
     parts = []
     for stem, file in files.lists.items():
         split = LISTS.get(stem, "test")
-        part = read_list(files.tree, file, defects if split in wanted else Defects(name))
+        part = read_list(files.tree, file, defects if split in (own or SPLITS) else Defects(name))
         parts.append(part.assign(**{"split": split, "raw.list": stem}))
     listed = pd.concat(parts, ignore_index=True)
-    order = listed["split"].map(SPLITS.index)
-    return listed.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+    return listed.sort_values("split", key=lambda split: split.map(SPLITS.index), kind="stable", ignore_index=True)
 
 
 def _ids(listed: pd.DataFrame) -> pd.Series:
-    """The file's stem, or participant, visit and stem where several videos share it."""
+    """Name videos by the file's stem, or by participant, visit and stem where several videos share it."""
     stems = listed["path"].str.replace(r"^.*[/\\]", "", regex=True).str.removesuffix(".mp4")
     shared = listed["key"].groupby(stems).transform("nunique") > 1
     return stems.mask(shared, listed["key"].str.removesuffix(".mp4"))
 
 
 def _withheld(listed: pd.DataFrame, declared: tuple[Split, ...]) -> pd.Series:
-    """Why the label of each row is not used; missing where it is."""
+    """Give the reason why the label of each row is not used; missing where it is."""
     reasons = pd.Series(pd.NA, index=listed.index, dtype="string")
     official = listed["raw.list"].eq("test")
     labels = listed.loc[official, "label"]
@@ -168,44 +171,18 @@ def _note_unlisted(files: BahFiles, annotations: Mapping[str, Facts], listed: se
         defects.add("unusable_row", f"{annotations[key].file}, {key!r}", reason)
 
 
-def _with_texts(
-    videos: pd.DataFrame, transcripts: Mapping[str, Facts], annotations: Mapping[str, Facts], defects: Defects
-) -> pd.DataFrame:
-    """The videos with the first text that is not blank of list, transcript and annotation, and its languages."""
-    keys = videos["key"]
-    sources = {
-        "transcript": {key: transcript_of(facts.said) for key, facts in transcripts.items()},
-        "annotation": {key: transcript_of(facts.said.get("transcript")) for key, facts in annotations.items()},
-    }
-    first, texts = videos["text"], {}
-    for source, found in sources.items():
-        by_key = {key: text.strip() for key, (text, _) in found.items() if text and text.strip()}
-        texts[source] = keys.map(by_key).astype("string")
-        first = first.fillna(texts[source])
-    for source, text in texts.items():
-        differs = _plain(text).ne(_plain(first)).fillna(False)
-        defects.add_rows("disagreement", videos, differs, f"the text of its {source} differs from the one used")
-    languages = []
-    for key in keys:
-        facts = transcripts.get(key) or annotations.get(key)
-        chunks = next((found[key][1] for found in sources.values() if key in found and found[key][1]), [])
-        languages.append(language_columns(chunks_of(chunks, facts.file if facts else "", defects)))
-    columns = ["language", "raw.languages", "raw.chunks"]
-    return videos.assign(text=first).join(pd.DataFrame(languages, index=videos.index, columns=columns))
-
-
 def _with_labels(
     videos: pd.DataFrame, table: Mapping[str, str], annotations: Mapping[str, Facts], defects: Defects
 ) -> pd.DataFrame:
-    """The videos with `label` as a number: that of list, table or annotation, the first that is there."""
+    """Set `label` as a number: that of list, table or annotation, the first that is there."""
     said = {key: str(facts.said["global_ah"]) for key, facts in annotations.items() if "global_ah" in facts.said}
     label, known = videos["label"], ~videos["withheld"]
-    others = {LABELS: table, "the annotation": said}
-    for found in others.values():
-        label = label.fillna(videos["key"].map(found).astype("string"))
+    sources = {LABELS: table, "the annotation": said}
+    for labels in sources.values():
+        label = label.fillna(videos["key"].map(labels).astype("string"))
     is_label = label.isin(["0", "1"])
-    for source, found in others.items():
-        differs = known & is_label & videos["key"].map(found).astype("string").ne(label).fillna(False)
+    for source, labels in sources.items():
+        differs = known & is_label & videos["key"].map(labels).astype("string").ne(label).fillna(False)
         defects.add_rows("disagreement", videos, differs, f"{source} has another label than the one used")
     defects.add_rows("missing_label", videos, known & label.isna(), "no file has its label")
     reason = "the label is neither 0 (absent) nor 1 (present)"
@@ -214,13 +191,8 @@ def _with_labels(
 
 
 def _joined(videos: pd.DataFrame, said: pd.DataFrame, participants: pd.DataFrame) -> pd.DataFrame:
-    """All columns, those of the annotation and the participants renamed where the name is taken."""
+    """Join all columns, those of the annotation and the participants renamed where the name is taken."""
     for kind, frame in {"annotation": said, "participant": participants}.items():
         taken = {name: name.replace("raw.", f"raw.{kind}_", 1) for name in map(str, frame) if name in videos}
         videos = videos.join(frame.rename(columns=taken))
     return videos.astype({name: "string" for name in videos if str(name).startswith("raw.")})
-
-
-def _plain(texts: pd.Series) -> pd.Series:
-    """Texts with single spaces."""
-    return texts.str.replace(r"\s+", " ", regex=True).str.strip()

@@ -17,15 +17,7 @@ from corpora.clips import CorpusError, Defects, Split
 from corpora.reading.cells import read_cells
 from corpora.reading.paths import Tree, walk
 
-__all__ = [
-    "BahFiles",
-    "find_files",
-    "read_bytes",
-    "read_labels_table",
-    "read_list",
-    "read_text",
-    "video_key",
-]
+__all__ = ["BahFiles", "find_files", "read_bytes", "read_labels_table", "read_list", "read_text", "video_key"]
 
 LISTS: Mapping[str, Split] = {"train": "train", "val": "dev", "test": "test"}
 ANNOTATIONS = {"video_annotation_transcript.yaml": "2026", "annotation.yml": "2025"}
@@ -65,7 +57,7 @@ class BahFiles:
 
 
 def video_key(path: str) -> str:
-    """Participant, visit and file name of a video.
+    """Name a video by participant, visit and file.
 
     Example:
         >>> video_key("Videos/90001/Visite_1/90001_Question_1_2024-01-31 10-00-00_Video.mp4")
@@ -98,13 +90,15 @@ def find_files(folder: Path, root: Path, defects: Defects) -> BahFiles:
     for file in sorted(tree.files, key=lambda file: "Videos" not in file.split("/")):
         place, _, name = file.rpartition("/")
         if name.lower().endswith(".mp4"):
-            found, key = files.media, video_key(file)
+            files_by_key, key = files.media, video_key(file)
         elif name.endswith(".yml") and place.lower().endswith(".mp4"):
-            found, key = files.transcripts, video_key(place)
+            files_by_key, key = files.transcripts, video_key(place)
         else:
             continue
-        if found.setdefault(key, file) != file:
-            defects.add("ignored", tree.shown(file), f"of the same video as {tree.shown(found[key])}, which is used")
+        if files_by_key.setdefault(key, file) != file:
+            defects.add(
+                "ignored", tree.shown(file), f"of the same video as {tree.shown(files_by_key[key])}, which is used"
+            )
     files.faces.update({video_key(place): place for place in reversed(tree.closed) if _FACES.search(place)})
     return files
 
@@ -124,7 +118,7 @@ def _lists(tree: Tree, folders: tuple[str, ...], defects: Defects) -> dict[str, 
 
 
 def read_bytes(tree: Tree, file: str) -> bytes:
-    """Content of a file.
+    """Read a file.
 
     Raises:
         CorpusError: it cannot be read.
@@ -136,7 +130,7 @@ def read_bytes(tree: Tree, file: str) -> bytes:
 
 
 def read_text(tree: Tree, file: str) -> str:
-    """Text of a UTF-8 file, with or without a byte order mark.
+    """Read a UTF-8 text, with or without a byte order mark.
 
     Raises:
         CorpusError: it is not UTF-8, or cannot be read.
@@ -148,7 +142,7 @@ def read_text(tree: Tree, file: str) -> str:
 
 
 def read_list(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
-    """Lines `path,label,transcript` of a list of videos; label and transcript may be absent, quotes mean nothing.
+    """Read lines `path,label,transcript` of a list of videos; label and transcript may lack, quotes mean nothing.
 
     Returns:
         Columns `path, key, participant, question, label, text, where`, all `string`, blank cells missing.
@@ -170,7 +164,7 @@ def read_list(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
 
 
 def read_labels_table(tree: Tree, file: str) -> dict[str, str]:
-    """Label by key of `bah-video.csv`: its first column names the video, its second is the label."""
+    """Read labels by key from `bah-video.csv`: its first column names the video, its second is the label."""
     cells = read_cells(tree.path(file), tree.root)
     if cells.frame.shape[1] < 2:
         raise CorpusError(f"{cells.file}: expected the columns video-path and label, found {list(cells.frame)}")

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from corpora.bah.annotation import Facts, read_annotated_frames
-from corpora.bah.facts import number
+from corpora.bah.annotation import Facts, number, read_annotated_frames
 from corpora.bah.files import LISTS, BahFiles, read_text, video_key
 from corpora.clips import Defects, Split
 from corpora.reading.untrusted import as_text
@@ -38,7 +37,7 @@ def segment_clips(videos: pd.DataFrame, annotations: Mapping[str, Facts], defect
         `<video id>/absent-<i>`, the last one without an end. Videos that are absent or unlabeled stay whole.
     """
     columns = ["row", "clip_id", "start", "end", "label", "where", "raw.cues", "text"]
-    found: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for row, video in enumerate(videos.to_dict("records")):
         clip, label = video["clip_id"], video["label"]
         facts = annotations.get(video["key"], Facts("", {}))
@@ -49,7 +48,7 @@ def segment_clips(videos: pd.DataFrame, annotations: Mapping[str, Facts], defect
                 reason = "is labelled present, but no segment says when; it is not used at level 'segment'"
                 defects.add("missing_annotation", video["where"], reason, clip)
             else:
-                found.append((row, clip, np.nan, np.nan, label, video["where"], pd.NA, video["text"]))
+                rows.append((row, clip, np.nan, np.nan, label, video["where"], pd.NA, video["text"]))
             continue
         if label == 0.0:
             reason = f"is labelled absent, but {place} has segments, which are used"
@@ -63,18 +62,18 @@ def segment_clips(videos: pd.DataFrame, annotations: Mapping[str, Facts], defect
         for position, (start, end) in spans.items():
             cue = as_text(cues[position], place) if position < len(cues) else None
             said_then = _words(chunks, start, end)
-            found.append((row, f"{clip}/present-{position}", start, end, 1.0, place, cue, said_then))
+            rows.append((row, f"{clip}/present-{position}", start, end, 1.0, place, cue, said_then))
         for position, (start, end) in enumerate(_gaps(spans.values())):
             said_then = _words(chunks, start, end)
-            found.append((row, f"{clip}/absent-{position}", start, end, 0.0, place, pd.NA, said_then))
-    cut = pd.DataFrame(found, columns=columns)
+            rows.append((row, f"{clip}/absent-{position}", start, end, 0.0, place, pd.NA, said_then))
+    cut = pd.DataFrame(rows, columns=columns)
     clips = videos.take(cut["row"].to_numpy(np.int64)).reset_index(drop=True)
     clips["raw.video"] = clips["clip_id"]
     return clips.assign(**{name: cut[name] for name in columns[1:]})
 
 
 def _spans(segments: object, place: str, clip: str, defects: Defects) -> dict[int, tuple[float, float]]:
-    """Start and end in seconds by position of the segment; those that cannot be are noted."""
+    """Read start and end in seconds by position of the segment; note those that cannot be."""
     spans = {}
     for position, segment in enumerate(segments if isinstance(segments, list) else []):
         times = [_seconds(time) for time in segment] if isinstance(segment, (list, tuple)) else []
@@ -87,7 +86,7 @@ def _spans(segments: object, place: str, clip: str, defects: Defects) -> dict[in
 
 
 def _seconds(time: object) -> float | None:
-    """Seconds of `HH:MM:SS.mmm`, or of a number, as YAML reads such a time without quotes."""
+    """Parse seconds of `HH:MM:SS.mmm`, or of a number, as YAML reads such a time without quotes."""
     match = _TIME.fullmatch(time.strip()) if isinstance(time, str) else None
     if match is None:
         return number(time)
@@ -104,7 +103,7 @@ def _gaps(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _words(chunks: list[dict[str, Any]], start: float, end: float) -> str | None:
-    """What is said in a span: chunks of which, or of whose span, at least half is common to both."""
+    """Join what is said in a span: chunks of which, or of whose span, at least half is common to both."""
     end = math.inf if math.isnan(end) else end
     words = []
     for chunk in chunks:
@@ -125,7 +124,7 @@ def frame_clips(
     step: int,
     defects: Defects,
 ) -> pd.DataFrame:
-    """Clips of single frames, from the lists of frames; where they name none of a video, from its annotation.
+    """Make clips of single frames, from the lists of frames; where they name none of a video, from its annotation.
 
     Args:
         videos: one row per video, with `key`, `withheld` and `where`.
@@ -186,7 +185,7 @@ def _read_frame_list(
     videos: pd.DataFrame,
     defects: Defects,
 ) -> pd.DataFrame:
-    """Columns `row, number, label, where` of the lines `.../<video>.mp4/frame-N.jpg,label` of a list."""
+    """Read `row, number, label, where` of the lines `.../<video>.mp4/frame-N.jpg,label` of a list."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -3,8 +3,7 @@
 clip table -> findings (kind, severity, cases) and statistics (clips, groups, labels per split)
 """
 
-from corpora.checks.findings import Case, Finding, check_corpus
-from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.findings import Case, Finding, between_corpora, between_splits, check_corpus
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 
 __all__ = ["Case", "CorpusFigures", "Finding", "between_corpora", "between_splits", "check_corpus", "corpus_figures"]

@@ -1,28 +1,30 @@
-"""What is wrong with one corpus' clip table: findings with a severity, each with the clips that it is about.
+"""Findings: what is wrong with one corpus' clip table, and what its splits share that they must not.
 
-A finding names clips, files and numbers, never a transcript.
+A finding has a severity and the clips that it is about. It names clips, files and numbers, never a transcript. Splits
+share groups, names of clips and files, and transcripts, within a corpus and between corpora.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from corpora.clips import DEFECT_KINDS, SPLITS, ClipTable, Severity, label_columns
+from corpora.clips import DEFECT_KINDS, SPLITS, ClipTable, Severity, Split, label_columns
 from corpora.source import CorpusSource
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
     "MEDIA_COLUMNS",
-    "MIN_WORDS",
     "Case",
     "Finding",
-    "cases",
+    "between_corpora",
+    "between_splits",
     "check_corpus",
     "file_sizes",
     "known_rows",
@@ -37,6 +39,10 @@ MIN_WORDS = 8
 _QUOTED = re.compile(r"""(?<![\w'"])('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?![\w'"])""")
 _QUOTED_WORDS = 4  # the most that a label, an id or a file's name has
 MEDIA_COLUMNS = ("media", "audio_media", "fallback_media")
+_PAIRS: tuple[tuple[Split, Split], ...] = (("dev", "train"), ("test", "train"), ("test", "dev"))
+_TELLING = r"[A-Z]|[0-9]{5}"  # names without, and those shorter than 8, recur by chance: s001, video_0012
+_STEM = r"([^/\\]*?)(?:\.[^./\\]*)?$"
+_EQUAL_TEXT = f"the same transcript of at least {MIN_WORDS} words"
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def check_corpus(
 
 
 def file_sizes(clips: pd.DataFrame) -> dict[str, int]:
-    """Bytes of every media file that exists, by its path."""
+    """Measure every media file that exists: bytes by its path."""
     sizes = {}
     for path in pd.unique(pd.concat([clips[column] for column in MEDIA_COLUMNS]).dropna()):
         try:
@@ -110,33 +116,33 @@ def file_sizes(clips: pd.DataFrame) -> dict[str, int]:
 
 
 def without_texts(reason: str) -> str:
-    """A reason without what could be a transcript: longer quotations become their number of words.
+    """Strip a reason of what could be a transcript: longer quotations become their number of words.
 
     Example:
         >>> without_texts("row 3: 'we went home and slept' is no number, 'Sadness' is no column")
         "row 3: '...' (5 words) is no number, 'Sadness' is no column"
     """
 
-    def shorten(found: re.Match[str]) -> str:
-        num_words = len(found[0].split())
-        return f"'...' ({num_words} words)" if num_words > _QUOTED_WORDS else found[0]
+    def shorten(match: re.Match[str]) -> str:
+        num_words = len(match[0].split())
+        return f"'...' ({num_words} words)" if num_words > _QUOTED_WORDS else match[0]
 
     return _QUOTED.sub(shorten, reason)
 
 
 def known_rows(clips: pd.DataFrame, task: str, spec: TaskSpec) -> pd.Series:
-    """Which clips have a label of a task."""
+    """Mark the clips that have a label of a task."""
     return clips[label_columns(task, spec)].notna().any(axis=1)
 
 
 def text_keys(clips: pd.DataFrame) -> pd.Series:
-    """Transcripts to compare: case and spaces made even, missing where they have fewer than `MIN_WORDS` words."""
+    """Even out case and spaces of transcripts, to compare them; missing with fewer than `MIN_WORDS` words."""
     keys = clips["text"].astype("string").str.casefold().str.split().str.join(" ")
     return keys.where(keys.str.count(" ") >= MIN_WORDS - 1).astype("string")
 
 
 def cases(clips: pd.DataFrame, reasons: Iterable[str]) -> tuple[Case, ...]:
-    """A case per clip, its split as the place."""
+    """Make a case per clip, its split as the place."""
     rows = zip(clips["clip_id"], clips["split"], reasons, strict=True)
     return tuple(Case(clip, split, reason) for clip, split, reason in rows)
 
@@ -145,8 +151,8 @@ def _defects(name: str, defects: pd.DataFrame) -> Iterator[Finding]:
     plain = defects.astype(object).where(defects.notna(), None)
     for kind in (kind for kind in DEFECT_KINDS if plain["kind"].eq(kind).any()):
         rows = plain.loc[plain["kind"].eq(kind), ["clip_id", "where", "reason"]]
-        found = tuple(Case(clip, where, without_texts(reason)) for clip, where, reason in rows.itertuples(index=False))
-        yield Finding(name, kind, DEFECT_KINDS[kind], "noted while the corpus was read", found)
+        places = tuple(Case(clip, where, without_texts(reason)) for clip, where, reason in rows.itertuples(index=False))
+        yield Finding(name, kind, DEFECT_KINDS[kind], "noted while the corpus was read", places)
 
 
 def _counts(name: str, source: CorpusSource, clips: pd.DataFrame) -> Iterator[Finding]:
@@ -155,13 +161,13 @@ def _counts(name: str, source: CorpusSource, clips: pd.DataFrame) -> Iterator[Fi
         published = {} if source.splits_anew else {split: published[split] for split in source.splits if published}
     elif source.splits_anew and published:
         published, counts = {"all splits": sum(published.values())}, {"all splits": len(clips)}
-    found = tuple(
+    places = tuple(
         Case(None, split, f"{counts.get(split, 0):,} of {expected:,} published clips")
         for split, expected in published.items()
         if counts.get(split, 0) != expected
     )
-    if found:
-        yield Finding(name, "count_differs", "warning", "other numbers of clips than were published", found)
+    if places:
+        yield Finding(name, "count_differs", "warning", "other numbers of clips than were published", places)
 
 
 def _labels(
@@ -177,14 +183,14 @@ def _labels(
                 reason = f"none of {int(rows.sum()):,} {split} clips has a label of task {task!r}"
                 yield Finding(name, "unlabeled_split", severity, reason, (Case(None, split, reason),))
         train = used.loc[used["split"].eq("train"), label_columns(task, spec)]
-        found = tuple(
+        places = tuple(
             Case(None, "train", f"{column} {constant}")
             for column in train
             if (constant := _constant(train[column].dropna().to_numpy(np.float64), spec))
         )
-        if found:
-            message = f"{len(found)} of {spec.num_outputs} classes of task {task!r} cannot be learned from train"
-            yield Finding(name, "constant_label", "warning", message, found)
+        if places:
+            message = f"{len(places)} of {spec.num_outputs} classes of task {task!r} cannot be learned from train"
+            yield Finding(name, "constant_label", "warning", message, places)
 
 
 def _constant(values: np.ndarray, spec: TaskSpec) -> str | None:
@@ -199,23 +205,23 @@ def _constant(values: np.ndarray, spec: TaskSpec) -> str | None:
 
 
 def positive(values: np.ndarray, spec: TaskSpec) -> np.ndarray:
-    """Where a class is present: above 0, in single-label tasks above 0.5."""
+    """Mark where a class is present: above 0, in single-label tasks above 0.5."""
     return values > (0.5 if spec.kind == "single_label" else 0.0)
 
 
 def _empty_files(name: str, clips: pd.DataFrame, sizes: Mapping[str, int]) -> Iterator[Finding]:
     empty = {path for path, size in sizes.items() if size == 0}
-    found = tuple(
+    places = tuple(
         Case(clip, path, "the file is empty (0 bytes)")
         for column in MEDIA_COLUMNS
         for clip, path in clips.loc[clips[column].isin(empty), ["clip_id", column]].itertuples(index=False)
     )
-    if found:
-        yield Finding(name, "empty_media", "warning", "empty files", found)
+    if places:
+        yield Finding(name, "empty_media", "warning", "empty files", places)
 
 
 def _repeated_media(name: str, used: pd.DataFrame) -> Iterator[Finding]:
-    """Clips cut from one file that are the same, overlap across splits, or say the same."""
+    """Find clips cut from one file that are the same, overlap across splits, or say the same."""
     clips = used[used["media"].notna() & used["media"].duplicated(keep=False)]
     if clips.empty:
         return
@@ -231,12 +237,12 @@ def _repeated_media(name: str, used: pd.DataFrame) -> Iterator[Finding]:
         if again.any():
             first = rows.groupby(key, sort=False)[["clip_id", "split"]].transform("first")[again]
             reasons = [f"the same {what} as clip {clip!r} ({split})" for clip, split in first.itertuples(index=False)]
-            yield _finding(name, kind, "warning", f"the {what} of another clip", rows[again], reasons)
+            yield Finding(name, kind, "warning", f"the {what} of another clip", cases(rows[again], reasons))
     yield from _overlapping_spans(name, clips[~same_span])
 
 
 def _overlapping_spans(name: str, clips: pd.DataFrame) -> Iterator[Finding]:
-    """Clips, ordered by file and start, that begin before an earlier clip of their file ends."""
+    """Find clips, ordered by file and start, that begin before an earlier clip of their file ends."""
 
     def overlap(ends: pd.Series) -> pd.Series:
         latest = ends.groupby(clips["media"], sort=False).cummax()
@@ -254,13 +260,7 @@ def _overlapping_spans(name: str, clips: pd.DataFrame) -> Iterator[Finding]:
     for rows, severity, what in grades:
         if rows.any():
             reasons = [f"begins before the end of {what}"] * int(rows.sum())
-            yield _finding(name, "overlapping_spans", severity, f"an overlap with {what}", clips[rows], reasons)
-
-
-def _finding(
-    name: str, kind: str, severity: Severity, what: str, clips: pd.DataFrame, reasons: Sequence[str]
-) -> Finding:
-    return Finding(name, kind, severity, what, cases(clips, reasons))
+            yield Finding(name, "overlapping_spans", severity, f"an overlap with {what}", cases(clips[rows], reasons))
 
 
 def _consent(name: str, used: pd.DataFrame) -> Iterator[Finding]:
@@ -268,4 +268,101 @@ def _consent(name: str, used: pd.DataFrame) -> Iterator[Finding]:
     if len(denied):
         what = f"in use, though use in challenges is denied (groups: {denied['group'].nunique():,})"
         reasons = ["use in challenges is denied"] * len(denied)
-        yield _finding(name, "consent_denied", "warning", what, denied, reasons)
+        yield Finding(name, "consent_denied", "warning", what, cases(denied, reasons))
+
+
+def between_splits(name: str, source: CorpusSource, used: pd.DataFrame) -> Iterator[Finding]:
+    """Find groups and transcripts that occur in several splits of a corpus.
+
+    Args:
+        name: the corpus' name in the configuration.
+        source: its entry there.
+        used: those of its clips that a run would use.
+    """
+    groups = _shared(used, used["group"])
+    if len(groups) and not source.splits_anew:
+        severity: Severity = "warning" if source.groups_overlap else "error"
+        known = "the official splits are known for that; " if source.groups_overlap else ""
+        message = (
+            f"{_describe(groups, used, 'a group')}; {groups['group'].nunique():,} groups are in several splits: {known}"
+            "figures on dev and test profit from what was seen in train; "
+            f"corpora.sources.{name}.fractions = {{ train = 0.6, dev = 0.2, test = 0.2 }} splits by group"
+        )
+        reasons = [f"group {group!r} is also in {other}" for group, other in groups[["group", "other"]].to_numpy()]
+        yield Finding(name, "shared_group", severity, message, cases(groups, reasons))
+    texts = _shared(used, text_keys(used))
+    if len(texts):
+        reasons = [f"{_EQUAL_TEXT} as {twin!r} in {other}" for twin, other in texts[["twin", "other"]].to_numpy()]
+        yield Finding(name, "shared_text", "warning", _describe(texts, used, _EQUAL_TEXT), cases(texts, reasons))
+
+
+def between_corpora(used: Mapping[str, pd.DataFrame], trained: Collection[str]) -> Iterator[Finding]:
+    """Find names (ids, groups, files) and transcripts that train of one corpus shares with dev and test of another.
+
+    Args:
+        used: clips that a run would use, by corpus.
+        trained: corpora that are trained on.
+    """
+    held_out = {name: clips[clips["split"].ne("train")] for name, clips in used.items()}
+    names = {name: (_names(clips), text_keys(clips)) for name, clips in held_out.items()}
+    for trainer in (name for name in trained if name in used):
+        train = used[trainer][used[trainer]["split"].eq("train")]
+        seen, said = set(_names(train).to_numpy().ravel()) - {None}, text_keys(train).dropna()
+        for name, clips in held_out.items():
+            if name == trainer or not len(clips):
+                continue
+            known = names[name][0].isin(seen).to_numpy()
+            rows = known.any(axis=1)
+            if rows.any():
+                columns = known[rows].argmax(axis=1)  # the first that is known
+                values = names[name][0].to_numpy()[rows, columns]
+                reasons = [
+                    f"{names[name][0].columns[column]} {value!r} is also in train of {trainer!r}"
+                    for column, value in zip(columns, values, strict=True)
+                ]
+                yield _between(name, "shared_name", trainer, clips, rows, "an id, a group or a file's name", reasons)
+            rows = names[name][1].isin(said).to_numpy(dtype=bool)
+            if rows.any():
+                reasons = [f"{_EQUAL_TEXT} as a clip in train of {trainer!r}"] * int(rows.sum())
+                yield _between(name, "shared_text", trainer, clips, rows, _EQUAL_TEXT, reasons)
+
+
+def _between(
+    name: str, kind: str, trainer: str, clips: pd.DataFrame, rows: NDArray[np.bool_], what: str, reasons: list[str]
+) -> Finding:
+    message = f"{int(rows.sum()):,} of {len(clips):,} dev and test clips share {what} with train of {trainer!r}"
+    return Finding(name, kind, "warning", message, cases(clips[rows], reasons))
+
+
+def _shared(clips: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
+    """Choose clips of dev and test whose key is in train, or dev: `other`; `twin` is the first clip there with it."""
+    parts = []
+    for split, other in _PAIRS:
+        there = keys[clips["split"].eq(other) & keys.notna()].drop_duplicates()
+        rows = clips["split"].eq(split) & keys.isin(there)
+        twins = dict(zip(there, clips.loc[there.index, "clip_id"], strict=True))
+        parts.append(clips[rows].assign(other=other, twin=keys[rows].map(twins)))
+    return pd.concat(parts)
+
+
+def _describe(shared: pd.DataFrame, clips: pd.DataFrame, what: str) -> str:
+    sizes = clips["split"].value_counts()
+    counts = shared.groupby(["split", "other"], sort=False).size().reset_index()
+    return ", ".join(
+        f"{number:,} of {sizes[split]:,} {split} clips share {what} with {other}"
+        for split, other, number in counts.itertuples(index=False)
+    )
+
+
+def _names(clips: pd.DataFrame) -> pd.DataFrame:
+    """Collect names by which a clip may be known elsewhere; those that recur by chance are missing."""
+    names = pd.DataFrame(
+        {
+            "id": clips["clip_id"],
+            "group": clips["group"],
+            "file name": clips["media"].str.extract(_STEM, expand=False),
+        }
+    )
+    telling = names.apply(lambda column: column.str.len().ge(8) & column.str.contains(_TELLING))
+    names = names.where(telling.fillna(False).astype(bool)).assign(file=clips["media"]).astype(object)
+    return names.where(names.notna(), None)

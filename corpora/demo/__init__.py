@@ -1,6 +1,6 @@
 """The demo corpora: drawn faces and synthesised voices that act emotions, traits and hesitancy, with known truth.
 
-script (what is acted) -> face + voice + text -> clip (a video) -> annotation (as the four corpora publish theirs)
+script (what is acted) -> face + voice + text -> clip (a video) -> layouts (as the four corpora publish theirs)
 """
 
 from corpora.demo.build import MARKER, build_demo

@@ -1,6 +1,6 @@
 """Four tiny corpora of real video files with sound, for demonstrations and tests: no licence, no download.
 
-Each is laid out like the corpus it is named after and read by the same adapter, see `annotation`. The labels
+Each is laid out like the corpus it is named after (`layouts`) and read by the same adapter. The labels
 follow from what is drawn (`face`), voiced (`voice`) and written (`text`), see `script`. A few clips
 are broken on purpose; `broken.csv` lists them. A clip depends on the seed and its id only, never on how many clips
 there are.
@@ -11,16 +11,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from corpora.clips import SPLITS, CorpusError
-from corpora.demo.annotation import Acted, write_annotation
-from corpora.demo.clip import CORPORA, ClipPlan, plan, write_clip
+from corpora.demo.clip import CLIPS_PER_GROUP, CORPORA, SCENE_SECONDS, ClipPlan, plan, write_clip
+from corpora.demo.layouts import MeldUtterance, MoseiSegment, write_bah, write_fiv2, write_meld, write_mosei
+from corpora.demo.script import Performance
+from corpora.fiv2.corpus import TRAIT_OF
+from corpora.mosei.labels import EMOTIONS
 from mmpsr.files import write_whole
 
 __all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo"]
@@ -30,6 +35,12 @@ VERSION = 3
 MARKER = "demo.json"
 """File that says what the folder was built with, and whether all of it is there."""
 DEFAULT_CLIPS: Mapping[str, int] = {"mosei": 180, "fiv2": 180, "bah": 280, "meld": 90}
+
+_SPEAKERS = ("Ada", "Ben", "Cleo", "Dan", "Edda", "Finn", "Gus", "Hana")
+_CUES = {
+    "audio": "hesitates", "body": None, "facial": None, "inconsistencies": "face against words", "language": None
+}  # fmt: skip
+_Acted = Sequence[tuple[ClipPlan, Performance]]
 
 
 def build_demo(
@@ -58,12 +69,8 @@ def build_demo(
     from filelock import FileLock
 
     root = Path(root).absolute()
-    if clips_per_corpus is None:
-        sizes = dict(DEFAULT_CLIPS)
-    elif isinstance(clips_per_corpus, int):
-        sizes = dict.fromkeys(CORPORA, clips_per_corpus)
-    else:
-        sizes = dict(clips_per_corpus)
+    asked = DEFAULT_CLIPS if clips_per_corpus is None else clips_per_corpus
+    sizes = dict.fromkeys(CORPORA, asked) if isinstance(asked, int) else dict(asked)
     plans = [clip for corpus, num_clips in sizes.items() for clip in plan(corpus, num_clips, seed)]
     settings = {"version": VERSION, "seed": seed, "clips_per_corpus": sizes, "shuffle_labels": shuffle_labels}
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -75,30 +82,31 @@ def build_demo(
         _write_media(root, plans, num_workers)
         for corpus in sizes:
             acted = _act([clip for clip in plans if clip.corpus == corpus], shuffle_labels)
-            write_annotation(root / corpus, corpus, acted)
+            _WRITERS[corpus](root / corpus, acted)
         _write_broken(root, plans)
         write_whole(root / MARKER, json.dumps({**settings, "complete": True}))
 
 
 def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
-    """Whether exactly this demo is there; False where it has to be built or completed."""
+    """Tell whether exactly this demo is there; False where it has to be built or completed."""
     marker = root / MARKER
     if not marker.exists():
         foreign = [corpus for corpus in CORPORA if (root / corpus).exists()]
         if foreign:
             raise CorpusError(f"{root} holds {foreign[0]!r}, but no {MARKER}: it is no demo; choose another folder")
         return False
-    found = json.loads(marker.read_text(encoding="utf-8"))
-    complete = bool(found.pop("complete", False))
-    if found != settings:
+    stored = json.loads(marker.read_text(encoding="utf-8"))
+    complete = bool(stored.pop("complete", False))
+    if stored != settings:
         raise CorpusError(
-            f"{marker}: the demo there was built with {found}, asked for is {dict(settings)}; delete {root} or choose "
+            f"{marker}: the demo there was built with {stored}, asked for is {dict(settings)}; delete {root} or choose "
             "another folder"
         )
     return complete
 
 
 def _write_media(root: Path, plans: list[ClipPlan], num_workers: int | None) -> None:
+    import cv2
     from rich.progress import track
 
     missing = [clip for clip in plans if not (root / clip.corpus / clip.media).exists()]
@@ -109,27 +117,15 @@ def _write_media(root: Path, plans: list[ClipPlan], num_workers: int | None) -> 
         for clip in track(missing, "Writing the demo corpora", transient=True):
             write_clip(root, clip)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        chunks = [missing[start : start + 8] for start in range(0, len(missing), 8)]
-        jobs = [pool.submit(_write_clips, root, chunk) for chunk in chunks]
-        try:
-            for job in track(as_completed(jobs), "Writing the demo corpora", total=len(jobs), transient=True):
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, spawning, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        results = pool.map(partial(write_clip, root), missing, chunksize=8)
+        for _ in track(results, "Writing the demo corpora", total=len(missing), transient=True):
+            pass
 
 
-def _write_clips(root: Path, plans: list[ClipPlan]) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    for clip in plans:
-        write_clip(root, clip)
-
-
-def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[Acted]:
-    """The clips of one corpus with what is annotated of them; shuffled, each has the labels of one of its split."""
+def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[tuple[ClipPlan, Performance]]:
+    """Act out the clips of one corpus as they are annotated; shuffled, each has the labels of one of its split."""
     performances = [clip.perform()[1] for clip in plans]
     labels = [performance.labels for performance in performances]
     if shuffle_labels:
@@ -139,9 +135,71 @@ def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[Acted]:
             for row, swapped in zip(rows, [labels[row] for row in rng.permutation(rows)], strict=True):
                 labels[row] = swapped
     return [
-        Acted(clip, "" if clip.broken == "no_text" else performance.text, performance.voice.seconds, label)
+        (clip, replace(performance, text="" if clip.broken == "no_text" else performance.text, labels=label))
         for clip, performance, label in zip(plans, performances, labels, strict=True)
     ]
+
+
+def _write_mosei(folder: Path, acted: _Acted) -> None:
+    """Turn the emotions' shares, which sum to 1, into intensities of at most 3; 0 stays absent."""
+    segments = []
+    for clip, performance in acted:
+        emotions = {name: 3.0 * float(performance.labels[label]) for name, label in EMOTIONS.items()}
+        unpleasant = max(emotions[name] for name in ("sadness", "anger", "disgust", "fear"))
+        segments.append(MoseiSegment(
+            clip.group_id, clip.position, clip.start, round(clip.start + performance.voice.seconds, 3),
+            performance.text, round(emotions["happiness"] - unpleasant, 4), emotions, clip.split,
+        ))  # fmt: skip
+    write_mosei(folder, segments)
+
+
+def _write_fiv2(folder: Path, acted: _Acted) -> None:
+    clips = []
+    for clip, performance in acted:
+        scores = {trait: float(performance.labels[label]) for label, trait in TRAIT_OF.items()}
+        scores["interview"] = round(sum(scores.values()) / len(scores), 4)
+        clips.append(replace(clip.as_fiv2(), scores=scores, text=performance.text))
+    write_fiv2(folder, clips)
+
+
+def _write_bah(folder: Path, acted: _Acted) -> None:
+    """Mark the middle half of the clips of the ambivalent; every fourth participant denies publications."""
+    videos, participants = [], {}
+    for clip, performance in acted:
+        present, end = int(performance.labels["label"]), round(performance.voice.seconds, 3)
+        video = clip.as_bah()
+        videos.append(replace(
+            video,
+            label=present,
+            text=performance.text,
+            chunks=[("english", performance.text, 0.0, end)],
+            segments=[(round(0.25 * end, 3), round(0.75 * end, 3))] * present,
+            cues=[_CUES] * present,
+            num_frames=round(end * video.frame_rate),
+        ))  # fmt: skip
+        number = int(video.participant)
+        participants[video.participant] = {
+            "age": 20 + number % 50, "gender": "female", "student": number % 3 == 0, "use in challenges": True,
+            "use in publications": number % 4 != 3,
+        }  # fmt: skip
+    write_bah(folder, videos, participants)
+
+
+def _write_meld(folder: Path, acted: _Acted) -> None:
+    utterances = []
+    for clip, performance in acted:
+        start = clip.group * CLIPS_PER_GROUP * SCENE_SECONDS + clip.start
+        emotion, sentiment = str(performance.labels["Emotion"]), str(performance.labels["Sentiment"])
+        utterances.append(MeldUtterance(
+            clip.split, clip.group, clip.position, performance.text, _SPEAKERS[clip.group % len(_SPEAKERS)], emotion,
+            sentiment, start, start + performance.voice.seconds, episode=1 + SPLITS.index(clip.split),
+        ))  # fmt: skip
+    write_meld(folder, utterances)
+
+
+_WRITERS: Mapping[str, Callable[[Path, _Acted], None]] = {
+    "mosei": _write_mosei, "fiv2": _write_fiv2, "bah": _write_bah, "meld": _write_meld,
+}  # fmt: skip
 
 
 def _write_broken(root: Path, plans: list[ClipPlan]) -> None:

@@ -10,20 +10,19 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from corpora.bah import layout as layout_bah
 from corpora.clips import SPLITS, CorpusError, Split
 from corpora.demo import face as demo_face
 from corpora.demo import script as demo_script
 from corpora.demo import voice as demo_voice
-from corpora.fiv2 import layout as layout_fiv2
-from corpora.meld import layout as layout_meld
-from corpora.mosei import layout as layout_mosei
+from corpora.demo.layouts import BahVideo, FirstImpressionsClip, bah_path, fiv2_path, meld_path, mosei_path
 from mmpsr.files import replacing
 
-__all__ = ["BROKEN_KINDS", "CLIPS_PER_GROUP", "CORPORA", "ClipPlan", "plan", "write_clip"]
+__all__ = ["BROKEN_KINDS", "CLIPS_PER_GROUP", "CORPORA", "SCENE_SECONDS", "ClipPlan", "plan", "write_clip"]
 
 CORPORA = ("mosei", "fiv2", "bah", "meld")
 CLIPS_PER_GROUP = 5
+SCENE_SECONDS = 4.0
+"""From the start of one clip of a group to that of the next."""
 
 BROKEN_KINDS: Mapping[str, str] = {
     "no_face": "an empty wall instead of a face",
@@ -82,14 +81,19 @@ class ClipPlan:
     def media(self) -> PurePosixPath:
         """Path of the video relative to the corpus' folder."""
         if self.corpus == "meld":
-            return layout_meld.media_path(self.split, self.group, self.position)
+            return meld_path(self.split, self.group, self.position)
         if self.corpus == "mosei":
-            return layout_mosei.segment_path(self.group_id, self.position)
-        return layout_bah.media_path(self.as_bah()) if self.corpus == "bah" else layout_fiv2.media_path(self.as_fiv2())
+            return mosei_path(self.group_id, self.position)
+        return bah_path(self.as_bah()) if self.corpus == "bah" else fiv2_path(self.as_fiv2())
 
-    def as_bah(self) -> layout_bah.BahVideo:
-        """The clip as a video of BAH, without what happens in it; each answers another question."""
-        return layout_bah.BahVideo(
+    @property
+    def start(self) -> float:
+        """Seconds into the video or episode that the clip would be cut from."""
+        return self.position * SCENE_SECONDS + 1.0
+
+    def as_bah(self) -> BahVideo:
+        """Make it a video of BAH, without what happens in it; each answers another question."""
+        return BahVideo(
             participant=self.group_id,
             question=self.position + 1,
             split=self.split,
@@ -100,14 +104,14 @@ class ClipPlan:
             frame_rate=float(demo_face.FPS),
         )
 
-    def as_fiv2(self) -> layout_fiv2.FirstImpressionsClip:
-        """The clip as one of First Impressions V2, without what happens in it; all show the same woman."""
+    def as_fiv2(self) -> FirstImpressionsClip:
+        """Make it a clip of First Impressions V2, without what happens in it; all show the same woman."""
         folder = (self.group * CLIPS_PER_GROUP + self.position) // _FIV2_FOLDER_SIZE + 1
         clip_id = f"{self.group_id}.{self.position:03d}"
-        return layout_fiv2.FirstImpressionsClip(self.split, clip_id, {}, "", ethnicity=2, gender=2, part=folder)
+        return FirstImpressionsClip(self.split, clip_id, {}, "", ethnicity=2, gender=2, part=folder)
 
     def perform(self) -> tuple[demo_script.Person, demo_script.Performance]:
-        """Who is in the clip and what happens in it."""
+        """Draw who is in the clip and what happens in it."""
         who = demo_script.person(self._rng(0))
         rng = self._rng(1)
         if self.corpus == "fiv2":
@@ -117,14 +121,14 @@ class ClipPlan:
         return who, demo_script.emotion(who, rng, single=self.corpus == "meld")
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        """Random numbers of the group (0), the performance (1) or the recording (2)."""
+        """Seed random numbers of the group (0), the performance (1) or the recording (2)."""
         group = _FIRST_GROUP[self.split] + self.group
         clip = 0 if purpose == 0 else self.position
         return np.random.default_rng([self.seed, CORPORA.index(self.corpus), group, purpose, clip])
 
 
 def plan(corpus: str, num_clips: int, seed: int = 0) -> list[ClipPlan]:
-    """The clips of one corpus: groups of five, split 60/20/20 (MELD: nearly all in test).
+    """Plan the clips of one corpus: groups of five, split 60/20/20 (MELD: nearly all in test).
 
     Args:
         corpus: one of `CORPORA`.

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 __all__ = ["CUES", "FPS", "SIZE", "FaceScript", "Look", "cue_curves", "render", "render_wall"]
 
+Floats = NDArray[np.float32]
+
 SIZE = 192
 FPS = 12
 CANVAS = 256
@@ -97,10 +99,8 @@ class FaceScript:
     """How far the mouth opens while speaking."""
 
 
-def cue_curves(
-    script: FaceScript, look: Look, loudness: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Amplitude of every cue and place of the head over time.
+def cue_curves(script: FaceScript, look: Look, loudness: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Compute the amplitude of every cue and the place of the head over time.
 
     Args:
         script: what the face does.
@@ -137,9 +137,7 @@ def cue_curves(
     return cues.astype(np.float32), (wander + sway).astype(np.float32)
 
 
-def render(
-    cues: NDArray[np.float32], head: NDArray[np.float32], look: Look, rng: np.random.Generator
-) -> Iterator[NDArray[np.uint8]]:
+def render(cues: Floats, head: Floats, look: Look, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
     """Draw the frames of a clip.
 
     Args:
@@ -184,7 +182,7 @@ def render_wall(num_frames: int, look: Look, rng: np.random.Generator) -> Iterat
 
 
 def _head_movement(look: Look, right: float, down: float, roll: float) -> NDArray[np.float64]:
-    """Affine map from frame pixels to canvas pixels, `[2, 3]`."""
+    """Make the affine map from frame pixels to canvas pixels, `[2, 3]`."""
     angle = np.deg2rad(look.roll + roll)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / (_ZOOM * look.scale)
     if look.mirrored:
@@ -195,13 +193,13 @@ def _head_movement(look: Look, right: float, down: float, roll: float) -> NDArra
 
 
 def _drift(num_frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Slow random movement of about unit size, `[T]`."""
+    """Draw a slow random movement of about unit size, `[T]`."""
     knots = np.arange(-1, num_frames // 4 + 3)
     return np.interp(np.arange(num_frames) / 4.0, knots, rng.normal(0.0, 1.0, len(knots)))
 
 
 def _spells(num_frames: int, share: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A 0/1 curve with one spell that covers `share` of the frames, `[T]`, with soft edges."""
+    """Draw a 0/1 curve with one spell that covers `share` of the frames, `[T]`, with soft edges."""
     length = round(float(np.clip(share, 0.0, 1.0)) * num_frames)
     start = int(rng.integers(0, num_frames - length + 1))
     curve = np.zeros(num_frames + 2)
@@ -217,26 +215,24 @@ def _portrait() -> NDArray[np.uint8]:
 
 
 def _tones(look: Look) -> NDArray[np.uint8]:
-    """Look-up table of the three colours, `[256, 1, 3]`; the top values are left for noise."""
+    """Make the look-up table of the three colours, `[256, 1, 3]`; the top values are left for noise."""
     curve = np.linspace(0.0, 255.0, 256)[:, None] / 255.0
     return np.clip(255.0 * np.array(look.gains) * curve**look.gamma, 0, 248).astype(np.uint8)[:, None, :]
 
 
-def _bump(
-    x: NDArray[np.float32], y: NDArray[np.float32], at: tuple[float, float], width: float, height: float
-) -> NDArray[np.float32]:
-    """A Gaussian bump of height 1."""
+def _bump(x: Floats, y: Floats, at: tuple[float, float], width: float, height: Floats | float) -> Floats:
+    """Draw a Gaussian bump of height 1."""
     return np.exp(-0.5 * (((x - at[0]) / width) ** 2 + ((y - at[1]) / height) ** 2))
 
 
-def _step(values: NDArray[np.float32], at: NDArray[np.float32] | float, width: float) -> NDArray[np.float32]:
-    """A smooth step from 0 to 1 at `at`."""
+def _step(values: Floats, at: Floats | float, width: float) -> Floats:
+    """Draw a smooth step from 0 to 1 at `at`."""
     return 0.5 + 0.5 * np.tanh((values - at) / (2.0 * width))
 
 
 @cache
-def _fields() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The canvas' own coordinates `[C, C, 2]` and one displacement field per cue `[K, C * C * 2]`, portrait pixels."""
+def _fields() -> tuple[Floats, Floats]:
+    """Make the canvas' coordinates `[C, C, 2]` and a displacement field per cue `[K, C * C * 2]`, portrait pixels."""
     y, x = np.mgrid[_TOP : _TOP + CANVAS, _LEFT : _LEFT + CANVAS].astype(np.float32)
     nothing = np.zeros_like(x)
     right_side = np.tanh((x - _MOUTH[0]) / 12.0)
@@ -254,11 +250,8 @@ def _fields() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         lids += (lower - upper + 0.5) * across * rise * fall
     for outer_x, outer_y, top_x, top_y, inner_x, inner_y in _BROWS:
         for at_x, at_y, width, weight in ((top_x, top_y, 13.0, 1.0), (outer_x, outer_y, 6.0, 0.5)):
-            brows += weight * np.where(
-                y < at_y - 4.0,
-                _bump(x, y, (at_x, at_y - 4.0), width, 10.0),
-                _bump(x, y, (at_x, at_y - 4.0), width, 4.8),
-            )
+            height = np.where(y < at_y - 4.0, np.float32(10.0), np.float32(4.8))
+            brows += weight * _bump(x, y, (at_x, at_y - 4.0), width, height)
         inner += _bump(x, y, (inner_x, inner_y + 3.0), 10.0, 6.5)
     irises = sum((_bump(x, y, at, 6.5, 3.8) for at in _IRISES), nothing)
     displacement = {
@@ -284,8 +277,8 @@ def _fields() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 @cache
-def _inside_mouth() -> NDArray[np.float32]:
-    """How much each pixel of the canvas lies in the lower part between the lips, `[C, C]`."""
+def _inside_mouth() -> Floats:
+    """Measure how much each pixel of the canvas lies in the lower part between the lips, `[C, C]`."""
     y, x = np.mgrid[_TOP : _TOP + CANVAS, _LEFT : _LEFT + CANVAS].astype(np.float32)
     bend = ((x - _MOUTH[0]) / 21.0) ** 2
     inside = _step(y, 146.3 - 6.0 * bend, 0.7) * (1.0 - _step(y, 150.0 - 9.5 * bend, 0.5))

@@ -199,7 +199,7 @@ def _single_mood(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _blend(table: Mapping[str, Mapping[str, float]], amounts: NDArray[np.float64]) -> dict[str, float]:
-    """Sum of the table's rows times the amounts of the emotions."""
+    """Sum up the table's rows times the amounts of the emotions."""
     total: dict[str, float] = {}
     for name, amount in zip(EMOTIONS, amounts, strict=True):
         for key, weight in table[name].items():
@@ -226,9 +226,9 @@ def _voice(who: Person, change: Mapping[str, float], rng: np.random.Generator, f
 def _mosei_labels(strength: NDArray[np.float64]) -> dict[str, float | str]:
     raw = np.where(strength >= PRESENT, strength, 0.0)
     shares = raw / raw.sum() if raw.any() else raw
-    found = dict(zip(EMOTIONS, np.round(shares, 4).tolist(), strict=True))
-    found["Neutral"] = 0.0 if raw.any() else 1.0
-    return {name: found[name] for name in EMOTION.classes}
+    labels = dict(zip(EMOTIONS, np.round(shares, 4).tolist(), strict=True))
+    labels["Neutral"] = 0.0 if raw.any() else 1.0
+    return {name: labels[name] for name in EMOTION.classes}
 
 
 def _meld_labels(strength: NDArray[np.float64]) -> dict[str, float | str]:

@@ -102,7 +102,7 @@ def speak(script: VoiceScript, rng: np.random.Generator) -> tuple[NDArray[np.flo
 def _syllables(
     script: VoiceScript, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Starts and lengths in seconds and vowels of the syllables, `[S]` each."""
+    """Draw starts and lengths in seconds and vowels of the syllables, `[S]` each."""
     filling = script.fillers * _FILLER_SECONDS
     silent = float(np.clip(script.pauses, 0.0, 0.7)) * script.seconds
     talking = max(script.seconds - filling - silent, 0.35)
@@ -120,7 +120,7 @@ def _syllables(
 
 
 def _pulses(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One impulse per period of `pitch` (Hz), split over two samples so that periods need not be whole, `[N]`."""
+    """Place one impulse per period of `pitch` (Hz), split over two samples so that periods need not be whole, `[N]`."""
     phase = np.cumsum(pitch) / SAMPLE_RATE
     at = np.flatnonzero(np.diff(np.floor(phase)) > 0)
     late = (phase[at + 1] - np.floor(phase[at + 1])) * SAMPLE_RATE / pitch[at + 1]
@@ -132,21 +132,21 @@ def _pulses(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _smooth(values: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
-    """A running mean, `[N]`."""
+    """Take a running mean, `[N]`."""
     from scipy.ndimage import uniform_filter1d
 
     return uniform_filter1d(values, max(int(seconds * SAMPLE_RATE), 1), mode="nearest")
 
 
 def _noise(time: NDArray[np.float64], hertz: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Slow noise of unit size with `hertz` free values per second, `[N]`."""
+    """Draw slow noise of unit size with `hertz` free values per second, `[N]`."""
     knots = np.arange(-1.0, time[-1] * hertz + 3.0)
     return np.interp(time * hertz, knots, rng.normal(0.0, 1.0, len(knots)))
 
 
 @cache
 def _resonances(vowel: int, tract: float) -> NDArray[np.float64]:
-    """Second-order sections of a vowel's three formants, `[3, 6]`."""
+    """Make the second-order sections of a vowel's three formants, `[3, 6]`."""
     sections = []
     for formant, bandwidth in zip(_VOWELS[vowel], _BANDWIDTHS, strict=True):
         radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE)

@@ -1,9 +1,6 @@
 """First Impressions v2: 15-second clips of people speaking to a camera, five traits in [0, 1], videos as groups.
 
-    annotation_training.pkl + train/training80_01/<video>.<number>.mp4 -> one row a clip
-
-`corpus` reads the official layout, `annotation` its tables and pickles, `layout` writes it (for the demo and the
-tests).
+annotation_training.pkl + train/training80_01/<video>.<number>.mp4 -> one row a clip
 """
 
 from corpora.fiv2.corpus import FirstImpressionsCorpus

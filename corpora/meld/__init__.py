@@ -1,8 +1,6 @@
 """MELD: utterances of the series Friends, seven emotions, dialogues as groups.
 
-    train_sent_emo.csv + train_splits/dia0_utt0.mp4 -> one row a clip
-
-`corpus` reads the official layout, `layout` writes it (for the demo and the tests).
+train_sent_emo.csv + train_splits/dia0_utt0.mp4 -> one row a clip
 """
 
 from corpora.meld.corpus import MeldCorpus

@@ -45,15 +45,9 @@ _CLIP = r"(?:^|/)(?P<final>final_videos_test)?dia0*(?P<dialogue>[0-9]+)_utt0*(?P
 _SPLIT_OF: Mapping[str, Split] = {name: split for split in SPLITS for name in (FOLDERS[split], split)}
 _TIME = r"\s*([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2})[,.]([0-9]{1,3})\s*"
 _OWN = ("Utterance", "Speaker", "Dialogue_ID", "Utterance_ID")  # columns that clip columns hold
-
-
-def _c1_characters() -> dict[int, str]:
-    """C1 code points -> the cp1252 characters that older copies of the files meant by them."""
-    meant = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
-    return {code: character for code, character in meant.items() if character}
-
-
-_C1 = _c1_characters()
+_CP1252 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0)}
+_C1 = {code: character for code, character in _CP1252.items() if character}
+"""C1 code points -> the cp1252 characters that older copies of the files meant by them."""
 
 
 class MeldCorpus(OfficialCorpus):
@@ -70,7 +64,7 @@ class MeldCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("emotion",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Utterances by split."""
+        """Report utterances by split."""
         return {"train": 9989, "dev": 1109, "test": 2610}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
@@ -101,7 +95,7 @@ class MeldCorpus(OfficialCorpus):
 
 
 def seconds(times: pd.Series) -> pd.Series:
-    """Seconds of `h:mm:ss,ms`, NaN where a time is not written so.
+    """Parse seconds of `h:mm:ss,ms`, NaN where a time is not written so.
 
     Example:
         >>> seconds(pd.Series(["0:01:02,5", "00:00:01,250", "later"])).tolist()
@@ -114,18 +108,17 @@ def seconds(times: pd.Series) -> pd.Series:
 
 
 def _find_media(tree: Tree, wanted: tuple[Split, ...], prefer_final: bool, defects: Defects) -> pd.DataFrame | None:
-    """Columns `split`, `clip` (`dia<D>_utt<U>`) and `file`, one row per clip; nothing where the tree has no clips."""
+    """Find `split`, `clip` (`dia<D>_utt<U>`) and `file`, one row per clip; nothing where the tree has no clips."""
     files = pd.Series(tree.files, dtype="string")
     parts = files.str.extract(_CLIP)
-    found = parts["dialogue"].notna()
-    if not found.any():
+    is_clip = parts["dialogue"].notna()
+    if not is_clip.any():
         return None
-    media = pd.DataFrame({"file": files, "clip": "dia" + parts["dialogue"] + "_utt" + parts["utterance"]})[found]
+    media = pd.DataFrame({"file": files, "clip": "dia" + parts["dialogue"] + "_utt" + parts["utterance"]})[is_clip]
     media["final"] = parts["final"].notna()
     folders = media["file"].str.rpartition("/")[0]
-    places = {folder: _split_of(folder) for folder in folders.unique()}
-    media["split"] = folders.map({folder: split for folder, (split, _) in places.items()})
-    media["renamed"] = folders.map({folder: renamed for folder, (_, renamed) in places.items()})
+    naming = folders.map({folder: _naming_folder(folder) for folder in folders.unique()}).astype("string")
+    media["split"], media["renamed"] = naming.map(_SPLIT_OF).astype("string"), ~naming.isin(list(FOLDERS.values()))
     media.loc[media["final"], "split"] = "test"  # the name says so, wherever the file lies
 
     media = media[media["split"].isna() | media["split"].isin(list(wanted))]
@@ -148,16 +141,13 @@ def _find_media(tree: Tree, wanted: tuple[Split, ...], prefer_final: bool, defec
     return media[~homeless & ~further]
 
 
-def _split_of(folder: str) -> tuple[Split | None, bool]:
-    """Split of the nearest folder that is named after one, and whether it has another name than in the archives."""
-    for part in reversed(folder.split("/")):
-        if part in _SPLIT_OF:
-            return _SPLIT_OF[part], part not in FOLDERS.values()
-    return None, True
+def _naming_folder(path: str) -> str | None:
+    """Find the nearest folder of a path that is named after a split."""
+    return next((folder for folder in reversed(path.split("/")) if folder in _SPLIT_OF), None)
 
 
 def _read_annotation(path: Path, root: Path, defects: Defects) -> Cells:
-    """The cells of an annotation file, with utterances and speakers mended that older copies have as cp1252."""
+    """Read an annotation file, with utterances and speakers mended that older copies have as cp1252."""
     data = path.read_bytes() if path.is_file() else b""
     encoding = "utf-8-sig"
     try:
@@ -171,9 +161,9 @@ def _read_annotation(path: Path, root: Path, defects: Defects) -> Cells:
     cells = read_cells(path, root, encoding=encoding)
     num_mended = 0
     for column in ("Utterance", "Speaker"):
-        found = cells.column(column)
-        cells.frame[column] = found.str.translate(_C1)
-        num_mended += int(found.ne(cells.frame[column]).sum())
+        texts = cells.column(column)
+        cells.frame[column] = texts.str.translate(_C1)
+        num_mended += int(texts.ne(cells.frame[column]).sum())
     if num_mended:
         reason = "cells hold C1 control characters, read as the cp1252 characters that were meant"
         defects.add("mended", cells.file, f"{num_mended} {reason}")
@@ -183,7 +173,7 @@ def _read_annotation(path: Path, root: Path, defects: Defects) -> Cells:
 def _read_split(
     name: str, split: Split, cells: Cells, spec: TaskSpec, context_utterances: int, defects: Defects
 ) -> pd.DataFrame:
-    """Clips of one annotation file, without their media."""
+    """Read the clips of one annotation file, without their media."""
     dialogue, utterance = (_numbers(cells, column, defects) for column in ("Dialogue_ID", "Utterance_ID"))
     clip = "dia" + dialogue + "_utt" + utterance
     clips = pd.DataFrame({"clip_id": f"{split}_" + clip, "group": f"{split}_dia" + dialogue, "where": cells.places()})
@@ -217,7 +207,7 @@ def _read_split(
 
 
 def _numbers(cells: Cells, column: str, defects: Defects) -> pd.Series:
-    """Whole numbers of a column as text without leading zeros, missing (and noted) where there is none."""
+    """Read whole numbers of a column as text without leading zeros, missing (and noted) where there is none."""
     text = cells.column(column).str.strip()
     wrong = ~text.str.fullmatch("[0-9]+").fillna(False).astype(bool)
     for row in np.flatnonzero(wrong):
@@ -227,7 +217,7 @@ def _numbers(cells: Cells, column: str, defects: Defects) -> pd.Series:
 
 
 def _context(clips: pd.DataFrame, utterance: pd.Series, most: int) -> pd.Series:
-    """The up to `most` utterances before each one in its dialogue, a line per utterance: `Speaker: utterance`."""
+    """Join the up to `most` utterances before each one in its dialogue, a line for each: `Speaker: utterance`."""
     spoken = clips[["group", "speaker", "text"]].assign(digits=utterance.str.len(), number=utterance)
     said: dict[str, list[str]] = {}
     earlier = {}
@@ -249,12 +239,12 @@ def _add_media(clips: pd.DataFrame, split: Split, file: str, media: pd.Series, t
         defects.add("missing_media", file, reason)
         return
     stems = clips["clip_id"].str.removeprefix(f"{split}_")
-    clips["media"] = stems.map(media.map(lambda found: str(tree.path(found))))
+    clips["media"] = stems.map(media.map(lambda name: str(tree.path(name))))
     missing, never = clips["media"].isna(), clips["clip_id"].isin(_NEVER_PUBLISHED)
     reason = f"no {FOLDERS[split]}/dia<D>_utt<U>.mp4 of this utterance"
     defects.add_rows("missing_media", clips, missing & ~never, reason)
     defects.add_rows("known_bad", clips, missing & never, "its file was never published; the clip stays without it")
     unreadable = ~missing & clips["clip_id"].isin(_UNREADABLE)
     defects.add_rows("known_bad", clips, unreadable, "its file is known to be unreadable as published")
-    for found in media[~media.index.isin(stems)].sort_index():
-        defects.add("missing_annotation", tree.shown(found), f"a clip that no row of {file} annotates; not used")
+    for name in media[~media.index.isin(stems)].sort_index():
+        defects.add("missing_annotation", tree.shown(name), f"a clip that no row of {file} annotates; not used")

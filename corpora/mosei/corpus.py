@@ -20,15 +20,19 @@ from corpora.mosei.folds import Folds, read_folds
 from corpora.mosei.labels import CSD, NAMES, answer_files, as_text, label_frame, read_answers, read_csd
 from corpora.mosei.media import MediaChoice, attach_media
 from corpora.mosei.tables import MMSA_LABELS, mmsa_folds, pickle_files, read_mmsa, read_tables, table_files, table_folds
-from corpora.mosei.transcripts import join_lines, match_spans, read_transcripts
 from corpora.reading.paths import Tree, shown_path, walk
 from corpora.source import OfficialCorpus
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Labels", "MoseiCorpus"]
+__all__ = ["Labels", "MoseiCorpus", "match_spans"]
 
 Labels = Literal["csd", "amt", "table", "mmsa"]
 """What labels are read from."""
+SAME_SECONDS = 0.05
+LEAST_OVERLAP = 0.5
+
+_SEPARATOR = "___"
+_LINE_COLUMNS = ["vid", "clip", "start", "end", "text", "file", "line"]
 
 
 class MoseiCorpus(OfficialCorpus):
@@ -47,7 +51,7 @@ class MoseiCorpus(OfficialCorpus):
     tasks: ClassVar[tuple[str, ...]] = ("emotion",)
 
     def published_counts(self) -> Mapping[str, int]:
-        """Segments by standard fold; see `CorpusSource.published_counts`."""
+        """Report segments by standard fold; see `CorpusSource.published_counts`."""
         return {"train": 16327, "dev": 1871, "test": 4662}
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
@@ -66,7 +70,7 @@ class MoseiCorpus(OfficialCorpus):
 
 
 def _labels_there(place: str, tree: Tree) -> Labels:
-    """What the tree has; no download has a flat table, so who puts one there means it."""
+    """Tell what the tree has; no download has a flat table, so who puts one there means it."""
     if table_files(tree):
         return "table"
     if CSD in tree.by_name:
@@ -83,18 +87,18 @@ def _labels_there(place: str, tree: Tree) -> Labels:
 
 
 def _read(tree: Tree, shape: Labels, place: str, spec: TaskSpec, defects: Defects) -> pd.DataFrame:
-    """Columns `clip_id`, `vid`, `clip`, `start`, `end`, `text`, `where`, labels, `raw.`, and `split` where known."""
+    """Read `clip_id`, `vid`, `clip`, `start`, `end`, `text`, `where`, labels, `raw.`, and `split` where known."""
     if shape == "mmsa":
         clips = read_mmsa(tree, defects)
         return clips.assign(clip_id=clips["vid"] + "_" + clips["clip"], start=np.nan, end=np.nan)
     if shape == "table":
         clips = read_tables(tree, place, spec, defects)
-        lines = join_lines(clips, read_transcripts(tree, defects))
+        lines = _join_lines(clips, _read_transcripts(tree, defects))
         clips = clips.assign(clip=lines["clip"], text=clips["text"].fillna(lines["text"]))
         return _with_sentiment(clips, tree, defects) if CSD in tree.by_name else clips
-    lines = read_transcripts(tree, defects)
+    lines = _read_transcripts(tree, defects)
     if shape == "csd":
-        clips = join_lines(read_csd(tree, defects), lines, defects)
+        clips = _join_lines(read_csd(tree, defects), lines, defects)
     else:
         clips = read_answers(tree, defects).merge(
             lines[["vid", "clip", "start", "end", "text"]].astype({"clip": "string"}), on=["vid", "clip"], how="left"
@@ -106,18 +110,18 @@ def _read(tree: Tree, shape: Labels, place: str, spec: TaskSpec, defects: Defect
 
 
 def _with_sentiment(clips: pd.DataFrame, tree: Tree, defects: Defects) -> pd.DataFrame:
-    """The clips of a table with the sentiment of the CSD's nearest interval, see `match_spans`."""
+    """Give clips of a table the sentiment of the CSD's nearest interval, see `match_spans`."""
     csd = read_csd(tree, defects)
     pairs = match_spans(clips, csd)
-    found = csd.loc[pairs["that"], "sentiment"].set_axis(clips.index[pairs["this"]]).reindex(clips.index)
+    sentiment = csd.loc[pairs["that"], "sentiment"].set_axis(clips.index[pairs["this"]]).reindex(clips.index)
     far = ~clips.index.isin(pairs["this"])
     reason = f"no interval of {tree.shown(tree.one([CSD], 'file of the labels'))} is near; its sentiment is unknown"
     defects.add_rows("disagreement", clips, pd.Series(far, index=clips.index), reason)
-    return clips.join(label_frame(found.to_frame(), clips["where"], defects)[["raw.sentiment"]])
+    return clips.join(label_frame(sentiment.to_frame(), clips["where"], defects)[["raw.sentiment"]])
 
 
 def _in_folds(place: str, tree: Tree, clips: pd.DataFrame, defects: Defects) -> pd.DataFrame:
-    """The clips with their splits: by the folds in the tree, else their own; those without one are set aside."""
+    """Give clips their splits: by the folds in the tree, else their own; set aside those without one."""
     own = "split" in clips
     folds = read_folds(tree) or (None if own else mmsa_folds(tree) or table_folds(tree))
     if folds is None and not own:
@@ -159,7 +163,7 @@ def _note_texts(tree: Tree, clips: pd.DataFrame, defects: Defects) -> None:
 
 
 def _with_times(clips: pd.DataFrame, defects: Defects) -> pd.DataFrame:
-    """The clips with times that can be cut: no negative start, and an end after the start, else unknown."""
+    """Give clips times that can be cut: no negative start, and an end after the start, else unknown."""
     start, end = clips["start"], clips["end"]
     clips = clips.assign(**{"raw.start": as_text(start), "raw.end": as_text(end)})
     wrong = ~(end > start.clip(lower=0.0)) & (start.notna() | end.notna()) | np.isinf(end - start)
@@ -169,3 +173,127 @@ def _with_times(clips: pd.DataFrame, defects: Defects) -> pd.DataFrame:
     clips["start"], clips["end"] = start.clip(lower=0.0).mask(wrong), end.mask(wrong)
     clips["raw.annotated_seconds"] = as_text(clips["end"] - clips["start"])
     return clips
+
+
+def _read_transcripts(tree: Tree, defects: Defects) -> pd.DataFrame:
+    """Read all `Transcript/Segmented/Combined/<vid>.txt` (or `Transcript/Combined`), a row per line.
+
+    Args:
+        tree: the corpus' files.
+        defects: notes lines that cannot be used, and those that stand twice.
+
+    Returns:
+        Columns `vid`, `clip` (text), `start`, `end`, `text`, `file` (as messages show it), `line`.
+    """
+    files: dict[str, str] = {}
+    for file in (*tree.below("Transcript", "Segmented", "Combined"), *tree.below("Transcript", "Combined")):
+        if file.endswith(".txt"):
+            files.setdefault(file.rpartition("/")[2].removesuffix(".txt"), file)
+    rows: list[tuple[object, ...]] = []
+    for vid, file in files.items():
+        shown, content = tree.shown(file), tree.path(file).read_bytes()
+        text = content.decode("utf-8-sig", errors="replace")
+        if "\ufffd" in text and "\ufffd".encode() not in content:
+            defects.add("mended", shown, "bytes that are not UTF-8 were replaced")
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                rows.append(_read_line(vid, shown, number, line, defects))
+    lines = pd.DataFrame([row for row in rows if row], columns=_LINE_COLUMNS)
+    lines = lines.astype({"vid": "string", "clip": "string", "text": "string", "start": "float64", "end": "float64"})
+    return _once(lines, defects)
+
+
+def _read_line(vid: str, shown: str, number: int, line: str, defects: Defects) -> tuple[object, ...]:
+    """Read one row of `_LINE_COLUMNS`; empty where the line cannot be used."""
+    begin = vid + _SEPARATOR  # the id itself may hold or touch the separator
+    parts = line.removeprefix(begin).split(_SEPARATOR, 3) if line.startswith(begin) else []
+    try:
+        clip, start, end, text = parts[0].strip(), float(parts[1]), float(parts[2]), parts[3].strip()
+        if clip.isdecimal() and np.isfinite([start, end]).all():
+            return vid, clip, start, end, text or None, shown, number
+    except (IndexError, ValueError):
+        pass
+    reason = f"not a line {begin}<clip>{_SEPARATOR}<start>{_SEPARATOR}<end>{_SEPARATOR}<text>; not used"
+    defects.add("unusable_row", f"{shown}, row {number}", reason)
+    return ()
+
+
+def _once(lines: pd.DataFrame, defects: Defects) -> pd.DataFrame:
+    """Keep each clip of a video once."""
+    repeated = lines.duplicated(["vid", "clip"])
+    same = lines.duplicated(["vid", "clip", "start", "end", "text"])
+    for row in np.flatnonzero(repeated):
+        line, (kind, what) = lines.iloc[row], ("ignored", "the same") if same.iloc[row] else ("disagreement", "another")
+        reason = f"{what} line of clip {line['clip']} stands above; the first is used"
+        defects.add(kind, f"{line['file']}, row {line['line']}", reason)
+    return lines[~repeated].reset_index(drop=True)
+
+
+def match_spans(these: pd.DataFrame, those: pd.DataFrame) -> pd.DataFrame:
+    """Pair two tables of spans one to one, since intervals and lines are numbered independently.
+
+    They are joined by video and time: first where both ends agree within `SAME_SECONDS`, nearest first, then, among
+    what is left, where they share at least `LEAST_OVERLAP` of the time that they cover together, most first.
+
+    Args:
+        these: with columns `vid`, `start`, `end`; negative starts count as 0.
+        those: likewise.
+
+    Returns:
+        Positions `this` and `that` of each pair, and whether both ends agree (`same`); in the order of `this`.
+    """
+    pairs = _spans(these, "this").merge(_spans(those, "that"), on="vid", suffixes=("", "_that"))
+    starts, ends = pairs[["start", "start_that"]].to_numpy(), pairs[["end", "end_that"]].to_numpy()
+    gap = np.maximum(np.abs(starts[:, 0] - starts[:, 1]), np.abs(ends[:, 0] - ends[:, 1]))
+    covered = ends.max(axis=1) - starts.min(axis=1)
+    shared = np.clip(ends.min(axis=1) - starts.max(axis=1), 0.0, None)
+    overlap = np.divide(shared, covered, out=np.zeros_like(covered), where=covered > 0.0)
+    pairs["same"] = gap <= SAME_SECONDS
+    pairs["cost"] = np.where(pairs["same"], gap, 1.0 - overlap)
+    near = pairs[pairs["same"] | (overlap >= LEAST_OVERLAP)]
+    near = near.sort_values(["same", "cost", "this", "that"], ascending=[False, True, True, True])
+    used_this: set[int] = set()
+    used_that: set[int] = set()
+    is_pair = []
+    for this, that in near[["this", "that"]].itertuples(index=False):
+        is_pair.append(this not in used_this and that not in used_that)
+        if is_pair[-1]:
+            used_this.add(this)
+            used_that.add(that)
+    return near.loc[is_pair, ["this", "that", "same"]].sort_values("this").reset_index(drop=True)
+
+
+def _join_lines(segments: pd.DataFrame, lines: pd.DataFrame, defects: Defects | None = None) -> pd.DataFrame:
+    """Give segments `clip` and `text` of their transcript lines, missing where there is none.
+
+    Args:
+        segments: with columns `vid`, `start`, `end`, `where`.
+        lines: of `_read_transcripts`.
+        defects: notes lines of no segment (by file), and pairs whose times differ; None where the segments are only
+            a selection of the corpus, with times of their own.
+    """
+    pairs = match_spans(segments, lines)
+    matched = lines.loc[pairs["that"]].set_index(segments.index[pairs["this"]])
+    segments = segments.assign(
+        clip=matched["clip"].reindex(segments.index), text=matched["text"].reindex(segments.index)
+    )
+    if defects is None:
+        return segments
+    for this, that in pairs.loc[~pairs["same"], ["this", "that"]].itertuples(index=False):
+        segment, line = segments.loc[this], lines.loc[that]
+        reason = (
+            f"annotated from {segment['start']:g} to {segment['end']:g} s, but {line['file']}, row {line['line']} runs "
+            f"from {line['start']:g} to {line['end']:g} s; the annotated times are used"
+        )
+        defects.add("disagreement", segment["where"], reason)
+    left = lines[~lines.index.isin(pairs["that"])]
+    for file, rows in left.groupby("file")["line"]:
+        numbers = ", ".join(map(str, rows))
+        defects.add("missing_annotation", f"{file}, row {numbers}", "no interval has labels for this; not used")
+    return segments
+
+
+def _spans(frame: pd.DataFrame, position: str) -> pd.DataFrame:
+    spans = pd.DataFrame({"vid": frame["vid"], "start": frame["start"].clip(lower=0.0), "end": frame["end"]})
+    spans[position] = np.arange(len(frame))
+    return spans.dropna()

@@ -37,7 +37,7 @@ class Folds:
 
 
 def folds_of(file: str, pairs: Iterable[tuple[str, str]]) -> Folds:
-    """Folds from pairs of a video id and what `file` calls its split.
+    """Make folds from pairs of a video id and what `file` calls its split.
 
     Raises:
         CorpusError: a name is no split, a video is in two splits, or there is no pair.
@@ -66,7 +66,7 @@ def read_folds(tree: Tree) -> Folds | None:
         CorpusError: a file cannot be understood, or two say different things.
     """
     files = [file for file in tree.files if "Transcript" not in file.split("/")[:-1]]
-    found = [_read_file(tree, file) for file in files if _FOLDS.fullmatch(file.rpartition("/")[2])]
+    folds = [_read_file(tree, file) for file in files if _FOLDS.fullmatch(file.rpartition("/")[2])]
     lists: dict[str, list[str]] = {}
     for file in files:
         name = file.rpartition("/")[2]
@@ -75,11 +75,11 @@ def read_folds(tree: Tree) -> Folds | None:
     if len(lists) == 3:
         shown = ", ".join(tree.shown(file) for files in lists.values() for file in files)
         pairs = [(video, split) for split in lists for file in lists[split] for video in _text(tree, file).split()]
-        found.append(folds_of(shown, pairs))
-    for other in found[1:]:
-        if other.splits != found[0].splits:
-            raise CorpusError(f"{found[0].file} and {other.file} say different folds; keep one in the corpus' folder")
-    return found[0] if found else None
+        folds.append(folds_of(shown, pairs))
+    for other in folds[1:]:
+        if other.splits != folds[0].splits:
+            raise CorpusError(f"{folds[0].file} and {other.file} say different folds; keep one in the corpus' folder")
+    return folds[0] if folds else None
 
 
 def _text(tree: Tree, file: str) -> str:
@@ -105,7 +105,7 @@ def _read_file(tree: Tree, file: str) -> Folds:
 
 
 def _from_lists(lists: Any) -> list[tuple[str, str]]:
-    """Pairs from lists named `train` or `standard_train_fold`, and so on; other names are left alone."""
+    """Take pairs from lists named `train` or `standard_train_fold`, and so on; other names are left alone."""
     names = {name: name.lower().removeprefix("standard_").removesuffix("_fold") for name in lists}
     given = {names[name]: videos for name, videos in lists.items() if names[name] in SPLIT_NAMES}
     if any(isinstance(videos, str) for videos in given.values()):
@@ -117,7 +117,7 @@ def _from_lists(lists: Any) -> list[tuple[str, str]]:
 
 
 def _assigned(source: str) -> dict[str, Any]:
-    """Values of plain assignments in a Python source whose names end in `_fold`."""
+    """Take the values of plain assignments in a Python source whose names end in `_fold`."""
     return {
         target.id: ast.literal_eval(node.value)
         for node in ast.parse(source).body
@@ -128,7 +128,7 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def _from_rows(text: str) -> list[tuple[str, str]]:
-    """Pairs from lines `<video> <split>`, separated by comma, tab or space, a header line allowed."""
+    """Take pairs from lines `<video> <split>`, separated by comma, tab or space, a header line allowed."""
     rows = [[cell.strip().strip('"') for cell in re.split(r"[,;\t ]+", line.strip())] for line in text.splitlines()]
     rows = [row for row in rows if row != [""]]
     if rows and len(rows[0]) == 2 and rows[0][1].lower() not in SPLIT_NAMES:

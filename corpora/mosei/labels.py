@@ -36,7 +36,7 @@ _ANSWERS = {"Input.VIDEO_ID": "vid", "Input.CLIP": "clip", **{f"Answer.{name}": 
 
 
 def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -> pd.DataFrame:
-    """Labels of the task `emotion`, intensity / 3, so that what is present (> 0) stays present.
+    """Label the task `emotion`, intensity / 3, so that what is present (> 0) stays present.
 
     Neutral is 1 where all six intensities are 0, and 0 where one is present.
 
@@ -48,19 +48,19 @@ def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -
     Returns:
         Columns `emotion.<class>` and, as text, `raw.sentiment` and `raw.<emotion>`.
     """
-    found: dict[str, pd.Series] = {}
+    values_by_name: dict[str, pd.Series] = {}
     wrong = pd.Series(False, index=intensities.index)
     for name in intensities:
         (low, high), values = RANGES[str(name)], intensities[name]
         outside = (values < low - _SLACK) | (values > high + _SLACK)
         for row in np.flatnonzero(outside):
             defects.add("bad_label", where.iloc[row], f"{name} is {values.iloc[row]:g}, outside [{low:g}, {high:g}]")
-        found[str(name)] = values.mask(outside).clip(low, high)
+        values_by_name[str(name)] = values.mask(outside).clip(low, high)
         wrong |= outside
-    labels = pd.DataFrame({f"raw.{name}": as_text(values) for name, values in found.items()})
-    if not set(EMOTIONS) <= set(found):
+    labels = pd.DataFrame({f"raw.{name}": as_text(values) for name, values in values_by_name.items()})
+    if not set(EMOTIONS) <= set(values_by_name):
         return labels.assign(**{label_column("emotion", name): np.nan for name in ("Neutral", *EMOTIONS.values())})
-    emotions = pd.DataFrame({name: found[name] for name in EMOTIONS})
+    emotions = pd.DataFrame({name: values_by_name[name] for name in EMOTIONS})
     labels["emotion.Neutral"] = np.select(
         [(emotions > 0.0).any(axis=1), emotions.eq(0.0).all(axis=1)], [0.0, 1.0], np.nan
     )
@@ -72,7 +72,7 @@ def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Numbers as text of at most seven digits, missing where unknown."""
+    """Write numbers with at most seven digits, missing where unknown."""
     return values.map({value: f"{value:.7g}" for value in values.dropna().unique()}).astype("string")
 
 
@@ -116,7 +116,7 @@ def read_csd(tree: Tree, defects: Defects) -> pd.DataFrame:
 
 
 def _read_parts(opened: h5py.File, shown: str) -> tuple[list[str], list[np.ndarray]]:
-    """Names of the videos, and by video `[n, 9]`: start, end, then `NAMES`."""
+    """Read the names of the videos, and by video `[n, 9]`: start, end, then `NAMES`."""
     roots = [name for name in opened if "data" in opened[name]]
     name = "All Labels" if "All Labels" in roots else next(iter(roots), "All Labels")
     if name not in roots or not len(opened[name]["data"]):
@@ -138,7 +138,7 @@ def _read_parts(opened: h5py.File, shown: str) -> tuple[list[str], list[np.ndarr
 
 
 def _order(root: h5py.Group, shown: str) -> list[int]:
-    """Column of each of `NAMES`, by the file's dimension names where it has them."""
+    """Find the column of each of `NAMES`, by the file's dimension names where it has them."""
     noted = root.get("metadata", {})
     written: Any = json.loads(noted["dimension names"][0]) if "dimension names" in noted else None
     if not written:
@@ -150,7 +150,7 @@ def _order(root: h5py.Group, shown: str) -> list[int]:
 
 
 def answer_files(tree: Tree) -> list[str]:
-    """Tables of raw answers: CSV files in a folder `Labels`."""
+    """List tables of raw answers: CSV files in a folder `Labels`."""
     return [file for file in tree.below("Labels") if file.lower().endswith(".csv")]
 
 
@@ -186,7 +186,7 @@ def read_answers(tree: Tree, defects: Defects) -> pd.DataFrame:
 
 
 def _answers(cells: Cells, defects: Defects) -> pd.DataFrame:
-    """One row per usable answer, numbers outside their range unknown."""
+    """Read one row per usable answer, numbers outside their range unknown."""
     frame = pd.DataFrame({"row": cells.rows})
     frame["vid"] = cells.frame["Input.VIDEO_ID"].str.strip().str.replace(r"^.*/", "", regex=True)  # a folder
     frame["clip"] = cells.frame["Input.CLIP"].str.strip()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -21,18 +19,6 @@ _SEGMENTED = re.compile(r"(?:.*/)?Videos/Segmented/Combined")
 _FULL = re.compile(r"(?:.*/)?Videos/Full/Combined")
 _SOUND = re.compile(r"(?:.*/)?Audio/(?:Full/)?WAV_16000")
 _OF_VIDEO = re.compile(r"(?:.*/)?Raw/([^/]+)")  # MMSA: Raw/<vid>/<clip>.mp4
-
-
-@dataclass
-class _Media:
-    """Files by what they show."""
-
-    segments: dict[str, str] = field(default_factory=dict)
-    """By `<vid>_<clip>`, or whatever else the file is named."""
-    full: dict[str, str] = field(default_factory=dict)
-    """By video id."""
-    sound: dict[str, str] = field(default_factory=dict)
-    """By video id."""
 
 
 def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: Defects) -> pd.DataFrame:
@@ -52,14 +38,18 @@ def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: 
     Returns:
         The clips with the clip table's columns of media, sound and fallback.
     """
-    media = _index(tree)
+    segments, full_videos, sounds = _index(tree)
     timed = clips["start"].notna()
-    named = clips["clip_id"].map(media.segments)
-    segment = named.fillna((clips["vid"] + "_" + clips["clip"]).map(media.segments)).astype("string")
-    full = clips["vid"].map(media.full).where(timed).astype("string")
-    sound = clips["vid"].map(media.sound).where(timed).astype("string")
-    _note_unused(tree, media, clips, segment, defects)
-    empty = _empty(tree, (segment, full, sound))
+    named = clips["clip_id"].map(segments)
+    segment = named.fillna((clips["vid"] + "_" + clips["clip"]).map(segments)).astype("string")
+    full = clips["vid"].map(full_videos).where(timed).astype("string")
+    sound = clips["vid"].map(sounds).where(timed).astype("string")
+    videos, used = set(clips["vid"]), set(segment.dropna())
+    _note_unused(tree, "segmented files", segments, {name for name in segments if segments[name] in used}, defects)
+    _note_unused(tree, "full videos", full_videos, videos, defects)
+    _note_unused(tree, "sound files", sounds, videos, defects)
+    files = {*segment.dropna(), *full.dropna(), *sound.dropna()}
+    empty = {file for file in files if not tree.path(file).stat().st_size}
     hollow = segment.isin(empty)
     segment, full, sound = (files.mask(files.isin(empty)) for files in (segment, full, sound))
 
@@ -76,13 +66,13 @@ def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: 
         defects.add_rows("mended", clips, cut & hollow, "its segmented file is empty; cut from the full video")
         if segment.notna().any():
             defects.add_rows("mended", clips, cut & ~hollow, "it has no segmented file; cut from the full video")
-    if media.segments or media.full:
+    if segments or full_videos:
         missing, hollow = clips["media"].isna(), hollow & (choice != "full")
         reason = "its segmented file is empty" + (", and no full video is there" if choice == "auto" else "")
         defects.add_rows("missing_media", clips, missing & hollow, reason)
         absent = {"segmented": "no segmented file", "full": "no full video", "auto": "no segmented file, no full video"}
         defects.add_rows("missing_media", clips, missing & ~hollow, absent[choice])
-    if media.sound:
+    if sounds:
         seen = clips.groupby("vid")["media"].transform("count")
         silent = clips.assign(seen=seen)[sound.isna() & timed].drop_duplicates("vid")
         for vid, where, files in silent[["vid", "where", "seen"]].itertuples(index=False):
@@ -91,9 +81,12 @@ def attach_media(clips: pd.DataFrame, tree: Tree, choice: MediaChoice, defects: 
     return clips
 
 
-def _index(tree: Tree) -> _Media:
-    media = _Media()
+def _index(tree: Tree) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Find segmented files by `<vid>_<clip>` (or whatever else they are named), full videos and sound by video id."""
     official: dict[str, str] = {}
+    others: dict[str, str] = {}
+    full: dict[str, str] = {}
+    sound: dict[str, str] = {}
     sort: dict[str, tuple[dict[str, str], str]] = {}  # of a folder: where its files go, what is put before their names
     for file in tree.files:
         folder, _, name = file.rpartition("/")
@@ -102,39 +95,21 @@ def _index(tree: Tree) -> _Media:
             continue
         if folder not in sort:
             of_video = _OF_VIDEO.fullmatch(folder)
-            if _SEGMENTED.fullmatch(folder):
-                sort[folder] = official, ""
-            elif _FULL.fullmatch(folder):
-                sort[folder] = media.full, ""
-            elif _SOUND.fullmatch(folder):
-                sort[folder] = media.sound, ""
-            else:
-                sort[folder] = media.segments, f"{of_video[1]}_" if of_video else ""
+            sort[folder] = others, f"{of_video[1]}_" if of_video else ""
+            for pattern, files in ((_SEGMENTED, official), (_FULL, full), (_SOUND, sound)):
+                if pattern.fullmatch(folder):
+                    sort[folder] = files, ""
         files, before = sort[folder]
         files.setdefault(before + stem, file)
-    media.segments.update(official)
-    return media
-
-
-def _empty(tree: Tree, columns: Iterable[pd.Series]) -> set[str]:
-    """Files of the columns that have no content."""
-    files = {file for column in columns for file in column.dropna().unique()}
-    folder = str(tree.folder)
-    return {file for file in files if not os.path.getsize(os.path.join(folder, file))}
+    return others | official, full, sound
 
 
 def _paths(tree: Tree, files: pd.Series) -> pd.Series:
     return (str(tree.folder) + "/" + files).astype("string")
 
 
-def _note_unused(tree: Tree, media: _Media, clips: pd.DataFrame, segment: pd.Series, defects: Defects) -> None:
-    videos, segments = set(clips["vid"]), set(segment.dropna())
-    for what, files, used in (
-        ("segmented files", media.segments, lambda name: media.segments[name] in segments),
-        ("full videos", media.full, videos.__contains__),
-        ("sound files", media.sound, videos.__contains__),
-    ):
-        unused = [name for name in files if not used(name)]
-        if unused:
-            reason = f"{len(unused)} of {len(files)} {what} belong to no annotated clip, this is the first; not used"
-            defects.add("missing_annotation", tree.shown(files[unused[0]]), reason)
+def _note_unused(tree: Tree, what: str, files: dict[str, str], used: set[str], defects: Defects) -> None:
+    unused = [name for name in files if name not in used]
+    if unused:
+        reason = f"{len(unused)} of {len(files)} {what} belong to no annotated clip, this is the first; not used"
+        defects.add("missing_annotation", tree.shown(files[unused[0]]), reason)

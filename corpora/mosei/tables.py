@@ -29,20 +29,20 @@ _MMSA_ID = r"^(.+)\$_\$(.+)$"
 
 
 def table_files(tree: Tree) -> dict[Split, str]:
-    """Flat tables by split: CSV files named after a split, with the columns `video_name` and `CLASSES`.
+    """Find flat tables by split: CSV files named after a split, with the columns `video_name` and `CLASSES`.
 
     Raises:
         CorpusError: two different tables are of the same split.
     """
-    found: dict[Split, str] = {}
+    tables: dict[Split, str] = {}
     for file, split in _named_tables(tree):
         if _lacking(tree, file):
             continue
-        first = found.setdefault(split, file)
+        first = tables.setdefault(split, file)
         if tree.path(first).read_bytes() != tree.path(file).read_bytes():
             shown = f"{tree.shown(first)} and {tree.shown(file)}"
             raise CorpusError(f"{shown} differ, and either could be the table; set the corpus' path to one of them")
-    return {split: found[split] for split in SPLITS if split in found}
+    return {split: tables[split] for split in SPLITS if split in tables}
 
 
 def _named_tables(tree: Tree) -> Iterator[tuple[str, Split]]:
@@ -52,7 +52,7 @@ def _named_tables(tree: Tree) -> Iterator[tuple[str, Split]]:
 
 
 def _lacking(tree: Tree, file: str) -> list[str]:
-    """Columns of a flat table that a file does not have."""
+    """List columns of a flat table that a file does not have."""
     with tree.path(file).open("rb") as opened:
         line = opened.readline(1 << 16).decode("utf-8-sig", errors="replace")
     header = {cell.strip().strip('"') for cell in line.split(",")}
@@ -104,7 +104,7 @@ def _read_table(cells: Cells, split: Split, place: str, spec: TaskSpec, defects:
 
 
 def table_folds(tree: Tree) -> Folds | None:
-    """The split of each video that the flat tables name, by the tables' own names."""
+    """Read the split of each video that the flat tables name, by the tables' own names."""
     tables = {split: read_cells(tree.path(file), tree.root) for split, file in table_files(tree).items()}
     pairs = [
         (video, split)
@@ -115,7 +115,7 @@ def table_folds(tree: Tree) -> Folds | None:
 
 
 def mmsa_folds(tree: Tree) -> Folds | None:
-    """The split of each video by the column `mode` of MMSA's `label.csv`, where the tree has that."""
+    """Read the split of each video by the column `mode` of MMSA's `label.csv`, where the tree has that."""
     if MMSA_LABELS not in tree.by_name:
         return None
     cells = read_cells(tree.path(tree.one([MMSA_LABELS], "label table")), tree.root)
@@ -124,7 +124,7 @@ def mmsa_folds(tree: Tree) -> Folds | None:
 
 
 def pickle_files(tree: Tree) -> list[str]:
-    """Pickles that may be MMSA's, the smallest first."""
+    """List pickles that may be MMSA's, the smallest first."""
     files = [file for file in tree.files if file.lower().endswith((".pkl", ".pickle"))]
     return sorted(files, key=lambda file: (tree.path(file).stat().st_size, file))
 

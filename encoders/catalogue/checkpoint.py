@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 from typing import Any
 
 from encoders.catalogue.entry import Entry
@@ -30,14 +31,14 @@ _WHOLE, _BLOCK, _NUM_BLOCKS = 1 << 20, 1 << 12, 64
 
 
 def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) forbids the network."""
+    """Tell whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) forbids the network."""
     from huggingface_hub.constants import is_offline_mode
 
     return bool(is_offline_mode())
 
 
 def is_cached(entry: Entry) -> bool:
-    """Whether the weights of an entry have been fetched before, at its revision."""
+    """Tell whether the weights of an entry have been fetched before, at its revision."""
     if entry.address is not None:
         caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
         home = Path(os.environ.get("TORCH_HOME", os.path.join(caches, "torch"))).expanduser()  # as torch, unimported
@@ -49,7 +50,7 @@ def is_cached(entry: Entry) -> bool:
 
 
 def weights_digest(weights: Path) -> str:
-    """Twelve hexadecimal digits over a local copy of weights: names, sizes and contents, wherever it lies.
+    """Compute twelve hexadecimal digits over a local copy of weights: names, sizes and contents, wherever it lies.
 
     Of files above one megabyte, 64 blocks of 4096 bytes spread evenly over the file stand for their contents.
     """
@@ -109,7 +110,7 @@ class Checkpoint:
         return f"local {weights_digest(Path(self.weights))}"
 
     def fetch(self, get: Callable[..., Any]) -> Any:
-        """What `get(revision=..., local_files_only=...)` gives, for which a local copy has no revision.
+        """Tell what `get(revision=..., local_files_only=...)` gives, for which a local copy has no revision.
 
         Raises:
             ExtractionError: it is not here and cannot be fetched, or cannot be read.
@@ -124,7 +125,7 @@ class Checkpoint:
             raise ExtractionError(self._missing(f"{type(error).__name__}: {first}")) from error
 
     def open(self, loader: Any, **options: Any) -> Any:
-        """`loader.from_pretrained` on this checkpoint: a configuration, a processor, a tokenizer or a model.
+        """Open `loader.from_pretrained` on this checkpoint: a configuration, a processor, a tokenizer or a model.
 
         Raises:
             ExtractionError: as for `fetch`.
@@ -136,7 +137,7 @@ class Checkpoint:
         return self.fetch(lambda **where: loader.from_pretrained(self.weights or self.model, **where, **options))
 
     def open_model(self, loader: Any, dtype: str = "float32", **options: Any) -> Any:
-        """A model of transformers with all of its weights, on the CPU, in a precision named as in torch.
+        """Open A model of transformers with all of its weights, on the CPU, in a precision named as in torch.
 
         Raises:
             ExtractionError: as for `fetch`, or the weights lack tensors that would otherwise be random.
@@ -161,18 +162,31 @@ class Checkpoint:
         return model.eval().requires_grad_(False)
 
     def file(self, name: str) -> Path:
-        """One file of the repository or at the address, fetched where it is not here yet; or the local copy itself.
+        """Find one file of the repository or at the address, fetched where it is not here; or the local copy itself.
 
         Raises:
             ExtractionError: it is not here and cannot be fetched.
         """
         if self.weights is not None:
             return Path(self.weights)
-        if self.address is not None:
-            return self._downloaded(self.address, name)
-        from huggingface_hub import hf_hub_download
+        if self.address is None:
+            from huggingface_hub import hf_hub_download
 
-        return Path(self.fetch(lambda **where: hf_hub_download(self.model, name, **where)))
+            return Path(self.fetch(lambda **where: hf_hub_download(self.model, name, **where)))
+        import torch
+
+        path = Path(torch.hub.get_dir()) / "checkpoints" / name
+        if path.exists():
+            return path
+        if is_offline():
+            raise ExtractionError(self._missing("HF_HUB_OFFLINE is set"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        try:
+            torch.hub.download_url_to_file(self.address, str(path), digits and digits[1], progress=False)
+        except (OSError, RuntimeError) as error:
+            raise ExtractionError(self._missing(f"{type(error).__name__}: {error}")) from error
+        return path
 
     def code(self) -> Mapping[str, str]:
         """Classes of transformers -> code that comes with the model; empty where transformers itself has the model.
@@ -183,7 +197,10 @@ class Checkpoint:
         from transformers import PretrainedConfig
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-        values = self.open(_ConfigReader(PretrainedConfig))
+        def plain_values(source: str, **options: Any) -> Any:
+            return PretrainedConfig.get_config_dict(source, **options)[0]
+
+        values = self.open(SimpleNamespace(from_pretrained=plain_values))  # without looking for classes that it names
         code: Mapping[str, str] = values.get("auto_map") or {}
         if not code or values.get("model_type") in CONFIG_MAPPING:
             return {}
@@ -198,7 +215,7 @@ class Checkpoint:
         return code
 
     def why_no_code(self) -> str | None:
-        """Why code that comes with the weights may not run, or None where it may: allowed, and pinned or local."""
+        """Tell why code that comes with the weights may not run, or None where it may: allowed, and pinned or local."""
         pinned = _COMMIT.fullmatch(self.revision or "") is not None
         if not self.is_trusted:
             which = f" (revision {self.revision} is used)" if pinned else ""
@@ -214,24 +231,8 @@ class Checkpoint:
             f"its 40 hexadecimal digits (found {self.revision or 'none'})"
         )
 
-    def _downloaded(self, address: str, name: str) -> Path:
-        import torch
-
-        path = Path(torch.hub.get_dir()) / "checkpoints" / name
-        if path.exists():
-            return path
-        if is_offline():
-            raise ExtractionError(self._missing("HF_HUB_OFFLINE is set"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
-        try:
-            torch.hub.download_url_to_file(address, str(path), digits and digits[1], progress=False)
-        except (OSError, RuntimeError) as error:
-            raise ExtractionError(self._missing(f"{type(error).__name__}: {error}")) from error
-        return path
-
     def _missing(self, reason: str) -> str:
-        """What to do where weights or their preprocessing cannot be had."""
+        """Tell what to do where weights or their preprocessing cannot be had."""
         home = self.home or self.model
         if self.weights is not None:
             return f'{self.user}: features.weights."{home}" names {self.weights}, which cannot be loaded: {reason}'
@@ -243,14 +244,3 @@ class Checkpoint:
             f"offline, {how} where there is a network and bring the cache along (HF_HOME; HF_HUB_OFFLINE=1 keeps to "
             f'it), or name a local copy: features.weights = {{ "{home}" = "path" }}'
         )
-
-
-@dataclass(frozen=True)
-class _ConfigReader:
-    """Reads `config.json` as plain values, without looking for the classes that it names."""
-
-    config: Any
-
-    def from_pretrained(self, source: str, **options: Any) -> dict[str, Any]:
-        values: dict[str, Any] = self.config.get_config_dict(source, **options)[0]
-        return values

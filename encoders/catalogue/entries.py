@@ -11,50 +11,50 @@ from mmpsr.plugins import load_plugins
 
 __all__ = ["ENTRIES", "WRITERS"]
 
-_picture = partial(
+_image = partial(
     CatalogueEntry, modalities=("video",), family="image backbone", factory="encoders.models.image:ImageBackbone",
     licence="Apache-2.0", image_size=224,
 )  # fmt: skip
 IMAGES = (
-    _picture(
+    _image(
         id="google/vit-base-patch16-224", width=768, download_mb=346,
         revision="3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
         description="ViT-B/16 trained on ImageNet-21k", citation="Dosovitskiy et al. 2021, arXiv:2010.11929",
     ),
-    _picture(
+    _image(
         id="microsoft/resnet-50", width=2048, download_mb=103, factory="encoders.models.image:ResNet",
         revision="34c2154c194f829b11125337b98c8f5f9965ff19",
         description="ResNet-50 v1.5 trained on ImageNet-1k", citation="He et al. 2016, arXiv:1512.03385",
     ),
-    _picture(
+    _image(
         id="facebook/dinov2-large", width=1024, download_mb=1218,
         revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
         description="DINOv2 ViT-L/14, self-supervised", citation="Oquab et al. 2023, arXiv:2304.07193",
     ),
-    _picture(
+    _image(
         id="trpakov/vit-face-expression", width=768, download_mb=343, revision="main",
         description="ViT-B/16 tuned to facial expression (FER2013)",
         citation="huggingface.co/trpakov/vit-face-expression",
     ),
-    _picture(
+    _image(
         id="dima806/facial_emotions_image_detection", width=768, download_mb=343, revision="main",
         description="ViT-B/16 tuned to facial emotion",
         citation="huggingface.co/dima806/facial_emotions_image_detection",
     ),
-    _picture(
+    _image(
         id="emo-affect-net", width=512, factory="encoders.models.emotion_faces:EmoAffectNet", family="face emotion",
         repository="ElenaRyumina/face_emotion_recognition", weights_file="FER_static_ResNet50_AffectNet.pt",
         revision="main", download_mb=98, description="ResNet-50 tuned to AffectNet",
         citation="Ryumina et al. 2022, doi:10.1016/j.neucom.2022.10.013", licence="MIT; AffectNet is for research only",
     ),
-    _picture(
+    _image(
         id="emotiefflib/enet_b0_8_best_afew", width=1280, factory="encoders.models.emotion_faces:EmotiEff",
         family="face emotion", download_mb=17, description="EfficientNet-B0 tuned to AffectNet and AFEW",
         citation="Savchenko 2022, arXiv:2203.13436", licence="Apache-2.0; AffectNet is for research only",
         repository="https://github.com/sb-ai-lab/EmotiEffLib/raw/main/models/affectnet_emotions/enet_b0_8_best_afew.pt",
         weights_file="enet_b0_8_best_afew.pt", libraries=("timm",),
     ),
-    _picture(
+    _image(
         id="MCG-NJU/videomae-base", width=768, factory="encoders.models.image:VideoMAE", family="VideoMAE",
         revision="dc740ceda42fce44faed2ea03c6d447db72f6af9", download_mb=377,
         description="VideoMAE ViT-B over 16 frames", citation="Tong et al. 2022, arXiv:2203.12602",
@@ -63,45 +63,45 @@ IMAGES = (
 )  # fmt: skip
 
 _HUBERT = "Hsu et al. 2021, arXiv:2106.07447"
-_sound = partial(
+_audio = partial(
     CatalogueEntry, modalities=("audio",), rate=16_000, licence="Apache-2.0", family="wav2vec 2.0",
     factory="encoders.models.audio:Wav2Vec",
 )  # fmt: skip
-SOUNDS = (
-    _sound(
+AUDIO = (
+    _audio(
         id="facebook/wav2vec2-base-960h", width=768, download_mb=378,
         revision="22aad52d435eb6dbaf354bdad9b0da84ce7d6156",
         description="wav2vec 2.0 base, tuned to read speech", citation="Baevski et al. 2020, arXiv:2006.11477",
     ),
-    _sound(
+    _audio(
         id="audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim", width=1024, download_mb=662,
         revision="6eba34a2485ea31cb03600241787c3a5edab8626", licence="CC-BY-NC-SA-4.0",
         description="wav2vec 2.0 large robust, 12 layers, tuned to arousal, dominance and valence",
         citation="Wagner et al. 2023, arXiv:2203.07378",
     ),
-    _sound(
+    _audio(
         id="facebook/hubert-base-ls960", width=768, download_mb=378, family="HuBERT", citation=_HUBERT,
         revision="dba3bb02fda4248b6e082697eee756de8fe8aa8a", description="HuBERT base, self-supervised",
     ),
-    _sound(
+    _audio(
         id="amiriparian/ExHuBERT", width=1024, download_mb=2500, family="HuBERT", licence="CC-BY-NC-SA-4.0",
         revision="b158d45ed8578432468f3ab8d46cbe5974380812",
         processor=("facebook/hubert-base-ls960", "dba3bb02fda4248b6e082697eee756de8fe8aa8a"),
         description="HuBERT large with its blocks expanded, tuned to emotion in 37 corpora",
         citation="Amiriparian et al. 2024, arXiv:2406.10275",
     ),
-    _sound(
+    _audio(
         id="MIT/ast-finetuned-audioset-10-10-0.4593", width=768, download_mb=346, family="AST",
         factory="encoders.models.windowed_audio:AST", revision="f826b80d28226b62986cc218e5cec390b1096902",
         description="audio spectrogram transformer tuned to AudioSet, averaged over frequency",
         citation="Gong et al. 2021, arXiv:2104.01778", licence="BSD-3-Clause",
     ),
-    _sound(
+    _audio(
         id="openai/whisper-base", width=512, download_mb=290, family="Whisper encoder",
         factory="encoders.models.windowed_audio:Whisper", revision="e37978b90ca9030d5170a5c07aadb050351a65bb",
         description="encoder of Whisper base, 50 frames a second", citation="Radford et al. 2022, arXiv:2212.04356",
     ),
-    _sound(
+    _audio(
         id="vggish", width=128, download_mb=288, family="VGGish", factory="encoders.models.vggish:VGGish",
         repository="https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
         weights_file="vggish-10086976.pth", description="VGGish trained on YouTube-8M, one embedding in 0.96 s",
@@ -180,8 +180,7 @@ WRITERS = (
     _describer(
         id="Qwen/Qwen2.5-VL-3B-Instruct", revision="66285546d2b821cf421d4f5eb2576359d3770cd3", download_mb=7510,
         description="Qwen2.5-VL 3B: behaviour described from a few frames",
-        citation="Bai et al. 2025, arXiv:2502.13923",
-        licence="Qwen Research Licence, not commercial",
+        citation="Bai et al. 2025, arXiv:2502.13923", licence="Qwen Research Licence, not commercial",
     ),
     _describer(
         id="OpenGVLab/InternVL2_5-4B", revision="main", download_mb=7430, foreign=True,
@@ -207,27 +206,22 @@ _EMBEDDED = (
         licence="Apache-2.0",
     ),
     CatalogueEntry(
-        id="egemaps", modalities=("audio",), width=25, factory="encoders.models.egemaps:EGeMAPS",
-        libraries=("opensmile",), rate=16_000,
+        id="egemaps", modalities=("audio",), width=25, factory="encoders.models.egemaps:EGeMAPS", rate=16_000,
+        libraries=("opensmile",),
         description="openSMILE eGeMAPSv02 low-level descriptors every 10 ms",
         citation="Eyben et al. 2016, doi:10.1109/TAFFC.2015.2457417",
         licence="openSMILE: free for research and private use; commercial use needs a licence from audEERING",
     ),
     CatalogueEntry(
         id="minilm", modalities=("text", "behavior"), width=384, factory="encoders.models.minilm:MiniLM",
-        libraries=_MINILM,
-        pooling=_TOKENS,
+        libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0",
         description="token embeddings of all-MiniLM-L6-v2 over the transcript or the described behaviour",
         citation="Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957",
-        licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="minilm-context", modalities=("text",), width=384, factory="encoders.models.minilm:MiniLMContext",
-        libraries=_MINILM,
-        pooling=_TOKENS,
+        libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0", citation="as minilm",
         description="as minilm over the transcript, read after the previous utterances of its dialogue",
-        citation="as minilm",
-        licence="Apache-2.0",
     ),
     CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cues.encoder:CueNarrative",
@@ -292,7 +286,7 @@ _SCENE = tuple(
     if entry.id in _FULL_FRAMES
 )  # fmt: skip
 
-_SHIPPED = (*_EMBEDDED, *_CONTRASTIVE, *IMAGES, *_SCENE, *SOUNDS, *TEXTS)
+_SHIPPED = (*_EMBEDDED, *_CONTRASTIVE, *IMAGES, *_SCENE, *AUDIO, *TEXTS)
 _TAKEN = {entry.id for entry in (*_SHIPPED, *WRITERS)}
 _PLUGINS: tuple[CatalogueEntry, ...] = tuple(load_plugins("mmpsr.encoders", CatalogueEntry).values())
 for _entry in _PLUGINS:

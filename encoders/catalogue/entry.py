@@ -76,7 +76,7 @@ class CatalogueEntry(Entry):
     pooling: str = "mean and standard deviation over frames"
 
     def factory_of(self, modality: str) -> str:
-        """`module:Class` that describes a modality."""
+        """Return `module:Class` that describes a modality."""
         return self.factory if isinstance(self.factory, str) else self.factory[modality]
 
 

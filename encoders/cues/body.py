@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from encoders.cues.events import CueEvent, events_where, spacing
-from encoders.face.landmarks import _BLANK, FaceTrack, _solutions, _stderr_closed, eye_centres, face_frames, face_track
+from encoders.face.landmarks import FaceTrack, eye_centres, face_frames, face_track, start_model
 from encoders.face.measures import CUE_NAMES, measure_cues
 from encoders.media.clip import ClipMedia
 
@@ -61,7 +61,7 @@ class BodyTrack:
 
 
 def body_settings() -> dict[str, object]:
-    """What decides the body track besides the face track; part of the fingerprint of who uses it."""
+    """Tell what decides the body track besides the face track; part of the fingerprint of who uses it."""
     return {
         "detector": "mediapipe 0.10.21 Hands lite, Pose full; static", "confidence": _CONFIDENCE, "spacing": _SPACING,
         "around": _AROUND, "side": _SIDE, "below_eyes": _BELOW_EYES,
@@ -69,7 +69,7 @@ def body_settings() -> dict[str, object]:
 
 
 def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
-    """Hands at the face and shoulders, computed once per clip; raises as `face_track` does."""
+    """Find hands at the face and shoulders, computed once per clip; raises as `face_track` does."""
 
     def compute() -> BodyTrack:
         track = face_track(clip, num_frames)
@@ -92,7 +92,7 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
 
 
 def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: float) -> list[NDArray[np.float64]]:
-    """Landmarks `[21, 2]` in pixels of up to two hands around a face."""
+    """Find landmarks `[21, 2]` in pixels of up to two hands around a face."""
     import cv2
 
     middle, half = face[:, :2].mean(axis=0), _AROUND * distance / 2
@@ -101,14 +101,14 @@ def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: floa
     part = picture[top:bottom, left:right]
     scale = min(1.0, _SIDE / max(max(part.shape[:2]), 1))
     size = max(round(part.shape[1] * scale), 1), max(round(part.shape[0] * scale), 1)
-    found = _hand_model().process(cv2.resize(part, size, interpolation=cv2.INTER_AREA)).multi_hand_landmarks
+    hands = _hand_model().process(cv2.resize(part, size, interpolation=cv2.INTER_AREA)).multi_hand_landmarks
     extent = np.array([part.shape[1], part.shape[0]])
     corner = np.array([left, top])
-    return [np.array([(point.x, point.y) for point in hand.landmark]) * extent + corner for hand in found or ()]
+    return [np.array([(point.x, point.y) for point in hand.landmark]) * extent + corner for hand in hands or ()]
 
 
 def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance: float) -> float:
-    """Share of a hand's landmarks inside the face's outline or at most 0.15 IOD outside.
+    """Measure share of a hand's landmarks inside the face's outline or at most 0.15 IOD outside.
 
     Pictures have no depth: a hand held before the face counts as at it.
 
@@ -126,9 +126,9 @@ def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance
 
 
 def _find_shoulders(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Right and left shoulder `[2, 2]` in pixels, or not a number where one is not visible inside the picture."""
-    found = _pose_model().process(picture).pose_landmarks
-    points = [found.landmark[index] for index in _SHOULDERS] if found else []
+    """Find the right and left shoulder `[2, 2]` in pixels, or not a number where one is not visible inside it."""
+    pose = _pose_model().process(picture).pose_landmarks
+    points = [pose.landmark[index] for index in _SHOULDERS] if pose else []
     if not points or any(not (0 <= p.x <= 1 and 0 <= p.y <= 1 and p.visibility >= _VISIBLE) for p in points):
         return np.full((2, 2), np.nan)
     extent = np.array([picture.shape[1], picture.shape[0]], dtype=np.float64)
@@ -137,26 +137,24 @@ def _find_shoulders(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _hand_model() -> Any:
-    with _stderr_closed():
-        model = _solutions().hands.Hands(
+    return start_model(
+        lambda solutions: solutions.hands.Hands(
             static_image_mode=True, max_num_hands=2, model_complexity=0, min_detection_confidence=_CONFIDENCE
         )
-        model.process(_BLANK)  # the graphs' threads log as they start; one frame waits for them
-    return model
+    )
 
 
 @lru_cache(maxsize=1)
 def _pose_model() -> Any:
-    with _stderr_closed():
-        model = _solutions().pose.Pose(
+    return start_model(
+        lambda solutions: solutions.pose.Pose(
             static_image_mode=True, model_complexity=1, min_detection_confidence=_CONFIDENCE
-        )  # fmt: skip
-        model.process(_BLANK)
-    return model
+        )
+    )
 
 
 def body_events(track: FaceTrack, body: BodyTrack, begin: float = 0.0) -> list[CueEvent]:
-    """Hands at the face, and shoulders that are raised or uneven compared with their own median.
+    """Find hands at the face, and shoulders that are raised or uneven compared with their own median.
 
     Args:
         track: landmarks in pixels.

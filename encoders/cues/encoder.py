@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from encoders.base import Encoder
+from encoders.base import Embeddings, embed_together, read_each
 from encoders.cues.body import body_events, body_settings, body_track
 from encoders.cues.events import CueEvent, spacing
 from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_series
@@ -20,13 +19,13 @@ from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_t
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
-from encoders.models.minilm import TokenEmbedder, shared_embedder
+from encoders.models.minilm import TokenEmbedder, TokenEncoder, shared_embedder
 from mmpsr.files import sha256_of
 
 __all__ = ["CueNarrative", "measure_events", "narrative_of"]
 
 
-class CueNarrative(Encoder):
+class CueNarrative(TokenEncoder):
     """Words the cues of a clip's face, body and voice, and embeds the paragraph with MiniLM, 384 wide.
 
     The landmarks are those of `face-mesh`, computed once per clip. A clip without usable audio is described by what is
@@ -45,17 +44,8 @@ class CueNarrative(Encoder):
         super().__init__(modality)
         self.num_frames = num_frames
 
-    @property
-    def width(self) -> int:
-        """Width of a token embedding."""
-        return TokenEmbedder.width
-
-    def load(self) -> None:
-        """Load the text weights, shared with `minilm`."""
-        shared_embedder()
-
     def settings(self) -> Mapping[str, object]:
-        """Settings of the face, of the body, of the wording and of the text embedding."""
+        """List settings of the face, of the body, of the wording and of the text embedding."""
         return {
             "face": face_settings(self.num_frames), "body": body_settings(), "cues": list(WORDING), "audio_rate": RATE,
             "audio": dict(AUDIO_READING),
@@ -63,27 +53,22 @@ class CueNarrative(Encoder):
         }  # fmt: skip
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """What behavior is made from, and when words were said where that is known."""
+        """Hash what behavior is made from, and when words were said where that is known."""
         source, words = super().source(clip), clip.get("words")
         return sha256_of(f"{source} {words}")[:12] if isinstance(words, str) else source
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
-        reasons: dict[int, EncodingError | MissingModality] = {}
-        texts: dict[int, str] = {}
-        for index, clip in enumerate(clips):
-            try:
-                narrative = narrative_of(clip, self.num_frames)
-            except (EncodingError, MissingModality) as reason:
-                reasons[index] = reason
-                continue
-            clip.notes[self.id], texts[index] = narrative.text, narrative.untimed
-        embeddings = dict(zip(texts, shared_embedder().embed(list(texts.values())), strict=True))
-        return [embeddings[index] if index in embeddings else reasons[index] for index in range(len(clips))]
+        return embed_together(read_each(clips, self._text), shared_embedder().embed)
+
+    def _text(self, clip: ClipMedia) -> str:
+        narrative = narrative_of(clip, self.num_frames)
+        clip.notes[self.id] = narrative.text
+        return narrative.untimed
 
 
 def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:
-    """What was measured of one clip, sentence by sentence with the events that each was made from.
+    """Tell what was measured of one clip, sentence by sentence with the events that each was made from.
 
     Args:
         clip: with frames; sound and transcript are used where there are any.
@@ -108,7 +93,10 @@ def measure_events(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> tuple[list[
         *face_events(series), *eye_events(series), *head, *posture_events(series, swings),
         *hidden_events(track, begin), *body_events(track, body_track(clip, num_frames), begin),
     ]  # fmt: skip
-    samples = _heard(clip)
+    try:
+        samples = clip.waveform(RATE)
+    except (EncodingError, MissingModality):
+        samples = None  # `egemaps` reports it as the failure of the audio modality
     step = spacing(track.seconds)
     seconds = float(track.seconds[-1] - begin) + (step / 2 if np.isfinite(step) else 0.0)
     if samples is not None:
@@ -124,15 +112,8 @@ def _begin(clip: ClipMedia, track: FaceTrack) -> float:
     return max((start for start in starts if start <= track.seconds[0] + 0.1), default=min(starts, default=0.0))
 
 
-def _heard(clip: ClipMedia) -> NDArray[np.float32] | None:
-    try:
-        return clip.waveform(RATE)
-    except (EncodingError, MissingModality):
-        return None  # `egemaps` reports it as the failure of the audio modality
-
-
 def _limits(step: float) -> str:
-    """What frames this far apart cannot show."""
+    """Tell what frames this far apart cannot show."""
     if not np.isfinite(step):
         return "A single frame shows the face: no movement can be told."
     needed = {"blinks": BLINK_SPACING, "nods and shakes": SWING_SPACING}

@@ -42,7 +42,7 @@ class CueEvent:
 
 
 def spacing(seconds_T: NDArray[np.float64]) -> float:
-    """Seconds between samples, their median; infinite for fewer than two samples, which measure no change.
+    """Measure seconds between samples, their median; infinite for fewer than two samples, which measure no change.
 
     Example:
         >>> spacing(np.array([0.0, 0.2, 0.4, 2.0]))
@@ -52,26 +52,26 @@ def spacing(seconds_T: NDArray[np.float64]) -> float:
 
 
 def runs(present_T: NDArray[np.bool_], seconds_T: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """First and last index of each stretch of true samples; where samples are missing between, a stretch ends.
+    """Find the first and last index of each stretch of true samples; where samples are missing between, a stretch ends.
 
     Example:
         >>> runs(np.array([True, True, False, True, True]), np.array([0.0, 0.1, 0.2, 0.3, 0.9]))
         [(0, 1), (3, 3), (4, 4)]
     """
     longest = _BRIDGE * spacing(seconds_T)
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     for index in map(int, np.flatnonzero(present_T)):
-        if found and found[-1][1] == index - 1 and seconds_T[index] - seconds_T[index - 1] <= longest:
-            found[-1] = (found[-1][0], index)
+        if stretches and stretches[-1][1] == index - 1 and seconds_T[index] - seconds_T[index - 1] <= longest:
+            stretches[-1] = (stretches[-1][0], index)
         else:
-            found.append((index, index))
-    return found
+            stretches.append((index, index))
+    return stretches
 
 
 def degrees_above(
     values_T: NDArray[np.float64], neutral: float, step: float, own_step: float | None = None
 ) -> NDArray[np.float64]:
-    r"""How far values lie above a neutral value or, where that is more, above the clip's own median.
+    r"""Tell how far values lie above a neutral value or, where that is more, above the clip's own median.
 
     `max((v - neutral) / step, (v - median(v)) / max(own_step, 3 sigma))`, with `sigma` the noise of the samples as
     their differences show it, `median |v_t - v_{t-1}| / 0.954` (exact for normal noise): a face that rests elsewhere
@@ -102,7 +102,7 @@ def events_where(
     seconds_T: NDArray[np.float64],
     least_seconds: float = 0.0,
 ) -> list[CueEvent]:
-    """An event for each stretch of samples that reaches one degree, as long as it stays above 0.75 degrees.
+    """Find an event for each stretch of samples that reaches one degree, as long as it stays above 0.75 degrees.
 
     Args:
         cue: its name.

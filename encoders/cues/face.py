@@ -62,7 +62,7 @@ class FaceSeries:
     seconds: NDArray[np.float64]
 
     def own(self, name: str) -> NDArray[np.float64]:
-        """A measure less its median over the clip."""
+        """Return a measure less its median over the clip."""
         return self.values[name] - np.median(self.values[name])
 
 
@@ -128,7 +128,7 @@ _ONE_SIDED_OWN = 0.05  # IOD of the same, from the clip's own median
 
 
 def face_events(series: FaceSeries) -> list[CueEvent]:
-    """Events of brows, lids and mouth, by cue and then in time."""
+    """Find events of brows, lids and mouth, by cue and then in time."""
     values, seconds = series.values, series.seconds
     yaw = np.abs(np.degrees(values["yaw"]))
     readable = (yaw <= _FRONTAL) & (np.abs(np.degrees(series.own("pitch"))) <= _USUAL_PITCH)
@@ -157,12 +157,12 @@ def face_events(series: FaceSeries) -> list[CueEvent]:
 
 
 def eye_events(series: FaceSeries) -> list[CueEvent]:
-    """Events of closing eyes and of the gaze: aside, down or up, and back."""
+    """Find events of closing eyes and of the gaze: aside, down or up, and back."""
     return [*_closings(series), *_gaze(series)]
 
 
 def _closings(series: FaceSeries) -> list[CueEvent]:
-    """Blinks, eyes that stay closed, or, where frames are too far apart to tell, eyes that were seen closed."""
+    """Find blinks, eyes that stay closed, or, where frames are too far apart to tell, eyes that were seen closed."""
     seconds, step = series.seconds, spacing(series.seconds)
     opening = (series.values["eye_open_left"] + series.values["eye_open_right"]) / 2
     events = []
@@ -178,7 +178,7 @@ def _closings(series: FaceSeries) -> list[CueEvent]:
 
 
 def _gaze(series: FaceSeries) -> list[CueEvent]:
-    """Line of sight: head angle plus eye rotation, `asin(iris offset / 0.8)`; closed eyes look nowhere."""
+    """Find where the gaze goes: head angle plus eye rotation, `asin(iris offset / 0.8)`; closed eyes look nowhere."""
     eye_x, eye_y = (np.arcsin(np.clip(series.values[name] / _EYE_ROTATION, -1.0, 1.0)) for name in ("gaze_x", "gaze_y"))
     aside, down = np.degrees(series.values["yaw"] + eye_x), np.degrees(series.values["pitch"] + eye_y)
     if spacing(series.seconds) <= BLINK_SPACING:  # eyes rest for 0.2 s at least: what one frame alone shows is noise

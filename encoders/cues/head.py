@@ -36,14 +36,11 @@ _SHIFT = 0.5  # IOD between two frames, about 3 cm; where frames are far apart i
 _SHIFT_SPEED = 0.5  # IOD per second
 _RESTLESS = 0.3  # IOD per second, the clip's median
 
-_AXES = {
-    "pitch": ("nod", "head_up_down", "shift_y"),
-    "yaw": ("shake", "head_side_to_side", "shift_x"),
-}  # fmt: skip
+_AXES = {"pitch": ("nod", "head_up_down", "shift_y"), "yaw": ("shake", "head_side_to_side", "shift_x")}
 
 
 def half_swings(values_T: NDArray[np.float64], least: float) -> list[tuple[int, int]]:
-    """First and last index of each movement between turning points that goes at least `least` far.
+    """Find the first and last index of each movement between turning points that goes at least `least` far.
 
     Rests at a turning point belong to no movement: it begins with the last sample, and ends with the first, that lies
     within a tenth of its extent from the turning point.
@@ -78,7 +75,7 @@ def half_swings(values_T: NDArray[np.float64], least: float) -> list[tuple[int, 
 
 
 def head_events(series: FaceSeries) -> list[CueEvent]:
-    """Nods and shakes (or, unresolved, movements to and fro), turns, raising and lowering, and tilts."""
+    """Find nods and shakes (or, unresolved, movements to and fro), turns, raising and lowering, and tilts."""
     events: list[CueEvent] = []
     for angle, (quick, slow, place) in _AXES.items():
         degrees = np.degrees(series.values[angle])
@@ -113,7 +110,7 @@ def _swings(
     unit: str,
     longest: float = _LONGEST_HALF,
 ) -> list[CueEvent]:
-    """An event for every chain of quick half swings, as far as they go on average."""
+    """Find an event for every chain of quick half swings, as far as they go on average."""
     chains: list[list[tuple[int, int]]] = [[]]
     for half in half_swings(values_T, least):
         if seconds_T[half[1]] - seconds_T[half[0]] > longest:
@@ -133,7 +130,7 @@ def _swings(
 
 
 def posture_events(series: FaceSeries, swings: bool) -> list[CueEvent]:
-    """Leaning, shifts of place, and restlessness.
+    """Find leaning, shifts of place, and restlessness.
 
     Args:
         series: measures of the face.
@@ -158,7 +155,7 @@ def posture_events(series: FaceSeries, swings: bool) -> list[CueEvent]:
 
 
 def hidden_events(track: FaceTrack, begin: float = 0.0) -> list[CueEvent]:
-    """Stretches of frames in which no face was found after it had been there.
+    """Find stretches of frames in which no face was found after it had been there.
 
     Args:
         track: landmarks in pixels.

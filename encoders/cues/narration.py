@@ -136,8 +136,8 @@ class Narrative:
     @property
     def events(self) -> tuple[CueEvent, ...]:
         """Every event that is told, once, in time."""
-        told = dict.fromkeys(event for sentence in self.sentences for event in sentence.events)
-        return tuple(sorted(told, key=lambda event: (event.start, event.end, event.cue)))
+        events = dict.fromkeys(event for sentence in self.sentences for event in sentence.events)
+        return tuple(sorted(events, key=lambda event: (event.start, event.end, event.cue)))
 
     @property
     def text(self) -> str:
@@ -172,11 +172,11 @@ def narrate(events: Iterable[CueEvent], seconds: float, heard: bool = True, limi
     for part, otherwise in _OTHERWISE.items():
         if part == "voice" and not heard:
             continue
-        told = {cue: by_cue[cue] for cue, wording in WORDING.items() if wording.part == part and cue in by_cue}
-        still = not told or (part == "eyes" and not _GAZE & told.keys()) or (part == "voice" and "pause" not in told)
+        cues = {cue: by_cue[cue] for cue, wording in WORDING.items() if wording.part == part and cue in by_cue}
+        still = not cues or (part == "eyes" and not _GAZE & cues.keys()) or (part == "voice" and "pause" not in cues)
         if still:
             sentences.append(Sentence(otherwise, otherwise, ()))
-        sentences += [_told(_clause(cue, found, seconds), _spans(found), found) for cue, found in told.items()]
+        sentences += [_told(_clause(cue, group, seconds), _spans(group), group) for cue, group in cues.items()]
     if not heard and "filler" in by_cue:
         fillers = by_cue["filler"]
         sentences.append(_told(_clause("filler", fillers, seconds), _spans(fillers), fillers))
@@ -192,7 +192,7 @@ def _spans(events: Iterable[CueEvent]) -> list[tuple[float, float]]:
 
 
 def _clause(cue: str, events: Sequence[CueEvent], seconds: float) -> str:
-    """What happens, how far, and how often or how long."""
+    """Tell what happens, how far, and how often or how long."""
     wording = WORDING[cue]
     degree = max(event.degree for event in events)
     clause = wording.clause.format(how=wording.grades[0 if degree < 2.0 else 1 if degree < 3.0 else 2])
@@ -213,7 +213,7 @@ def _times(number: int) -> str:
 
 
 def _blinking(number: int, seconds: float) -> str:
-    """People blink 10 to 30 times a minute, most at rest 17 and in talk 26 times."""
+    """Word how often: people blink 10 to 30 times a minute, most at rest 17 and in talk 26 times."""
     rate = 60.0 * number / seconds
     return "very often" if rate > 45.0 else "often" if rate > 30.0 else "several times"
 
@@ -223,7 +223,7 @@ def _lasting(share: float) -> str:
 
 
 def _seconds(spans: Sequence[tuple[float, float]]) -> str:
-    """The longest spans in time, to a tenth of a second, and how many more there are."""
+    """Tell the longest spans in time, to a tenth of a second, and how many more there are."""
     longest = sorted(spans, key=lambda span: (span[0] - span[1], span))[:_MOST_SPANS]
     named = [f"{a:.1f}" if f"{a:.1f}" == f"{b:.1f}" else f"{a:.1f}-{b:.1f}" for a, b in sorted(longest)]
     named = list(dict.fromkeys(named))
@@ -234,7 +234,7 @@ def _seconds(spans: Sequence[tuple[float, float]]) -> str:
 
 
 def _mixed(by_cue: Mapping[str, Sequence[CueEvent]], seconds: float) -> list[Sentence]:
-    """Cues that contradict each other for at least a tenth of the clip, or for any moment where one is a gesture."""
+    """Find cues that contradict each other for a tenth of the clip or more, or for a moment where one is a gesture."""
     sentences = []
     for clause, ones, others in _MIXED:
         shared: dict[tuple[float, float], tuple[CueEvent, CueEvent]] = {}

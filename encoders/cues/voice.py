@@ -109,7 +109,7 @@ def measure_voice(samples: NDArray[np.float32], rate: int) -> Voice:
 
 
 def voice_events(samples: NDArray[np.float32], rate: int) -> list[CueEvent]:
-    """Events of a clip's sound, in seconds from its first sample.
+    """Find events of a clip's sound, in seconds from its first sample.
 
     A pause is a gap of at least 0.25 s between louder windows. A filled pause is at least 0.3 s of voice whose pitch
     and spectrum hardly change over 50 ms: a long steady vowel, whatever it was meant as.
@@ -141,12 +141,12 @@ def voice_events(samples: NDArray[np.float32], rate: int) -> list[CueEvent]:
 
 
 def _event(cue: str, first: int, last: int, value: float, unit: str, degree: float) -> CueEvent:
-    """An event from the beginning of window `first` to that of window `last`."""
+    """Return an event from the beginning of window `first` to that of window `last`."""
     return CueEvent(cue, round(first * _STEP, 2), round(last * _STEP, 2), float(value), unit, float(degree), _STEP)
 
 
 def _stretches(present_W: NDArray[np.bool_], least_seconds: float) -> list[tuple[int, int]]:
-    """First window of each long enough stretch, and the window after it."""
+    """Find the first window of each long enough stretch, and the window after it."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], present_W, [False]]).astype(np.int8)))
     return [
         (int(first), int(last))
@@ -156,7 +156,7 @@ def _stretches(present_W: NDArray[np.bool_], least_seconds: float) -> list[tuple
 
 
 def _steady(voice: Voice) -> NDArray[np.bool_]:
-    """Windows within 50 ms of steady voice."""
+    """Find windows within 50 ms of steady voice."""
     ahead = round(_STEADY_SECONDS / _STEP)
     if len(voice.pitch) <= ahead:
         return np.zeros(len(voice.pitch), dtype=bool)
@@ -172,7 +172,7 @@ def _steady(voice: Voice) -> NDArray[np.bool_]:
 
 
 def _changes(voice: Voice) -> list[CueEvent]:
-    """Stretches whose average over half a second leaves the clip's own median."""
+    """Find stretches whose average over half a second leaves the clip's own median."""
     size = round(_SMOOTH_SECONDS / _STEP)
     events = []
     energy = np.where(voice.loud, 10.0 ** (voice.level / 10.0), np.nan)
@@ -213,7 +213,7 @@ def filler_events(
         (0.0, 4.0, 2.0)
     """
     if words:
-        found = [(start, end) for word, start, end in words if _FILLER.search(word)]
-        return [CueEvent("filler", start, end, 1.0, "words", 1.0, _STEP) for start, end in found]
+        spans = [(start, end) for word, start, end in words if _FILLER.search(word)]
+        return [CueEvent("filler", start, end, 1.0, "words", 1.0, _STEP) for start, end in spans]
     count = len(_FILLER.findall(text or ""))
     return [CueEvent("filler", 0.0, seconds, float(count), "words", float(count), seconds)] if count else []

@@ -93,7 +93,7 @@ class Embedder:
         return max(0.0, 1.0 - self.embed_seconds / seconds) if self._encoders and seconds else None
 
     def has_room(self, in_flight: Collection[Job]) -> bool:
-        """Whether what one more chunk may bring fits beside what is here and what the workers have."""
+        """Tell whether what one more chunk may bring fits beside what is here and what the workers have."""
         coming = {name: self._chunk_size for name in self._encoders}
         for job in in_flight:
             for name in self._encoders:
@@ -141,7 +141,8 @@ class Embedder:
             self.num_clips -= 1
             self.num_bytes -= clip.prepared.num_bytes
             clip.outcome.settle(clip.row, result, clip.prepared.note)
-            if clip.outcome.num_settled == len(clip.job.rows(clip.modality)):
+            num_settled = len(clip.outcome.made) + len(clip.outcome.failures)
+            if num_settled == len(clip.job.rows(clip.modality)):
                 yield self._open.pop(id(clip.outcome))
 
     # What follows runs in the thread.
@@ -162,10 +163,10 @@ class Embedder:
         return list(zip(batch, results, strict=True))
 
     def _embed(self, name: str, inputs: Sequence[Prepared]) -> list[Encoded | Failure]:
-        """Embeddings of a batch: halved where the device's memory is too small, clip by clip where it fails."""
+        """Embed a batch: halved where the device's memory is too small, clip by clip where it fails."""
         import torch
 
-        encoder, size = self._encoders[name], len(inputs) * max(each.length for each in inputs)
+        encoder, size = self._encoders[name], len(inputs) * max(prepared.length for prepared in inputs)
         if len(inputs) > 1 and name in self._too_large and size >= self._too_large[name]:
             middle = len(inputs) // 2
             return self._embed(name, inputs[:middle]) + self._embed(name, inputs[middle:])
@@ -186,7 +187,7 @@ class Embedder:
             if len(inputs) == 1:
                 return [Failure("failed", f"{type(error).__name__}: {error}")]
         if not short:
-            return [result for each in inputs for result in self._embed(name, [each])]
+            return [result for prepared in inputs for result in self._embed(name, [prepared])]
         torch.cuda.empty_cache()  # here, where the error no longer holds what the failed pass had made
         self._too_large[name] = size
         return self._embed(name, inputs)

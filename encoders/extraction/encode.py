@@ -27,6 +27,7 @@ __all__ = [
     "Vector",
     "check_results",
     "encode_both",
+    "lacks_library",
     "load_encoder",
     "make_encoder",
     "reason_of",
@@ -48,7 +49,7 @@ class Encoded(NamedTuple):
 
 
 def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None = None) -> Encoder:
-    """An encoder of the catalogue, precomputed features, or a user's own class named as `package.module:Class`.
+    """Make an encoder of the catalogue, precomputed features, or a user's own class named as `package.module:Class`.
 
     Args:
         encoder_id: catalogue id, name of precomputed features, or where a subclass of `Encoder` is imported from.
@@ -72,24 +73,29 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
         return create_encoder(encoder_id, modality, features)
     module, _, name = encoder_id.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        encoder = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ExtractionError(
             f"encoder {encoder_id!r} ({modality}): {error}; an own encoder is named package.module:Class and its "
             "module must be importable from the working directory or PYTHONPATH"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Encoder)):
+    if not (isinstance(encoder, type) and issubclass(encoder, Encoder)):
         raise ExtractionError(f"encoder {encoder_id!r} ({modality}): {name} is not a subclass of encoders.base.Encoder")
-    if not isinstance(getattr(found, "id", None), str):
+    if not isinstance(getattr(encoder, "id", None), str):
         raise ExtractionError(f"encoder {encoder_id!r} ({modality}): {name}.id must be a string that names the encoder")
-    return found(modality)
+    return encoder(modality)
 
 
 def reason_of(error: Exception) -> str:
-    """What to tell of an exception: of a missing optional package, the extra that brings it; else class and message."""
+    """Word an exception: of a missing optional package, the extra that brings it; else class and message."""
     if isinstance(error, ImportError):
         return sentence_of(error.name or "") or str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def lacks_library(encoder: Encoder, error: ImportError) -> ExtractionError:
+    """Name the library that an encoder needs and lacks, with the extra that brings it."""
+    return ExtractionError(f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}")
 
 
 def load_encoder(encoder: Encoder, fingerprint: str) -> None:
@@ -134,9 +140,7 @@ def encode_both(encoder: Encoder, clips: Sequence[ClipMedia], cap: int | None) -
     try:
         results: Sequence[Vector | Exception] = encoder.encode(clips)
     except ImportError as error:
-        raise ExtractionError(
-            f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}"
-        ) from error
+        raise lacks_library(encoder, error) from error
     except Exception as error:
         if len(clips) > 1:
             return [result for clip in clips for result in encode_both(encoder, [clip], cap)]

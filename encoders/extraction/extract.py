@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from encoders.config import FeaturesConfig
@@ -23,11 +22,10 @@ from encoders.errors import Failure
 from encoders.extraction.device_batches import Embedder
 from encoders.extraction.jobs import Job, Outcome, Result
 from encoders.extraction.read import clip_records, make_encoders, sequence_specs
-from encoders.extraction.warm import WarmEncoders
-from encoders.extraction.workers import Workers
+from encoders.extraction.workers import WarmEncoders, Workers
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
-from encoders.store.progress import ExtractionSummary, Reporter
+from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import Entry
@@ -67,14 +65,14 @@ def extract(
             Embedder(work.device_encoders, config) as embedder,
             Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
-            _run(work, claims, workers, embedder, Reporter(len(work.pending), show_progress))
+            _run(work, claims, workers, embedder, ClipProgress(len(work.pending), show_progress))
             work.summary.embed_seconds, work.summary.waited = embedder.embed_seconds, embedder.waited
     return work.summarise(time.perf_counter() - began)
 
 
-def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, report: Reporter) -> None:
+def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, progress: ClipProgress) -> None:
     """Claim, submit, embed and store until nothing is pending, here or with other processes."""
-    with report:
+    with progress:
         try:
             waits_for: set[str] = set()
             asked = -_POLL_SECONDS
@@ -92,7 +90,7 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, repo
                         workers.submit(job)
                 in_flight = [*workers.jobs.values(), *embedder.jobs]
                 num_left = len(work.pending) + sum(len(job.clips) for job in in_flight)
-                report.update(num_left, work.num_failed, set() if in_flight else waits_for)
+                progress.update(num_left, work.num_failed, set() if in_flight else waits_for)
                 if in_flight:
                     for job, result in workers.completed(timeout=1.0, others=embedder.runs):
                         work.receive(job, result, claims, embedder)
@@ -117,7 +115,7 @@ class _Work(WorkQueue):
         self.config = config
         self.store = SequenceStore(config.store)
         encoders = make_encoders(config) if warm is None else warm.encoders
-        self.encoders = {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()}
+        self.encoders = {name: encoder.spec for name, encoder in encoders.items()}
         self.sequences = sequence_specs(config, self.encoders)
         specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name)))
         records = clip_records(clips, config)
@@ -131,7 +129,9 @@ class _Work(WorkQueue):
         )
         self.summary = ExtractionSummary()
         self.tried: set[tuple[str, str]] = set()
-        self.device_encoders = {name: each for name, each in encoders.items() if isinstance(each, DeviceEncoder)}
+        self.device_encoders = {
+            name: encoder for name, encoder in encoders.items() if isinstance(encoder, DeviceEncoder)
+        }
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
@@ -173,39 +173,27 @@ class _Work(WorkQueue):
         """Write what became of a chunk by one encoder, then drop its claim."""
         began = time.perf_counter()
         vectors, sequences = job.wanted.get(name, {}), job.sequences.get(name, {})
-        notes, failures = dict(zip(outcome.rows, outcome.notes, strict=True)), dict(outcome.failures)
-        made: dict[int, Any] = dict(zip(outcome.rows, outcome.vectors, strict=True))
-        self._write(job.corpus, self.encoders[name], vectors, failures | made, notes)
+        results: dict[int, Any] = {**outcome.failures}
+        results |= {row: (encoded.vector, note) for row, (encoded, note) in outcome.made.items()}
+        self._write(job.corpus, self.encoders[name], vectors, results)
         if sequences:
-            made = dict(zip(outcome.rows, outcome.sequences, strict=True))
-            told = {row: why for row, why in failures.items() if row not in vectors}  # the others' with the vector
-            self._write(job.corpus, self.sequences[name], sequences, told | made, notes)
+            results = {row: why for row, why in outcome.failures.items() if row not in vectors}  # the others' as above
+            for row, (encoded, note) in outcome.made.items():
+                is_failed = isinstance(encoded.sequence, Failure)
+                results[row] = encoded.sequence if is_failed else (encoded.sequence, note)
+            self._write(job.corpus, self.sequences[name], sequences, results)
         claims.drop([*vectors.values(), *sequences.values()])
         self.summary.write_seconds += time.perf_counter() - began
 
-    def _write(
-        self,
-        corpus: str,
-        spec: EncoderSpec,
-        wanted: Mapping[int, Item],
-        results: Mapping[int, Any],
-        notes: Mapping[int, str | None],
-    ) -> None:
-        """Store vectors or sequences and failures, by clip position, of those that are wanted."""
-        found = [
-            (wanted[row], result if isinstance(result, Failure) else (result, notes[row]))
-            for row, result in results.items()
-            if row in wanted
-        ]
-
-        def write(ids: list[str], sources: list[str], values: list[tuple[Any, str | None]]) -> None:
-            made, kept = [value for value, _ in values], [note for _, note in values]
-            if isinstance(spec, SequenceSpec):
-                self.store.write_sequences(corpus, spec, ids, sources, made, kept)
-            else:
-                self.store.write(corpus, spec, ids, sources, np.stack(made), kept)
-
-        self.settle(corpus, spec.subject, found, write)
+    def _write(self, corpus: str, spec: EncoderSpec, wanted: Mapping[int, Item], results: Mapping[int, Any]) -> None:
+        """Store what is wanted, by clip position: vectors or sequences with their notes, and failures."""
+        write: Any = self.store.write_sequences if isinstance(spec, SequenceSpec) else self.store.write
+        self.settle(
+            corpus,
+            spec.subject,
+            [(wanted[row], result) for row, result in results.items() if row in wanted],
+            lambda ids, sources, values: write(corpus, spec, ids, sources, *zip(*values, strict=True)),
+        )
 
     def summarise(self, seconds: float) -> ExtractionSummary:
         """Count over the whole table as the store now has it."""

@@ -13,14 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
 from encoders.errors import EncodingError, ExtractionError, Failure
-from encoders.extraction.encode import Encoded, Vector, encode_both, load_encoder, make_encoder, reason_of
+from encoders.extraction.encode import Encoded, encode_both, lacks_library, load_encoder, make_encoder, reason_of
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened
 from encoders.store.claims import Item
@@ -67,35 +64,21 @@ class Outcome:
     """What became of a job's clips for one modality.
 
     Attributes:
-        rows: clip positions of the vectors.
-        vectors: those made so far.
-        sequences: of the same clips; why there is none, or None where the modality keeps none.
-        notes: of the vectors.
-        failures: clip positions, and why they have neither vector nor sequence.
+        made: by clip position, vector and sequence, and their note.
+        failures: by clip position, why there is neither vector nor sequence.
         prepared: by clip position, what a device encoder has yet to embed.
     """
 
-    rows: list[int] = field(default_factory=list)
-    vectors: list[Vector] = field(default_factory=list)
-    sequences: list[NDArray[np.float16] | Failure | None] = field(default_factory=list)
-    notes: list[str | None] = field(default_factory=list)
-    failures: list[tuple[int, Failure]] = field(default_factory=list)
+    made: dict[int, tuple[Encoded, str | None]] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
     prepared: dict[int, Prepared] = field(default_factory=dict)
-
-    @property
-    def num_settled(self) -> int:
-        """Clips that have a vector or a failure."""
-        return len(self.rows) + len(self.failures)
 
     def settle(self, row: int, result: Encoded | Failure, note: str | None) -> None:
         """Enter a clip's vector and sequence with their note, or its failure."""
         if isinstance(result, Failure):
-            self.failures.append((row, result))
+            self.failures[row] = result
         else:
-            self.rows.append(row)
-            self.vectors.append(result.vector)
-            self.sequences.append(result.sequence)
-            self.notes.append(note)
+            self.made[row] = result, note
 
 
 @dataclass
@@ -167,22 +150,17 @@ def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: 
 
 def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
     try:
-        prepared = encoder.prepare(clip)
+        return encoder.prepare_with_note(clip)
     except ExtractionError:
         raise
     except ImportError as error:
-        raise ExtractionError(
-            f"encoder {encoder.id!r} ({encoder.modality}) needs a library: {reason_of(error)}"
-        ) from error
+        raise lacks_library(encoder, error) from error
     except Exception as error:
         return Failure.of(error)
-    if prepared.note is not None:
-        clip.notes[encoder.id] = prepared.note
-    return prepared
 
 
 def _seconds(clip: Mapping[str, Any]) -> float:
-    """How long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
+    """Tell how long a clip lasts: by its span, or as the first file says that can be opened; 0 where nothing tells."""
     for kind in ("", "audio_", "fallback_"):
         media, start, end = (clip[f"{kind}{name}"] for name in ("media", "start", "end"))
         if media is None:
@@ -198,7 +176,7 @@ def _seconds(clip: Mapping[str, Any]) -> float:
 
 
 def _encoder(encoder_id: str, fingerprint: str, modality: str, features: FeaturesConfig) -> Encoder:
-    """The worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
+    """Make the worker's own encoder, constructed once; the weights of device encoders are not loaded here."""
     key = encoder_id, modality, fingerprint
     if key not in _loaded:
         try:
@@ -210,12 +188,8 @@ def _encoder(encoder_id: str, fingerprint: str, modality: str, features: Feature
         if not isinstance(encoder, DeviceEncoder):
             load_encoder(encoder, fingerprint)
         if multiprocessing.parent_process() is not None:
-            _limit_threads()
+            for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+                if module in sys.modules:  # not imported only to be told
+                    getattr(sys.modules[module], function)(1)
         _loaded[key] = encoder
     return _loaded[key]
-
-
-def _limit_threads() -> None:
-    for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
-        if module in sys.modules:  # not imported only to be told
-            getattr(sys.modules[module], function)(1)

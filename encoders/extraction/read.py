@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from encoders.base import Encoder
 from encoders.config import MODALITIES, FeaturesConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
-from encoders.extraction.precomputed_files import close_files
+from encoders.extraction.precomputed import close_files
 from encoders.sequences import Sequences
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.queue import CLIP_COLUMNS, records_of
@@ -21,38 +21,31 @@ from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
 from mmpsr.config import ConfigError, nearest
 
-__all__ = [
-    "clip_records",
-    "encoder_specs",
-    "make_encoders",
-    "read_sequences",
-    "read_vectors",
-    "sequence_specs",
-]
+__all__ = ["clip_records", "encoder_specs", "make_encoders", "read_sequences", "read_vectors", "sequence_specs"]
 
 
 def encoder_specs(config: FeaturesConfig) -> dict[str, EncoderSpec]:
-    """Specification of each modality's encoder, in the order of `MODALITIES`; no weights are loaded.
-
-    Raises:
-        ConfigError: a modality or an encoder is not known, or an encoder has no sequences although some are asked for.
-        ExtractionError: an encoder cannot be imported, or there are no precomputed features to describe.
-    """
-    return {name: EncoderSpec.of(encoder) for name, encoder in make_encoders(config).items()}
+    """Specify each modality's encoder as `make_encoders` makes it; raises as that does."""
+    return {name: encoder.spec for name, encoder in make_encoders(config).items()}
 
 
 def sequence_specs(config: FeaturesConfig, encoders: Mapping[str, EncoderSpec]) -> dict[str, SequenceSpec]:
-    """Specification of each modality's sequences, where they are kept.
+    """Return the specification of each modality's sequences, where they are kept.
 
     Args:
         config: how long sequences may be.
-        encoders: as `encoder_specs` has them; other modalities are left out.
+        encoders: specification of each modality's encoder; modalities that keep none are left out.
     """
     return {name: spec.sequences(config.sequences[name]) for name, spec in encoders.items() if name in config.sequences}
 
 
 def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
-    """The encoder of each modality, in the order of `MODALITIES`, without weights; raises as `encoder_specs` does."""
+    """Make the encoder of each modality, in the order of `MODALITIES`; no weights are loaded.
+
+    Raises:
+        ConfigError: a modality or an encoder is not known, or an encoder has no sequences although some are asked for.
+        ExtractionError: an encoder cannot be imported, or there are no precomputed features to describe.
+    """
     for modality in config.encoders:
         if modality not in MODALITIES:
             raise ConfigError(f"features.encoders: no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
@@ -72,7 +65,7 @@ def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
 def read_vectors(
     clips: pd.DataFrame, config: FeaturesConfig
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]]:
-    """Vectors of a clip table, row by row.
+    """Read vectors of a clip table, row by row.
 
     Args:
         clips: clip table of any number of corpora.
@@ -82,21 +75,20 @@ def read_vectors(
         By modality: presence `[n]` and vectors `[n, 2 * width]` (without pooling `[n, width]`), zeros where absent.
     """
     store = FeatureStore(config.store)
-    records, rows_by_corpus = clip_records(clips, config), _rows_by_corpus(clips)
+    records = clip_records(clips, config)
     result = {}
     for modality, encoder in make_encoders(config).items():
-        spec = EncoderSpec.of(encoder)
+        spec = encoder.spec
         present = np.zeros(len(clips), dtype=np.bool_)
         vectors = np.zeros((len(clips), spec.vector_width), dtype=np.float32)
-        for corpus, rows in rows_by_corpus.items():
-            ids, sources = _keys(encoder, [records[row] for row in rows])
+        for corpus, rows, ids, sources in _keys(clips, records, encoder):
             present[rows], vectors[rows] = store.read(corpus, spec, ids, sources)
         result[modality] = present, vectors
     return result
 
 
 def read_sequences(clips: pd.DataFrame, config: FeaturesConfig) -> dict[str, Sequences]:
-    """Sequences of a clip table, row by row, for the modalities in `config.sequences`.
+    """Read sequences of a clip table, row by row, for the modalities in `config.sequences`.
 
     What is read is held once, in float16: 25,000 clips of 64 frames, 512 wide, are 1.6 GB.
 
@@ -105,33 +97,34 @@ def read_sequences(clips: pd.DataFrame, config: FeaturesConfig) -> dict[str, Seq
         config: encoders, caps and store that the sequences were extracted with.
     """
     store = SequenceStore(config.store)
-    records, rows_by_corpus = clip_records(clips, config), _rows_by_corpus(clips)
+    records = clip_records(clips, config)
     encoders = make_encoders(config)
-    specs = sequence_specs(config, {name: EncoderSpec.of(encoder) for name, encoder in encoders.items()})
+    specs = sequence_specs(config, {name: encoder.spec for name, encoder in encoders.items()})
     result = {}
     for modality, spec in specs.items():
         offsets = np.zeros(len(clips) + 1, dtype=np.int64)
-        places = {}
-        for corpus, rows in rows_by_corpus.items():
-            ids, sources = _keys(encoders[modality], [records[row] for row in rows])
-            places[corpus] = store.locate(corpus, spec, ids, sources)
-            offsets[rows + 1] = places[corpus].lengths
+        located = []
+        for corpus, rows, ids, sources in _keys(clips, records, encoders[modality]):
+            places = store.locate(corpus, spec, ids, sources)
+            located.append((rows, places))
+            offsets[rows + 1] = places.lengths
         present = offsets[1:] > 0
         np.cumsum(offsets, out=offsets)
         values = np.empty((offsets[-1], spec.width), dtype=np.float16)
-        for corpus, rows in rows_by_corpus.items():
-            store.fill(spec, places[corpus], offsets[rows], values)
+        for rows, places in located:
+            store.fill(spec, places, offsets[rows], values)
         result[modality] = Sequences(present, offsets, values)
     return result
 
 
-def _rows_by_corpus(clips: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    return {str(name): np.asarray(rows) for name, rows in clips.groupby("corpus", sort=False).indices.items()}
-
-
-def _keys(encoder: Encoder, records: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Ids and sources."""
-    return [record["clip_id"] for record in records], [encoder.source(record) for record in records]
+def _keys(
+    clips: pd.DataFrame, records: Sequence[dict[str, Any]], encoder: Encoder
+) -> Iterator[tuple[str, NDArray[np.int64], list[str], list[str]]]:
+    """By corpus, the rows of its clips, their ids and sources."""
+    for corpus, rows in clips.groupby("corpus", sort=False).indices.items():
+        of_corpus = [records[row] for row in rows]
+        ids = [record["clip_id"] for record in of_corpus]
+        yield str(corpus), np.asarray(rows), ids, [encoder.source(record) for record in of_corpus]
 
 
 def clip_records(clips: pd.DataFrame, config: FeaturesConfig) -> list[dict[str, Any]]:

@@ -1,18 +1,20 @@
-"""Worker processes of an extraction, and what happens when one dies."""
+"""Worker processes of an extraction, what happens when one dies, and encoders that outlive an extraction."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
+from encoders.config import FeaturesConfig
 from encoders.errors import ExtractionError
 from encoders.extraction.jobs import Job, Result, encode_job, start_worker
+from encoders.extraction.read import make_encoders
 
-__all__ = ["Workers", "end_workers"]
+__all__ = ["WarmEncoders", "Workers", "end_workers", "start_pool"]
 
 _NAMED = 8  # clips that a message names; a chunk may have hundreds
 
@@ -23,7 +25,7 @@ class Workers:
 
     Attributes:
         num_workers: how many.
-        shared: what works in their stead and outlives this, see `encoders.extraction.warm`.
+        shared: what works in their stead and outlives this, see `WarmEncoders`.
         jobs: chunks in flight.
         pool: own processes.
     """
@@ -38,11 +40,6 @@ class Workers:
         """Most chunks in flight: one per worker, and one ready for each so that none waits."""
         return 2 * self.num_workers
 
-    @property
-    def num_clips(self) -> int:
-        """Clips in flight."""
-        return sum(len(job.clips) for job in self.jobs.values())
-
     def __enter__(self) -> Workers:
         return self
 
@@ -55,8 +52,7 @@ class Workers:
     def submit(self, job: Job) -> None:
         """Hand a chunk to the workers."""
         if self.pool is None and self.shared is None:
-            context = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.num_workers, context, initializer=start_worker)
+            self.pool = start_pool(self.num_workers)
         try:
             future = (self.shared or self.pool).submit(encode_job, job)  # type: ignore[union-attr]
         except BrokenProcessPool:  # it broke since the last look; `completed` names the clips
@@ -100,6 +96,11 @@ class Workers:
         )
 
 
+def start_pool(num_workers: int) -> ProcessPoolExecutor:
+    """Start worker processes, each of them prepared as `start_worker` says."""
+    return ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+
+
 def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
     """End worker processes: when their work is done, or in the midst of it (minutes that nobody wants any more)."""
     processes = list((pool._processes or {}).values())
@@ -107,3 +108,41 @@ def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
     if at_once:
         for process in processes:
             process.terminate()
+
+
+class WarmEncoders:
+    """Encoders that stay loaded from one extraction to the next; a context manager, which ends what it started.
+
+    An extraction of its own starts worker processes, which import libraries and load weights: seconds that one clip is
+    not worth.
+
+    Args:
+        config: which encoders.
+        num_processes: worker processes; with 0, one thread of this process does all the work, so that extractions of
+            several threads take turns.
+
+    Raises:
+        ConfigError: a modality or an encoder is not known.
+        ExtractionError: an encoder cannot be imported.
+    """
+
+    def __init__(self, config: FeaturesConfig, num_processes: int = 0) -> None:
+        self.encoders = make_encoders(config)
+        self.executor: Executor
+        if num_processes:
+            self.executor = start_pool(num_processes)
+        else:
+            self.executor = ThreadPoolExecutor(1, "encode")
+
+    def __enter__(self) -> WarmEncoders:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(at_once=kind is not None)
+
+    def close(self, at_once: bool = False) -> None:
+        """End processes or thread; with `at_once` processes stop in the midst of their work."""
+        if isinstance(self.executor, ProcessPoolExecutor):
+            end_workers(self.executor, at_once)
+        else:
+            self.executor.shutdown(wait=not at_once, cancel_futures=True)

@@ -10,21 +10,22 @@ Shape legend: K crops, T frames kept, S side of a crop in pixels.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
 from encoders.face.landmarks import detect_faces, eye_centres, face_frames, face_settings, mesh_of
-from encoders.face.tracking import follow
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened, stream_of
 from encoders.media.frames import LONGEST_SIDE
 
-__all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops"]
+__all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops", "follow"]
 
 NUM_FRAMES = 30
 """Frames read per clip, uniformly spaced."""
@@ -33,7 +34,9 @@ SMALLEST = 0.3
 
 _OVERLAP = 0.4  # of the smaller of two detections; more is the same face seen in two views
 _MESH_MARGIN, _BOX_MARGIN = 1.1, 1.15  # sides of a crop, in those of the landmarks' or of the detection's box
-_PICTURE = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+_REACH = 1.5  # farthest a face may lie from where its track expects it, in face sides
+_GROWTH = 2.0  # most that its side may change from one sight to the next, as a factor
+_IMAGE_NAME = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class FaceCrops:
 
 
 def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str, object]:
-    """What decides the crops besides the clip and their size; part of a fingerprint."""
+    """Tell what decides the crops besides the clip and their size; part of a fingerprint."""
     return {
         **config.model_dump(), "frames": num_frames, "sampling": "midpoints", "longest_side": LONGEST_SIDE,
         "smallest": SMALLEST, "overlap": _OVERLAP, "margin": [_MESH_MARGIN, _BOX_MARGIN],
@@ -64,7 +67,7 @@ def crop_settings(config: FacesConfig, num_frames: int = NUM_FRAMES) -> dict[str
 def face_crops(
     clip: ClipMedia, config: FacesConfig, size: int, num_frames: int = NUM_FRAMES, follows_length: bool = True
 ) -> FaceCrops | None:
-    """Pictures of the faces in uniformly spaced frames, computed once per clip; None where no frame shows a face.
+    """Cut the faces out of uniformly spaced frames, once per clip; None where no frame shows a face.
 
     Args:
         clip: what to look at.
@@ -82,7 +85,7 @@ def face_crops(
         pictures = _shipped(clip) if config.source == "shipped" else []
         if pictures:
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
-            pixels = np.stack([_read_picture(picture, size) for picture in dict.fromkeys(taken)])
+            pixels = np.stack([_read_image(picture, size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
         frames = face_frames(clip, num_frames, follows_length)[0]
         return _cut_out(frames, config, size)
@@ -91,7 +94,7 @@ def face_crops(
 
 
 def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[np.float32]:
-    """One embedding per frame kept: the mean over its faces, `[K, width] -> [T, width]`.
+    """Average over the faces of each frame kept, `[K, width] -> [T, width]`.
 
     Example:
         >>> crops = FaceCrops(np.zeros((3, 1, 1, 3), np.uint8), np.array([1, 1, 3]), np.array([1, 1, 3]))
@@ -106,21 +109,21 @@ def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[
 def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceCrops | None:
     boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
     if config.several_faces == "track":
-        kept = [found[:0] if index is None else found[index : index + 1]
-                for found, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
+        kept = [faces[:0] if index is None else faces[index : index + 1]
+                for faces, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
     else:
-        kept = [_large(found) for found in boxes]
-    seen = np.array([index for index, found in enumerate(kept) if len(found)], dtype=np.int64)
+        kept = [_large(faces) for faces in boxes]
+    seen = np.array([index for index, faces in enumerate(kept) if len(faces)], dtype=np.int64)
     if not len(seen):
         return None
-    pixels = [_crop(frame, box, config, size) for frame, found in zip(frames, kept, strict=True) for box in found]
+    pixels = [_crop(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
     every = np.arange(seen[0], len(frames))
-    owners = np.repeat(np.arange(len(frames)), [len(found) for found in kept])
+    owners = np.repeat(np.arange(len(frames)), [len(faces) for faces in kept])
     return FaceCrops(np.stack(pixels), owners, seen[np.searchsorted(seen, every, side="right") - 1])
 
 
 def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes `[N, 4]` of distinct faces, the most certain first."""
+    """Return boxes `[N, 4]` of distinct faces, the most certain first."""
     kept: list[NDArray[np.float64]] = []
     for box in detections[np.argsort(-detections[:, 4], kind="stable"), :4]:
         if all(_common(box, other) <= _OVERLAP * min(box[2:].prod(), other[2:].prod()) for other in kept):
@@ -129,7 +132,7 @@ def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _common(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Area that two boxes share."""
+    """Measure area that two boxes share."""
     sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
     return float(np.maximum(sides, 0).prod())
 
@@ -140,7 +143,7 @@ def _large(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
-    """A square picture of a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
+    """Cut out a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
     import cv2
 
     mesh = mesh_of(frame, box) if config.align or config.remove_background else None
@@ -163,34 +166,29 @@ def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfi
 
 
 def _turn(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Points `[N, 2]` turned counterclockwise as seen in an image (y down) about the origin."""
+    """Return points `[N, 2]` turned counterclockwise as seen in an image (y down) about the origin."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray(points @ np.array([[cosine, -sine], [sine, cosine]]))
 
 
 def _shipped(clip: ClipMedia) -> list[Path]:
-    """The corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
+    """Return the corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
 
     N counts the frames of the video; of a clip that is a part of it only its own frames are taken.
     """
     if clip.faces is None or not clip.faces.is_dir():
         return []
-    matches = [(path, _PICTURE.fullmatch(path.name)) for path in clip.faces.iterdir()]
+    matches = [(path, _IMAGE_NAME.fullmatch(path.name)) for path in clip.faces.iterdir()]
     numbers = sorted((int(match[1]), path) for path, match in matches if match)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
-        rate = _rate(clip.media)
+        with opened(clip.media) as container:  # frames per second of the video
+            rate = float(stream_of(container, clip.media, "video").average_rate or 0) or 25.0
         first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
         numbers = [(number, path) for number, path in numbers if first <= number < last]
     return [path for _, path in numbers]
 
 
-def _rate(path: Path) -> float:
-    """Frames per second of a video."""
-    with opened(path) as container:
-        return float(stream_of(container, path, "video").average_rate or 0) or 25.0
-
-
-def _read_picture(path: Path, size: int) -> NDArray[np.uint8]:
+def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
     import cv2
 
     picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
@@ -200,3 +198,73 @@ def _read_picture(path: Path, size: int) -> NDArray[np.uint8]:
     shrinks = max(height, width) > size
     scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.ascontiguousarray(scaled[:, :, ::-1])
+
+
+@dataclass
+class _Track:
+    """Sights of one face: the frame's index, the box' index in that frame, and the box."""
+
+    frames: list[int]
+    indices: list[int]
+    boxes: list[NDArray[np.float64]]
+
+    def expected(self, frame: int) -> NDArray[np.float64]:
+        """Centre in a later frame if the face keeps the velocity of its last two sights."""
+        last = _centre(self.boxes[-1])
+        if len(self.boxes) == 1:
+            return last
+        velocity = (last - _centre(self.boxes[-2])) / (self.frames[-1] - self.frames[-2])
+        return last + velocity * (frame - self.frames[-1])
+
+    def cost(self, frame: int, box: NDArray[np.float64]) -> float:
+        """Distance of a box from where the face is expected, in face sides; infinite where it cannot be the face."""
+        side, other = np.sqrt(self.boxes[-1][2:].prod()), np.sqrt(box[2:].prod())
+        distance = float(np.linalg.norm(_centre(box) - self.expected(frame)) / max(side, other))
+        grown = max(side, other) / min(side, other)
+        return distance + float(np.log(grown)) if distance <= _REACH and grown <= _GROWTH else np.inf
+
+
+def follow(boxes: Sequence[NDArray[np.float64]]) -> list[int | None]:
+    """Find the person seen most: of all tracks the one whose boxes have the largest area in sum.
+
+    In every frame the boxes are given to the tracks so that the sum of distances is smallest; a track expects its
+    face where the velocity of its last two sights takes it, so that two people who cross keep their tracks.
+
+    Args:
+        boxes: per frame `[N, 4]` left, top, width and height of its faces; N may be 0.
+
+    Returns:
+        Per frame the index of the person's box, or None where the person is not seen.
+
+    Example:
+        >>> large, small = [0.0, 0.0, 9.0, 9.0], [50.0, 0.0, 5.0, 5.0]
+        >>> follow([np.array([small, large]), np.array([small]), np.array([large, small])])
+        [1, None, 0]
+    """
+    tracks: list[_Track] = []
+    for frame, faces in enumerate(boxes):
+        costs = np.array([[track.cost(frame, box) for box in faces] for track in tracks])
+        given = dict(_pairs(costs)) if costs.size else {}
+        for index, box in enumerate(faces):
+            if index not in given:
+                tracks.append(_Track([], [], []))
+            track = tracks[given.get(index, -1)]
+            track.frames.append(frame)
+            track.indices.append(index)
+            track.boxes.append(box)
+    if not tracks:
+        return [None] * len(boxes)
+    person = max(tracks, key=lambda track: sum(float(box[2:].prod()) for box in track.boxes))
+    seen = dict(zip(person.frames, person.indices, strict=True))
+    return [seen.get(frame) for frame in range(len(boxes))]
+
+
+def _pairs(costs: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return column and row of the cheapest assignment, without the impossible."""
+    possible = np.isfinite(costs)
+    rows, columns = linear_sum_assignment(np.where(possible, costs, 1e6))
+    return [(int(column), int(row)) for row, column in zip(rows, columns, strict=True) if possible[row, column]]
+
+
+def _centre(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(box[:2] + box[2:] / 2)

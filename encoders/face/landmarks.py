@@ -18,8 +18,8 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -43,7 +43,9 @@ __all__ = [
     "face_frames",
     "face_settings",
     "face_track",
+    "largest_face",
     "mesh_of",
+    "start_model",
 ]
 
 NUM_FRAMES = 12
@@ -67,7 +69,6 @@ Reach = Literal["long", "short"]
 _CONFIDENCE = 0.5
 _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
-_BLANK = np.zeros((64, 64, 3), dtype=np.uint8)
 _TURNED = 0.2  # of detection confidence (both detectors together) by which upside down must be the likelier
 _CROP = 2.0  # side of the square around a long-range detection, in detection box sides
 
@@ -91,25 +92,17 @@ class FaceTrack:
 
 
 def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
-    """What decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
+    """Tell what decides the landmarks besides the clip; part of the fingerprint of every encoder that uses them."""
     return {
-        "frames": num_frames,
-        "period": [PERIOD, MOST_FRAMES],
-        "sampling": "midpoints",
-        "least": [MIN_FACE_SHARE, SMALLEST_EYES],
-        "upright": _TURNED,
-        "longest_side": LONGEST_SIDE,
-        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range",
-        "views": "whole, 3 squares",
-        "confidence": _CONFIDENCE,
-        "crop": _CROP,
-        "face": "largest",
-        "missing": "repeat last, drop leading",
-    }
+        "frames": num_frames, "period": [PERIOD, MOST_FRAMES], "sampling": "midpoints", "longest_side": LONGEST_SIDE,
+        "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range", "views": "whole, 3 squares",
+        "confidence": _CONFIDENCE, "crop": _CROP, "least": [MIN_FACE_SHARE, SMALLEST_EYES], "upright": _TURNED,
+        "face": "largest", "missing": "repeat last, drop leading",
+    }  # fmt: skip
 
 
 def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
-    """Landmarks of the clip's largest face, computed once per clip.
+    """Find the landmarks of the clip's largest face, computed once per clip.
 
     Raises:
         MissingModality: the clip has no media file.
@@ -145,7 +138,7 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
 def face_frames(
     clip: ClipMedia, num_frames: int, follows_length: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Frames in which faces are looked for, as `ClipMedia.frames`: more of a longer clip, and the right way up.
+    """Read the frames in which faces are looked for, as `ClipMedia.frames`: more of a longer clip, and the right way up.
 
     Frames in which faces are found with more certainty upside down are turned, with a remark on the clip: detectors
     give an upright face, with wrong cues, for one that stands on its head.
@@ -169,7 +162,7 @@ def face_frames(
 
 
 def _upside_down(frames: NDArray[np.uint8]) -> bool:
-    """Whether faces of three frames are found with most certainty when these are turned by half a circle.
+    """Tell whether faces of three frames are found with most certainty when these are turned by half a circle.
 
     Faces on their side are no matter: their landmarks turn with them, and `align` levels these.
     """
@@ -186,22 +179,22 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
 
 
 def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    """Landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
+    """Find landmarks `[478, 3]` in pixels of the face whose bounding box is largest in an RGB frame, or None."""
     return next(iter(faces_of(frame)), None)
 
 
 def faces_of(frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
-    """Landmarks `[478, 3]` in pixels of the faces in an RGB frame, the one with the largest bounding box first.
+    """Find landmarks `[478, 3]` in pixels of the faces in an RGB frame, the one with the largest bounding box first.
 
     Small faces, which the long-range detector alone finds, are read until one is: then there is one. Faces whose eyes
     are less than `SMALLEST_EYES` apart are left out.
     """
-    models = _models()
+    mesh, detector = _mesh_model(), _detector("long")
     with _quiet("faces_of"):
-        faces = _meshes(models["mesh"], frame)
-        for left, top, side in [] if faces else _candidates(models["detector"], frame):
-            corner = np.array([left, top, 0.0])
-            faces = [face + corner for face in _meshes(models["mesh"], _square(frame, left, top, side))]
+        faces = _meshes(mesh, frame)
+        squares = set() if faces else {_square_around(*detection[:4]) for detection in _detections(detector, frame)}
+        for left, top, side in sorted(squares, key=lambda square: (-square[2], square)):  # largest first
+            faces = [face + np.array([left, top, 0.0]) for face in _meshes(mesh, _square(frame, left, top, side))]
             if faces:
                 break
     faces = [face for face in faces if _eye_distance(face) >= SMALLEST_EYES]
@@ -214,7 +207,7 @@ def _eye_distance(face: NDArray[np.float64]) -> float:
 
 
 def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.float64]:
-    """What a BlazeFace detector takes for faces in an RGB frame.
+    """Tell what a BlazeFace detector takes for faces in an RGB frame.
 
     Args:
         frame: `[H, W, 3]`.
@@ -226,21 +219,21 @@ def detect_faces(frame: NDArray[np.uint8], reach: Reach = "long") -> NDArray[np.
     """
     detector = _detector(reach)
     with _quiet(reach):
-        found = _detections(detector, frame)
-    return np.array(found, dtype=np.float64).reshape(-1, 5)
+        detections = _detections(detector, frame)
+    return np.array(detections, dtype=np.float64).reshape(-1, 5)
 
 
 def mesh_of(frame: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Landmarks `[478, 3]` in pixels of a detected face, or None where FaceMesh does not see it.
+    """Find landmarks `[478, 3]` in pixels of a detected face, or None where FaceMesh does not see it.
 
     Args:
         frame: `[H, W, 3]`.
         box: left, top, width and height of the detection; the landmarks' middle must lie inside.
     """
-    models = _models()
+    mesh = _mesh_model()
     left, top, side = _square_around(*box[:4])
     with _quiet("mesh_of"):
-        faces = _meshes(models["mesh"], _square(frame, left, top, side))
+        faces = _meshes(mesh, _square(frame, left, top, side))
     faces = [face + np.array([left, top, 0.0]) for face in faces]
     distances = [np.abs((face[:, :2].mean(axis=0) - box[:2]) / box[2:4] - 0.5).max() for face in faces]
     nearest = int(np.argmin(distances)) if faces else -1
@@ -254,19 +247,14 @@ def _meshes(mesh: Any, frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
     return [np.array([(point.x, point.y, point.z) for point in face.landmark]) * scale for face in faces or ()]
 
 
-def _candidates(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
-    """Left, top and side in pixels of squares around what the long-range detector takes for faces, largest first."""
-    squares = {_square_around(*detection[:4]) for detection in _detections(detector, frame)}
-    return sorted(squares, key=lambda square: (-square[2], square))
-
-
 def _square_around(left: float, top: float, width: float, height: float) -> tuple[int, int, int]:
+    """Return left, top and side in pixels of the square around a detection."""
     side = max(round(_CROP * max(width, height)), 1)
     return round(left + width / 2 - side / 2), round(top + height / 2 - side / 2), side
 
 
 def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, float, float, float, float]]:
-    """Left, top, width, height in pixels and confidence of what a detector takes for faces.
+    """Find left, top, width, height in pixels and confidence of what a detector takes for faces.
 
     It looks at the whole frame and then, since it sees 192 x 192 pixels or fewer, at three squares along the longer
     side.
@@ -276,64 +264,62 @@ def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, fl
     steps = (0.0, 0.5, 1.0) if max(height, width) > 1.2 * short else ()
     views = [(0, 0, width, height)]
     views += [(round(step * (width - short)), round(step * (height - short)), short, short) for step in steps]
-    found = []
+    detections = []
     for left, top, wide, high in views:
         view = np.ascontiguousarray(frame[top : top + high, left : left + wide])
         for detection in detector.process(view).detections or ():
             box = detection.location_data.relative_bounding_box
             corner = left + box.xmin * wide, top + box.ymin * high
-            found.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
-    return found
+            detections.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
+    return detections
 
 
 def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
-    """A square of a frame, black where it lies outside."""
+    """Return a square of a frame, black where it lies outside."""
     square = np.zeros((side, side, 3), dtype=np.uint8)
     part = frame[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
     square[max(-top, 0) : max(-top, 0) + part.shape[0], max(-left, 0) : max(-left, 0) + part.shape[1]] = part
     return square
 
 
-def _solutions() -> Any:
+def start_model(build: Callable[[Any], Any]) -> Any:
+    """Build a model from `mediapipe.solutions` and let it see a blank frame, with standard error closed."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mediapipe import solutions
+    with _stderr_closed():
+        from mediapipe import solutions
 
-    return solutions
+        model = build(solutions)
+        model.process(np.zeros((64, 64, 3), dtype=np.uint8))  # its threads log as they start; a frame waits for them
+    return model
 
 
 @lru_cache(maxsize=1)
-def _models() -> dict[str, Any]:
-    """FaceMesh and the long-range detector, built once per process when the first clip needs them."""
-    with _stderr_closed():
-        solutions = _solutions()
-        mesh = solutions.face_mesh.FaceMesh(
+def _mesh_model() -> Any:
+    """FaceMesh, built once per process when the first clip needs it."""
+    return start_model(
+        lambda solutions: solutions.face_mesh.FaceMesh(
             static_image_mode=True, max_num_faces=_MAX_FACES, refine_landmarks=True,
             min_detection_confidence=_CONFIDENCE,
-        )  # fmt: skip
-        mesh.process(_BLANK)  # the graphs' threads log as they start; one frame waits for them
-    return {"mesh": mesh, "detector": _detector("long")}
+        )
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def _detector(reach: Reach) -> Any:
-    """A BlazeFace detector, built once per process."""
-    with _stderr_closed():
-        detector = _solutions().face_detection.FaceDetection(
+    """Make a BlazeFace detector, built once per process."""
+    return start_model(
+        lambda solutions: solutions.face_detection.FaceDetection(
             model_selection=int(reach == "long"), min_detection_confidence=_CONFIDENCE
         )
-        detector.process(_BLANK)
-    return detector
+    )
 
 
 @contextmanager
 def _quiet(what: str) -> Iterator[None]:
     """Hide what MediaPipe's native code prints while it handles its first frames (each warning comes once)."""
     _WARM[what] += 1
-    if _WARM[what] > 3:
-        yield
-        return
-    with _stderr_closed():
+    with _stderr_closed() if _WARM[what] <= 3 else nullcontext():
         yield
 
 
@@ -353,13 +339,13 @@ def _stderr_closed() -> Iterator[None]:
 
 
 def eye_centres(landmarks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
+    """Return the centres `[T, 3]` of the subject's right and left eye, each the middle of its two corners."""
     right, left = (landmarks[:, EYE_CORNERS[side]].mean(axis=1) for side in ("right", "left"))
     return right, left
 
 
 def align(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    r"""Landmarks without position, in-plane rotation and size.
+    r"""Find landmarks without position, in-plane rotation and size.
 
     `p' = R(-roll) (p - m) / d` with `m` the middle between the eye centres, `roll` the angle of the line between
     them in the image, and `d` their distance in three dimensions (so that turning the head does not stretch the

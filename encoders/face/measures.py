@@ -45,17 +45,10 @@ CUES: Mapping[str, str] = {
 CUE_NAMES = tuple(CUES)
 
 NEUTRAL: Mapping[str, float] = {
-    "eye_open_left": 0.24,
-    "eye_open_right": 0.24,
-    "mouth_width": 0.78,
-    "mouth_corner_height": 0.01,
-    "lip_thickness": 0.37,
-    "brow_inner_left": 0.32,
-    "brow_inner_right": 0.32,
-    "brow_outer_left": 0.22,
-    "brow_outer_right": 0.22,
-    "brow_distance": 0.39,
-}
+    "eye_open_left": 0.24, "eye_open_right": 0.24, "mouth_width": 0.78, "mouth_corner_height": 0.01,
+    "lip_thickness": 0.37, "brow_inner_left": 0.32, "brow_inner_right": 0.32, "brow_outer_left": 0.22,
+    "brow_outer_right": 0.22, "brow_distance": 0.39,
+}  # fmt: skip
 """The cues of MediaPipe's canonical neutral face (`canonical_face_model.obj`), as anatomical reference."""
 
 _LIDS = {"right": ((160, 144), (159, 145), (158, 153)), "left": ((387, 373), (386, 374), (385, 380))}

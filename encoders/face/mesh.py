@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
-from encoders.errors import EncodingError, MissingModality
+from encoders.base import Embeddings, Encoder, read_each
 from encoders.face.landmarks import NUM_FRAMES, align, face_settings, face_track
 from encoders.face.measures import CUE_NAMES, measure_cues
 from encoders.media.clip import ClipMedia
@@ -53,18 +52,14 @@ class FaceMesh(Encoder):
         return len(CUE_NAMES) + 2 * len(SHAPE_POINTS)
 
     def settings(self) -> Mapping[str, object]:
-        """Frames, detector and shape points."""
+        """List frames, detector and shape points."""
         return {**face_settings(self.num_frames), "cues": list(CUE_NAMES), "shape": list(SHAPE_POINTS.values())}
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[T, 58]` each; a clip without any face is an `EncodingError`."""
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        for clip in clips:
-            try:
-                track = face_track(clip, self.num_frames)
-            except (EncodingError, MissingModality) as reason:
-                results.append(reason)
-                continue
-            shape = align(track.landmarks)[:, list(SHAPE_POINTS.values()), :2].reshape(len(track.found), -1)
-            results.append(np.concatenate([measure_cues(track), shape], axis=1).astype(np.float32))
-        return results
+        return list(read_each(clips, self._geometry))
+
+    def _geometry(self, clip: ClipMedia) -> NDArray[np.float32]:
+        track = face_track(clip, self.num_frames)
+        shape = align(track.landmarks)[:, list(SHAPE_POINTS.values()), :2].reshape(len(track.found), -1)
+        return np.concatenate([measure_cues(track), shape], axis=1).astype(np.float32)

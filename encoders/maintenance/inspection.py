@@ -5,28 +5,27 @@ Files are read by the very functions that encoders read them with, in worker pro
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from encoders.errors import EncodingError
-from encoders.extraction.jobs import start_worker
-from encoders.extraction.workers import end_workers
+from encoders.extraction.workers import end_workers, start_pool
 from encoders.face.landmarks import largest_face
 from encoders.media.audio import SILENCE, is_silent, read_audio
 from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
 from encoders.media.decoding import duration_of, opened, stream_of
 from encoders.media.frames import read_frames
-from encoders.store.progress import Reporter
+from encoders.store.progress import ClipProgress
+from encoders.store.queue import records_of
 
 __all__ = [
     "ANNOTATED_SECONDS",
@@ -74,7 +73,6 @@ _COLUMNS = (
 _CHUNK_SIZE = 16  # clips that a worker takes at a time
 _RATE = 16_000
 
-_StreamKind = Literal["video", "audio"]
 _Finding = tuple[str, str]  # kind, reason
 
 
@@ -95,36 +93,35 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
         and `reason`. Its `attrs` say `num_inspected`, the clips of which a file was looked at, and `seconds`.
     """
     began = time.perf_counter()
-    columns = clips.reindex(columns=list(_COLUMNS))
-    columns[ANNOTATED_SECONDS] = pd.to_numeric(columns[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
-    columns = columns.astype(object)
-    records = cast(list[dict[str, Any]], columns.where(columns.notna(), None).to_dict("records"))
+    table = clips.reindex(columns=list(_COLUMNS))
+    table[ANNOTATED_SECONDS] = pd.to_numeric(table[ANNOTATED_SECONDS], errors="coerce")  # `raw.` columns are text
+    records = records_of(table, _COLUMNS)
     given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
-    found: dict[int, list[_Finding] | None] = {}
-    with Reporter(len(given), show_progress, "media", "with defects") as report:
+    results: dict[int, list[_Finding] | None] = {}
+    with ClipProgress(len(given), show_progress, "media", "with defects") as progress:
         waiting = deque(given[first : first + _CHUNK_SIZE] for first in range(0, len(given), _CHUNK_SIZE))
         while waiting:
-            for rows in _work_off(waiting, records, found, num_workers, report):
+            for rows in _work_off(waiting, records, results, num_workers, progress):
                 alone = deque([row] for row in rows)  # one of these clips ends its worker: which is it?
                 while alone:
-                    for (row,) in _work_off(alone, records, found, 1, report):
+                    for (row,) in _work_off(alone, records, results, 1, progress):
                         path = next(records[row][name] for name in _FILES if records[row][name] is not None)
-                        found[row] = [("unreadable", f"{path}: its decoder crashed")]
+                        results[row] = [("unreadable", f"{path}: its decoder crashed")]
     defects = [
-        (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in found[row] or ()
+        (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in results[row] or ()
     ]
     table = pd.DataFrame(defects, columns=["corpus", "clip_id", "kind", "reason"], dtype="string")
-    table.attrs["num_inspected"] = sum(findings is not None for findings in found.values())
+    table.attrs["num_inspected"] = sum(findings is not None for findings in results.values())
     table.attrs["seconds"] = time.perf_counter() - began
     return table
 
 
 def _work_off(
-    waiting: deque[list[int]], records: Sequence[dict[str, Any]], found: dict[int, list[_Finding] | None],
-    num_workers: int, report: Reporter,
+    waiting: deque[list[int]], records: Sequence[dict[str, Any]], results: dict[int, list[_Finding] | None],
+    num_workers: int, progress: ClipProgress,
 ) -> list[list[int]]:  # fmt: skip
     """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+    pool = start_pool(num_workers)
     jobs: dict[Future[list[list[_Finding] | None]], list[int]] = {}
     whole = False
     try:
@@ -133,12 +130,12 @@ def _work_off(
                 jobs[pool.submit(inspect_clips, [records[row] for row in waiting[0]])] = waiting[0]
                 waiting.popleft()
             wait(jobs, 1.0, FIRST_COMPLETED)
-            if not _collect(jobs, found):
+            if not _collect(jobs, results):
                 break
-            report.update(report.num_clips - len(found), sum(map(bool, found.values())), set())
+            progress.update(progress.num_clips - len(results), sum(map(bool, results.values())), set())
         whole = not jobs
     except BrokenProcessPool:  # it broke since the last look
-        _collect(jobs, found)
+        _collect(jobs, results)
     finally:
         end_workers(pool, at_once=not whole)
     lost = list(jobs.values())  # jobs start in the order of submission
@@ -147,7 +144,7 @@ def _work_off(
 
 
 def _collect(
-    jobs: dict[Future[list[list[_Finding] | None]], list[int]], found: dict[int, list[_Finding] | None]
+    jobs: dict[Future[list[list[_Finding] | None]], list[int]], results: dict[int, list[_Finding] | None]
 ) -> bool:
     """Take over the results that have come; whether all workers live."""
     alive = True
@@ -155,7 +152,7 @@ def _collect(
         if isinstance(future.exception(), BrokenProcessPool):
             alive = False
         else:
-            found.update(zip(jobs[future], future.result(), strict=True))
+            results.update(zip(jobs[future], future.result(), strict=True))
             del jobs[future]
     return alive
 
@@ -164,15 +161,15 @@ def _collect(
 
 
 def inspect_clips(rows: Sequence[Mapping[str, Any]]) -> list[list[_Finding] | None]:
-    """`inspect_clip` for each row."""
+    """Run `inspect_clip` for each row."""
     return [inspect_clip(row) for row in rows]
 
 
 def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
-    """What is wrong with one clip's media: (kind, reason) in the order of `MEDIA_KINDS`; None where no file exists."""
+    """List (kind, reason) of what is wrong with a clip's media, as `MEDIA_KINDS` are ordered; None without any file."""
     clip = ClipMedia.from_row(row)
     annotated = row.get(ANNOTATED_SECONDS)
-    found: dict[str, dict[str, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     exists = False
     for examine, spans in ((_look, clip.videos), (_listen, clip.sounds)):
         for path, start, end in spans:
@@ -181,17 +178,17 @@ def inspect_clip(row: Mapping[str, Any]) -> list[_Finding] | None:
             exists = True
             findings = _examine(examine, path, start, end, annotated)
             for kind, reason in findings.items():
-                found.setdefault(kind, {})[f"{path}: {reason.removeprefix(f'{path}: ')}"] = None
+                reasons.setdefault(kind, {})[f"{path}: {reason.removeprefix(f'{path}: ')}"] = None
             if not _UNUSABLE & findings.keys():
                 break
-    return [(kind, "; ".join(found[kind])) for kind in MEDIA_KINDS if kind in found] if exists else None
+    return [(kind, "; ".join(reasons[kind])) for kind in MEDIA_KINDS if kind in reasons] if exists else None
 
 
 def _examine(
     examine: Callable[[Path, float | None, float | None, Mapping[str, float]], dict[str, str]],
     path: Path, start: float | None, end: float | None, annotated: float | None,
 ) -> dict[str, str]:  # fmt: skip
-    """Findings on the pictures or the sound of one file's span."""
+    """List findings on the pictures or the sound of one file's span."""
     findings: dict[str, str] = {}
     try:
         seconds = _stream_seconds(path)
@@ -209,10 +206,10 @@ def _examine(
 
 
 def _stream_seconds(path: Path) -> dict[str, float]:
-    """Seconds from the file's beginning to the end of its video and its audio, of those that it has."""
+    """Return seconds from the file's beginning to the end of its video and its audio, of those that it has."""
     seconds: dict[str, float] = {}
     with opened(path) as container:
-        kinds: tuple[_StreamKind, ...] = get_args(_StreamKind)
+        kinds: tuple[Literal["video", "audio"], ...] = ("video", "audio")
         for kind in kinds:
             with suppress(EncodingError):
                 seconds[kind] = duration_of(container, stream_of(container, path, kind), path)
@@ -222,7 +219,7 @@ def _stream_seconds(path: Path) -> dict[str, float]:
 
 
 def _compare_lengths(start: float | None, end: float | None, length: float, annotated: float | None) -> dict[str, str]:
-    """Findings on the span of a file that lasts `length` seconds."""
+    """List findings on the span of a file that lasts `length` seconds."""
     first = 0.0 if start is None else start
     last = length if end is None else min(end, length)
     if first >= length or (end is not None and end > length + SPAN_TOLERANCE):

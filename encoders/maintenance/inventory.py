@@ -1,7 +1,7 @@
-"""What a feature store holds and whether it can be trusted, read part by part so that memory stays flat.
+"""What a feature store holds, whether it can be trusted, and what a configuration uses of it.
 
-`take_inventory` counts and examines; a damaged file is reported and stops nothing. `encoders.maintenance.pruning`
-removes what a configuration does not use.
+`take_inventory` counts and examines part by part, so that memory stays flat; a damaged file is reported and stops
+nothing. `usage_of` says which folders and clips a configuration uses; `encoders.maintenance.pruning` removes others.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from encoders.maintenance.usage import Usage
-from encoders.spec import cap_of
+from encoders.config import FeaturesConfig
+from encoders.errors import StoreError
+from encoders.extraction.read import make_encoders, sequence_specs
+from encoders.spec import EncoderSpec, cap_of
+from encoders.store.queue import records_of
 from encoders.store.sequence_store import unpack
 from encoders.store.text_store import TEXTS
+from encoders.writers.build import text_writers
+from encoders.writers.fill import TextWork
 
-__all__ = ["Damage", "FolderReport", "take_inventory"]
+__all__ = ["Damage", "FolderReport", "Usage", "take_inventory", "usage_of"]
 
 _LEDGER = ("clip_id", "source", "status", "time")
 _SLICE = 4096
@@ -119,7 +125,7 @@ def take_inventory(root: Path, usage: Usage | None = None) -> Iterator[FolderRep
 
 
 def _kind(name: str) -> str:
-    """`part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
+    """Return `part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
     if name == "encoder.json":
         return "encoder"
     kind = name.partition("-")[0]
@@ -278,3 +284,65 @@ class _Values:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a configuration uses.
+
+    Attributes:
+        folders: below the store's root, with the encoder's id.
+        clips: ids by corpus; corpora that cannot be read are not in it.
+        sources: by folder what each clip's vector or sequence is made from now, see `encoders.base.Encoder.source`.
+    """
+
+    folders: Mapping[str, str]
+    clips: Mapping[str, frozenset[str]]
+    sources: Mapping[str, Mapping[str, str]]
+
+    def clips_of(self, folder: str, corpus: str) -> Mapping[str, str | None] | None:
+        """List clips of a folder's corpus with their sources, None where not known; None where no clips are known."""
+        if folder in self.sources:
+            return self.sources[folder]
+        return dict.fromkeys(self.clips[corpus]) if corpus in self.clips else None
+
+
+def usage_of(features: FeaturesConfig, tables: Mapping[str, pd.DataFrame | None]) -> Usage:
+    """List what encoders and writers of texts use of the store; no weights are loaded and nothing is written.
+
+    Args:
+        features: encoders of the modalities in use, writers of texts, and the store.
+        tables: clip table of each corpus, None where it cannot be read.
+
+    Raises:
+        ConfigError: an encoder is not known, cannot be made as configured, or has no sequences as asked for.
+        ExtractionError: an encoder cannot be imported, or precomputed features are not there.
+        StoreError: a file of corrected texts cannot be used.
+    """
+    folders: dict[str, str] = {}
+    sources: dict[str, dict[str, str]] = {}
+    encoders = make_encoders(features)
+    vectors = {name: encoder.spec for name, encoder in encoders.items()}
+    specs = [*vectors.values(), *sequence_specs(features, vectors).values()]
+    writers = text_writers(features)
+    for corpus, clips in tables.items():
+        for spec in [*specs, *(writer.spec for writer in writers)]:
+            folders[_folder(corpus, spec)] = spec.id
+        if clips is None:
+            continue
+        for writer in writers:
+            work = TextWork(clips, writer, features)
+            sources[_folder(corpus, writer.spec)] = {item.clip_id: item.source for item in work.items.values()}
+            with suppress(StoreError):  # a damaged part, which the inventory reports
+                clips = work.filled(clips)
+        rows = records_of(clips, clips.columns)
+        made_from = {
+            name: {str(row["clip_id"]): encoder.source(row) for row in rows} for name, encoder in encoders.items()
+        }
+        sources |= {_folder(corpus, spec): made_from[spec.modality] for spec in specs}
+    known = {name: frozenset(clips["clip_id"]) for name, clips in tables.items() if clips is not None}
+    return Usage(folders, known, sources)
+
+
+def _folder(corpus: str, spec: EncoderSpec) -> str:
+    return f"{corpus}/{spec.modality}/{spec.key}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoders.maintenance.inventory import FolderReport
-from encoders.maintenance.usage import Usage
+from encoders.maintenance.inventory import FolderReport, Usage
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
@@ -28,25 +27,26 @@ class Leftover:
 
 
 def find_leftovers(root: Path) -> list[Leftover]:
-    """What killed processes left in a store, in the order of paths."""
-    return sorted(_leftovers(root), key=lambda leftover: leftover.path)
-
-
-def _leftovers(root: Path) -> Iterator[Leftover]:
+    """List what killed processes left in a store, in the order of paths."""
+    leftovers = []
     for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*"):
         for path in root.glob(pattern):
             try:
                 state = path.lstat()
                 if path.is_dir() and not path.is_symlink():
-                    yield Leftover(path.relative_to(root).as_posix(), _size(path))
+                    num_bytes = sum(file.lstat().st_size for file in path.rglob("*"))
                 elif time.time() - state.st_mtime > STALE_SECONDS:
-                    yield Leftover(path.relative_to(root).as_posix(), state.st_size)
+                    num_bytes = state.st_size
+                else:
+                    continue
             except FileNotFoundError:  # its writer has just finished
                 continue
+            leftovers.append(Leftover(path.relative_to(root).as_posix(), num_bytes))
+    return sorted(leftovers, key=lambda leftover: leftover.path)
 
 
 def prunable(root: Path, reports: Iterable[FolderReport], usage: Usage) -> list[FolderReport]:
-    """Folders of the configuration's corpora and encoders with another fingerprint, or sequences that it does not use.
+    """List folders of the configuration's corpora and encoders of another fingerprint, or sequences it does not use.
 
     Those of other corpora and other encoders stay, as do folders with a file of corrections (a person's work), linked
     ones, and those whose `encoder.json` cannot be read, since nobody knows whose they are.
@@ -95,7 +95,3 @@ def remove(root: Path, folders: Iterable[str], leftovers: Iterable[str]) -> tupl
             path.unlink(missing_ok=True)
         removed.append(name)
     return removed, kept
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))

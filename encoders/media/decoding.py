@@ -35,6 +35,7 @@ SLACK = 0.5
 """Seconds that a stream may end before the duration its container states."""
 ESTIMATED_DURATION = frozenset({"aac", "ac3", "dts", "eac3", "loas", "mp3"})
 """Formats whose stated duration is a guess from the bit rate at their beginning."""
+_TIMED = ("video", "audio")
 _MICROSECONDS = 1_000_000  # the unit of a container's own times, as fractions of a second
 
 
@@ -87,17 +88,24 @@ def origin_of(container: InputContainer) -> float:
 def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
     """Seconds from the file's beginning to the stream's end.
 
-    As the container states it, or later where the last packet is shown until later; of its packets alone where the
-    container states nothing or guesses.
+    As the stream's entry states it, or later where its last packet is shown until later; its packets alone where the
+    container guesses. Where a stream has no entry, the container's length counts if the file is cut off before it.
     """
     status = path.stat()
-    measured = _last_packet(path, (status.st_mtime_ns, status.st_size), stream.index)
+    changed = status.st_mtime_ns, status.st_size
+    measured = _last_packet(path, changed, stream.index)
     if container.format.name in ESTIMATED_DURATION and measured:
         return measured
-    return max(_stated_duration(container, stream), measured)
+    stated = _stated_duration(container, stream)
+    if stated is not None:
+        return max(stated, measured)
+    longest = 0.0 if container.duration is None else container.duration / _MICROSECONDS
+    last = max(_last_packet(path, changed, other.index) for other in container.streams if other.type in _TIMED)
+    return measured if last >= longest - SLACK else max(longest, measured)  # else the file is cut off
 
 
-def _stated_duration(container: InputContainer, stream: Any) -> float:
+def _stated_duration(container: InputContainer, stream: Any) -> float | None:
+    """Read the second at which a stream ends, as its own entry states it."""
     if stream.duration is not None:
         begins = (
             0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin_of(container)
@@ -110,7 +118,7 @@ def _stated_duration(container: InputContainer, stream: Any) -> float:
             return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         except ValueError:
             pass
-    return 0.0 if container.duration is None else container.duration / _MICROSECONDS
+    return None
 
 
 @lru_cache(maxsize=64)
@@ -123,7 +131,7 @@ def _last_packet(path: Path, changed: tuple[int, int], index: int) -> float:
 
     with opened(path) as container:
         stream = container.streams[index]
-        stated = _stated_duration(container, stream)
+        stated = _stated_duration(container, stream) or (container.duration or 0) / _MICROSECONDS
         if stated and container.format.name not in ESTIMATED_DURATION:
             with suppress(FFmpegError):
                 container.seek(int((stated + origin_of(container)) / stream.time_base), stream=stream)

@@ -6,7 +6,8 @@ All hear the clip's mono sound divided by its peak. Those that see windows of on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from functools import cached_property
+from itertools import chain, groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,16 +17,16 @@ from encoders.device import Prepared
 from encoders.errors import EncodingError
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
-from encoders.models.hub import HubEncoder, batches
+from encoders.models.hub import HubEncoder, batches, padded
 
-__all__ = ["BATCH_SECONDS", "SoundModel", "Wav2Vec", "split"]
+__all__ = ["BATCH_SECONDS", "AudioEncoder", "Wav2Vec", "split"]
 
 BATCH_SECONDS = 240
 """Most seconds of sound in one forward pass of a model that takes any length, padding included."""
 
 
 def split(samples: NDArray[np.float32], most: int) -> list[NDArray[np.float32]]:
-    """Samples cut into the fewest equal parts (to a sample) that are at most so long.
+    """Cut samples into the fewest equal parts (to a sample) that are at most so long.
 
     Example:
         >>> [len(part) for part in split(np.zeros(10, np.float32), 4)]
@@ -34,7 +35,7 @@ def split(samples: NDArray[np.float32], most: int) -> list[NDArray[np.float32]]:
     return np.array_split(samples, -(-len(samples) // most))
 
 
-class SoundModel(HubEncoder):
+class AudioEncoder(HubEncoder):
     """A sound encoder with a feature extractor of transformers.
 
     Args:
@@ -45,7 +46,6 @@ class SoundModel(HubEncoder):
 
     shortest: ClassVar[int] = 400
     """Samples that the first frame needs."""
-    _extractor: Any = None
 
     @property
     def rate(self) -> int:
@@ -55,33 +55,31 @@ class SoundModel(HubEncoder):
         return self.entry.rate
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate and loudness."""
+        """List rate and loudness."""
         return {"rate": self.rate, "loudness": "peak", **AUDIO_READING}
 
     def samples(self, clip: ClipMedia) -> NDArray[np.float32]:
-        """The clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""
+        """Read the clip's sound; raises `MissingModality` or `EncodingError`, the latter also where it is too short."""
         samples = clip.audio(self.rate)
         if len(samples) < self.shortest:
             milliseconds, least = (1000 * number / self.rate for number in (len(samples), self.shortest))
             raise EncodingError(f"{milliseconds:.0f} ms of audio, too short for {self.id} (at least {least:.0f} ms)")
         return samples
 
-    @property
+    @cached_property
     def extractor(self) -> Any:
         """The model's own feature extractor."""
-        if self._extractor is None:
-            from transformers import AutoFeatureExtractor
+        from transformers import AutoFeatureExtractor
 
-            self._extractor = self.processor(AutoFeatureExtractor)
-        return self._extractor
+        return self.processor(AutoFeatureExtractor)
 
     def extract(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the feature extractor makes of samples, `[1, ...]`."""
+        """Tell what the feature extractor makes of samples, `[1, ...]`."""
         features = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
         return np.asarray(features[self.extractor.model_input_names[0]], dtype=np.float32)
 
 
-class Wav2Vec(SoundModel):
+class Wav2Vec(AudioEncoder):
     """wav2vec 2.0 and HuBERT: the last hidden state, 50 frames a second.
 
     Samples are shifted and scaled to mean 0 and variance 1 over the clip, where the model was trained so. Sound longer
@@ -97,30 +95,25 @@ class Wav2Vec(SoundModel):
     longest: ClassVar[int] = 60
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and where long sound is cut."""
+        """List rate, loudness, and where long sound is cut."""
         return {**super().preprocessing(), "layer": "last", "longest": self.longest}
 
     def build(self) -> Any:
-        """The model without its heads."""
+        """Make the model without its heads."""
         from transformers import AutoConfig, HubertModel, Wav2Vec2Model
 
         kind = self.checkpoint.open(AutoConfig).model_type
         return self.checkpoint.open_model(HubertModel if kind == "hubert" else Wav2Vec2Model)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Normalised samples `waveform` `[N]`."""
+        """Prepare normalised samples `waveform` `[N]`."""
         (waveform,) = self.extract(self.samples(clip))
         return Prepared({"waveform": waveform}, len(waveform))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Frames of each clip, `[T, width]`; the batch changes them by rounding only (1e-4 in float32)."""
-        parts: list[NDArray[np.float32]] = []
-        owners: list[int] = []
-        for owner, clip in enumerate(inputs):
-            for part in split(clip.arrays["waveform"], self.longest * self.rate):
-                parts.append(part)
-                owners.append(owner)
-        frames: list[list[NDArray[np.float32]]] = [[] for _ in inputs]
+        """Compute frames of each clip, `[T, width]`; the batch changes them by rounding only (1e-4 in float32)."""
+        parts_by_clip = [split(clip.arrays["waveform"], self.longest * self.rate) for clip in inputs]
+        parts = list(chain.from_iterable(parts_by_clip))
         made: dict[int, NDArray[np.float32]] = {}
         is_masked = self._model.config.feat_extract_norm == "layer"
         lengths = [len(part) for part in parts]
@@ -128,18 +121,13 @@ class Wav2Vec(SoundModel):
             groups = [batch] if is_masked else [list(group) for _, group in groupby(batch, lambda i: lengths[i])]
             for group in groups:
                 made.update(zip(group, self._forward([parts[index] for index in group]), strict=True))
-        for index, owner in enumerate(owners):
-            frames[owner].append(made[index])
-        return [np.concatenate(each) for each in frames]
+        frames = (made[index] for index in range(len(parts)))
+        return [np.concatenate([next(frames) for _ in own]) for own in parts_by_clip]
 
     def _forward(self, parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         import torch
 
-        values = torch.zeros((len(parts), max(len(part) for part in parts)))
-        mask = torch.zeros(values.shape, dtype=torch.long)
-        for row, part in enumerate(parts):
-            values[row, : len(part)] = torch.from_numpy(part)
-            mask[row, : len(part)] = 1
+        values, mask = padded(parts)
         values = values.to(device=self.device, dtype=self._model.dtype)
         with torch.inference_mode():
             output = self._model(values, attention_mask=mask.to(self.device))

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
-from encoders.errors import EncodingError, MissingModality
+from encoders.base import Embeddings, Encoder, read_each
+from encoders.errors import EncodingError
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 
@@ -68,24 +68,18 @@ class EGeMAPS(Encoder):
             raise ValueError(f"openSMILE's eGeMAPSv02 has {len(self.feature_names)} descriptors, not {NUM_DESCRIPTORS}")
 
     def settings(self) -> Mapping[str, object]:
-        """Feature set, level, rate and the absence of normalisation."""
+        """List feature set, level, rate and the absence of normalisation."""
         return {
             "set": "eGeMAPSv02", "clipped": _LARGEST,
             "level": "LowLevelDescriptors", "rate": RATE, "loudness": "as is", **AUDIO_READING,
         }  # fmt: skip
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[T, 25]` each with a row every 10 ms.
 
         A clip without audio, a silent one, or one too short for one descriptor frame (60 ms) is an `EncodingError`.
         """
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        for clip in clips:
-            try:
-                results.append(self._descriptors(clip))
-            except (EncodingError, MissingModality) as reason:
-                results.append(reason)
-        return results
+        return list(read_each(clips, self._descriptors))
 
     def _descriptors(self, clip: ClipMedia) -> NDArray[np.float32]:
         samples = np.clip(clip.waveform(RATE), -1.0, _LARGEST)

@@ -10,41 +10,51 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from encoders.errors import ExtractionError
-from encoders.models.image import PictureEncoder
+from encoders.models.image import ImageEncoder
 
 __all__ = ["EmoAffectNet", "EmotiEff", "affectnet_resnet", "read_tensors"]
 
 _COUNTER = "num_batches_tracked"  # of batch normalisation; plays no part in embeddings
 
 
-class _SingleFile(PictureEncoder):
+class _SingleFile(ImageEncoder):
     """Weights in one file, put into a model whose tensors must have exactly the file's names and shapes."""
 
     config_width: ClassVar[tuple[str, ...] | None] = None
+    scaling: ClassVar[Mapping[str, Any]]
+    """How pictures are resized to 224 x 224 and normalised, as `ViTImageProcessor` takes it."""
+
+    def image_processor(self) -> Any:
+        """Make the image processor of the published weights."""
+        from transformers import ViTImageProcessor
+
+        return ViTImageProcessor(size={"height": 224, "width": 224}, **self.scaling)
 
     def model_width(self, model: Any) -> int:
-        """Width of the embeddings."""
+        """Tell the width of the embeddings."""
         return int(model.num_features)
 
     def filled(self, model: Any, tensors: Mapping[str, Any], unused: tuple[str, ...]) -> Any:
-        """A model with the tensors of a file, less those whose names start with one of `unused`.
+        """Fill a model with the tensors of a file, less those whose names start with one of `unused`.
 
         Raises:
             ExtractionError: tensors are missing, left over, or have other shapes.
         """
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
-        given, wanted = ({name: tensor for name, tensor in each.items() if not name.endswith(_COUNTER)}
-                         for each in (kept, model.state_dict()))  # fmt: skip
+        given, wanted = (
+            {name: tensor for name, tensor in state.items() if not name.endswith(_COUNTER)}
+            for state in (kept, model.state_dict())
+        )
         faults = {
             "lacks": wanted.keys() - given.keys(),
             "has unknown": given.keys() - wanted.keys(),
             "has another shape in": {n for n in wanted.keys() & given.keys() if wanted[n].shape != given[n].shape},
         }
         if any(faults.values()):
-            found = [f"{what} {min(names)!r} and {len(names) - 1} more" for what, names in faults.items() if names]
+            reasons = [f"{what} {min(names)!r} and {len(names) - 1} more" for what, names in faults.items() if names]
             raise ExtractionError(
                 f"encoder {self.id!r} ({self.modality}): {self.weights_path()} does not hold its weights: it "
-                f"{', '.join(found)}"
+                f"{', '.join(reasons)}"
             )
         model.load_state_dict(given, strict=False)
         return model
@@ -65,21 +75,16 @@ class EmoAffectNet(_SingleFile):
         doi:10.1016/j.neucom.2022.10.013.
     """
 
+    scaling: ClassVar[Mapping[str, Any]] = {  # the mean is red first; `images_to_embeddings` reverses it
+        "resample": 0, "do_rescale": False, "image_mean": [131.0912, 103.8827, 91.4953], "image_std": [1.0, 1.0, 1.0],
+    }  # fmt: skip
+
     def build(self) -> Any:
-        """The network without its classifier."""
+        """Make the network without its classifier."""
         return self.filled(affectnet_resnet(), read_tensors(self.weights_path())[0], unused=("fc2.",))
 
-    def image_processor(self) -> Any:
-        """Nearest neighbour, the mean in the order red, green, blue; `pictures_to_embeddings` reverses it."""
-        from transformers import ViTImageProcessor
-
-        return ViTImageProcessor(
-            size={"height": 224, "width": 224}, resample=0, do_rescale=False,
-            image_mean=[131.0912, 103.8827, 91.4953], image_std=[1.0, 1.0, 1.0],
-        )  # fmt: skip
-
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """Embeddings of pictures whose channels are red, green, blue."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Compute embeddings of pictures whose channels are red, green, blue."""
         return self._model(pixels.flip(1))
 
 
@@ -93,8 +98,12 @@ class EmotiEff(_SingleFile):
         Savchenko, HSEmotion / EmotiEffLib; Video-based frame-level facial analysis, 2022, arXiv:2203.13436.
     """
 
+    scaling: ClassVar[Mapping[str, Any]] = {
+        "resample": 2, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    }  # fmt: skip
+
     def build(self) -> Any:
-        """The network without its classifier."""
+        """Make the network without its classifier."""
         import timm
 
         tensors, classes = read_tensors(self.weights_path())
@@ -102,22 +111,9 @@ class EmotiEff(_SingleFile):
         model = timm.create_model("efficientnet_b0" if plain else "tf_efficientnet_b0", num_classes=0)
         return self.filled(model, tensors, unused=("classifier.",))
 
-    def image_processor(self) -> Any:
-        """Bilinear, with ImageNet's mean and standard deviation."""
-        from transformers import ViTImageProcessor
-
-        return ViTImageProcessor(
-            size={"height": 224, "width": 224}, resample=2,
-            image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225],
-        )  # fmt: skip
-
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """The averaged features."""
-        return self._model(pixels)
-
 
 def affectnet_resnet() -> Any:
-    """ResNet-50 as it was carried over from TensorFlow, up to a linear layer of 512: a `torch.nn.Module`.
+    """Make ResNet-50 as it was carried over from TensorFlow, up to a linear layer of 512: a `torch.nn.Module`.
 
     Unlike torchvision's: the stem pads 2 before and 3 behind, its pooling does not pad, strides are in the first
     convolution of a block, and normalisation adds 0.001.

@@ -24,7 +24,7 @@ from encoders.device import DeviceEncoder
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 
-__all__ = ["PRECISION_TOLERANCE", "HubEncoder", "batches"]
+__all__ = ["PRECISION_TOLERANCE", "HubEncoder", "batches", "padded"]
 
 PRECISION_TOLERANCE = 0.01
 """Most by which a clip's vector in float16 may differ from that in float32, as a share of its Euclidean length."""
@@ -33,7 +33,7 @@ _LOADED: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions sorted by length, in batches whose padded size (clips times longest) stays within a budget.
+    """Sort positions by length into batches whose padded size (clips times longest) stays within a budget.
 
     What exceeds the budget alone is a batch of its own.
 
@@ -51,10 +51,26 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
+def padded(rows: Sequence[Any], padding: int = 0) -> tuple[Any, Any]:
+    """Pad B rows of numbers to one tensor `[B, longest]`; the mask `[B, longest]` is 1 where a row is.
+
+    Example:
+        >>> values, mask = padded([[5, 6], [7]])
+        >>> values.tolist(), mask.tolist()
+        ([[5, 6], [7, 0]], [[1, 1], [1, 0]])
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    tensors = [torch.as_tensor(row) for row in rows]
+    mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in tensors], batch_first=True)
+    return pad_sequence(tensors, batch_first=True, padding_value=padding), mask
+
+
 class HubEncoder(DeviceEncoder):
     """An encoder of the catalogue with weights from a hub.
 
-    Subclasses build the model, say where its configuration tells the width, and prepare and embed clips.
+    Subclasses name or build the model, say where its configuration tells the width, and prepare and embed clips.
 
     Args:
         entry: of the catalogue.
@@ -66,6 +82,10 @@ class HubEncoder(DeviceEncoder):
         ConfigError: the local copy is not there.
     """
 
+    architecture: ClassVar[str] = "AutoModel"
+    """Class of transformers that the weights are of; `AutoModel` is the model without its heads."""
+    part: ClassVar[str | None] = None
+    """Attribute of that model which embeds; None is the whole of it."""
     config_width: ClassVar[tuple[str, ...] | None] = ("hidden_size",)
     """Where `config.json` of a local copy tells the width; None where weights are one file of a fixed width."""
 
@@ -88,24 +108,28 @@ class HubEncoder(DeviceEncoder):
         return self._width
 
     def settings(self) -> Mapping[str, object]:
-        """Which weights, how clips are prepared for them, and the precision where it is bfloat16."""
+        """Tell which weights, how clips are prepared for them, and the precision where it is bfloat16."""
         coarse = {"precision": self.dtype} if self.dtype == "bfloat16" else {}
         return {"weights": self._weights, **coarse, **self.preprocessing()}
 
     @abstractmethod
     def preprocessing(self) -> Mapping[str, object]:
-        """What of the settings is this family's own."""
+        """Tell what of the settings is this family's own."""
 
-    @abstractmethod
     def build(self) -> Any:
-        """The model with its weights, a `torch.nn.Module` on the CPU in float32.
+        """Make the model with its weights, a `torch.nn.Module` on the CPU in float32.
 
         It is shared by the encoders of this class that have the same weights, so it must depend on nothing else.
         """
+        import transformers
+
+        model = self.checkpoint.open_model(getattr(transformers, self.architecture))
+        return model if self.part is None else getattr(model, self.part)
 
     def model_width(self, model: Any) -> int:
-        """Width of the embeddings that a model gives."""
-        return int(model.config.hidden_size)
+        """Tell the width of the embeddings that a model gives."""
+        width = getattr(model.config, (self.config_width or ("hidden_size",))[-1])
+        return int(width[-1] if isinstance(width, list) else width)
 
     def load(self) -> None:
         """Load the weights to the device.
@@ -119,18 +143,18 @@ class HubEncoder(DeviceEncoder):
         model = _LOADED.get(key)
         if model is None:
             model = self.build()
-        found = self.model_width(model)
-        if found != self.width:
+        width = self.model_width(model)
+        if width != self.width:
             local = self.checkpoint.weights
             raise ExtractionError(
-                f"{self.checkpoint.user}: its weights give embeddings {found} wide, expected {self.width}; "
+                f"{self.checkpoint.user}: its weights give embeddings {width} wide, expected {self.width}; "
                 + ("the catalogue is wrong" if local is None else f"config.json in {local} is wrong")
             )
         self._model = model.to(device=self.device, dtype=getattr(torch, self.dtype)).eval().requires_grad_(False)
         _LOADED[key] = self._model
 
     def processor(self, loader: Any) -> Any:
-        """The preprocessing: beside the weights, or where the catalogue says."""
+        """Open the preprocessing: beside the weights, or where the catalogue says."""
         local = self.checkpoint.weights
         if self.entry.processor is None or (local is not None and (Path(local) / "preprocessor_config.json").exists()):
             return self.checkpoint.open(loader)
@@ -141,7 +165,7 @@ class HubEncoder(DeviceEncoder):
         return elsewhere.open(loader)
 
     def weights_path(self) -> Path:
-        """The one file that holds the weights, fetched where it is not here yet.
+        """Find the one file that holds the weights, fetched where it is not here yet.
 
         Raises:
             ExtractionError: it is not here and cannot be fetched.

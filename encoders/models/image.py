@@ -9,8 +9,8 @@ Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixe
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,13 +27,13 @@ from encoders.media.frames import LONGEST_SIDE
 from encoders.models.hub import HubEncoder
 from mmpsr.files import sha256_of
 
-__all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "PictureEncoder", "ResNet", "VideoMAE"]
+__all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "ImageEncoder", "ResNet", "VideoMAE"]
 
 BATCH_IMAGES = 64
 """Most pictures in one forward pass."""
 
 
-class PictureEncoder(HubEncoder):
+class ImageEncoder(HubEncoder):
     """What image encoders share: pictures of a clip, batches over clips, faces of a frame averaged.
 
     What else is in a batch changes a result by rounding only (1e-5 in float32; relative to the largest value 1e-2 in
@@ -50,7 +50,6 @@ class PictureEncoder(HubEncoder):
     """Frames read per clip, uniformly spaced."""
     follows_length: ClassVar[bool] = True
     """Whether a longer clip is given more frames, see `face_frames`."""
-    _processor: Any = None
 
     def __init__(
         self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None
@@ -58,18 +57,18 @@ class PictureEncoder(HubEncoder):
         super().__init__(entry, modality, weights)
         self._faces = faces or FacesConfig()
 
-    @abstractmethod
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """Embeddings `[N, width]` of normalised pictures `[N, C, S, S]`, both on the device."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Embed normalised pictures `[N, C, S, S]` as `[N, width]`, both on the device; the model may do just that."""
+        return self._model(pixels)
 
     def image_processor(self) -> Any:
-        """The weights' image processor, of transformers."""
+        """Make the weights' image processor, of transformers."""
         from transformers import AutoImageProcessor
 
         return self.processor(AutoImageProcessor)
 
     def preprocessing(self) -> Mapping[str, object]:
-        """What is seen: the settings of the faces, or whole frames."""
+        """Tell what is seen: the settings of the faces, or whole frames."""
         if self.modality == "video":
             return {"view": "faces", "faces": crop_settings(self._faces, self.num_frames)}
         return {
@@ -78,15 +77,15 @@ class PictureEncoder(HubEncoder):
         }  # fmt: skip
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """As for every video, and whether face pictures that the corpus ships are used."""
+        """Hash what every video has, and whether face pictures that the corpus ships are used."""
         source, folder = super().source(clip), clip.get("faces")
         if self.modality != "video" or self._faces.source != "shipped" or not isinstance(folder, str):
             return source
         return sha256_of(f"{source} shipped {Path(folder).is_dir()}")[:12]
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""
-        processor = self._opened_processor()
+        """Prepare pictures `pixels` `[K, C, S, S]` as bytes, `frames` `[K]` and `shown` `[T]` as in `FaceCrops`."""
+        processor = self._processor
         crops, note = None, None
         if self.modality == "video":
             crops = face_crops(clip, self._faces, _side(processor), self.num_frames, self.follows_length)
@@ -96,20 +95,14 @@ class PictureEncoder(HubEncoder):
             note = f"no face in {len(frames)} frames; whole frames used" if self.modality == "video" else None
         pixels = processor(
             list(crops.pixels.copy()),  # frames that encoders share are read-only, of which torch warns
-            do_rescale=False,
-            do_normalize=False,
-            input_data_format="channels_last",
-            return_tensors="np",
-        )
-        arrays: dict[str, NDArray[Any]] = {
-            "pixels": _bytes(pixels["pixel_values"]),
-            "frames": crops.frames,
-            "shown": crops.shown,
-        }
-        return Prepared(arrays, len(crops.pixels), note)
+            do_rescale=False, do_normalize=False, input_data_format="channels_last", return_tensors="np",
+        )  # fmt: skip
+        images = np.asarray(pixels["pixel_values"])  # from one array, a list, or one video `[1, K, C, S, S]`
+        images = np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]), dtype=np.uint8)
+        return Prepared({"pixels": images, "frames": crops.frames, "shown": crops.shown}, len(crops.pixels), note)
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[T, width]` of each clip's frames."""
+        """Compute embeddings `[T, width]` of each clip's frames."""
         if not inputs:
             return []
         pixels = np.concatenate([clip.arrays["pixels"] for clip in inputs])
@@ -124,14 +117,14 @@ class PictureEncoder(HubEncoder):
         import torch
 
         with torch.inference_mode():
-            embeddings = self.pictures_to_embeddings(self._normalised(pixels))
+            embeddings = self.images_to_embeddings(self._normalised(pixels))
         return np.asarray(embeddings.float().cpu().numpy(), dtype=np.float32)
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> Any:
-        """Pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
+        """Return pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
         import torch
 
-        processor = self._opened_processor()
+        processor = self._processor
         values = torch.from_numpy(pixels).to(self.device).float()
         if processor.do_rescale:
             values = values * processor.rescale_factor
@@ -142,13 +135,12 @@ class PictureEncoder(HubEncoder):
             values = (values - mean[:, None, None]) / std[:, None, None]
         return values.to(getattr(torch, self.dtype))
 
-    def _opened_processor(self) -> Any:
-        if self._processor is None:
-            self._processor = self.image_processor()
-        return self._processor
+    @cached_property
+    def _processor(self) -> Any:
+        return self.image_processor()
 
 
-class ImageBackbone(PictureEncoder):
+class ImageBackbone(ImageEncoder):
     """ViT and its fine-tuned variants, DINOv2: the class token of the last hidden state, after the final norm.
 
     References:
@@ -156,18 +148,12 @@ class ImageBackbone(PictureEncoder):
         Oquab et al., DINOv2, 2023, arXiv:2304.07193.
     """
 
-    def build(self) -> Any:
-        """The model without its head."""
-        from transformers import AutoModel
-
-        return self.checkpoint.open_model(AutoModel)
-
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """The class tokens."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Compute the class tokens."""
         return self._model(pixel_values=pixels).last_hidden_state[:, 0]
 
 
-class ResNet(PictureEncoder):
+class ResNet(ImageEncoder):
     """ResNet: the last feature map averaged over its places.
 
     References:
@@ -176,22 +162,12 @@ class ResNet(PictureEncoder):
 
     config_width: ClassVar[tuple[str, ...]] = ("hidden_sizes",)
 
-    def build(self) -> Any:
-        """The model without its head."""
-        from transformers import AutoModel
-
-        return self.checkpoint.open_model(AutoModel)
-
-    def model_width(self, model: Any) -> int:
-        """Channels of the last feature map."""
-        return int(model.config.hidden_sizes[-1])
-
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """The averaged feature maps."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Compute the averaged feature maps."""
         return self._model(pixel_values=pixels).pooler_output.flatten(1)
 
 
-class ClipImage(PictureEncoder):
+class ClipImage(ImageEncoder):
     """CLIP's image tower, projected into the space it shares with text.
 
     References:
@@ -201,7 +177,7 @@ class ClipImage(PictureEncoder):
     config_width: ClassVar[tuple[str, ...]] = ("projection_dim",)
 
     def build(self) -> Any:
-        """The image tower and its projection."""
+        """Make the image tower and its projection."""
         from transformers import AutoConfig, CLIPVisionModelWithProjection
 
         config = self.checkpoint.open(AutoConfig)
@@ -209,16 +185,12 @@ class ClipImage(PictureEncoder):
         tower.projection_dim = config.projection_dim
         return self.checkpoint.open_model(CLIPVisionModelWithProjection, config=tower)
 
-    def model_width(self, model: Any) -> int:
-        """Width of the projection."""
-        return int(model.config.projection_dim)
-
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """The projected embeddings, not normalised."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Compute the projected embeddings, not normalised."""
         return self._model(pixel_values=pixels).image_embeds
 
 
-class VideoMAE(PictureEncoder):
+class VideoMAE(ImageEncoder):
     """VideoMAE over 16 frames: its tokens averaged over the picture at each step of two frames, 8 steps a clip.
 
     The frames are of one person, the one seen most, whatever is set for several faces. Where fewer than 16 frames are
@@ -237,29 +209,23 @@ class VideoMAE(PictureEncoder):
         one_person = (faces or FacesConfig()).model_copy(update={"several_faces": "track"})
         super().__init__(entry, modality, weights, faces=one_person)
 
-    def build(self) -> Any:
-        """The encoder without its decoder."""
-        from transformers import AutoModel
-
-        return self.checkpoint.open_model(AutoModel)
-
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Pictures `pixels` `[16, C, S, S]` as bytes."""
+        """Prepare pictures `pixels` `[16, C, S, S]` as bytes."""
         made = super().prepare(clip)
         shown = np.searchsorted(made.arrays["frames"], made.arrays["shown"])
         taken = shown[((np.arange(self.num_frames) + 0.5) * len(shown) / self.num_frames).astype(int)]
         return Prepared({"pixels": made.arrays["pixels"][taken]}, self.num_frames, made.note)
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings `[8, width]` of each clip."""
+        """Compute embeddings `[8, width]` of each clip."""
         step = BATCH_IMAGES // self.num_frames
         results: list[NDArray[np.float32]] = []
         for first in range(0, len(inputs), step):
             results += list(self._forward(np.stack([clip.arrays["pixels"] for clip in inputs[first : first + step]])))
         return results
 
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """Tokens `[N, steps * places, width]`, ordered by step, averaged over places."""
+    def images_to_embeddings(self, pixels: Any) -> Any:
+        """Compute tokens `[N, steps * places, width]`, ordered by step, averaged over places."""
         tokens = self._model(pixel_values=pixels).last_hidden_state
         steps = self.num_frames // self._model.config.tubelet_size
         return tokens.unflatten(1, (steps, -1)).mean(dim=2)
@@ -273,9 +239,3 @@ def _side(processor: Any) -> int:
 
 
 _NO_CROP = 384  # from this side on, processors with `crop_pct` cut nothing off
-
-
-def _bytes(pixels: Any) -> NDArray[np.uint8]:
-    """Pictures `[K, C, S, S]`, from one array, a list, or one video `[1, K, C, S, S]`."""
-    pictures = np.asarray(pixels)
-    return np.ascontiguousarray(pictures.reshape(-1, *pictures.shape[-3:]), dtype=np.uint8)

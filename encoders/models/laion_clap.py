@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from encoders.catalogue.checkpoint import is_offline
 from encoders.device import Prepared
 from encoders.errors import ExtractionError
 from encoders.media.clip import ClipMedia
-from encoders.models.audio import SoundModel
+from encoders.models.audio import AudioEncoder
 from encoders.models.text import TextModel, has_vocabulary
 from encoders.models.windowed_audio import BATCH_WINDOWS, CLAP_SETTINGS, same_crops
 
@@ -50,7 +51,7 @@ def import_laion_clap(encoder_id: str) -> ModuleType:
 
 
 def create_clap(encoder_id: str, weights: Path) -> Any:
-    """The fused CLAP with a checkpoint's weights, which are read as tensors and plain numbers only.
+    """Make the fused CLAP with a checkpoint's weights, which are read as tensors and plain numbers only.
 
     Raises:
         ExtractionError: the library's tokenizers or text weights are not here, or the checkpoint does not fit.
@@ -84,7 +85,7 @@ def _missing(encoder_id: str, error: Exception) -> str:
     )
 
 
-class LaionClapAudio(SoundModel):
+class LaionClapAudio(AudioEncoder):
     """The audio branch before its projection, averaged over frequency, 32 steps of time a clip.
 
     The same sound as for `laion/clap-htsat-fused`: repeated to fill 10 s, or fused where longer; samples are rounded
@@ -101,22 +102,22 @@ class LaionClapAudio(SoundModel):
     shortest = 1
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and how long sound is fused."""
+        """List rate, loudness, and how long sound is fused."""
         return {**super().preprocessing(), **CLAP_SETTINGS}
 
     def build(self) -> Any:
-        """The audio branch."""
+        """Make the audio branch."""
         module = create_clap(self.id, self.weights_path())
         branch = module.model.audio_branch
         branch.spectrogram_settings = module.model_cfg["audio_cfg"]
         return branch
 
     def model_width(self, model: Any) -> int:
-        """Channels after the last stage."""
+        """Tell the channels after the last stage."""
         return int(model.num_features)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Samples of 16 bits, `waveform` `[N]`; the library that makes spectrograms comes with the weights."""
+        """Prepare samples of 16 bits, `waveform` `[N]`; the library that makes spectrograms comes with the weights."""
         samples = np.clip(self.samples(clip), -1.0, 1.0)
         return Prepared({"waveform": (samples * 32767).astype(np.int16)}, len(samples))
 
@@ -129,8 +130,8 @@ class LaionClapAudio(SoundModel):
         for first in range(0, len(inputs), BATCH_WINDOWS):
             made = [self._spectrograms(clip.arrays["waveform"]) for clip in inputs[first : first + BATCH_WINDOWS]]
             batch = {
-                "mel_fusion": torch.stack([each["mel_fusion"] for each in made]).to(self.device, dtype),
-                "longer": torch.stack([each["longer"] for each in made]),
+                "mel_fusion": torch.stack([clip_inputs["mel_fusion"] for clip_inputs in made]).to(self.device, dtype),
+                "longer": torch.stack([clip_inputs["longer"] for clip_inputs in made]),
             }
             with torch.inference_mode():
                 steps = self._model(batch, device=self.device)["fine_grained_embedding"][:, ::_STEPS_REPEATED]
@@ -160,7 +161,7 @@ class LaionClapAudio(SoundModel):
 
 
 def log_mel(samples: Any, settings: Mapping[str, Any]) -> Any:
-    """Log-mel spectrogram `[T, mel_bins]` in decibels (power, above 1e-10) of a tensor of samples `[N]`.
+    """Compute the log-mel spectrogram `[T, mel_bins]` in decibels (power, above 1e-10) of a tensor of samples `[N]`.
 
     The library leaves this to torchaudio, which it does not ask for: Hann windows, reflected at both ends, filters on
     the HTK scale without normalisation.
@@ -194,14 +195,15 @@ class LaionClapText(TextModel):
     config_width = None
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and in windows of how many tokens."""
+        """Tell which text is read, and in windows of how many tokens."""
         return {**super().preprocessing(), "max_tokens": _MAX_TOKENS, "tokenizer": _ROBERTA}
 
     def build(self) -> Any:
-        """The text branch."""
+        """Make the text branch."""
         return create_clap(self.id, self.weights_path()).model.text_branch
 
-    def _open_tokenizer(self) -> None:
+    @cached_property
+    def _tokenizer(self) -> tuple[Any, int]:
         from transformers import RobertaTokenizer
 
         try:
@@ -210,4 +212,4 @@ class LaionClapText(TextModel):
             raise ExtractionError(_missing(self.id, error)) from error
         if not has_vocabulary(tokenizer):
             raise ExtractionError(_missing(self.id, FileNotFoundError("roberta-base has no vocabulary")))
-        self._tokenizer, self._limit = tokenizer, _MAX_TOKENS
+        return tokenizer, _MAX_TOKENS

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Encoder
-from encoders.errors import EncodingError, MissingModality
+from encoders.base import Embeddings, Encoder, embed_together, read_each
+from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
-from encoders.models.text import token_windows
+from encoders.models.hub import padded
+from encoders.models.text import SOURCES, text_of, token_windows
 from mmpsr.files import sha256_of
 
-__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "shared_embedder"]
+__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "TokenEncoder", "shared_embedder"]
 
 MAX_TOKENS = 256
 """Tokens read at once, the two special ones included, as in the model's training; longer texts in windows."""
@@ -49,7 +50,7 @@ class TokenEmbedder:
 
     @classmethod
     def settings(cls) -> Mapping[str, object]:
-        """Revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
+        """List revision, length and what is kept; part of the fingerprint of every encoder that uses it."""
         return {
             "model": cls.revision, "max_tokens": MAX_TOKENS, "windows": "a quarter", "layer": "last",
             "special_tokens": False,
@@ -75,13 +76,7 @@ class TokenEmbedder:
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index][0]))
         for first in range(0, len(order), BATCH_SIZE):
             batch = order[first : first + BATCH_SIZE]
-            longest = len(tokens[batch[-1]][0])
-            ids = self._torch.full((len(batch), longest), self._tokenizer.pad_token_id, dtype=self._torch.long)
-            mask = self._torch.zeros_like(ids)
-            for row, index in enumerate(batch):
-                length = len(tokens[index][0])
-                ids[row, :length] = self._torch.tensor(tokens[index][0])
-                mask[row, :length] = 1
+            ids, mask = padded([tokens[index][0] for index in batch], self._tokenizer.pad_token_id)
             with self._torch.inference_mode():
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
             for row, index in enumerate(batch):
@@ -90,7 +85,7 @@ class TokenEmbedder:
         return [np.concatenate(results[end - len(parts) : end]) for end, parts in zip(ends, windows, strict=True)]
 
     def _windows(self, text: str, context: str | None) -> list[tuple[list[int], NDArray[np.int64]]]:
-        """Token ids of a text's windows, a single one after its context, and the places of those that are taken."""
+        """Return token ids of a text's windows, a single one after its context, and the places of those taken."""
         read = self._tokenizer(text, add_special_tokens=False, return_special_tokens_mask=True, verbose=False)
         ids: list[int] = read["input_ids"]
         own = np.flatnonzero(np.asarray(read["special_tokens_mask"]) == 0)
@@ -108,7 +103,7 @@ class TokenEmbedder:
 
 @lru_cache(maxsize=1)
 def shared_embedder() -> TokenEmbedder:
-    """The process' one `TokenEmbedder`: encoders of several modalities share its weights."""
+    """Make the process' one `TokenEmbedder`: encoders of several modalities share its weights."""
     return TokenEmbedder()
 
 
@@ -125,7 +120,20 @@ def _model_folder() -> Path:
     return folder
 
 
-class MiniLM(Encoder):
+class TokenEncoder(Encoder):
+    """An encoder whose embeddings are the tokens of a text, as the shared `TokenEmbedder` makes them."""
+
+    @property
+    def width(self) -> int:
+        """Width of a token embedding."""
+        return TokenEmbedder.width
+
+    def load(self) -> None:
+        """Load the weights, once per process for all encoders that embed text."""
+        shared_embedder()
+
+
+class MiniLM(TokenEncoder):
     """Token embeddings of a clip's transcript (`text`) or of its described behaviour (`behavior`), 384 wide.
 
     Args:
@@ -140,42 +148,25 @@ class MiniLM(Encoder):
 
     def __init__(self, modality: str = "text") -> None:
         super().__init__(modality)
-        if modality not in _SOURCES:
-            raise ValueError(f"minilm reads {' or '.join(_SOURCES)}, not {modality!r}")
-        self._attribute, self._noun = _SOURCES[modality]
-
-    @property
-    def width(self) -> int:
-        """Width of a token embedding."""
-        return TokenEmbedder.width
-
-    def load(self) -> None:
-        """Load the weights, once per process for all encoders that embed text."""
-        shared_embedder()
+        if modality not in SOURCES:
+            raise ValueError(f"minilm reads {' or '.join(SOURCES)}, not {modality!r}")
 
     def settings(self) -> Mapping[str, object]:
-        """Weights, length, and which of the clip's texts is read."""
-        return {**TokenEmbedder.settings(), "source": self._attribute}
+        """List weights, length, and which of the clip's texts is read."""
+        return {**TokenEmbedder.settings(), "source": SOURCES[self.modality][0]}
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[NDArray[np.float32] | EncodingError | MissingModality]:
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `MissingModality`."""
-        results: list[NDArray[np.float32] | EncodingError | MissingModality] = []
-        given: list[int] = []
-        texts: list[str] = []
-        for index, clip in enumerate(clips):
-            text: str | None = getattr(clip, self._attribute)
-            if text is not None and text.strip():
-                given.append(index)
-                texts.append(text)
-            results.append(MissingModality(f"no {self._noun}" if text is None else f"empty {self._noun}"))
-        embeddings = shared_embedder().embed(texts, [self._context(clips[index]) for index in given])
-        for index, embedding in zip(given, embeddings, strict=True):
-            results[index] = embedding if len(embedding) else EncodingError(f"the {self._noun} has no tokens")
-        return results
+        return embed_together(read_each(clips, self._read), self._embed)
 
-    def _context(self, clip: ClipMedia) -> str | None:
-        """What the model reads before the text."""
-        return None
+    def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
+        """Return a clip's text, and what the model reads before it."""
+        return text_of(clip, self.modality), None
+
+    def _embed(self, texts: Sequence[tuple[str, str | None]]) -> list[Embeddings]:
+        embeddings = shared_embedder().embed([text for text, _ in texts], [context for _, context in texts])
+        without = EncodingError(f"the {SOURCES[self.modality][1]} has no tokens")
+        return [embedding if len(embedding) else without for embedding in embeddings]
 
 
 class MiniLMContext(MiniLM):
@@ -196,18 +187,15 @@ class MiniLMContext(MiniLM):
         super().__init__(modality)
 
     def settings(self) -> Mapping[str, object]:
-        """Weights, length, and what is read before the transcript."""
+        """List weights, length, and what is read before the transcript."""
         return {**super().settings(), "context": "most recent, [SEP]"}
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """The transcript's source, and the context where there is one."""
+        """Hash the transcript's source, and the context where there is one."""
         source, context = super().source(clip), clip.get("context")
         if not isinstance(context, str) or not context.strip():
             return source
         return sha256_of(f"{source} {context}")[:12]
 
-    def _context(self, clip: ClipMedia) -> str | None:
-        return clip.context
-
-
-_SOURCES: Mapping[str, tuple[str, str]] = {"text": ("text", "transcript"), "behavior": ("description", "description")}
+    def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
+        return text_of(clip, self.modality), clip.context

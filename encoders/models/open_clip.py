@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.errors import ExtractionError
-from encoders.models.image import PictureEncoder
+from encoders.models.image import ImageEncoder
 from mmpsr.config import ConfigError
 
 __all__ = ["OpenClipImage"]
@@ -15,8 +15,10 @@ __all__ = ["OpenClipImage"]
 _CONFIG = "open_clip_config.json"
 
 
-class OpenClipImage(PictureEncoder):
+class OpenClipImage(ImageEncoder):
     """CLIP's image tower with its projection, built by open_clip with the quick GELU of OpenAI's weights.
+
+    The projected embeddings are not normalised.
 
     A local copy is a folder with `open_clip_config.json` and `open_clip_model.safetensors` (or
     `open_clip_pytorch_model.bin`), as open_clip saves them.
@@ -27,7 +29,7 @@ class OpenClipImage(PictureEncoder):
     """
 
     def build(self) -> Any:
-        """The image tower; the text tower is dropped."""
+        """Make the image tower; the text tower is dropped."""
         import open_clip
 
         folder = self._folder(weights=True)
@@ -40,7 +42,7 @@ class OpenClipImage(PictureEncoder):
         return model.visual
 
     def model_width(self, model: Any) -> int:
-        """Width of the projection."""
+        """Tell the width of the projection."""
         return int(model.output_dim)
 
     def image_processor(self) -> Any:
@@ -54,12 +56,8 @@ class OpenClipImage(PictureEncoder):
             image_mean=given["mean"], image_std=given["std"],
         )  # fmt: skip
 
-    def pictures_to_embeddings(self, pixels: Any) -> Any:
-        """The projected embeddings, not normalised."""
-        return self._model(pixels)
-
     def _folder(self, weights: bool = False) -> Path:
-        """Where the configuration is, and the weights if they are asked for."""
+        """Tell where the configuration is, and the weights if they are asked for."""
         if self.checkpoint.weights is not None:
             return Path(self.checkpoint.weights)
         if weights:

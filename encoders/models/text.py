@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from encoders.base import Pooling
 from encoders.device import Prepared
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.models.hub import HubEncoder, batches
+from encoders.models.hub import HubEncoder, batches, padded
 
 __all__ = [
     "BATCH_TOKENS",
@@ -36,7 +37,7 @@ _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "clap_text_model")
 
 
 def text_of(clip: ClipMedia, modality: str) -> str:
-    """The text that stands for a modality of a clip.
+    """Return the text that stands for a modality of a clip.
 
     Raises:
         MissingModality: there is none, or it is blank.
@@ -49,12 +50,12 @@ def text_of(clip: ClipMedia, modality: str) -> str:
 
 
 def has_vocabulary(tokenizer: Any) -> bool:
-    """Whether a tokenizer knows more than its special tokens; transformers makes one that does not of missing files."""
+    """Tell whether a tokenizer has more than special tokens; of missing files transformers makes one that has not."""
     return len(tokenizer) > len(set(tokenizer.all_special_tokens))
 
 
 def token_windows(num_tokens: int, most: int) -> list[tuple[slice, slice]]:
-    """Windows in which a text of any length is read whole, and the tokens that are taken from each.
+    """Cut a text of any length into windows in which it is read whole, and choose the tokens taken from each.
 
     Windows of `most` tokens overlap by a quarter; the tokens of an overlap come from the window in which they lie
     further from the cut. Every token is taken once, in order.
@@ -94,32 +95,21 @@ class TextModel(HubEncoder):
         weights: local copy of the weights, or None.
     """
 
-    _tokenizer: Any = None
-    _limit = 0
-
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and what of it is kept."""
+        """Tell which text is read, and what of it is kept."""
         return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "windows": "a quarter"}
 
-    def build(self) -> Any:
-        """The model without its heads."""
-        from transformers import AutoModel
-
-        return self.checkpoint.open_model(AutoModel)
-
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Token ids `input_ids` `[W, N]` of the text's windows, and which of them are taken, `own` `[W, N]`."""
-        text = text_of(clip, self.modality)
-        if self._tokenizer is None:
-            self._open_tokenizer()
-        read = self._tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        """Prepare token ids `input_ids` `[W, N]` of the text's windows, and which are taken, `own` `[W, N]`."""
+        text, (tokenizer, limit) = text_of(clip, self.modality), self._tokenizer
+        read = tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
         if not own.any():
             raise EncodingError(f"the {SOURCES[self.modality][1]} has no tokens")
         first, last = int(own.argmax()), len(own) - int(own[::-1].argmax())  # special tokens stand before and behind
-        most = self._limit - (len(ids) - (last - first))
+        most = limit - (len(ids) - (last - first))
         if most < 1:
-            raise EncodingError(f"{self.id} reads {self._limit} tokens at once, all of them special ones")
+            raise EncodingError(f"{self.id} reads {limit} tokens at once, all of them special ones")
         windows, taken = [], []
         for window, part in token_windows(last - first, most):
             windows.append(np.concatenate([ids[:first], ids[first:last][window], ids[last:]]))
@@ -130,7 +120,7 @@ class TextModel(HubEncoder):
         return Prepared(arrays, len(windows[0]))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Embeddings of each text's own tokens, `[num_tokens, width]`.
+        """Compute embeddings of each text's own tokens, `[num_tokens, width]`.
 
         Texts are sorted by length, padded and masked; what else is in a batch changes a result by rounding only
         (1e-5 in float32; relative to the largest value 1e-2 in float16, 1e-1 in bfloat16).
@@ -141,11 +131,7 @@ class TextModel(HubEncoder):
         taken = [own for text in inputs for own in text.arrays["own"]]
         embedded: list[NDArray[np.float32]] = [np.zeros((0, self.width), dtype=np.float32)] * len(windows)
         for batch in batches([len(window) for window in windows], BATCH_TOKENS):
-            ids = torch.zeros((len(batch), len(windows[batch[-1]])), dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for row, index in enumerate(batch):
-                ids[row, : len(windows[index])] = torch.from_numpy(windows[index])
-                mask[row, : len(windows[index])] = 1
+            ids, mask = padded([windows[index] for index in batch])
             with torch.inference_mode():
                 output = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
                 hidden = output.last_hidden_state.float().cpu().numpy()
@@ -157,7 +143,9 @@ class TextModel(HubEncoder):
             for end, text in zip(ends, inputs, strict=True)
         ]
 
-    def _open_tokenizer(self) -> None:
+    @cached_property
+    def _tokenizer(self) -> tuple[Any, int]:
+        """The tokenizer, and the most tokens that the model reads, special ones included."""
         from transformers import AutoConfig, AutoTokenizer
 
         config = self.checkpoint.open(AutoConfig)
@@ -169,8 +157,7 @@ class TextModel(HubEncoder):
                 f"{self.checkpoint.user}: {self.checkpoint.weights or self.entry.home} holds no vocabulary; the "
                 "tokenizer's files (tokenizer.json; vocab.txt; or vocab.json and merges.txt) belong beside the weights"
             )
-        self._limit = min(tokenizer.model_max_length, config.max_position_embeddings - before)
-        self._tokenizer = tokenizer
+        return tokenizer, min(tokenizer.model_max_length, config.max_position_embeddings - before)
 
 
 class ClipText(TextModel):
@@ -182,13 +169,8 @@ class ClipText(TextModel):
         Radford et al., Learning transferable visual models from natural language supervision, 2021, arXiv:2103.00020.
     """
 
+    architecture, part = "CLIPModel", "text_model"
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
-
-    def build(self) -> Any:
-        """The text tower."""
-        from transformers import CLIPModel
-
-        return self.checkpoint.open_model(CLIPModel).text_model
 
 
 class ClapText(TextModel):
@@ -198,13 +180,8 @@ class ClapText(TextModel):
         Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023, arXiv:2211.06687.
     """
 
+    architecture, part = "ClapModel", "text_model"
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
-
-    def build(self) -> Any:
-        """The text branch."""
-        from transformers import ClapModel
-
-        return self.checkpoint.open_model(ClapModel).text_model
 
 
 class JinaText(HubEncoder):
@@ -216,27 +193,23 @@ class JinaText(HubEncoder):
 
     pooling: Pooling = "none"
 
-    @property
-    def _code(self) -> Mapping[str, str]:
-        return _JINA_CODE.get(self.entry.id, {})
-
     def preprocessing(self) -> Mapping[str, object]:
-        """Which text is read, and for which task."""
-        return {"source": SOURCES[self.modality][0], "task": "text-matching", **self._code}
+        """Tell which text is read, and for which task."""
+        return {"source": SOURCES[self.modality][0], "task": "text-matching", **_JINA_CODE.get(self.entry.id, {})}
 
     def build(self) -> Any:
-        """The model, of a class that comes with it."""
+        """Make the model, of a class that comes with it."""
         from transformers import AutoModel
 
-        return self.checkpoint.open(AutoModel, trust_remote_code=True, **self._code)
+        return self.checkpoint.open(AutoModel, trust_remote_code=True, **_JINA_CODE.get(self.entry.id, {}))
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """The text as UTF-8 bytes; the model tokenizes it itself."""
+        """Prepare the text as UTF-8 bytes; the model tokenizes it itself."""
         text = text_of(clip, self.modality)
         return Prepared({"text": np.frombuffer(text.encode(), dtype=np.uint8)}, len(text))
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """The embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code.
+        """Compute the embedding of each text, `[1, width]`; one by one, as padding is left to the repository's code.
 
         A text of more words than the model reads is embedded in parts, averaged by their words.
         """

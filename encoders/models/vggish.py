@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from encoders.device import Prepared
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
-from encoders.models.windowed_audio import WindowedSound
+from encoders.models.windowed_audio import WindowedAudioEncoder
 
 __all__ = ["NUM_FRAMES", "VGGish"]
 
@@ -24,7 +24,7 @@ _DENSE = (4096, 4096, 128)
 """Outputs of the dense layers."""
 
 
-class VGGish(WindowedSound):
+class VGGish(WindowedAudioEncoder):
     """VGGish: one embedding for every full 0.96 s, 128 wide, after the last rectifier, not whitened, not quantised.
 
     The spectrogram is `log(mel + 0.01)` of magnitudes, 64 bands from 125 to 7500 Hz, windows of 25 ms. A clip shorter
@@ -42,11 +42,11 @@ class VGGish(WindowedSound):
     config_width = None
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and what is left out of AudioSet's own embeddings."""
+        """List rate, loudness, and what is left out of AudioSet's own embeddings."""
         return {**super().preprocessing(), "whitened": False, "short": "silence"}
 
     def build(self) -> Any:
-        """The network, with weights read as tensors only."""
+        """Make the network, with weights read as tensors only."""
         import torch
 
         state = torch.load(self.weights_path(), map_location="cpu", weights_only=True)
@@ -55,11 +55,11 @@ class VGGish(WindowedSound):
         return model
 
     def model_width(self, model: Any) -> int:
-        """Outputs of the last layer."""
+        """Tell the outputs of the last layer."""
         return int(model["embeddings"][-2].out_features)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Spectrograms `windows` `[n, 1, 96, 64]`; each gives one embedding."""
+        """Prepare spectrograms `windows` `[n, 1, 96, 64]`; each gives one embedding."""
         samples = self.samples(clip)
         least = (NUM_FRAMES - 1) * _HOP + _WINDOW
         note = None
@@ -72,13 +72,13 @@ class VGGish(WindowedSound):
         return Prepared({"windows": windows, "counts": np.ones(num_windows, dtype=np.int64)}, len(samples), note)
 
     def frames(self, windows: Any) -> Any:
-        """One embedding a window, `[B, 1, 128]`; the dense layers take channels last."""
+        """Compute one embedding a window, `[B, 1, 128]`; the dense layers take channels last."""
         maps = self._model["features"](windows)
         return self._model["embeddings"](maps.permute(0, 2, 3, 1).flatten(1)).unsqueeze(1)
 
 
 def network() -> Any:
-    """VGGish without weights, its layers named as in the published state."""
+    """Make VGGish without weights, its layers named as in the published state."""
     from torch import nn
 
     features: list[nn.Module] = []
@@ -98,7 +98,7 @@ def network() -> Any:
 
 
 def log_mel(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Log mel spectrogram `[T, 64]` of samples: frames of 25 ms each 10 ms, none of them beyond the sound's ends."""
+    """Compute the log mel spectrogram `[T, 64]`: frames of 25 ms each 10 ms, none of them beyond the sound's ends."""
     from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
     if rate != 16_000:

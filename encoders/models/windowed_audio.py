@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from encoders.device import Prepared
 from encoders.media.clip import ClipMedia
-from encoders.models.audio import SoundModel, split
+from encoders.models.audio import AudioEncoder, split
 
-__all__ = ["AST", "BATCH_WINDOWS", "CLAP_SETTINGS", "ClapAudio", "Whisper", "WindowedSound", "same_crops"]
+__all__ = ["AST", "BATCH_WINDOWS", "CLAP_SETTINGS", "ClapAudio", "Whisper", "WindowedAudioEncoder", "same_crops"]
 
 BATCH_WINDOWS = 16
 """Most windows in one forward pass."""
@@ -29,7 +30,7 @@ CLAP_SETTINGS: Mapping[str, object] = {
 
 @contextmanager
 def same_crops() -> Iterator[None]:
-    """Within, numpy's global random numbers are always the same; after, they go on as if nothing had happened."""
+    """Make numpy's global random numbers always the same within; after, they go on as if nothing had happened."""
     state = np.random.get_state()  # noqa: NPY002  what the libraries draw from
     np.random.seed(0)  # noqa: NPY002
     try:
@@ -38,11 +39,11 @@ def same_crops() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-class WindowedSound(SoundModel):
+class WindowedAudioEncoder(AudioEncoder):
     """A sound encoder that sees windows of one size; subclasses make the windows and run the model on a batch."""
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
-        """Frames of each clip, `[T, width]`: of all its windows, those that are sound and not padding.
+        """Compute frames of each clip, `[T, width]`: of all its windows, those that are sound and not padding.
 
         Windows have one size, so a batch needs no padding; it changes results by rounding only (1e-4 in float32).
         """
@@ -55,19 +56,15 @@ class WindowedSound(SoundModel):
             batch = batch.to(device=self.device, dtype=getattr(torch, self.dtype))
             with torch.inference_mode():
                 made.extend(self.frames(batch).float().cpu().numpy())
-        results, first = [], 0
-        for clip in inputs:
-            counts = clip.arrays["counts"]
-            results.append(np.concatenate([made[first + row][:count] for row, count in enumerate(counts)]))
-            first += len(counts)
-        return results
+        rows = iter(made)
+        return [np.concatenate([next(rows)[:count] for count in clip.arrays["counts"]]) for clip in inputs]
 
     @abstractmethod
     def frames(self, windows: Any) -> Any:
-        """Embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
+        """Compute embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
 
 
-class AST(WindowedSound):
+class AST(WindowedAudioEncoder):
     """Audio spectrogram transformer: the last hidden state's patches averaged over frequency, a row each 100 ms.
 
     A window holds 10.24 s. Rows whose patch begins in the padding are left out.
@@ -76,43 +73,36 @@ class AST(WindowedSound):
         Gong et al., AST: audio spectrogram transformer, Interspeech 2021, arXiv:2104.01778.
     """
 
-    _config: Any = None
+    architecture = "ASTModel"
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and what is averaged."""
+        """List rate, loudness, and what is averaged."""
         return {**super().preprocessing(), "layer": "last", "patches": "mean over frequency"}
 
-    def build(self) -> Any:
-        """The model without its head."""
-        from transformers import ASTModel
-
-        return self.checkpoint.open_model(ASTModel)
-
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Spectrograms `windows` `[n, frames, mel]`, and the rows of each that are sound, `counts` `[n]`."""
+        """Prepare spectrograms `windows` `[n, frames, mel]`, and the rows of each that are sound, `counts` `[n]`."""
         samples = self.samples(clip)
-        config, hop = self._opened_config(), self.rate // 100
+        config, hop = self._config, self.rate // 100
         parts = split(samples, self.extractor.max_length * hop)
         windows = np.concatenate([self.extract(part) for part in parts])
         counts = [(len(part) - self.shortest) // hop // config.time_stride + 1 for part in parts]  # or all there are
         return Prepared({"windows": windows, "counts": np.array(counts)}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """Patches averaged over frequency; they are ordered by frequency, then time."""
+        """Compute patches averaged over frequency; they are ordered by frequency, then time."""
         config = self._model.config
         num_rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         patches = self._model(windows).last_hidden_state[:, 2:]
         return patches.unflatten(1, (num_rows, -1)).mean(dim=1)
 
-    def _opened_config(self) -> Any:
-        if self._config is None:
-            from transformers import AutoConfig
+    @cached_property
+    def _config(self) -> Any:
+        from transformers import AutoConfig
 
-            self._config = self.checkpoint.open(AutoConfig)
-        return self._config
+        return self.checkpoint.open(AutoConfig)
 
 
-class Whisper(WindowedSound):
+class Whisper(WindowedAudioEncoder):
     """Encoder of Whisper: its last hidden state, 50 frames a second, without those that stand for padding.
 
     A window holds 30 s.
@@ -121,20 +111,15 @@ class Whisper(WindowedSound):
         Radford et al., Robust speech recognition via large-scale weak supervision, 2022, arXiv:2212.04356.
     """
 
+    architecture, part = "WhisperModel", "encoder"
     config_width: ClassVar[tuple[str, ...]] = ("d_model",)
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and the layer."""
+        """List rate, loudness, and the layer."""
         return {**super().preprocessing(), "layer": "last of the encoder", "padding": "left out"}
 
-    def build(self) -> Any:
-        """The encoder alone."""
-        from transformers import WhisperModel
-
-        return self.checkpoint.open_model(WhisperModel).encoder
-
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Spectrograms `windows` `[n, mel, frames]`, and the frames of each that are sound, `counts` `[n]`."""
+        """Prepare spectrograms `windows` `[n, mel, frames]`, and the frames of each that are sound, `counts` `[n]`."""
         samples = self.samples(clip)
         parts = split(samples, self.extractor.n_samples)
         windows = np.concatenate([self.extract(part) for part in parts])
@@ -142,11 +127,11 @@ class Whisper(WindowedSound):
         return Prepared({"windows": windows, "counts": np.array(counts)}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """The encoder's last hidden state."""
+        """Compute the encoder's last hidden state."""
         return self._model(windows).last_hidden_state
 
 
-class ClapAudio(WindowedSound):
+class ClapAudio(WindowedAudioEncoder):
     """CLAP's audio branch (HTS-AT with feature fusion) before its projection, averaged over frequency.
 
     One window per clip whatever its length, as in the publication. Up to 10 s: the sound repeated to fill 10 s, no
@@ -157,25 +142,20 @@ class ClapAudio(WindowedSound):
         Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023, arXiv:2211.06687.
     """
 
+    architecture, part = "ClapModel", "audio_model"
     config_width: ClassVar[tuple[str, ...]] = ("audio_config", "hidden_size")
     shortest: ClassVar[int] = 1
 
     def preprocessing(self) -> Mapping[str, object]:
-        """Rate, loudness, and how long sound is fused."""
+        """List rate, loudness, and how long sound is fused."""
         return {**super().preprocessing(), **CLAP_SETTINGS}
 
-    def build(self) -> Any:
-        """The audio branch."""
-        from transformers import ClapModel
-
-        return self.checkpoint.open_model(ClapModel).audio_model
-
     def model_width(self, model: Any) -> int:
-        """Channels after the last stage."""
+        """Tell the channels after the last stage."""
         return int(model.audio_encoder.num_features)
 
     def prepare(self, clip: ClipMedia) -> Prepared:
-        """Four spectrograms `windows` `[1, 4, frames, mel]`; they differ where the sound is longer than a window."""
+        """Make four spectrograms `windows` `[1, 4, frames, mel]`; they differ where sound is longer than a window."""
         samples = self.samples(clip)
         with same_crops():
             windows = self.extract(samples)
@@ -183,7 +163,7 @@ class ClapAudio(WindowedSound):
         return Prepared({"windows": windows, "counts": counts}, len(samples))
 
     def frames(self, windows: Any) -> Any:
-        """The last hidden state `[B, width, frequency, time]`, averaged over frequency; time goes first."""
+        """Compute the last hidden state `[B, width, frequency, time]`, averaged over frequency; time goes first."""
         is_longer = (windows[:, :1] != windows[:, 1:]).flatten(1).any(dim=1)
         output = self._model(input_features=windows, is_longer=is_longer)
         return output.last_hidden_state.mean(dim=2).transpose(1, 2)

@@ -22,7 +22,6 @@ import socket
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
@@ -74,9 +73,7 @@ class Claims:
             self._alive.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._path.unlink(missing_ok=True)
         self._alive.release()
         self._path.with_suffix(".lock").unlink(missing_ok=True)
@@ -97,7 +94,7 @@ class Claims:
         self._save()
 
     def others(self) -> dict[Item, str]:
-        """What other living processes hold, and a name for each; call it while holding `exclusive`."""
+        """Tell what other living processes hold, and a name for each; call it while holding `exclusive`."""
         taken: dict[Item, str] = {}
         for lock in self.folder.glob("*.lock"):
             path = lock.with_suffix(".json")

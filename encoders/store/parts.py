@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,16 +32,13 @@ def clean(folder: Path, older_than: float = STALE_SECONDS) -> int:
 
 
 def utc_now() -> str:
-    """The time in UTC, ISO 8601 with microseconds, so that text order is time order."""
+    """Return the time in UTC, ISO 8601 with microseconds, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def list_parts(folder: Path, prefix: str) -> list[str]:
-    """Names of the Parquet files of a folder, which need not exist, that begin with `prefix`."""
-    try:
-        return [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".parquet")]
-    except FileNotFoundError:
-        return []
+    """List the names of a folder's Parquet files that begin with `prefix`; the folder need not exist."""
+    return [path.name for path in folder.glob(f"{prefix}*.parquet")]
 
 
 def read_part(path: Path, columns: list[str]) -> pa.Table:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from encoders.store.vector_store import LEDGER_COLUMNS
 
-__all__ = ["Count", "ExtractionSummary", "Reporter"]
+__all__ = ["ClipProgress", "Count", "ExtractionSummary"]
 
 _REASONS_SHOWN = 8
 
@@ -90,8 +90,8 @@ class ExtractionSummary:
             (modality, status, _kind(reason)) for modality, status, reason in columns.itertuples(index=False)
         )
 
-    def render(self) -> Group:
-        """The counts, where the time went, and the most frequent reasons as rich tables."""
+    def __rich__(self) -> Group:
+        """Show the counts, where the time went, and the most frequent reasons as rich tables."""
         title = f"features: {self.num_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.1f}/s"
         if self.media_seconds:
             title += f", {self.real_time_factor:.1f} times real time"
@@ -116,12 +116,9 @@ class ExtractionSummary:
             why.add_row("", "", "", f"and {len(reasons) - _REASONS_SHOWN} other reasons, all in the ledger")
         return Group(*parts, why)
 
-    def __rich__(self) -> Group:
-        return self.render()
-
 
 def _kind(reason: str) -> str:
-    """What many clips have in common in their reasons; a reason may be one per file, `<path>: why; then <path>: why`.
+    """Strip a reason to what many clips share; it may be one per file, `<path>: why; then <path>: why`.
 
     Example:
         >>> _kind("/corpora/a/1.mp4: no face found in 12 frames")
@@ -133,7 +130,7 @@ def _kind(reason: str) -> str:
     return re.sub(r"(?<![\w.])\d+([.]\d+)?(e[+-]?\d+)?(?!\w)", "#", without_paths)
 
 
-class Reporter:
+class ClipProgress:
     """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
 
     def __init__(self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed") -> None:
@@ -141,7 +138,7 @@ class Reporter:
         self.wanted = wanted
         self.name, self.counted = name, counted
         self.console = Console(stderr=True)
-        self.began = self.told = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.waits_for: set[str] = set()
         self.progress = Progress(
             TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
@@ -149,7 +146,7 @@ class Reporter:
         )  # fmt: skip
         self.task = self.progress.add_task(name, total=num_clips, text="")
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> ClipProgress:
         self.progress.start()
         return self
 
@@ -161,8 +158,8 @@ class Reporter:
         now, settled = time.monotonic(), self.num_clips - num_left
         text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
         self.progress.update(self.task, completed=settled, text=text)
-        if self.wanted and self.progress.disable and now - self.told > 60.0:
-            self.told = now
+        if self.wanted and self.progress.disable and now - self.printed > 60.0:
+            self.printed = now
             self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
         if self.wanted and waits_for - self.waits_for:
             self.console.print(

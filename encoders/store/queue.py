@@ -112,9 +112,9 @@ class WorkQueue:
     def find_missing(self) -> dict[int, dict[str, Item]]:
         """Look into the store, forget clips that need nothing, and list what the others need."""
         settled = self.settled()
-        found = {row: items for row in self.pending if (items := self.missing(row, settled))}
-        self.pending = deque(found)
-        return found
+        missing = {row: items for row in self.pending if (items := self.missing(row, settled))}
+        self.pending = deque(missing)
+        return missing
 
     def claim_rows(self, claims: Claims, most: int, waits_for: set[str]) -> dict[int, dict[str, Item]]:
         """Claim what nobody holds of the next clips of one corpus.

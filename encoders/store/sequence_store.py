@@ -30,8 +30,6 @@ from encoders.store.vector_store import FeatureStore, positions
 
 __all__ = ["Places", "SequenceStore", "unpack"]
 
-_COLUMNS = ("length", "sequence")
-
 
 @dataclass(frozen=True)
 class Places:
@@ -92,19 +90,11 @@ class SequenceStore(FeatureStore):
         kind = pa.list_(pa.field("element", pa.binary(2 * spec.width), nullable=False))
         elements = pa.Array.from_buffers(kind.value_type, len(values), [None, pa.py_buffer(values)])
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        table = pa.table(
-            {
-                "clip_id": pa.array(clip_ids, pa.string()),
-                "source": pa.array(sources, pa.string()),
-                "length": pa.array(lengths),
-                "sequence": pa.ListArray.from_arrays(offsets, elements, type=kind),
-                "note": pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string()),
-            }
-        )
-        self._add(corpus, spec, "part", table)
+        column = pa.ListArray.from_arrays(offsets, elements, type=kind)
+        self._add_part(corpus, spec, clip_ids, sources, {"length": pa.array(lengths), "sequence": column}, notes)
 
     def locate(self, corpus: str, spec: SequenceSpec, clip_ids: Sequence[str], sources: Sequence[str]) -> Places:
-        """Where sequences lie and how long they are, without reading them.
+        """Tell where sequences lie and how long they are, without reading them.
 
         Args:
             corpus: name of the corpus.
@@ -123,9 +113,9 @@ class SequenceStore(FeatureStore):
             table = read_part(path, ["clip_id", "source", "length"])
             keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
             clips = np.array([place.get(key, -1) for key in keys], dtype=np.int64)
-            found = np.flatnonzero(clips >= 0)
-            parts[clips[found]], rows[clips[found]] = number, found
-            lengths[clips[found]] = table["length"].to_numpy()[found]
+            stored = np.flatnonzero(clips >= 0)
+            parts[clips[stored]], rows[clips[stored]] = number, stored
+            lengths[clips[stored]] = table["length"].to_numpy()[stored]
         return Places(paths, parts, rows, np.maximum(lengths, 0))
 
     def fill(self, spec: SequenceSpec, places: Places, starts: NDArray[np.int64], values: NDArray[np.float16]) -> None:
@@ -145,15 +135,15 @@ class SequenceStore(FeatureStore):
             if not len(clips):
                 continue
             try:
-                offsets, found = unpack(read_part(path, list(_COLUMNS)), spec.width)
+                offsets, elements = unpack(read_part(path, ["length", "sequence"]), spec.width)
             except ValueError as error:
                 raise StoreError(f"{path}: {error}; delete it and its clips are extracted again") from None
             lengths = places.lengths[clips]
-            values[concatenated(starts[clips], lengths)] = found[concatenated(offsets[places.rows[clips]], lengths)]
+            values[concatenated(starts[clips], lengths)] = elements[concatenated(offsets[places.rows[clips]], lengths)]
 
 
 def unpack(table: pa.Table, width: int | None) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-    """Offsets `[n + 1]` and values `[total, width]` of a part's sequences, as in `encoders.sequences.Sequences`.
+    """Read offsets `[n + 1]` and values `[total, width]` of a part's sequences, as in `encoders.sequences.Sequences`.
 
     Args:
         table: with the columns `length` and `sequence`.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -57,29 +56,15 @@ class TextStore(FeatureStore):
     def write_texts(
         self, corpus: str, spec: EncoderSpec, clip_ids: Sequence[str], sources: Sequence[str], texts: Sequence[Written]
     ) -> None:
-        """Add texts as one part.
-
-        Args:
-            corpus: name of the corpus.
-            spec: what wrote the texts.
-            clip_ids: n ids.
-            sources: n hashes of what the texts were made from.
-            texts: n texts.
-        """
+        """Add the texts of n clips as one part, with the hashes of what they were made from."""
         if not len(texts):
             return
         words = [None if text.words is None else json.dumps(text.words, ensure_ascii=False) for text in texts]
-        columns = [
-            list(clip_ids),
-            list(sources),
-            [text.text for text in texts],
-            [text.language for text in texts],
-            words,
-        ]
+        columns = [clip_ids, sources, [text.text for text in texts], [text.language for text in texts], words]
         self._add(corpus, spec, "part", pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA))
 
     def read_texts(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], Written]:
-        """Texts that the model wrote: `{(clip_id, source): text}`."""
+        """Read texts that the model wrote: `{(clip_id, source): text}`."""
         kept: dict[tuple[str, str], Written] = {}
         for table in self._tables(corpus, spec, _SCHEMA.names):
             for row in table.to_pylist():
@@ -90,7 +75,7 @@ class TextStore(FeatureStore):
         return kept
 
     def corrections(self, corpus: str, spec: EncoderSpec) -> Mapping[str, str | None]:
-        """What a person wrote in place of the model: text by clip id, None where the clip shall have no text.
+        """Tell what a person wrote in place of the model: text by clip id, None where the clip shall have no text.
 
         Raises:
             StoreError: the file is not a table with the columns `clip_id` and `text`, or names a clip twice.
@@ -106,14 +91,11 @@ class TextStore(FeatureStore):
             raise StoreError(
                 f"{path}: columns must be clip_id,text (separated by a comma), found {','.join(rows.columns)}"
             )
-        _check_ids(rows["clip_id"], path)
+        ids = rows["clip_id"]
+        wrong = ids.duplicated() | (ids.str.strip() == "")
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            what = f"clip {ids.iloc[row]!r} occurs twice; keep one" if ids.iloc[row].strip() else "clip_id is empty"
+            raise StoreError(f"{path}, row {row + 2}: {what}")
         texts = rows["text"].str.strip()
-        return {clip_id: text or None for clip_id, text in zip(rows["clip_id"], texts, strict=True)}
-
-
-def _check_ids(ids: pd.Series, path: Path) -> None:
-    wrong = ids.duplicated() | (ids.str.strip() == "")
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        what = f"clip {ids.iloc[row]!r} occurs twice; keep one" if ids.iloc[row].strip() else "clip_id is empty"
-        raise StoreError(f"{path}, row {row + 2}: {what}")
+        return {clip_id: text or None for clip_id, text in zip(ids, texts, strict=True)}

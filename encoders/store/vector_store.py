@@ -137,18 +137,9 @@ class FeatureStore:
             raise StoreError(f"the vector of clip {bad!r} by {spec.id!r} is not finite; record it as a failure")
         if not len(clip_ids):
             return
-        item = pa.field("element", pa.float32(), nullable=False)
-        table = pa.table(
-            {
-                "clip_id": pa.array(clip_ids, pa.string()),
-                "source": pa.array(sources, pa.string()),
-                "vector": pa.FixedSizeListArray.from_arrays(
-                    pa.array(vectors.ravel()), type=pa.list_(item, spec.vector_width)
-                ),
-                "note": pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string()),
-            }
-        )
-        self._add(corpus, spec, "part", table)
+        kind = pa.list_(pa.field("element", pa.float32(), nullable=False), spec.vector_width)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind)
+        self._add_part(corpus, spec, clip_ids, sources, {"vector": column}, notes)
 
     def write_failures(
         self, corpus: str, spec: EncoderSpec, rows: Sequence[tuple[str, str, str, str]], time: str | None = None
@@ -163,7 +154,7 @@ class FeatureStore:
         self._add(corpus, spec, "ledger", pa.table(columns, schema=_LEDGER_SCHEMA))
 
     def done(self, corpus: str, spec: EncoderSpec) -> Mapping[tuple[str, str], Entry]:
-        """What is settled by now: `{(clip_id, source): Entry}`; a vector outweighs failures, a later failure earlier.
+        """Tell what is settled: `{(clip_id, source): Entry}`; a vector outweighs failures, a later failure earlier.
 
         Cheap to call again: only parts that are new since the last call are opened.
         """
@@ -175,7 +166,7 @@ class FeatureStore:
     def read(
         self, corpus: str, spec: EncoderSpec, clip_ids: Sequence[str], sources: Sequence[str]
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Vectors in the order of the clips asked for.
+        """Read vectors in the order of the clips asked for.
 
         Args:
             corpus: name of the corpus.
@@ -193,8 +184,8 @@ class FeatureStore:
         present = np.zeros(len(clip_ids), dtype=np.bool_)
         vectors = np.zeros((len(clip_ids), spec.vector_width), dtype=np.float32)
         for table in self._tables(corpus, spec, ["clip_id", "source", "vector"]):
-            found = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
-            rows = np.array(found, dtype=np.int64)
+            places = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
+            rows = np.array(places, dtype=np.int64)
             values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
             if rows.size and rows.min() < 0:
                 values, rows = values[rows >= 0], rows[rows >= 0]
@@ -203,7 +194,7 @@ class FeatureStore:
         return present, vectors
 
     def notes(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], str]:
-        """Sentences that the encoder left about clips: `{(clip_id, source): note}`."""
+        """Read sentences that the encoder left about clips: `{(clip_id, source): note}`."""
         kept: dict[tuple[str, str], str] = {}
         for table in self._tables(corpus, spec, [*_KEY, "note"]):
             rows = table.to_pydict()
@@ -212,7 +203,7 @@ class FeatureStore:
         return kept
 
     def ledger(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
-        """Clips without a vector (or a sequence) and why, latest word only: columns `LEDGER_COLUMNS`.
+        """List clips without a vector (or a sequence) and why, latest word only: columns `LEDGER_COLUMNS`.
 
         Args:
             corpus: name of the corpus.
@@ -231,6 +222,19 @@ class FeatureStore:
         folder = self.folder(corpus, spec)
         return (read_part(folder / name, columns) for name in list_parts(folder, "part-"))
 
+    def _add_part(
+        self,
+        corpus: str,
+        spec: EncoderSpec,
+        clip_ids: Sequence[str],
+        sources: Sequence[str],
+        columns: Mapping[str, pa.Array],
+        notes: Sequence[str | None] | None,
+    ) -> None:
+        keys = {"clip_id": pa.array(clip_ids, pa.string()), "source": pa.array(sources, pa.string())}
+        column = pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string())
+        self._add(corpus, spec, "part", pa.table({**keys, **columns, "note": column}))
+
     def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table) -> None:
         folder = self.folder(corpus, spec)
         if not (folder / "encoder.json").exists():
@@ -247,7 +251,7 @@ _KEY = ("clip_id", "source")
 
 
 def positions(corpus: str, clip_ids: Sequence[str], sources: Sequence[str]) -> dict[tuple[str, str], int]:
-    """Positions of clips by `(clip_id, source)`.
+    """Number clips by `(clip_id, source)`.
 
     Raises:
         StoreError: a clip is there twice.

@@ -54,7 +54,7 @@ class TextWriter(ABC):
 
     @abstractmethod
     def settings(self) -> Mapping[str, object]:
-        """Everything besides kind and version that decides the texts: weights, prompt, frames."""
+        """List everything besides kind and version that decides the texts: weights, prompt, frames."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -71,7 +71,7 @@ class TextWriter(ABC):
         )
 
     def source(self, clip: Mapping[str, Any]) -> str:
-        """Twelve hexadecimal digits over what the clip's text is made from: sizes and spans of its media."""
+        """Compute twelve hexadecimal digits over what the clip's text is made from: sizes and spans of its media."""
         return source_of(clip, self.modality)
 
     @abstractmethod
@@ -84,15 +84,15 @@ class TextWriter(ABC):
 
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Any:
-        """What the model reads of a clip, in a thread, after `load`. Raises `MissingModality` or `EncodingError`."""
+        """Read what a model needs of a clip in a thread, after `load`; raises `MissingModality` or `EncodingError`."""
 
     @abstractmethod
     def write(self, prepared: Sequence[Any]) -> list[Written | Failure]:
-        """A text per prepared clip, or why there is none; it does not depend on the other clips beyond rounding."""
+        """Write a text per prepared clip, or why there is none, whatever the other clips are, beyond rounding."""
 
 
 def write_batch(writer: TextWriter, prepared: Sequence[Any]) -> list[Written | Failure]:
-    """What a writer makes of prepared clips; a batch that cannot be worked on is halved until one clip is at fault.
+    """Write about prepared clips; a batch that cannot be worked on is halved until one clip is at fault.
 
     Raises:
         ExtractionError: memory does not suffice for a single clip.

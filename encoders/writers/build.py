@@ -12,7 +12,7 @@ __all__ = ["text_writers"]
 
 
 def text_writers(features: FeaturesConfig, device: str = "cpu", dtype: str = "float32") -> list[TextWriter]:
-    """The writers that a configuration asks for, transcripts first; nothing is loaded.
+    """Make the writers that a configuration asks for, transcripts first; nothing is loaded.
 
     Raises:
         ConfigError: a model can only be used as a converted local copy, and none is named.

@@ -25,7 +25,7 @@ _SENTENCE_END = re.compile(r"""[.!?。！？…]+["'”’)\]]*(?=\s|$)|[。！�
 
 
 def messages(num_frames: int, prompt: str) -> list[dict[str, Any]]:
-    """What a model is asked, as its chat template wants it: the frames in order, then the prompt.
+    """Tell what a model is asked, as its chat template wants it: the frames in order, then the prompt.
 
     Example:
         >>> [part["type"] for part in messages(2, "Describe the person.")[0]["content"]]
@@ -36,7 +36,7 @@ def messages(num_frames: int, prompt: str) -> list[dict[str, Any]]:
 
 
 def whole_sentences(text: str) -> str:
-    """A text up to the end of its last whole sentence; all of it where there is none.
+    """Return a text up to the end of its last whole sentence; all of it where there is none.
 
     Example:
         >>> whole_sentences("She smiles. Her gaze drops, then")
@@ -75,7 +75,7 @@ class Describer(TextWriter):
         self.config = config
 
     def settings(self) -> Mapping[str, object]:
-        """Weights, prompt, frames, and length of the answer."""
+        """List weights, prompt, frames, and length of the answer."""
         return {
             "weights": self.checkpoint.identity, "prompt": self.config.wording, "num_frames": self.config.num_frames,
             "longest_side": LONGEST_SIDE, "max_new_tokens": self.config.max_new_tokens,
@@ -113,7 +113,7 @@ class Describer(TextWriter):
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
 
     def prepare(self, clip: ClipMedia) -> list[NDArray[np.uint8]]:
-        """The frames, at most `LONGEST_SIDE` long."""
+        """Prepare the frames, at most `LONGEST_SIDE` long."""
         import cv2
 
         frames, _ = clip.frames(self.config.num_frames)

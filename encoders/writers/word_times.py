@@ -19,7 +19,7 @@ _UNSPACED = ("zh", "ja", "th", "lo", "my", "yue")
 
 
 def align(attention_HNF: NDArray[np.floating]) -> NDArray[np.int64]:
-    """First frame of each token on the cheapest monotone path through all tokens and frames.
+    """Find the first frame of each token on the cheapest monotone path through all tokens and frames.
 
     Each head's weights are standardised over tokens and smoothed over frames (median of 7), then averaged. The path
     goes from the first token and frame to the last of both, by steps of one token, one frame or one of each, and
@@ -69,7 +69,7 @@ def align(attention_HNF: NDArray[np.floating]) -> NDArray[np.int64]:
 def group_words(
     tokens: Sequence[int], decode: Callable[[list[int]], str], language: str | None
 ) -> list[tuple[str, int, int]]:
-    """Words of a token sequence: `(word, first token, token after the last)`.
+    """List the words of a token sequence: `(word, first token, token after the last)`.
 
     A word begins with a space; in languages written without spaces each character is a word. Bytes of one character
     stay together, and punctuation stays with the word before it.

@@ -14,7 +14,7 @@ __all__ = ["create_balancer"]
 
 
 def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) -> Balancer:
-    """The balancer for loss terms in the order branch by branch, tasks within.
+    """Create the balancer for loss terms in the order branch by branch, tasks within.
 
     Raises:
         ConfigError: `weights` names a task that is not there, or a method's library is missing.
@@ -33,6 +33,6 @@ def create_balancer(keys: Sequence[tuple[str, str]], config: BalancingConfig) ->
         "uncertainty": Uncertainty,
         "dwa": AveragedRates,
         "random": RandomWeights,
+        **dict.fromkeys(METHODS, ConflictResolution),
     }
-    chosen = ConflictResolution if config.method in METHODS else classes[config.method]
-    return chosen(len(branches), len(tasks), config)  # type: ignore[call-arg]
+    return classes[config.method](len(branches), len(tasks), config)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, Need, base_weights
+from mmpsr.balancing.base import Balancer, BalancingConfig, Need
 from mmpsr.config import ConfigError
 
 __all__ = ["METHODS", "ConflictResolution"]
@@ -24,7 +24,7 @@ def _weighting(method: str) -> Callable[[Tensor], Tensor]:
     try:
         from torchjd import aggregation
 
-        made = {
+        return {
             "pcgrad": aggregation.PCGradWeighting,
             "cagrad": lambda: aggregation.CAGradWeighting(c=0.5),
             "aligned_mtl": aggregation.AlignedMTLWeighting,
@@ -37,7 +37,6 @@ def _weighting(method: str) -> Callable[[Tensor], Tensor]:
             f"balancing.method = {method!r} needs a library that is not installed ({error}); "
             "pip install 'mmpsr[balancing]'"
         ) from error
-    return made
 
 
 class ConflictResolution(Balancer):
@@ -66,41 +65,37 @@ class ConflictResolution(Balancer):
         Quinton, Rey: Jacobian descent for multi-objective optimization (upgrad). 2024.
     """
 
-    base: Tensor
     num_steps: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
-        super().__init__()
-        base = base_weights(num_branches, num_tasks, config)
-        self.register_buffer("weights", base.clone())
-        self.register_buffer("base", base, persistent=False)
+        super().__init__(num_branches, num_tasks, config)
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
         self.weighting = _weighting(config.method)
 
     @property
     def tower_weights(self) -> Tensor:  # type: ignore[override]
         """1 for supervised terms, lambda for pseudo-label terms."""
-        return self.base
+        return self.budgets
 
     def needs(self, step: int) -> Need:
-        """Inner products, at every step."""
+        """Ask for inner products, at every step."""
         return "gramian"
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The weights for shared parameters, `[branches, T]`, from the gradients' inner products."""
+        """Set the weights for shared parameters, `[branches, T]`, from the gradients' inner products."""
         assert gradients is not None
         self.num_steps += 1
-        base = self.base.flatten().double().cpu()
-        products = gradients.double().cpu() * base.unsqueeze(1) * base
-        chosen = (present.flatten().cpu() & (products.diagonal() > 0)).nonzero().flatten()
-        weights = base.clone()
-        if len(chosen) > 1:
-            products = products[chosen][:, chosen]
+        budgets = self.budgets.flatten().double().cpu()
+        products = gradients.double().cpu() * budgets.unsqueeze(1) * budgets
+        rows = (present.flatten().cpu() & (products.diagonal() > 0)).nonzero().flatten()
+        weights = budgets.clone()
+        if len(rows) > 1:
+            products = products[rows][:, rows]
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(self.num_steps))  # orders drawn by a method are the same in all processes
-                found = self.weighting(products / products.diagonal().mean())
-            if bool(torch.isfinite(found).all()) and float(found.sum()) > 0:
-                weights[chosen] *= found * len(chosen) / found.sum()
+                factors = self.weighting(products / products.diagonal().mean())
+            if bool(torch.isfinite(factors).all()) and float(factors.sum()) > 0:
+                weights[rows] *= factors * len(rows) / factors.sum()
         self.weights.copy_(weights.view_as(self.weights))
         return self.weights

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, Need, base_weights
+from mmpsr.balancing.base import Balancer, BalancingConfig, Need, by_branch
 
 __all__ = ["EqualWeights", "GradNorm"]
 
@@ -30,13 +30,9 @@ class EqualWeights(Balancer):
     def __init__(
         self, num_branches: int, num_tasks: int, config: BalancingConfig, by_task: Sequence[float] | None = None
     ) -> None:
-        super().__init__()
-        weights = base_weights(num_branches, num_tasks, config)
-        self.register_buffer("weights", weights if by_task is None else weights * torch.tensor(by_task))
-
-    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The weights, `[branches, T]`."""
-        return self.weights
+        super().__init__(num_branches, num_tasks, config)
+        if by_task is not None:
+            self.weights *= torch.tensor(by_task)
 
 
 class GradNorm(Balancer):
@@ -60,31 +56,27 @@ class GradNorm(Balancer):
     num_steps: Tensor
     alphas: Tensor
     rates: Tensor
-    budgets: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
-        super().__init__()
-        shares = torch.tensor([1.0, config.pseudo_weight])[:num_branches].unsqueeze(1)
-        self.register_buffer("weights", shares.repeat(1, num_tasks))
+        super().__init__(num_branches, num_tasks, config)
         self.register_buffer("first_losses", torch.full((num_branches, num_tasks), torch.nan))
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
-        alphas = torch.tensor([config.alpha_supervised, config.alpha_pseudo])[:num_branches].unsqueeze(1)
-        rates = torch.tensor([config.rate_supervised, config.rate_pseudo])[:num_branches].unsqueeze(1)
+        alphas = by_branch(config.alpha_supervised, config.alpha_pseudo, num_branches)
+        rates = by_branch(config.rate_supervised, config.rate_pseudo, num_branches)
         self.register_buffer("alphas", alphas, persistent=False)
         self.register_buffer("rates", rates, persistent=False)
-        self.register_buffer("budgets", shares * num_tasks, persistent=False)
         self.floor = config.weight_floor
         self.renormalize = config.renormalize
         self.last_layer = config.cost == "last_layer"
         self.every = config.every if config.cost == "every_k" else 1
 
     def needs(self, step: int) -> Need:
-        """Norms, at the steps at which the weights are updated."""
+        """Ask for norms, at the steps at which the weights are updated."""
         return "norms" if step % self.every == 0 else "nothing"
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The new weights, `[branches, T]`, from norms g_t; the same as before without them."""
+        """Take a step of the weights, `[branches, T]`, with norms g_t; give the same as before without them."""
         if gradients is None:
             return self.weights
         norms = gradients
@@ -106,6 +98,6 @@ class GradNorm(Balancer):
         stepped = torch.where(present, stepped, self.weights)
         sharing = present if self.renormalize == "present" else torch.ones_like(present)
         total = torch.where(sharing, stepped, 0.0).sum(dim=1, keepdim=True)
-        scaled = stepped * self.budgets / total.clamp(min=1e-12)
+        scaled = stepped * (self.budgets * self.budgets.shape[1]) / total.clamp(min=1e-12)
         self.weights.copy_(torch.where(sharing & present.any(dim=1, keepdim=True), scaled, stepped))
         return self.weights

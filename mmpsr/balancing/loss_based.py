@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, base_weights
+from mmpsr.balancing.base import Balancer, BalancingConfig, by_branch
 
 __all__ = ["AveragedRates", "RandomWeights", "Uncertainty"]
 
@@ -29,21 +29,17 @@ class Uncertainty(Balancer):
     """
 
     log_variances: Tensor
-    budgets: Tensor
     rates: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
-        super().__init__()
-        budgets = base_weights(num_branches, num_tasks, config)
-        rates = torch.tensor([config.rate_supervised, config.rate_pseudo])[:num_branches].unsqueeze(1)
-        self.register_buffer("weights", budgets.clone())
+        super().__init__(num_branches, num_tasks, config)
+        rates = by_branch(config.rate_supervised, config.rate_pseudo, num_branches)
         self.register_buffer("log_variances", torch.zeros(num_branches, num_tasks))
-        self.register_buffer("budgets", budgets, persistent=False)
         self.register_buffer("rates", rates, persistent=False)
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The new weights, `[branches, T]`."""
+        """Take a step of the weights, `[branches, T]`."""
         slopes = 1.0 - torch.exp(-self.log_variances) * losses
         slopes = torch.where(present & torch.isfinite(losses), slopes, 0.0)
         self.log_variances.copy_((self.log_variances - self.rates * slopes).clamp(-5.0, 5.0))
@@ -56,26 +52,18 @@ class AveragedRates(Balancer):
 
         w = T softmax(r / 2),   r_t = L_t(last epoch) / L_t(epoch before)
 
-    Tasks whose loss falls slower weigh more. Weights are equal in the first two epochs; a term that had no row in one
-    of the two has r_t = 1.
+    Tasks whose loss falls slower weigh more. Weights are constant within an epoch, and equal in the first two; a term
+    that had no row in one of the two has r_t = 1.
 
     References:
         Liu, Johns, Davison: End-to-end multi-task learning with attention. CVPR 2019.
     """
 
     previous: Tensor
-    budgets: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
-        super().__init__()
-        budgets = base_weights(num_branches, num_tasks, config)
-        self.register_buffer("weights", budgets.clone())
+        super().__init__(num_branches, num_tasks, config)
         self.register_buffer("previous", torch.full((num_branches, num_tasks), torch.nan))
-        self.register_buffer("budgets", budgets, persistent=False)
-
-    def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """The weights, `[branches, T]`, constant within an epoch."""
-        return self.weights
 
     @torch.no_grad()
     def epoch_ended(self, losses: Tensor) -> None:
@@ -100,20 +88,16 @@ class RandomWeights(Balancer):
 
     draws: Tensor
     num_steps: Tensor
-    budgets: Tensor
 
     def __init__(self, num_branches: int, num_tasks: int, config: BalancingConfig) -> None:
-        super().__init__()
-        budgets = base_weights(num_branches, num_tasks, config)
-        self.register_buffer("weights", budgets.clone())
+        super().__init__(num_branches, num_tasks, config)
         self.register_buffer("draws", torch.randn(_NUM_DRAWS, num_branches, num_tasks))
         self.register_buffer("num_steps", torch.zeros(1, dtype=torch.int64))
-        self.register_buffer("budgets", budgets, persistent=False)
 
     @torch.no_grad()
     def update(self, losses: Tensor, present: Tensor, gradients: Tensor | None = None) -> Tensor:
-        """New weights, `[branches, T]`."""
-        drawn = self.draws.index_select(0, self.num_steps % _NUM_DRAWS)[0]
+        """Draw new weights, `[branches, T]`."""
+        draws_BT = self.draws.index_select(0, self.num_steps % _NUM_DRAWS)[0]
         self.num_steps += 1
-        self.weights.copy_(self.budgets * torch.softmax(drawn, dim=1) * drawn.shape[1])
+        self.weights.copy_(self.budgets * torch.softmax(draws_BT, dim=1) * draws_BT.shape[1])
         return self.weights

@@ -47,7 +47,7 @@ class Use:
     gradients: Tensor
 
     def per_clip(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Parameters but a linear layer's weight, each with every clip's gradient `[T, B, size]`."""
+        """Yield parameters but a linear layer's weight, each with every clip's gradient `[T, B, size]`."""
         first, *rest = self.parameters
         if self.kind == "norm" and first is not None:
             assert self.inputs is not None
@@ -69,9 +69,9 @@ def uses(records: Sequence[Record], gradients: Sequence[Sequence[Tensor | None]]
     """
     grouped: dict[tuple[int, ...], list[int]] = {}
     for index, record in enumerate(records):
-        if any(found[index] is not None for found in gradients):
+        if any(of_task[index] is not None for of_task in gradients):
             grouped.setdefault(tuple(map(id, record.parameters)), []).append(index)
-    result = []
+    layers = []
     for indices in grouped.values():
         first = records[indices[0]]
         num_clips = first.outputs.shape[0]
@@ -81,13 +81,13 @@ def uses(records: Sequence[Record], gradients: Sequence[Sequence[Tensor | None]]
             width = record.outputs[0].numel() if record.kind == "expanded" else record.outputs.shape[-1]
             by_task = [
                 torch.zeros_like(record.outputs) if gradient is None else gradient
-                for gradient in (found[index] for found in gradients)
+                for gradient in (of_task[index] for of_task in gradients)
             ]
             stacked = torch.stack(by_task) if len(by_task) > 1 else by_task[0].unsqueeze(0)
             outputs.append(stacked.reshape(len(by_task), num_clips, -1, width))
             if record.inputs is not None:
                 inputs.append(record.inputs.reshape(num_clips, -1, record.inputs.shape[-1]))
-        result.append(
+        layers.append(
             Use(
                 first.kind,
                 first.parameters,
@@ -95,7 +95,7 @@ def uses(records: Sequence[Record], gradients: Sequence[Sequence[Tensor | None]]
                 torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0],
             )
         )
-    return result
+    return layers
 
 
 def _over_rows(values_TBRO: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _weight_gradients(inputs_BRI: Tensor, gradients_TBRO: Tensor, masks_TKB: Tensor) -> Tensor:
-    """D[k]^T X of every loss, `[T, K, O, I]`."""
+    """Form D[k]^T X of every loss, `[T, K, O, I]`."""
     num_tasks, num_losses, _ = masks_TKB.shape
     width_in, width_out = inputs_BRI.shape[-1], gradients_TBRO.shape[-1]
     inputs_BRI = inputs_BRI.to(gradients_TBRO.dtype)
@@ -131,7 +131,7 @@ def squared_norms(
     num_processes: int = 1,
     formed: dict[int, Tensor] | None = None,
 ) -> Tensor:
-    """Squared gradient norms of all losses over the layers' parameters.
+    """Compute squared gradient norms of all losses over the layers' parameters.
 
     Args:
         layers: uses of the shared parameters, with gradients by task.
@@ -172,7 +172,7 @@ def squared_norms(
 
 
 def _norms_of_sums(inputs_BRI: Tensor, gradients_TBRO: Tensor, masks_TKB: Tensor) -> Tensor:
-    """|sum_b D_b^T X_b|^2 over each loss's clips, `[T, K]`, from the products of every two clips' rows.
+    """Compute |sum_b D_b^T X_b|^2 over each loss's clips, `[T, K]`, from the products of every two clips' rows.
 
     These are symmetric, so that of a large batch's second half with its first, one side is enough.
     """
@@ -187,7 +187,7 @@ def _norms_of_sums(inputs_BRI: Tensor, gradients_TBRO: Tensor, masks_TKB: Tensor
 
 
 def _cross_products(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Inner products of the losses' weight gradients over some clips with those over others, `[T, K]`."""
+    """Compute inner products of the losses' weight gradients over some clips with those over others, `[T, K]`."""
     (inputs, gradients, masks), (other_inputs, other_gradients, other_masks) = first, second
     flat, other_flat = gradients.flatten(1, 2), other_gradients.flatten(1, 2)
     products = flat @ other_flat.transpose(1, 2)
@@ -198,7 +198,7 @@ def _cross_products(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, 
 
 
 def gramian(layers: Sequence[Use], masks_TKB: Tensor, total: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Inner products of the gradients of all losses over the layers' parameters.
+    """Compute inner products of the gradients of all losses over the layers' parameters.
 
     Args:
         layers: uses of the shared parameters, with gradients by task.
@@ -209,16 +209,16 @@ def gramian(layers: Sequence[Use], masks_TKB: Tensor, total: Callable[[Tensor], 
         `[T * K, T * K]`, task by task, at least float32.
     """
     size = masks_TKB.shape[0] * masks_TKB.shape[1]
-    found = torch.zeros(size, size, dtype=_wide(layers[0].gradients).dtype, device=masks_TKB.device)
+    products = torch.zeros(size, size, dtype=_wide(layers[0].gradients).dtype, device=masks_TKB.device)
     for use in layers:
-        pieces = [masks_TKB.to(found.dtype) @ _wide(values) for _, values in use.per_clip()]
+        pieces = [masks_TKB.to(products.dtype) @ _wide(values) for _, values in use.per_clip()]
         if use.kind == "linear":
             assert use.inputs is not None
             pieces.append(_wide(_weight_gradients(use.inputs, use.gradients, masks_TKB).flatten(2)))
         flat = torch.cat([piece.reshape(size, -1) for piece in pieces], dim=1)
         flat = flat if total is None else total(flat)
-        found += flat @ flat.T
-    return found
+        products += flat @ flat.T
+    return products
 
 
 def form_gradients(
@@ -236,42 +236,35 @@ def form_gradients(
         formed: what `squared_norms` has formed already.
     """
     for index, use in enumerate(layers):
-        first, *rest = use.parameters
+        weight, *biases = use.parameters
         weights_TB11 = weights_TB[..., None, None].to(use.gradients.dtype)
         inputs = None if use.inputs is None else use.inputs.to(use.gradients.dtype)
         if formed is not None and weights_TK is not None and index in formed:
-            _add(first, torch.einsum("tk,tkoi->oi", weights_TK.to(formed[index].dtype), formed[index]))
-            for bias in rest:
-                if bias is not None:
-                    _add(bias, (use.gradients.sum(dim=2) * weights_TB11.squeeze(-1)).sum(dim=(0, 1)))
-            continue
-        if (
+            of_weight = torch.einsum("tk,tkoi->oi", weights_TK.to(formed[index].dtype), formed[index])
+            of_bias = (use.gradients.sum(dim=2) * weights_TB11.squeeze(-1)).sum(dim=(0, 1))
+        elif (
             use.kind == "linear"
             and inputs is not None
             and len(weights_TB) == 1
             and inputs.shape[-1] < use.gradients.shape[-1]
         ):
             own_BRO, flat_in = use.gradients[0], (inputs * weights_TB11[0]).flatten(0, 1)  # the narrower side
-            _add(first, own_BRO.flatten(0, 1).T @ flat_in)
-            for bias in rest:
-                if bias is not None:
-                    _add(bias, weights_TB11.view(1, -1) @ own_BRO.sum(dim=1))
-            continue
-        scaled_BRO = use.gradients[0] * weights_TB11[0]
-        for gradients_BRO, weights_B11 in zip(use.gradients[1:], weights_TB11[1:], strict=True):
-            scaled_BRO.addcmul_(gradients_BRO, weights_B11)
-        flat = scaled_BRO.flatten(0, 1)
-        if use.kind == "expanded":
-            _add(first, flat.sum(dim=0))
-            continue
-        assert inputs is not None
-        if use.kind == "norm":
-            normal = functional.layer_norm(inputs, inputs.shape[-1:])
-            _add(first, (flat * normal.reshape(flat.shape)).sum(dim=0))
+            of_weight = own_BRO.flatten(0, 1).T @ flat_in
+            of_bias = weights_TB11.view(1, -1) @ own_BRO.sum(dim=1)
         else:
-            _add(first, flat.T @ inputs.flatten(0, 1))
-        for bias in rest:
-            _add(bias, flat.sum(dim=0))
+            scaled_BRO = use.gradients[0] * weights_TB11[0]
+            for gradients_BRO, weights_B11 in zip(use.gradients[1:], weights_TB11[1:], strict=True):
+                scaled_BRO.addcmul_(gradients_BRO, weights_B11)
+            flat = scaled_BRO.flatten(0, 1)
+            of_weight = of_bias = flat.sum(dim=0)  # of an expanded parameter, too
+            if inputs is not None and use.kind == "linear":
+                of_weight = flat.T @ inputs.flatten(0, 1)
+            elif inputs is not None:
+                normal = functional.layer_norm(inputs, inputs.shape[-1:])
+                of_weight = (flat * normal.reshape(flat.shape)).sum(dim=0)
+        _add(weight, of_weight)
+        for bias in biases:
+            _add(bias, of_bias)
 
 
 def _add(parameter: Tensor | None, gradient: Tensor) -> None:

@@ -8,11 +8,4 @@ from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.calibration.label_shift import LabelShift
 from mmpsr.calibration.reliability import confidences, reliability_curve
 
-__all__ = [
-    "Calibration",
-    "LabelShift",
-    "TaskCalibration",
-    "confidences",
-    "fit_calibration",
-    "reliability_curve",
-]
+__all__ = ["Calibration", "LabelShift", "TaskCalibration", "confidences", "fit_calibration", "reliability_curve"]

@@ -19,11 +19,11 @@ from scipy.special import expit, logit, softmax
 
 from mmpsr.calibration.reliability import confidences
 from mmpsr.config import Config, validate
+from mmpsr.probabilities import Array
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Calibration", "Form", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
 
-Array = NDArray[np.float64]
 Form = Literal["softmax", "sigmoid", "score"]
 
 SMALLEST = 1e-12  # probabilities below it count as it, so that logits stay finite
@@ -74,38 +74,37 @@ class Calibration(Config):
         return validate(cls, tree, source)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Give JSON values."""
         return self.model_dump(mode="json")
 
     def without_thresholds(self) -> Calibration:
-        """The same with default decisions."""
-        return Calibration(
-            tasks={task: found.model_copy(update={"thresholds": None}) for task, found in self.tasks.items()}
-        )
+        """Give the same with default decisions."""
+        tasks = {task: fitted.model_copy(update={"thresholds": None}) for task, fitted in self.tasks.items()}
+        return Calibration(tasks=tasks)
 
     def apply(self, task: str, probabilities_NC: Array) -> Array:
-        """Calibrated probabilities `[N, C]`; scores of a regression stay as they are, and NaN stays NaN."""
-        found = self.tasks.get(task)
-        return probabilities_NC if found is None else with_temperature(probabilities_NC, found.form, found.temperature)
+        """Calibrate probabilities `[N, C]`; scores of a regression stay as they are, and NaN stays NaN."""
+        fit = self.tasks.get(task)
+        return probabilities_NC if fit is None else with_temperature(probabilities_NC, fit.form, fit.temperature)
 
     def apply_all(self, predicted: Mapping[str, Array]) -> dict[str, Array]:
-        """Calibrated probabilities or scores of all tasks."""
+        """Calibrate probabilities or scores of all tasks."""
         return {task: self.apply(task, values) for task, values in predicted.items()}
 
     def thresholds(self, task: str) -> Array | None:
-        """For `mmpsr.metrics.definitions.evaluate` and `mmpsr.probabilities`, `[C]`; None for the default."""
-        found = self.tasks.get(task)
-        return None if found is None or found.thresholds is None else np.array(found.thresholds)
+        """Give those of `mmpsr.metrics.definitions.evaluate` and `mmpsr.probabilities`, `[C]`; None for the default."""
+        fit = self.tasks.get(task)
+        return None if fit is None or fit.thresholds is None else np.array(fit.thresholds)
 
     def abstain(self, task: str, probabilities_NC: Array, spec: TaskSpec, limit: float) -> NDArray[np.bool_]:
-        """Clips less sure than a limit of confidence, bool `[N]`; rows with NaN are.
+        """Mark clips less sure than a limit of confidence, bool `[N]`; rows with NaN are.
 
         Every clip is judged alone, so the share that is kept is dev's only of clips like dev's.
         """
         return ~(confidences(probabilities_NC, spec, self.thresholds(task)) >= limit)
 
     def interval(self, task: str, scores_NC: Array, coverage: float = 0.9) -> tuple[Array, Array]:
-        """Range that holds a regression's true values with this chance, if residuals are normal; within [0, 1].
+        """Give the range that holds a regression's true values with this chance, for normal residuals; within [0, 1].
 
         Traits whose deviation is unknown have the whole of [0, 1].
         """
@@ -116,8 +115,8 @@ class Calibration(Config):
         return (scores_NC - reach_C).clip(0.0, 1.0), (scores_NC + reach_C).clip(0.0, 1.0)
 
     def lines(self) -> list[str]:
-        """What was found, a line per task and per note."""
-        found = []
+        """Tell what was found, a line per task and per note."""
+        lines = []
         for task, fitted in self.tasks.items():
             text = f"{task}: {fitted.num_clips} dev clips"
             if fitted.losses is not None and fitted.errors is not None:
@@ -125,24 +124,24 @@ class Calibration(Config):
                     f", temperature {fitted.temperature:.3g}, negative log-likelihood {fitted.losses[0]:.4f} -> "
                     f"{fitted.losses[1]:.4f}, calibration error {fitted.errors[0]:.1%} -> {fitted.errors[1]:.1%}"
                 )
-            found += [text, *(f"{task}: {note}" for note in fitted.notes)]
-        return found
+            lines += [text, *(f"{task}: {note}" for note in fitted.notes)]
+        return lines
 
 
 def form_of(spec: TaskSpec) -> Form:
-    """What a classification task's probabilities are."""
+    """Name what a classification task's probabilities are."""
     return "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
 
 
 def logits_of(probabilities_NC: Array, form: Form) -> Array:
-    """Logits that give these probabilities; of a softmax, up to a constant per clip."""
+    """Find logits that give these probabilities; of a softmax, up to a constant per clip."""
     if form == "softmax":
         return np.log(probabilities_NC.clip(min=SMALLEST))
     return logit(probabilities_NC.clip(SMALLEST, 1 - SMALLEST))
 
 
 def with_temperature(probabilities_NC: Array, form: Form, temperature: float) -> Array:
-    """Probabilities whose logits are divided.
+    """Divide the logits of probabilities.
 
         softmax: p'_c = p_c^(1/T) / sum_k p_k^(1/T),   sigmoid: p' = sigmoid(logit(p) / T)
 

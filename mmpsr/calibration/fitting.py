@@ -23,18 +23,12 @@ from mmpsr.calibration.calibration import (
     logits_of,
     with_temperature,
 )
-from mmpsr.calibration.reliability import (
-    calibration_pairs,
-    reliability_curve,
-    trained_targets,
-)
+from mmpsr.calibration.reliability import calibration_pairs, reliability_curve, trained_targets
 from mmpsr.metrics.definitions import labeled_rows
-from mmpsr.probabilities import default_thresholds, only_neutral
+from mmpsr.probabilities import Array, default_thresholds, only_neutral
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["fit_calibration", "fit_temperature", "fit_threshold"]
-
-Array = NDArray[np.float64]
 
 MIN_CLIPS = 5  # of a class and of its absence, below which its threshold stays
 LEAST, MOST = 0.1, 10.0  # temperature
@@ -97,7 +91,7 @@ def _fit_classes(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, not
 
 
 def fit_temperature(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) -> float:
-    """The temperature up to 10 with the least negative log-likelihood of what the task is trained on.
+    """Find the temperature up to 10 with the least negative log-likelihood of what the task is trained on.
 
         T = argmin of NLL(targets; p'(T)), 0.1 <= T <= 10
 
@@ -122,15 +116,15 @@ def fit_temperature(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) 
     def loss(log_temperature: float) -> float:
         return _loss(logits_NC / np.exp(log_temperature), wanted_NC, form)
 
-    found = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
+    minimum = minimize_scalar(loss, bounds=(np.log(LEAST), np.log(MOST)), method="bounded", options={"xatol": 1e-6})
     num_terms = len(targets_NC) * (spec.num_outputs if form == "sigmoid" else 1)
-    is_better = num_terms * (loss(0.0) - found.fun) > BEYOND_CHANCE
-    temperature = float(np.exp(found.x))
+    is_better = num_terms * (loss(0.0) - minimum.fun) > BEYOND_CHANCE
+    temperature = float(np.exp(minimum.x))
     return temperature if is_better and temperature > 1.001 * LEAST else 1.0
 
 
 def _fit_thresholds(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, notes: list[str]) -> Array | None:
-    """Per class of several labels; of two classes (1 - t, t); None for one of more classes."""
+    """Fit thresholds per class of several labels; of two classes (1 - t, t); None for one of more classes."""
     thresholds_C = default_thresholds(spec)
     if spec.kind == "single_label":
         if spec.num_outputs != 2:
@@ -157,7 +151,7 @@ def _threshold(scores_N: Array, present_N: NDArray[np.bool_], default: float, na
 
 
 def fit_threshold(scores_N: Array, present_N: NDArray[np.bool_], default: float) -> float:
-    """The threshold whose decisions `score >= threshold` have the highest mean of the F1 of presence and of absence.
+    """Find the threshold whose decisions `score >= threshold` have the highest mean F1 of presence and absence.
 
         t = argmax over t of (F1(score >= t) + F1(score < t)) / 2
 
@@ -178,9 +172,9 @@ def fit_threshold(scores_N: Array, present_N: NDArray[np.bool_], default: float)
     candidates = np.append((scores[1:] + scores[:-1]) / 2, default)
     positives, negatives = np.sort(scores_N[present_N]), np.sort(scores_N[~present_N])
     missed, rejected = np.searchsorted(positives, candidates), np.searchsorted(negatives, candidates)
-    found, wrong = len(positives) - missed, len(negatives) - rejected
+    hits, wrong = len(positives) - missed, len(negatives) - rejected
     mistakes = missed + wrong
-    presence, absence = (2 * right / (2 * right + mistakes).clip(min=1) for right in (found, rejected))
+    presence, absence = (2 * right / (2 * right + mistakes).clip(min=1) for right in (hits, rejected))
     values = presence + absence
     best = candidates[values >= values.max() - 1e-12]
     return float(best[np.abs(best - default).argmin()])
@@ -192,7 +186,7 @@ def _is_mixed(wanted_NC: Array, form: Form) -> bool:
 
 
 def _loss(logits_NC: Array, wanted_NC: Array, form: Form) -> float:
-    """Mean negative log-likelihood: of clips for a softmax, of clips and classes for sigmoids."""
+    """Compute the mean negative log-likelihood: of clips for a softmax, of clips and classes for sigmoids."""
     if form == "softmax":
         return float(-(wanted_NC * log_softmax(logits_NC, axis=1)).sum(axis=1).mean())
     return float((np.logaddexp(0, logits_NC) - wanted_NC * logits_NC).mean())

@@ -1,4 +1,4 @@
-"""Predictions fitted to a corpus whose labels are unknown: how it shifts the logits, how frequent its classes are.
+"""Label shift of a corpus without labels: how it shifts the logits, how frequent its classes are.
 
 A model that was trained on other recordings puts the logits of a new corpus elsewhere, and expects its own corpora's
 classes. Both can be estimated from the new corpus' predictions alone. Whoever does so looks at the inputs of what is
@@ -12,14 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
 from mmpsr.calibration.calibration import Form, logits_of
+from mmpsr.probabilities import Array
 
 __all__ = ["LabelShift"]
-
-Array = NDArray[np.float64]
 
 NUM_ITERATIONS = 10_000
 TOLERANCE = 1e-9  # of every class' share, from one iteration to the next
@@ -89,13 +87,13 @@ class LabelShift:
         return cls(form, means_C, deviations_C, shares_C)
 
     def apply(self, probabilities_NC: Array) -> Array:
-        """Probabilities of one class per clip, `[N, C]`, rows of which sum to 1."""
+        """Give probabilities of one class per clip, `[N, C]`, rows of which sum to 1."""
         standardized_NC = (_logits(probabilities_NC, self.form) - self.means) / self.deviations
         with np.errstate(divide="ignore"):  # a class that no clip has
             return softmax(standardized_NC + np.log(self.shares), axis=1)
 
 
 def _logits(probabilities_NC: Array, form: Form) -> Array:
-    """Logits; of a softmax, which leaves a constant per clip open, those that sum to 0."""
+    """Find logits; of a softmax, which leaves a constant per clip open, those that sum to 0."""
     logits_NC = logits_of(probabilities_NC, form)
     return logits_NC - logits_NC.mean(axis=1, keepdims=True) if form == "softmax" else logits_NC

@@ -1,6 +1,6 @@
-"""How far probabilities can be trusted: reliability curves, their error, and what leaving out unsure clips gains.
+"""Reliability of probabilities: curves of what came true and their error, confidences, and shares of right decisions.
 
-Shape suffixes: N clips, C classes, K bins or points.
+Shape suffixes: N clips, C classes, K bins.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
     "ReliabilityCurve",
-    "RiskCoverage",
     "calibration_pairs",
     "confidences",
     "correct_shares",
     "reliability_curve",
-    "risk_coverage",
     "trained_targets",
 ]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,28 +47,8 @@ class ReliabilityCurve:
         return float((self.counts * gaps).sum() / self.counts.sum())
 
 
-@dataclass(frozen=True)
-class RiskCoverage:
-    """What is right among the clips above a limit of confidence, for every limit that tells clips apart.
-
-    Attributes:
-        coverage: `[K]`, rising shares of all clips that are kept, up to 1.
-        confidence: `[K]`, falling; clips of at least this confidence are kept.
-        accuracy: `[K]`, the share that is right of what is kept; the selective risk is 1 - accuracy.
-    """
-
-    coverage: Array
-    confidence: Array
-    accuracy: Array
-
-    @property
-    def area(self) -> float:
-        """Mean selective risk over the clips in their order of confidence (AURC); lower is better."""
-        return float(((1 - self.accuracy) * np.diff(self.coverage, prepend=0.0)).sum())
-
-
 def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
-    """What the probabilities of a classification task are trained to be.
+    """Turn targets into what the probabilities of a classification task are trained to be.
 
     One-hot of the largest target for `cross_entropy`, its distribution for `soft_cross_entropy`, and present (above 0)
     or absent for `binary_cross_entropy`, as in `mmpsr.objective.objective`.
@@ -85,7 +61,7 @@ def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
 
 
 def calibration_pairs(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) -> tuple[Array, Array]:
-    """Probabilities that a calibrated model would keep, and what came of them; both flat, in [0, 1].
+    """Pair probabilities that a calibrated model would keep with what came of them; both flat, in [0, 1].
 
     Softmax: per clip the top class' probability and its trained target (0 or 1, or a share for `soft_cross_entropy`).
     Sigmoid: each class of each clip.
@@ -140,7 +116,7 @@ def reliability_curve(
 
 
 def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None) -> Array:
-    """How sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
+    """Tell how sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
 
     Single label: of the decided class, by default the largest. Several labels: of a softmax the largest; of sigmoids
     the decided side's, averaged over classes.
@@ -163,31 +139,7 @@ def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | N
 def correct_shares(
     probabilities_NC: Array, targets_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None
 ) -> Array:
-    """Share of each labelled clip's decisions that are right, `[N]`: 0 or 1, or over the classes of several labels."""
+    """Give the share of each labelled clip's decisions that are right, `[N]`: 0 or 1, or over several classes."""
     if spec.kind == "multi_label":
         return (decide_present(probabilities_NC, spec, thresholds_C) == (targets_NC > 0)).mean(axis=1)
     return (decide_classes(probabilities_NC, thresholds_C) == targets_NC.argmax(axis=1)).astype(np.float64)
-
-
-def risk_coverage(confidence_N: Array, correct_N: Array) -> RiskCoverage:
-    """Coverage and accuracy of keeping the clips above every limit; clips of equal confidence stay or go together.
-
-        coverage(t) = share of clips with confidence >= t,   accuracy(t) = mean of what is right among these
-
-    Args:
-        confidence_N: higher is surer; for a regression's clips, minus their predicted deviation.
-        correct_N: in [0, 1].
-
-    References:
-        Geifman, El-Yaniv: Selective classification for deep neural networks. NeurIPS 2017.
-
-    Example:
-        >>> curve = risk_coverage(np.array([0.9, 0.6, 0.8, 0.6]), np.array([1.0, 0.0, 1.0, 1.0]))
-        >>> curve.coverage.tolist(), curve.accuracy.tolist()
-        ([0.25, 0.5, 1.0], [1.0, 1.0, 0.75])
-    """
-    order = np.argsort(-confidence_N, kind="stable")
-    confidence, num_kept = confidence_N[order], np.arange(1, len(order) + 1)
-    last = np.append(confidence[1:] < confidence[:-1], True)[: len(order)]
-    accuracy = np.cumsum(correct_N[order]) / num_kept
-    return RiskCoverage(num_kept[last] / max(len(order), 1), confidence[last], accuracy[last])

@@ -1,4 +1,4 @@
-"""Why a model predicts what it does: Shapley values of modalities, conflicts between them, attention and prototypes.
+"""Explanations of predictions: Shapley values of modalities, conflicts between them, attention and prototypes.
 
 phi_m = mean over orders of f(S + m) - f(S); the sum over m is f(all) - f(none)
 """

@@ -1,4 +1,4 @@
-"""Why a clip is predicted what it is: contributions of modalities, conflict between them, attention and prototypes.
+"""Explanations of a clip's predictions: contributions of modalities, conflict between them, attention and prototypes.
 
 Everything comes from one pass of masked copies of the clips, see `mmpsr.explanation.shapley`.
 
@@ -7,10 +7,10 @@ Shape suffixes: B clips, M modalities, P pairs of them, N attention heads, H hid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from itertools import combinations, compress
 from typing import Any, cast
 
 import torch
@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
-from mmpsr.explanation.shapley import Array, Attribution, attribute, subset_predictions
+from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA
 from mmpsr.layers.nodes import conflicts, masked_mean
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import MCDM, TaskTower
-from mmpsr.probabilities import has_one_class
+from mmpsr.probabilities import Array, has_one_class
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Explanation", "PairConflict", "Prototype", "TaskExplanation", "explain", "prediction_conflicts"]
@@ -42,7 +42,7 @@ class PairConflict:
 
 @dataclass(frozen=True)
 class Prototype:
-    """A guide's class, and the cosine in [-1, 1] between it and the clip's pooled representation."""
+    """A class's prototype in the guide bank, and its cosine in [-1, 1] with the clip's pooled representation."""
 
     name: str
     cosine: float
@@ -96,7 +96,7 @@ class Explanation:
     tasks: dict[str, TaskExplanation]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Give JSON values."""
         return asdict(self)
 
 
@@ -116,28 +116,23 @@ def explain(model: FusionModel, batch: Batch, calibration: Calibration | None = 
         ArithmeticError: attributions do not add up, because a prediction is not finite.
     """
     with _watched(model) as sights:
-        found = subset_predictions(model, batch, calibration)
-    attributions = {task: attribute(values_SBC, task) for task, values_SBC in found.items()}
-    presence_BM = batch.presence.cpu()
-    alone = {task: values_SBC[[1 << i for i in range(len(model.modalities))]] for task, values_SBC in found.items()}
-    pairs = {
-        task: prediction_conflicts(alone[task].swapaxes(0, 1), presence_BM, model.tasks[task]).tolist()
-        for task in model.tasks
+        predictions = subset_predictions(model, batch, calibration)
+    tasks = {
+        task: _explain_task(model, task, values_SBC, sights[task], batch.presence)
+        for task, values_SBC in predictions.items()
     }
-    inner = {task: _look(model, task, sights.get(task, _Sight()), batch.presence) for task in model.tasks}
-    explanations = []
-    for row, present_M in enumerate(presence_BM.tolist()):
-        present = tuple(name for name, there in zip(model.modalities, present_M, strict=True) if there)
-        tasks = {
-            task: _task(row, model, task, attributions[task], alone[task], pairs[task][row], inner[task], present)
-            for task in model.tasks
-        }
-        explanations.append(Explanation(model.modalities, present, tasks))
-    return explanations
+    return [
+        Explanation(
+            model.modalities,
+            tuple(compress(model.modalities, present_M)),
+            {task: explanations[row] for task, explanations in tasks.items()},
+        )
+        for row, present_M in enumerate(batch.presence.tolist())
+    ]
 
 
 def prediction_conflicts(alone_BMC: Array, mask_BM: Tensor, spec: TaskSpec) -> Tensor:
-    """How far apart the predictions from each pair of modalities alone are, `[B, P]` in [0, 1], pairs in order i < j.
+    """Measure how far apart predictions from each pair of modalities alone are, `[B, P]` in [0, 1], pairs as i < j.
 
     With p_i the prediction from modality i alone:
 
@@ -172,11 +167,11 @@ class _Sight:
 
 @contextmanager
 def _watched(model: FusionModel) -> Iterator[dict[str, _Sight]]:
-    """What each task's attention does while open."""
-    sights: dict[str, _Sight] = {}
+    """Note what each task's attention does while open."""
+    sights = {task: _Sight() for task in model.tasks}
     hooks = []
     for task, tower in model.towers.items() if isinstance(model, MCDM) else ():
-        sight, attention = sights.setdefault(task, _Sight()), cast(nn.Module, tower.attention)
+        sight, attention = sights[task], cast(nn.Module, tower.attention)
         hooks.append(attention.register_forward_hook(lambda _, __, output, sight=sight: sight.tokens.append(output)))
         for layer in attention.modules():
             if isinstance(layer, CrossAttention | BiCA):  # what passes through their dropout are the weights
@@ -190,65 +185,55 @@ def _watched(model: FusionModel) -> Iterator[dict[str, _Sight]]:
             hook.remove()
 
 
-@dataclass(frozen=True)
-class _Inner:
-    """By clip, the attention's share of each modality and the cosine to each prototype, and why there are none."""
+def _explain_task(
+    model: FusionModel, task: str, values_SBC: Array, sight: _Sight, mask_BM: Tensor
+) -> list[TaskExplanation]:
+    """Explain one task's predictions of every clip.
 
-    attention: list[list[float]] | None
-    cosines: list[list[float]] | None
-    notes: tuple[str, ...]
-
-
-def _look(model: FusionModel, task: str, sight: _Sight, mask_BM: Tensor) -> _Inner:
-    """Attention and cosines of the unmasked copies, which are the last of the batch."""
-    num_clips, notes = mask_BM.shape[0], []
-    attention_BM: Tensor | None = None
-    cosines_BC: Tensor | None = None
+    Args:
+        model: that made them.
+        task: name.
+        values_SBC: of `subset_predictions`.
+        sight: of the task's attention; the unmasked copies are the last of the batch.
+        mask_BM: bool, which modalities are present.
+    """
+    spec, names, num_clips = model.tasks[task], model.modalities, len(mask_BM)
+    attribution = attribute(values_SBC, task)
+    alone_MBC = values_SBC[[1 << index for index in range(len(names))]]
+    distances_BP = prediction_conflicts(alone_MBC.swapaxes(0, 1), mask_BM.cpu(), spec).tolist()
+    attention, cosines, notes = None, None, []
     if sight.weights:
         shares = [masked_mean(weights[-num_clips:].mean(dim=1), mask_BM) for weights in sight.weights]
-        attention_BM = torch.stack(shares).mean(dim=0)
+        attention = torch.stack(shares).mean(dim=0).tolist()
     else:
-        what = "its cross-attention is switched off" if sight.tokens else "it fuses without attending over modalities"
-        notes.append(f"no attention: {what}")
-    guides = cast(TaskTower, model.towers[task]).guides if sight.tokens else None
-    if guides is None:
+        reason = "its cross-attention is switched off" if sight.tokens else "it fuses without attending over modalities"
+        notes.append(f"no attention: {reason}")
+    prototypes = cast(TaskTower, model.towers[task]).guides if sight.tokens else None
+    if prototypes is None:
         notes.append("no prototypes: the model has no guide bank")
     else:
         pooled_B1H = masked_mean(sight.tokens[0][-num_clips:], mask_BM).unsqueeze(1)
-        cosines_BC = functional.cosine_similarity(pooled_B1H, guides.detach(), dim=-1)
-    return _Inner(_numbers(attention_BM), _numbers(cosines_BC), tuple(notes))
-
-
-def _numbers(tensor: Tensor | None) -> list[list[float]] | None:
-    return None if tensor is None else tensor.tolist()
-
-
-def _task(
-    row: int,
-    model: FusionModel,
-    task: str,
-    found: Attribution,
-    alone_MBC: Array,
-    pairs_P: Sequence[float],
-    inner: _Inner,
-    present: tuple[str, ...],
-) -> TaskExplanation:
-    classes, names = model.tasks[task].classes, model.modalities
+        cosines = functional.cosine_similarity(pooled_B1H, prototypes.detach(), dim=-1).tolist()
 
     def by_class(values_C: Array | Sequence[float]) -> dict[str, float]:
-        return {name: float(value) for name, value in zip(classes, values_C, strict=True)}
+        return {name: float(value) for name, value in zip(spec.classes, values_C, strict=True)}
 
-    between = zip(combinations(names, 2), pairs_P, strict=True)
-    pairs = [PairConflict(*pair, value) for pair, value in between if set(pair) <= set(present)]
-    guides: Mapping[str, float] = {} if inner.cosines is None else by_class(inner.cosines[row])
-    ordered = sorted(guides.items(), key=lambda item: -item[1])
-    return TaskExplanation(
-        by_class(found.prediction[row]),
-        by_class(found.baseline[row]),
-        {name: by_class(values_C) for name, values_C in zip(names, found.values[row], strict=True)},
-        {name: by_class(alone_MBC[i, row]) for i, name in enumerate(names) if name in present},
-        tuple(sorted(pairs, key=lambda pair: -pair.value)),
-        None if inner.attention is None else dict(zip(names, inner.attention[row], strict=True)),
-        None if inner.cosines is None else tuple(Prototype(name, cosine) for name, cosine in ordered),
-        inner.notes,
-    )
+    explanations = []
+    for row, present_M in enumerate(mask_BM.tolist()):
+        present = set(compress(names, present_M))
+        distances = zip(combinations(names, 2), distances_BP[row], strict=True)
+        pairs = [PairConflict(*pair, distance) for pair, distance in distances if present.issuperset(pair)]
+        guides = None if cosines is None else [Prototype(*item) for item in by_class(cosines[row]).items()]
+        explanations.append(
+            TaskExplanation(
+                by_class(attribution.prediction[row]),
+                by_class(attribution.baseline[row]),
+                {name: by_class(values_C) for name, values_C in zip(names, attribution.values[row], strict=True)},
+                {name: by_class(alone_MBC[index, row]) for index, name in enumerate(names) if name in present},
+                tuple(sorted(pairs, key=lambda pair: -pair.value)),
+                None if attention is None else dict(zip(names, attention[row], strict=True)),
+                None if guides is None else tuple(sorted(guides, key=lambda guide: -guide.cosine)),
+                tuple(notes),
+            )
+        )
+    return explanations

@@ -1,4 +1,4 @@
-"""What each modality contributes to a prediction: exact Shapley values from one batch of masked copies.
+"""Shapley values of modalities, what each contributes to a prediction, exact from one batch of masked copies.
 
 The players are a clip's modalities, the value of a subset is what the model predicts of the clip with all others
 masked. The value of the empty subset is what it predicts of a clip without any modality.
@@ -12,22 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mmpsr.batch import Batch, Predictions
+from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.models.base import FusionModel
-from mmpsr.probabilities import has_one_class, probabilities
-from mmpsr.tasks import TaskSpec
+from mmpsr.probabilities import Array, probabilities
 
-__all__ = ["MAX_MODALITIES", "Attribution", "attribute", "shapley", "shapley_values", "subset_predictions"]
-
-Array = NDArray[np.float64]
-Scale = Literal["probability", "logit"]
+__all__ = ["MAX_MODALITIES", "Attribution", "attribute", "shapley_values", "subset_predictions"]
 
 MAX_MODALITIES = 10  # 1024 masked copies of every clip
 TOLERANCE = 1e-6
@@ -48,41 +42,8 @@ class Attribution:
     prediction: Array
 
 
-def shapley(
-    model: FusionModel, batch: Batch, calibration: Calibration | None = None, scale: Scale = "probability"
-) -> dict[str, Attribution]:
-    """Shapley values of every task, of all clips in one pass of 2^M masked copies of the batch.
-
-    Args:
-        model: in any mode, predicts as in evaluation.
-        batch: clips on the model's device.
-        calibration: applied to every prediction.
-        scale: see `subset_predictions`.
-
-    Returns:
-        By task.
-
-    Raises:
-        ValueError: the model has more than 10 modalities.
-        ArithmeticError: attributions do not add up, because a prediction is not finite.
-
-    References:
-        Shapley: A value for n-person games. 1953.
-
-    Example:
-        >>> from mmpsr.models.mcdm import MCDM, ModelConfig
-        >>> from mmpsr.tasks import AMBIVALENCE
-        >>> model = MCDM({"text": 8, "audio": 6}, {"ambivalence": AMBIVALENCE}, ModelConfig(hidden_width=16))
-        >>> features = {"text": torch.randn(3, 8), "audio": torch.randn(3, 6)}
-        >>> shapley(model, Batch(features, torch.ones(3, 2, dtype=torch.bool)))["ambivalence"].values.shape
-        (3, 2, 2)
-    """
-    found = subset_predictions(model, batch, calibration, scale)
-    return {task: attribute(values_SBC, task) for task, values_SBC in found.items()}
-
-
 def attribute(values_SBC: Array, task: str = "the task") -> Attribution:
-    """Shapley values of the predictions of all subsets, checked for adding up.
+    """Compute Shapley values of the predictions of all subsets, checked for adding up.
 
     Args:
         values_SBC: of `subset_predictions`.
@@ -105,7 +66,7 @@ def attribute(values_SBC: Array, task: str = "the task") -> Attribution:
 
 
 def shapley_values(values_S: Array) -> Array:
-    """Shapley values of a game's players, `[S, ...] -> [M, ...]`.
+    """Compute the Shapley values of a game's players, `[S, ...] -> [M, ...]`.
 
         phi_i = sum over subsets S without i of |S|! (M - |S| - 1)! / M! (v(S + i) - v(S))
 
@@ -113,6 +74,9 @@ def shapley_values(values_S: Array) -> Array:
 
     Args:
         values_S: v by subset.
+
+    References:
+        Shapley: A value for n-person games. 1953.
 
     Example:
         >>> shapley_values(np.array([0.0, 1.0, 2.0, 5.0])).tolist()  # (1 + 3)/2 and (2 + 4)/2
@@ -124,19 +88,17 @@ def shapley_values(values_S: Array) -> Array:
         math.factorial(size) * math.factorial(num_players - size - 1) / math.factorial(num_players)
         for size in range(num_players)
     ]
-    found = []
+    values = []
     for player in range(num_players):
         without = subsets[subsets >> player & 1 == 0]
         weights = np.array([shares[int(subset).bit_count()] for subset in without])
-        found.append(np.tensordot(weights, values_S[without | 1 << player] - values_S[without], axes=1))
-    return np.stack(found)
+        values.append(np.tensordot(weights, values_S[without | 1 << player] - values_S[without], axes=1))
+    return np.stack(values)
 
 
 @torch.no_grad()
-def subset_predictions(
-    model: FusionModel, batch: Batch, calibration: Calibration | None = None, scale: Scale = "probability"
-) -> dict[str, Array]:
-    """What the model predicts of every clip with only the modalities of each subset, in one pass.
+def subset_predictions(model: FusionModel, batch: Batch, calibration: Calibration | None = None) -> dict[str, Array]:
+    """Predict every clip with only the modalities of each subset, in one pass.
 
     Subsets that differ in modalities which the clip lacks have the same prediction, bit for bit.
 
@@ -144,11 +106,9 @@ def subset_predictions(
         model: in any mode, predicts as in evaluation.
         batch: clips on the model's device.
         calibration: applied to every prediction.
-        scale: `probability` for calibrated probabilities, or `logit` for calibrated logits, under a softmax less
-            their mean over the classes, which it does not read; scores of a regression either way.
 
     Returns:
-        By task, `[2^M, B, C]`.
+        Calibrated probabilities, or scores, by task, `[2^M, B, C]`.
 
     Raises:
         ValueError: the model has more than 10 modalities.
@@ -165,31 +125,20 @@ def subset_predictions(
     members_SM = (torch.arange(num_subsets, device=bits_M.device).unsqueeze(1) & bits_M) > 0
     presence_SBM = members_SM.unsqueeze(1) & batch.presence
     training = model.training
-    predictions = model.eval()(_repeated(batch, num_subsets, presence_SBM.flatten(0, 1)))
-    model.train(training)
-    reached_SB = (presence_SBM * bits_M).sum(dim=2).cpu().numpy()  # the subset that is left of each, by clip
-    found = {}
-    for task, spec in model.tasks.items():
-        values = _on_scale(predictions, task, spec, calibration, scale).reshape(num_subsets, num_clips, -1)
-        found[task] = values[reached_SB, np.arange(num_clips)]
-    return found
-
-
-def _on_scale(predictions: Predictions, task: str, spec: TaskSpec, calibration: Calibration, scale: Scale) -> Array:
-    outputs = predictions.of(task).float()
-    if scale == "probability" or spec.kind == "regression":
-        return calibration.apply(task, probabilities(outputs, spec).cpu().double().numpy())
-    fitted = calibration.tasks.get(task)
-    logits = outputs.cpu().double().numpy() / (1.0 if fitted is None else fitted.temperature)
-    return logits - logits.mean(axis=1, keepdims=True) if has_one_class(spec) else logits
-
-
-def _repeated(batch: Batch, times: int, presence: torch.Tensor) -> Batch:
-    return Batch(
-        {name: tensor.repeat(times, 1) for name, tensor in batch.features.items()},
-        presence,
+    copies = Batch(
+        {name: tensor.repeat(num_subsets, 1) for name, tensor in batch.features.items()},
+        presence_SBM.flatten(0, 1),
         sequences={
-            name: (values.repeat(times, 1, 1), mask.repeat(times, 1))
+            name: (values.repeat(num_subsets, 1, 1), mask.repeat(num_subsets, 1))
             for name, (values, mask) in batch.sequences.items()
         },
     )
+    predictions = model.eval()(copies)
+    model.train(training)
+    reached_SB = (presence_SBM * bits_M).sum(dim=2).cpu().numpy()  # the subset that is left of each, by clip
+    by_task = {}
+    for task, spec in model.tasks.items():
+        values = probabilities(predictions.of(task).float(), spec).cpu().double().numpy()
+        values_SBC = calibration.apply(task, values).reshape(num_subsets, num_clips, -1)
+        by_task[task] = values_SBC[reached_SB, np.arange(num_clips)]
+    return by_task

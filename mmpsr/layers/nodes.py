@@ -11,7 +11,7 @@ __all__ = ["conflicts", "masked_mean", "masked_softmax", "mean_conflict", "prese
 
 
 def masked_mean(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-    """Mean over present nodes, `[B, M, H] -> [B, H]`; zero where none is present.
+    """Average over present nodes, `[B, M, H] -> [B, H]`; zero where none is present.
 
     Example:
         >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]]))
@@ -22,7 +22,7 @@ def masked_mean(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last dimension where `mask` (broadcast) is true; zeros where nothing is.
+    """Take the softmax over the last dimension where `mask` (broadcast) is true; zeros where nothing is.
 
     Example:
         >>> masked_softmax(torch.zeros(2, 2), torch.tensor([[True, False], [False, False]]))
@@ -36,7 +36,7 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 def spectral_filter(
     nodes_BMH: Tensor, mask_BM: Tensor, at_one: float, at_deviations: Tensor | float, at_zero: float
 ) -> Tensor:
-    """f(A) applied to nodes, for an analytic f of A = (J - I)/(n - 1) on the n present nodes, `[B, M, H] -> [B, M, H]`.
+    """Apply f(A) to nodes, for an analytic f of A = (J - I)/(n - 1) on the n present nodes, `[B, M, H] -> [B, M, H]`.
 
         f(A) x = f(1) mean + f(-1/(n - 1)) (x - mean)
 
@@ -60,7 +60,7 @@ def spectral_filter(
 
 
 def conflicts(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-    """Distances of every pair i < j, in the modalities' order, `[B, P, H]`; zero where either is absent.
+    """Measure the distances of every pair i < j, in the modalities' order, `[B, P, H]`; zero where either is absent.
 
         c_ij = |x_i - x_j|, by component
 
@@ -79,7 +79,7 @@ def conflicts(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
 
 
 def mean_conflict(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-    """The mean of `conflicts` over pairs that are present, `[B, H]`; zero with fewer than two modalities.
+    """Average `conflicts` over pairs that are present, `[B, H]`; zero with fewer than two modalities.
 
     Example:
         >>> nodes = torch.tensor([[[1.0], [4.0], [9.0]]])
@@ -91,13 +91,13 @@ def mean_conflict(nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
 
 
 def present_pairs(mask_BM: Tensor) -> Tensor:
-    """Pairs i < j of which both are present, bool `[B, P]`."""
+    """Mark pairs i < j of which both are present, bool `[B, P]`."""
     first, second = _pairs(mask_BM)
     return first & second
 
 
 def _pairs(nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the second of every pair along dimension 1."""
+    """Take the first and the second of every pair along dimension 1."""
     pairs = list(combinations(range(nodes.shape[1]), 2))
     if not pairs:
         return nodes[:, :0], nodes[:, :0]

@@ -61,7 +61,7 @@ def _record(kind: str, parameters: tuple[Tensor | None, ...], inputs: Tensor | N
     if torch.compiler.is_compiling():  # no tape is open around a compiled model, and a look at it would split the graph
         return
     tape = _TAPE.get()
-    if tape is not None and any(each is not None and each.requires_grad for each in parameters):
+    if tape is not None and any(part is not None and part.requires_grad for part in parameters):
         tape.records.append(Record(kind, parameters, None if inputs is None else inputs.detach(), outputs))
 
 
@@ -69,7 +69,7 @@ class Linear(nn.Linear):
     """`torch.nn.Linear` on `[B, ..., width_in]`, whose use a tape records."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`[B, ..., width_in] -> [B, ..., width_out]`."""
+        """Apply the layer, `[B, ..., width_in] -> [B, ..., width_out]`."""
         outputs = functional.linear(inputs, self.weight, self.bias)
         _record("linear", (self.weight, self.bias), inputs, outputs)
         return outputs
@@ -79,14 +79,14 @@ class LayerNorm(nn.LayerNorm):
     """`torch.nn.LayerNorm` over the last dimension of `[B, ..., width]`, whose use a tape records."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`[B, ..., width] -> [B, ..., width]`."""
+        """Apply the layer, `[B, ..., width] -> [B, ..., width]`."""
         outputs = super().forward(inputs)
         _record("norm", (self.weight, self.bias), inputs, outputs)
         return outputs
 
 
 def per_clip(parameter: nn.Parameter, num_clips: int) -> Tensor:
-    """A parameter repeated for each clip, `[B, *shape]`, for small parameters used in other ways than the layers here.
+    """Repeat a parameter for each clip, `[B, *shape]`, for small parameters used in other ways than the layers here.
 
     Its gradient is then kept for each clip, B times its size, while a tape is open; without one it is a view.
 

@@ -19,14 +19,10 @@ __all__ = ["Bootstrap", "Interval", "Statistic", "bootstrap", "of_rows", "of_sum
 
 Array = NDArray[np.float64]
 
-
 Statistic = Callable[[Array], Array]
 """How often each group counts, `[B, G]`, to the values of a figure, `[B]`; NaN where it is undefined."""
 
-
 MOST_COUNTS = 2_000_000  # counts drawn at a time, which bounds memory
-
-
 TOLERANCE = 1e-9  # values that differ by less are equal but for rounding
 
 
@@ -57,7 +53,7 @@ class Bootstrap:
     num_undefined: int
 
     def interval(self, level: float = 0.95, limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
-        """The expanded percentile interval, freed of bias; NaN where fewer than two groups or no resample define it.
+        """Expand the percentile interval and free it of bias; NaN where fewer than two groups or no resample define it.
 
         Percentiles are taken at Phi(+-sqrt(G / (G - 1)) t), with t the quantile of Student's distribution of G - 1
         degrees of freedom: for the mean of few groups this is as wide as the t interval, where plain percentiles are
@@ -75,7 +71,7 @@ class Bootstrap:
         return Interval(self.estimate, float(low), float(high), level)
 
     def p_value(self, value: float = 0.0) -> float:
-        """Two-sided: 1 - the level of the interval that just reaches a supposed true value; NaN as for `interval`.
+        """Give two-sided p, 1 - the level of the interval that just reaches a supposed value; NaN as for `interval`.
 
         Resamples beyond `value` are counted with one more on either side, so that it is never 0.
         """
@@ -133,14 +129,14 @@ def bootstrap(statistic: Statistic, num_groups: int, num_resamples: int = 2000, 
         counts = np.bincount(drawn.ravel(), minlength=num_rows * num_groups).reshape(num_rows, num_groups)
         values.append(statistic(counts.astype(np.float64)))
         num_left -= num_rows
-    found = np.concatenate(values)
-    defined = np.sort(found[np.isfinite(found)])
+    resampled = np.concatenate(values)
+    defined = np.sort(resampled[np.isfinite(resampled)])
     estimate = float(statistic(np.ones((1, num_groups)))[0]) if num_groups else float("nan")
-    return Bootstrap(estimate, defined, num_groups, len(found) - len(defined))
+    return Bootstrap(estimate, defined, num_groups, len(resampled) - len(defined))
 
 
 def of_sums(figure: Callable[[Array], Array], groups_N: NDArray, sums_NK: Array) -> Statistic:
-    """The statistic of a figure that is a function of sums over clips; one matrix product for all resamples.
+    """Make the statistic of a figure that is a function of sums over clips; one matrix product for all resamples.
 
     Args:
         figure: sums `[..., K]` to values `[...]`.
@@ -159,7 +155,7 @@ def of_sums(figure: Callable[[Array], Array], groups_N: NDArray, sums_NK: Array)
 
 
 def of_rows(figure: Callable[[Array, Array], float], groups_N: NDArray, targets: Array, predicted: Array) -> Statistic:
-    """The statistic of any figure of targets and predictions, recomputed for every resample.
+    """Make the statistic of any figure of targets and predictions, recomputed for every resample.
 
     Args:
         figure: targets `[n, ...]` and predictions `[n, ...]` to a value.
@@ -170,7 +166,7 @@ def of_rows(figure: Callable[[Array, Array], float], groups_N: NDArray, targets:
     codes = np.unique(groups_N, return_inverse=True)[1]
 
     def values(counts_BG: Array) -> Array:
-        chosen = (np.repeat(np.arange(len(codes)), row[codes]) for row in counts_BG.astype(np.int64))
-        return np.array([figure(targets[rows], predicted[rows]) for rows in chosen])
+        resamples = (np.repeat(np.arange(len(codes)), row[codes]) for row in counts_BG.astype(np.int64))
+        return np.array([figure(targets[rows], predicted[rows]) for rows in resamples])
 
     return values

@@ -19,47 +19,49 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from sklearn import metrics as sk
 
-from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["METRICS", "Metric", "evaluate", "labeled_rows"]
-
-Array = NDArray[np.float64]
 
 
 class Metric(Protocol):
     """A figure of labelled clips."""
 
     def __call__(self, targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-        """Targets `[N, C]`, predictions `[N, C]`, the task and thresholds `[C]`, to a percentage."""
+        """Map targets `[N, C]`, predictions `[N, C]`, the task and thresholds `[C]` to a percentage."""
 
 
 def labeled_rows(targets_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
-    """Rows with a label: all classes known, or for regression any trait."""
+    """Mark rows with a label: all classes known, or for regression any trait."""
     known = np.isfinite(targets_NC)
     return known.any(axis=1) if spec.kind == "regression" else known.all(axis=1)
 
 
-def _present(targets: Array, spec: TaskSpec) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Targets as present/absent (intensity > 0), and the columns that are scored (neutral is not)."""
-    scored = np.array([i for i, name in enumerate(spec.classes) if name != spec.neutral])
-    return targets > 0, scored
+def _scored(
+    targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Mark clips where each scored class (not neutral) is present (intensity > 0), and where it is decided."""
+    decided = decide_present(predicted, spec, thresholds)
+    return [(targets[:, c] > 0, decided[:, c]) for c, name in enumerate(spec.classes) if name != spec.neutral]
 
 
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions.
+    """Compute macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions.
 
     mMF1 = mean over emotions of (F1(present) + F1(absent)) / 2,   F1 = 2 TP / (2 TP + FP + FN)
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
-    return 100 * float(np.mean([_macro_f1(present[:, c], decided[:, c], 2) for c in scored]))
+    values = [
+        sk.f1_score(present, decided, labels=range(2), average="macro", zero_division=0)
+        for present, decided in _scored(targets, predicted, spec, thresholds)
+    ]
+    return 100 * float(np.mean(values))
 
 
 def multilabel_weighted_accuracy(
     targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None
 ) -> float:
-    """Weighted accuracy of CMU-MOSEI (mWACC).
+    """Compute weighted accuracy of CMU-MOSEI (mWACC).
 
         mWACC = mean over emotions of (TP * N / P + TN) / (2 N)
 
@@ -69,31 +71,25 @@ def multilabel_weighted_accuracy(
         Zadeh et al.: Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable dynamic fusion
         graph. ACL 2018.
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
     values = []
-    for c in scored:
-        positives, negatives = present[:, c].sum(), (~present[:, c]).sum()
+    for present, decided in _scored(targets, predicted, spec, thresholds):
+        positives, negatives = present.sum(), (~present).sum()
         if positives and negatives:
-            true_positives = (present[:, c] & decided[:, c]).sum()
-            true_negatives = (~present[:, c] & ~decided[:, c]).sum()
+            true_positives, true_negatives = (present & decided).sum(), (~present & ~decided).sum()
             values.append((true_positives * negatives / positives + true_negatives) / (2 * negatives))
     return 100 * float(np.mean(values)) if values else float("nan")
 
 
 def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean.
+    """Compute weighted F1 of CMU-MOSEI (mWF1): per emotion F1 of present and absent by number of clips, then the mean.
 
     mWF1 = mean over emotions of (P F1(present) + N F1(absent)) / (P + N)
     """
-    present, scored = _present(targets, spec)
-    decided = decide_present(predicted, spec, thresholds)
-    values = [sk.f1_score(present[:, c], decided[:, c], average="weighted", zero_division=0) for c in scored]
+    values = [
+        sk.f1_score(present, decided, average="weighted", zero_division=0)
+        for present, decided in _scored(targets, predicted, spec, thresholds)
+    ]
     return 100 * float(np.mean(values))
-
-
-def _macro_f1(actual: NDArray, decided: NDArray, num_classes: int) -> float:
-    return float(sk.f1_score(actual, decided, labels=range(num_classes), average="macro", zero_division=0))
 
 
 def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDArray[np.int64]:
@@ -101,7 +97,7 @@ def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDAr
 
 
 def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Mean over classes of F1, single label; classes that occur in neither targets nor decisions are left out.
+    """Average F1 over classes, single label; classes that occur in neither targets nor decisions are left out.
 
         MF1 = mean over c of F1_c,   F1_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
 
@@ -113,7 +109,7 @@ def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array
 
 
 def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 averaged over classes with their number of clips as weights, single label.
+    """Average F1 over classes with their number of clips as weights, single label.
 
     WF1 = sum_c N_c F1_c / N
     """
@@ -122,7 +118,7 @@ def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
 
 
 def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Unweighted average recall over the classes that occur, single label.
+    """Compute unweighted average recall over the classes that occur, single label.
 
     UAR = mean over c of TP_c / N_c
     """
@@ -131,7 +127,7 @@ def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | No
 
 
 def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 of the last class (`present`), single label.
+    """Compute F1 of the last class (`present`), single label.
 
     F1 = 2 TP / (2 TP + FP + FN)
     """
@@ -141,7 +137,7 @@ def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
 
 
 def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """F1 of the first class (`absent`), single label.
+    """Compute F1 of the first class (`absent`), single label.
 
     F1 = 2 TN / (2 TN + FP + FN)
     """
@@ -150,7 +146,7 @@ def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
 
 
 def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """The usual average precision of the last class, over the distinct probabilities.
+    """Compute the usual average precision of the last class, over the distinct probabilities.
 
         AP = sum_k (R_k - R_{k-1}) P_k
 
@@ -161,7 +157,7 @@ def average_precision(targets: Array, predicted: Array, spec: TaskSpec, threshol
 
 
 def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """BAH's own average precision of the last class, which is not scikit-learn's.
+    """Compute BAH's own average precision of the last class, which is not scikit-learn's.
 
         AP = trapezoid over (R(t), P(t)), t = 0, 0.001 ... 0.999
 
@@ -183,13 +179,13 @@ def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thre
 
 
 def _labeled_traits(targets: Array, predicted: Array) -> list[tuple[Array, Array]]:
-    """Targets and predictions of each trait's labelled clips, for traits that have any."""
+    """List targets and predictions of each trait's labelled clips, for traits that have any."""
     known = np.isfinite(targets)
     return [(targets[known[:, c], c], predicted[known[:, c], c]) for c in np.flatnonzero(known.any(axis=0))]
 
 
 def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Mean accuracy of First Impressions (mACC), over labelled traits.
+    """Compute mean accuracy of First Impressions (mACC), over labelled traits.
 
         mACC = mean over traits of 1 - mean_clips |x - y|
 
@@ -201,7 +197,7 @@ def mean_accuracy(targets: Array, predicted: Array, spec: TaskSpec, thresholds: 
 
 
 def mean_ccc(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
-    """Mean concordance of First Impressions (mCCC): the mean concordance correlation coefficient of labelled traits.
+    """Average the concordance correlation coefficients of labelled traits, First Impressions' mean concordance (mCCC).
 
         CCC = 2 cov / (var_x + var_y + (mean_x - mean_y)^2)
 
@@ -234,13 +230,9 @@ METRICS: Mapping[str, Metric] = {
 
 
 def evaluate(
-    targets_NC: Array,
-    predicted_NC: Array,
-    spec: TaskSpec,
-    names: tuple[str, ...],
-    thresholds_C: Array | None = None,
+    targets_NC: Array, predicted_NC: Array, spec: TaskSpec, names: tuple[str, ...], thresholds_C: Array | None = None
 ) -> dict[str, float]:
-    """Metrics of one task over the labelled rows; NaN where no row is labelled, or a probability is no number.
+    """Compute metrics of one task over the labelled rows; NaN where no row is labelled, or a probability is no number.
 
     Args:
         targets_NC: NaN where unknown.

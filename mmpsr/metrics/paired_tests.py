@@ -1,4 +1,4 @@
-"""Is one prediction better than another on the same clips? Paired resampling of groups and two classical tests.
+"""Paired tests of two predictions of the same clips: resampling of groups, and two classical tests.
 
 The bootstrap knows that clips of a group belong together. McNemar's and Wilcoxon's tests take clips as independent, so
 their p values are too small where groups are strong: they stand beside the bootstrap, not in its place.
@@ -15,10 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mmpsr.metrics.bootstrap import Bootstrap, Statistic, bootstrap
+from mmpsr.probabilities import Array
 
 __all__ = ["McNemar", "holm", "mcnemar", "paired_bootstrap", "wilcoxon"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class McNemar:
 def paired_bootstrap(
     first: Statistic, second: Statistic, num_groups: int, num_resamples: int = 2000, seed: int = 0
 ) -> Bootstrap:
-    """The difference second - first in the same resamples of the groups; its `interval()` and `p_value()`.
+    """Bootstrap the difference second - first in the same resamples of the groups; its `interval()` and `p_value()`.
 
     Args:
         first: figure of one prediction.
@@ -52,7 +51,7 @@ def paired_bootstrap(
 
 
 def mcnemar(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_]) -> McNemar:
-    """McNemar's exact test of which clips two predictions decide rightly.
+    """Run McNemar's exact test of which clips two predictions decide rightly.
 
     Of the clips that only one has right, b the first and c the second, each would be either's with chance 1/2:
 
@@ -72,7 +71,7 @@ def mcnemar(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_])
 
 
 def wilcoxon(first_errors_N: Array, second_errors_N: Array) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test of per-clip errors; clips without an error in either are left out.
+    """Give the two-sided p of Wilcoxon's signed-rank test of per-clip errors; clips that lack either are left out.
 
         W = sum over clips with d > 0 of rank(|d|),   d = second error - first error
 
@@ -87,7 +86,7 @@ def wilcoxon(first_errors_N: Array, second_errors_N: Array) -> float:
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Holm's step-down correction of many comparisons; NaN stays NaN and does not count.
+    """Apply Holm's step-down correction of many comparisons; NaN stays NaN and does not count.
 
         p'_i = max over j <= i of min(1, (m - j + 1) p_j), of m in ascending order
 
@@ -100,8 +99,8 @@ def holm(p_values: ArrayLike) -> Array:
         >>> holm([0.01, 0.04, 0.03]).tolist()
         [0.03, 0.06, 0.06]
     """
-    found = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(found, kind="stable")[: np.isfinite(found).sum()]  # NaN sorts last
-    corrected = np.full(found.shape, np.nan)
-    corrected[order] = np.maximum.accumulate(np.minimum(1.0, found[order] * np.arange(len(order), 0, -1)))
+    raw = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")[: np.isfinite(raw).sum()]  # NaN sorts last
+    corrected = np.full(raw.shape, np.nan)
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, raw[order] * np.arange(len(order), 0, -1)))
     return corrected

@@ -1,4 +1,4 @@
-"""Many methods on many figures: mean ranks, whether they differ at all, and by how much they must to count.
+"""Ranking of many methods on many figures: mean ranks, whether they differ at all, and by how much they must to count.
 
 Shape suffixes: R rows (methods), K columns (figures).
 """
@@ -40,7 +40,7 @@ def column_ranks(values_RK: Array) -> Array:
 
 
 def friedman_ranks(values_RK: Array) -> Array:
-    """Mean rank of each method over the figures that it has, `[R]`; NaN for one without any.
+    """Average the ranks of each method over the figures that it has, `[R]`; NaN for one without any.
 
     Args:
         values_RK: higher is better; NaN where a cell is absent.
@@ -52,7 +52,7 @@ def friedman_ranks(values_RK: Array) -> Array:
 
 
 def friedman_test(values_RK: Array) -> FriedmanTest:
-    """Friedman's test with ties, and absent cells left out.
+    """Run Friedman's test with ties, and absent cells left out.
 
         chi^2 = d' V^+ d
 
@@ -86,7 +86,7 @@ def friedman_test(values_RK: Array) -> FriedmanTest:
 
 
 def nemenyi_difference(num_methods: int, num_figures: int, level: float = 0.95) -> float:
-    """Least difference of two mean ranks that counts.
+    """Compute the least difference of two mean ranks that counts.
 
         CD = q / sqrt(2) * sqrt(k (k + 1) / (6 N))
 

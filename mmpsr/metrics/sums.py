@@ -9,6 +9,7 @@ Shape suffixes: N clips, C classes or traits, K sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,12 +19,11 @@ from scipy.integrate import trapezoid
 
 from mmpsr.metrics.bootstrap import Statistic, of_rows, of_sums
 from mmpsr.metrics.definitions import METRICS
-from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["METRIC_SUMS", "MetricSums", "class_statistics", "metric_limits", "metric_statistic"]
 
-Array = NDArray[np.float64]
 Sums = Callable[[Array, Array, TaskSpec, Array | None], Array]
 
 NUM_THRESHOLDS = 1000  # of BAH's average precision
@@ -37,21 +37,21 @@ class MetricSums:
 
     Attributes:
         sums: targets `[N, C]`, predictions `[N, C]`, task and thresholds to what each clip adds, `[N, K]`.
-        figure: sums `[..., K]` and the number of outputs C to percentages `[...]`.
+        figure: sums `[..., K]` to percentages `[...]`.
         by_class: the same of each class, `[..., C]`, where the metric is their mean; NaN of classes that are left out.
             Of several labels only those classes that are scored.
     """
 
     sums: Sums
-    figure: Callable[[Array, int], Array]
-    by_class: Callable[[Array, int], Array] | None = None
+    figure: Callable[[Array], Array]
+    by_class: Callable[[Array], Array] | None = None
 
 
-def _mean_of(sums: Sums, by_class: Callable[[Array, int], Array]) -> MetricSums:
-    """A metric that is a mean over the classes that have it; NaN where none has."""
+def _mean_of(sums: Sums, by_class: Callable[[Array], Array]) -> MetricSums:
+    """Make a metric that is a mean over the classes that have it; NaN where none has."""
 
-    def figure(sums: Array, num_classes: int) -> Array:
-        values = by_class(sums, num_classes)
+    def figure(sums: Array) -> Array:
+        values = by_class(sums)
         known = np.isfinite(values)
         return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
 
@@ -59,14 +59,14 @@ def _mean_of(sums: Sums, by_class: Callable[[Array, int], Array]) -> MetricSums:
 
 
 def metric_limits(name: str) -> tuple[float, float]:
-    """The least and the most percent that a metric can be."""
+    """Give the least and the most percent that a metric can be."""
     return (-100.0 if name == "mean_ccc" else 0.0), 100.0
 
 
 def metric_statistic(
     name: str, groups_N: NDArray, targets_NC: Array, predicted_NC: Array, spec: TaskSpec, thresholds_C: Array | None
 ) -> Statistic:
-    """A metric of labelled clips as a statistic to resample.
+    """Make a metric of labelled clips a statistic to resample.
 
     Args:
         name: of `METRICS`; one that has no sums here is recomputed for every resample.
@@ -80,16 +80,15 @@ def metric_statistic(
         return lambda counts_BG: np.full(len(counts_BG), np.nan)
     if name == "average_precision":
         return _average_precision(groups_N, targets_NC, predicted_NC)
-    found = METRIC_SUMS.get(name)
-    if found is None:
+    if name not in METRIC_SUMS:
         metric = METRICS[name]
         return of_rows(lambda x, y: metric(x, y, spec, thresholds_C), groups_N, targets_NC, predicted_NC)
-    sums_NK = found.sums(targets_NC, predicted_NC, spec, thresholds_C)
-    return of_sums(lambda sums: found.figure(sums, spec.num_outputs), groups_N, sums_NK)
+    parts = METRIC_SUMS[name]
+    return of_sums(parts.figure, groups_N, parts.sums(targets_NC, predicted_NC, spec, thresholds_C))
 
 
 def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array) -> Statistic:
-    """The usual average precision of the last class; its thresholds are the clips' own, so it has no fixed sums."""
+    """Rank clips for the last class's usual average precision, whose thresholds are their own: no sums are fixed."""
     order = np.argsort(-predicted_NC[:, -1], kind="stable")
     codes = np.unique(groups_N, return_inverse=True)[1][order]
     actual = targets_NC.argmax(axis=1)[order] == targets_NC.shape[1] - 1
@@ -112,28 +111,28 @@ def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array
 def class_statistics(
     name: str, groups_N: NDArray, targets_NC: Array, predicted_NC: Array, spec: TaskSpec, thresholds_C: Array | None
 ) -> dict[str, Statistic]:
-    """By class or trait, what a metric is the mean of; empty for metrics that are no such mean. Args as above."""
-    found = METRIC_SUMS.get(name)
-    if found is None or found.by_class is None:
+    """Split by class or trait what a metric is the mean of; empty for metrics that are no such mean. Args as above."""
+    parts = METRIC_SUMS.get(name)
+    if parts is None or parts.by_class is None:
         return {}
-    by_class, sums_NK = found.by_class, found.sums(targets_NC, predicted_NC, spec, thresholds_C)
-    is_scored = found.sums is _present_confusion
-    names = [each for each in spec.classes if not (is_scored and each == spec.neutral)]
+    by_class, sums_NK = parts.by_class, parts.sums(targets_NC, predicted_NC, spec, thresholds_C)
+    is_scored = parts.sums is _present_confusion
+    names = [label for label in spec.classes if not (is_scored and label == spec.neutral)]
 
     def of_class(index: int) -> Statistic:
-        return of_sums(lambda sums: by_class(sums, spec.num_outputs)[..., index], groups_N, sums_NK)
+        return of_sums(lambda sums: by_class(sums)[..., index], groups_N, sums_NK)
 
-    return {each: of_class(index) for index, each in enumerate(names)}
+    return {label: of_class(index) for index, label in enumerate(names)}
 
 
 def _confusion(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
-    """Single label: 1 in the cell (actual, decided), `[N, C * C]`."""
+    """Put 1 in a single label's cell (actual, decided), `[N, C * C]`."""
     decided = decide_classes(predicted, thresholds if spec.kind == "single_label" else None)
     return np.eye(spec.num_outputs**2)[targets.argmax(axis=1) * spec.num_outputs + decided]
 
 
 def _present_confusion(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
-    """Several labels: per scored class true and false positives, false and true negatives, `[N, 4 * classes]`."""
+    """Count per scored class of several true and false positives, false and true negatives, `[N, 4 * classes]`."""
     scored = [index for index, name in enumerate(spec.classes) if name != spec.neutral]
     actual, decided = (targets > 0)[:, scored], decide_present(predicted, spec, thresholds)[:, scored]
     cells = [actual & decided, ~actual & decided, actual & ~decided, ~actual & ~decided]
@@ -141,96 +140,93 @@ def _present_confusion(targets: Array, predicted: Array, spec: TaskSpec, thresho
 
 
 def _f1(true: Array, wrong: Array) -> Array:
-    """F1 of true positives and the sum of false positives and false negatives; 0 where there is nothing."""
+    """Compute F1 of true positives and the sum of false positives and false negatives; 0 where there is nothing."""
     return 2 * true / np.maximum(2 * true + wrong, 1e-300)
 
 
-def _class_counts(sums: Array, num_classes: int) -> tuple[Array, Array, Array]:
-    """Clips right in, truly of, and decided as each class, each `[..., C]`."""
+def _class_counts(sums: Array) -> tuple[Array, Array, Array]:
+    """Count clips right in, truly of, and decided as each class, each `[..., C]`."""
+    num_classes = math.isqrt(sums.shape[-1])
     cells = sums.reshape(*sums.shape[:-1], num_classes, num_classes)
     return np.diagonal(cells, axis1=-2, axis2=-1), cells.sum(axis=-1), cells.sum(axis=-2)
 
 
-def _class_f1(sums: Array, num_classes: int) -> Array:
-    right, actual, decided = _class_counts(sums, num_classes)
+def _class_f1(sums: Array) -> Array:
+    right, actual, decided = _class_counts(sums)
     return np.where(actual + decided > 0, 100 * _f1(right, actual + decided - 2 * right), np.nan)
 
 
-def _weighted_f1(sums: Array, num_classes: int) -> Array:
-    actual = _class_counts(sums, num_classes)[1]
-    return (actual * np.nan_to_num(_class_f1(sums, num_classes))).sum(axis=-1) / actual.sum(axis=-1)
+def _weighted_f1(sums: Array) -> Array:
+    actual = _class_counts(sums)[1]
+    return (actual * np.nan_to_num(_class_f1(sums))).sum(axis=-1) / actual.sum(axis=-1)
 
 
-def _recall(sums: Array, num_classes: int) -> Array:
-    right, actual, _ = _class_counts(sums, num_classes)
+def _recall(sums: Array) -> Array:
+    right, actual, _ = _class_counts(sums)
     return 100 * right / actual
 
 
-def _positive_f1(sums: Array, num_classes: int) -> Array:
-    return np.nan_to_num(_class_f1(sums, num_classes)[..., -1])
+def _f1_of(place: int) -> Callable[[Array], Array]:
+    return lambda sums: np.nan_to_num(_class_f1(sums)[..., place])
 
 
-def _negative_f1(sums: Array, num_classes: int) -> Array:
-    return np.nan_to_num(_class_f1(sums, num_classes)[..., 0])
-
-
-def _class_weighted_f1(sums: Array, num_classes: int) -> Array:
+def _class_weighted_f1(sums: Array) -> Array:
     true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
     wrong = false_positives + false_negatives
     positives, negatives = true_positives + false_negatives, true_negatives + false_positives
-    found = positives * _f1(true_positives, wrong) + negatives * _f1(true_negatives, wrong)
-    return 100 * found / (positives + negatives)
+    weighted = positives * _f1(true_positives, wrong) + negatives * _f1(true_negatives, wrong)
+    return 100 * weighted / (positives + negatives)
 
 
-def _class_macro_f1(sums: Array, num_classes: int) -> Array:
+def _class_macro_f1(sums: Array) -> Array:
     true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
     wrong = false_positives + false_negatives
     return 50 * (_f1(true_positives, wrong) + _f1(true_negatives, wrong))
 
 
-def _weighted_accuracy(sums: Array, num_classes: int) -> Array:
+def _weighted_accuracy(sums: Array) -> Array:
     true_positives, false_positives, false_negatives, true_negatives = _per_class(sums, 4)
     sensitivity = true_positives / (true_positives + false_negatives)
     return 50 * (sensitivity + true_negatives / (true_negatives + false_positives))
 
 
 def _per_class(sums: Array, num_kinds: int) -> Array:
-    """Kinds of sums first, `[num_kinds, ..., classes]`."""
+    """Put kinds of sums first, `[num_kinds, ..., classes]`."""
     return np.moveaxis(sums.reshape(*sums.shape[:-1], -1, num_kinds), -1, 0)
 
 
 def _ranked(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
-    """BAH's average precision: clips at each threshold, true ones at each threshold, and true ones; `[N, 2 T + 1]`."""
+    """Count, for BAH's average precision, all and true clips at each threshold, and true ones; `[N, 2 T + 1]`."""
     actual = (targets.argmax(axis=1) == spec.num_outputs - 1)[:, None]
     decided = predicted[:, -1:] >= np.arange(NUM_THRESHOLDS) / NUM_THRESHOLDS
     return np.concatenate([decided, decided & actual, actual], axis=1).astype(np.float64)
 
 
-def _bah_average_precision(sums: Array, num_classes: int) -> Array:
+def _bah_average_precision(sums: Array) -> Array:
     decided, right = sums[..., :NUM_THRESHOLDS], sums[..., NUM_THRESHOLDS:-1]
     return 100 * trapezoid((right / np.maximum(decided, 1))[..., ::-1], (right / sums[..., -1:])[..., ::-1], axis=-1)
 
 
 def _errors(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
-    """Per trait, of clips that have it: 1 and the absolute error, `[N, 2 C]`."""
+    """Give per trait, of clips that have it, 1 and the absolute error, `[N, 2 C]`."""
     known = np.isfinite(targets)
     errors = np.where(known, np.abs(targets - predicted), 0.0)
     return np.stack([known, errors], axis=2).reshape(len(targets), -1)
 
 
-def _accuracy(sums: Array, num_classes: int) -> Array:
+def _accuracy(sums: Array) -> Array:
     known, errors = _per_class(sums, 2)
     return 100 * (1 - errors / known)
 
 
 def _moments(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None) -> Array:
-    """Per trait, of clips that have it: 1, x, y, x^2, y^2 and x y around 0.5, `[N, 6 C]`."""
+    """Give per trait, of clips that have it, 1, x, y, x^2, y^2 and x y around 0.5, `[N, 6 C]`."""
     known = np.isfinite(targets)
     x, y = np.where(known, targets - 0.5, 0.0), np.where(known, predicted - 0.5, 0.0)
     return np.stack([known, x, y, x * x, y * y, x * y], axis=2).reshape(len(targets), -1)
 
 
-def _ccc(sums: Array, num_classes: int) -> Array:
+def _ccc(sums: Array) -> Array:
     known, x, y, xx, yy, xy = _per_class(sums, 6)
     mean_x, mean_y = x / known, y / known
     spread = xx / known - mean_x**2 + yy / known - mean_y**2 + (mean_x - mean_y) ** 2
@@ -245,8 +241,8 @@ METRIC_SUMS: Mapping[str, MetricSums] = {
     "macro_f1": _mean_of(_confusion, _class_f1),
     "weighted_f1": MetricSums(_confusion, _weighted_f1),
     "uar": _mean_of(_confusion, _recall),
-    "positive_f1": MetricSums(_confusion, _positive_f1),
-    "negative_f1": MetricSums(_confusion, _negative_f1),
+    "positive_f1": MetricSums(_confusion, _f1_of(-1)),
+    "negative_f1": MetricSums(_confusion, _f1_of(0)),
     "bah_average_precision": MetricSums(_ranked, _bah_average_precision),
     "mean_accuracy": _mean_of(_errors, _accuracy),
     "mean_ccc": _mean_of(_moments, _ccc),

@@ -1,11 +1,11 @@
-"""What every fusion model has in common: a part that all tasks share, and a tower for each task.
+"""Base of all fusion models: a part that all tasks share, and a tower for each task.
 
 The training step needs the gradients of single losses at the border between the two. So a model is called in two
 halves: `encode` makes what all tasks see, `predict` a task's outputs from it, and nothing else connects them.
 
-A model may have a guide: a modality that, besides taking part in the fusion, has a head of its own in every tower. In
-training the objective adds that head's loss; in evaluation its probabilities are blended with those of the fusion, for
-clips that have the modality.
+A model may have an auxiliary modality: besides taking part in the fusion, it has a head of its own in every tower, the
+auxiliary head. In training the objective adds that head's loss; in evaluation its probabilities are blended with those
+of the fusion, for clips that have the modality.
 
 Shape suffixes: B clips, M modalities, D width of all modalities' features together, C outputs of a task.
 """
@@ -28,7 +28,7 @@ from mmpsr.layers.standardizer import Standardizer
 from mmpsr.probabilities import blend
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["FusionConfig", "FusionModel", "Shared", "Tower"]
+__all__ = ["FusionConfig", "FusionModel", "Shared", "Tower", "start_at_zero"]
 
 
 class FusionConfig(Config):
@@ -56,8 +56,14 @@ class Shared:
     inputs: Tensor
 
     def leaf(self) -> Shared:
-        """The same numbers, cut off from how they were made, at which gradients can be asked for."""
-        return Shared(tuple(each.detach().requires_grad_() for each in self.ends), self.presence, self.inputs)
+        """Detach the ends, so that gradients can be asked for at the same numbers."""
+        return Shared(tuple(end.detach().requires_grad_() for end in self.ends), self.presence, self.inputs)
+
+
+def start_at_zero(module: nn.Module) -> None:
+    """Set all parameters of a module to zero."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
 
 
 class Tower(nn.Module):
@@ -79,8 +85,12 @@ class Tower(nn.Module):
             self.register_buffer("spread", torch.ones(()))
             self.register_buffer("center", torch.full((spec.num_outputs,), 0.5))
 
+    def finish(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
+        """Make logits, or scores in [0, 1] for regression, of what a head gives; see `beside`."""
+        return self.beside(torch.sigmoid(output_BC) if self.regression else output_BC, offset_BC)
+
     def beside(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
-        """The output of a head together with what the linear path predicts, if there is one.
+        """Join the output of a head with what the linear path predicts, if there is one.
 
         Args:
             output_BC: logits, or scores in [0, 1] for regression.
@@ -103,12 +113,12 @@ class FusionModel(nn.Module, ABC):
     Args:
         widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
         tasks: specifications by task name.
-        guide: modality with a head of its own, None for none.
-        guide_share: of that head in the blend, between 0 and 1.
+        auxiliary_modality: modality with a head of its own, None for none.
+        auxiliary_share: of that head in the blend, between 0 and 1.
 
     Raises:
         ValueError: no modality or no task is given.
-        ConfigError: the guide is not among the modalities.
+        ConfigError: the auxiliary modality is not among the modalities.
     """
 
     towers: nn.ModuleDict
@@ -118,21 +128,21 @@ class FusionModel(nn.Module, ABC):
         self,
         widths: Mapping[str, int],
         tasks: Mapping[str, TaskSpec],
-        guide: str | None = None,
-        guide_share: float = 0.5,
+        auxiliary_modality: str | None = None,
+        auxiliary_share: float = 0.5,
     ) -> None:
         super().__init__()
         if not widths or not tasks:
             raise ValueError(f"a model needs modalities and tasks; found {list(widths)} and {list(tasks)}")
-        if guide is not None and guide not in widths:
+        if auxiliary_modality is not None and auxiliary_modality not in widths:
             raise ConfigError(
-                f"the model's guide is {guide!r}, which is not among the modalities {list(widths)}; add it to "
-                "data.modalities, or switch the guide's head off"
+                f"the model's guide is {auxiliary_modality!r}, which is not among the modalities {list(widths)}; "
+                "add it to data.modalities, or switch the guide's head off"
             )
         self.modalities = tuple(widths)
         self.tasks = dict(tasks)
-        self.guide = None if guide is None else self.modalities.index(guide)
-        self.guide_share = guide_share
+        self.auxiliary_index = None if auxiliary_modality is None else self.modalities.index(auxiliary_modality)
+        self.auxiliary_share = auxiliary_share
         self.num_inputs = sum(widths.values())
         self.standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in widths.items()})
 
@@ -145,8 +155,7 @@ class FusionModel(nn.Module, ABC):
                 if name in kinds
             }
         )
-        for parameter in self.linear_paths.parameters():
-            nn.init.zeros_(parameter)
+        start_at_zero(self.linear_paths)
 
     @torch.no_grad()
     def set_linear_path(self, task: str, weight_CD: Tensor, bias_C: Tensor, center_C: Tensor | None = None) -> None:
@@ -173,16 +182,16 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches."""
+        """List the parameters that every task's loss reaches."""
 
     @abstractmethod
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """Those of the last shared layer, for balancing at a lower cost."""
+        """List those of the last shared layer, for balancing at a lower cost."""
 
     def task_parameters(self) -> list[nn.Parameter]:
-        """The trained parameters that only one task's losses reach."""
+        """List the trained parameters that only one task's losses reach."""
         shared = set(map(id, self.shared_parameters()))
-        return [each for each in self.parameters() if each.requires_grad and id(each) not in shared]
+        return [part for part in self.parameters() if part.requires_grad and id(part) not in shared]
 
     def constrain(self) -> None:
         """Bring parameters with a range back into it, after an optimizer step."""
@@ -196,7 +205,7 @@ class FusionModel(nn.Module, ABC):
         return not any(getattr(module, "undeferrable", False) for module in self.modules())
 
     def standardize(self, batch: Batch) -> dict[str, Tensor]:
-        """Standardised features by modality, zero where absent.
+        """Standardise features by modality, zero where absent.
 
         Raises:
             ValueError: the batch has other modalities than the model.
@@ -210,7 +219,7 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, batch: Batch) -> Shared:
-        """The part of the model that all tasks share.
+        """Apply the part of the model that all tasks share.
 
         Raises:
             ValueError: the batch has other modalities than the model.
@@ -218,29 +227,29 @@ class FusionModel(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What a task's tower gives: by its head, and by the guide's head if there is one, both beside the offset."""
+        """Give the outputs of a task's head, and of its auxiliary head if there is one, both with the offset."""
 
     def predict(self, task: str, shared: Shared) -> tuple[Tensor, Tensor | None]:
-        """Logits, or scores in [0, 1] for regression, of one task.
+        """Predict logits, or scores in [0, 1] for regression, of one task.
 
         Returns:
-            In training those of the task's head and of the guide's, `[B, C]` each; in evaluation the blend of both,
-            and None. Without a guide those of the head, and None.
+            In training those of the task's head and of the auxiliary one, `[B, C]` each; in evaluation the blend of
+            both, and None. Without an auxiliary modality those of the head, and None.
         """
         offset_BC = self.linear_paths[task](shared.inputs) if task in self.linear_paths else None
         main_BC, auxiliary_BC = self.outputs(task, shared, offset_BC)
-        if auxiliary_BC is None or self.guide is None or self.training:
+        if auxiliary_BC is None or self.auxiliary_index is None or self.training:
             return main_BC, auxiliary_BC
-        rows_B = shared.presence[:, self.guide]
-        return blend(main_BC, auxiliary_BC, rows_B, self.guide_share, self.tasks[task]), None
+        rows_B = shared.presence[:, self.auxiliary_index]
+        return blend(main_BC, auxiliary_BC, rows_B, self.auxiliary_share, self.tasks[task]), None
 
     def collect(self, outputs: Mapping[str, tuple[Tensor, Tensor | None]], shared: Shared) -> Predictions:
-        """Predictions from what `predict` gave for every task."""
-        main = {task: found for task, (found, _) in outputs.items()}
-        auxiliary = {task: found for task, (_, found) in outputs.items() if found is not None}
-        scores = {task: found for task, found in main.items() if self.tasks[task].kind == "regression"}
-        logits = {task: found for task, found in main.items() if task not in scores}
-        rows_B = shared.presence[:, self.guide] if auxiliary and self.guide is not None else None
+        """Make predictions of what `predict` gave for every task."""
+        main = {task: main_BC for task, (main_BC, _) in outputs.items()}
+        auxiliary = {task: auxiliary_BC for task, (_, auxiliary_BC) in outputs.items() if auxiliary_BC is not None}
+        scores = {task: main_BC for task, main_BC in main.items() if self.tasks[task].kind == "regression"}
+        logits = {task: main_BC for task, main_BC in main.items() if task not in scores}
+        rows_B = shared.presence[:, self.auxiliary_index] if auxiliary and self.auxiliary_index is not None else None
         return Predictions(logits, scores, auxiliary, rows_B)
 
     def forward(self, batch: Batch) -> Predictions:

@@ -20,7 +20,7 @@ def create_model(
     tasks: Mapping[str, TaskSpec],
     sequence_widths: Mapping[str, int] | None = None,
 ) -> FusionModel:
-    """A model with random weights.
+    """Create a model with random weights.
 
     Args:
         config: which model, and its settings.
@@ -39,7 +39,7 @@ def restore_model(
     tasks: Mapping[str, TaskSpec],
     weights: Mapping[str, Tensor],
 ) -> FusionModel:
-    """The trained model that these weights are of, in evaluation mode; widths are those of its standardisers.
+    """Restore the trained model that these weights are of, in evaluation mode; widths are those of its standardisers.
 
     Args:
         config: that the model was trained with.
@@ -50,10 +50,10 @@ def restore_model(
     Raises:
         ValueError: the weights are those of another model; what differs is named.
     """
-    found = _widths(weights, "standardizers.")
-    if found.keys() != set(modalities):
-        raise ValueError(f"the weights are of a model of {sorted(found)}, not of {sorted(modalities)}")
-    widths = {name: found[name] for name in modalities}
+    stored = _widths(weights, "standardizers.")
+    if stored.keys() != set(modalities):
+        raise ValueError(f"the weights are of a model of {sorted(stored)}, not of {sorted(modalities)}")
+    widths = {name: stored[name] for name in modalities}
     model = create_model(config, widths, tasks, _widths(weights, "sequence_standardizers.") or None)
     try:
         model.load_state_dict(dict(weights))

@@ -1,4 +1,4 @@
-"""ConflictAwareAH: modalities pooled by attention, what sets them apart as features, and the text heard twice.
+"""ConflictAwareAH: modalities pooled by attention, what sets them apart as features, and an auxiliary head on the text.
 
 Shape suffixes: B clips, L elements of a sequence, W elements of a window, M modalities, H hidden width, D width of a
 modality's vectors or of its sequences' elements, F = H * (M + M(M - 1)/2) width of the fused features, C outputs of a
@@ -20,7 +20,7 @@ from mmpsr.config import ConfigError
 from mmpsr.layers.nodes import conflicts, masked_softmax
 from mmpsr.layers.recorded import LayerNorm, Linear
 from mmpsr.layers.standardizer import Standardizer
-from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower
+from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
 from mmpsr.probabilities import mixture
 from mmpsr.tasks import TaskSpec
 
@@ -51,7 +51,7 @@ class ConflictAwareConfig(FusionConfig):
 
 
 def cut_windows(values_BLD: Tensor, mask_BL: Tensor, size: int, places_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Consecutive elements of each sequence: a sequence of n > W elements gives those from floor(place * (n - W + 1)).
+    """Cut consecutive elements of each sequence, of one with n > W elements those from floor(place * (n - W + 1)).
 
     Args:
         values_BLD: elements from the front.
@@ -81,47 +81,43 @@ def _head(width: int, head_width: int, outputs: int, dropout: float, from_zero: 
         LayerNorm(width), Linear(width, head_width), nn.GELU(), nn.Dropout(dropout), Linear(head_width, outputs)
     )
     if from_zero:
-        for parameter in head[4].parameters():
-            nn.init.zeros_(parameter)
+        start_at_zero(head[4])
     return head
 
 
 class ConflictTower(Tower):
-    """A task's heads: LN -> Linear -> GELU -> dropout -> Linear, on the fused features and on the guide's alone.
+    """A task's heads: LN -> Linear -> GELU -> dropout -> Linear, on the fused features and on one modality's alone.
 
     Args:
         spec: the task.
         config: widths and options.
         width: F.
-        has_guide: whether there is a second head.
+        has_auxiliary: whether there is an auxiliary head.
         from_zero: whether the heads' last layers start at zero, beside a linear path.
     """
 
     def __init__(
-        self, spec: TaskSpec, config: ConflictAwareConfig, width: int, has_guide: bool, from_zero: bool
+        self, spec: TaskSpec, config: ConflictAwareConfig, width: int, has_auxiliary: bool, from_zero: bool
     ) -> None:
         super().__init__(spec)
         outputs = spec.num_outputs
         self.head = _head(width, config.head_width, outputs, config.dropout, from_zero)
         self.guide_head: nn.Sequential | None = None
-        if has_guide:
+        if has_auxiliary:
             self.guide_head = _head(config.hidden_width, config.head_width, outputs, config.dropout, from_zero)
 
     def forward(
-        self, fused_BF: Tensor, guide_BH: Tensor | None, offset_BC: Tensor | None
+        self, fused_BF: Tensor, auxiliary_BH: Tensor | None, offset_BC: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without a guide."""
-        main_BC = self._finish(self.head(fused_BF), offset_BC)
-        if self.guide_head is None or guide_BH is None:
+        """Predict logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without the second."""
+        main_BC = self.finish(self.head(fused_BF), offset_BC)
+        if self.guide_head is None or auxiliary_BH is None:
             return main_BC, None
-        return main_BC, self._finish(self.guide_head(guide_BH), offset_BC)
-
-    def _finish(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
-        return self.beside(torch.sigmoid(output_BC) if self.regression else output_BC, offset_BC)
+        return main_BC, self.finish(self.guide_head(auxiliary_BH), offset_BC)
 
 
 class ConflictAware(FusionModel):
-    """Conflict-aware fusion of attention-pooled modalities, guided by one of them.
+    """Conflict-aware fusion of attention-pooled modalities, with an auxiliary head on one of them.
 
     With elements e_l of modality i's sequence (its one vector where sequences are not kept), standardised:
 
@@ -129,11 +125,11 @@ class ConflictAware(FusionModel):
         f = [x_1; ...; x_M; |x_1 - x_2|; |x_1 - x_3|; ...],  differences of absent modalities zero
         FFN(f) = V2 GELU(V1 LN(f)) of width F -> 2F -> F,   head = U2 GELU(U1 LN(FFN(f))) by task
 
-    and a head of the same kind on the guide's x alone. In training the objective adds both heads' losses, in evaluation
-    probabilities are blended: p = s p_guide + (1 - s) p_head where the guide is present, else p_head.
+    and an auxiliary head of the same kind on one modality's x alone. In training the objective adds both heads' losses,
+    in evaluation probabilities are blended: p = s p_auxiliary + (1 - s) p_head where it is present, else p_head.
 
     Parameters: sum over modalities of H (D + 1), H more for one with sequences; 4 F^2 + 5 F for the FFN; for a task's
-    head F (K + 2) + K (C + 1) + C with K its width, and for its guide's head the same with H in place of F. With the
+    head F (K + 2) + K (C + 1) + C with K its width, and for its auxiliary head the same with H in place of F. With the
     published widths, three sequences of width 768 and two classes: 89,498,116, of which the FFN has 84,957,696.
 
     Windows: with a window of W, training sees W consecutive elements from a place drawn per clip (one for all
@@ -148,7 +144,7 @@ class ConflictAware(FusionModel):
 
     Raises:
         ValueError: no modality or no task is given.
-        ConfigError: the guide, or a modality with a window, is not there.
+        ConfigError: the auxiliary modality, or one with a window, is not there.
 
     References:
         Bekhouche et al.: Conflict-aware multimodal fusion for ambivalence and hesitancy recognition. 2026,
@@ -189,30 +185,26 @@ class ConflictAware(FusionModel):
         self.scorers = nn.ModuleDict({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
         fused = width * (len(widths) + len(widths) * (len(widths) - 1) // 2)
         self.fusion = nn.Sequential(
-            LayerNorm(fused),
-            Linear(fused, 2 * fused),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            Linear(2 * fused, fused),
+            LayerNorm(fused), Linear(fused, 2 * fused), nn.GELU(), nn.Dropout(config.dropout), Linear(2 * fused, fused)
         )
         self.towers = nn.ModuleDict(
             {
-                name: ConflictTower(spec, config, fused, self.guide is not None, name in config.linear_path)
+                name: ConflictTower(spec, config, fused, self.auxiliary_index is not None, name in config.linear_path)
                 for name, spec in tasks.items()
             }
         )
         self.add_linear_paths(config.linear_path)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches: maps, pooling and the fusion."""
+        """List the parameters that every task's loss reaches: maps, pooling and the fusion."""
         return [*self.maps.parameters(), *self.scorers.parameters(), *self.fusion.parameters()]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the fusion's last linear layer, which guides' heads do not reach."""
+        """List the parameters of the fusion's last linear layer, which auxiliary heads do not reach."""
         return list(self.fusion[4].parameters())
 
     def encode(self, batch: Batch, place: float = 0.5) -> Shared:
-        """The part of the model that all tasks share.
+        """Apply the part of the model that all tasks share.
 
         Args:
             batch: clips, with sequences of the modalities that have them.
@@ -232,13 +224,13 @@ class ConflictAware(FusionModel):
             present.append(present_B)
         nodes_BMH, mask_BM = torch.stack(nodes, dim=1), torch.stack(present, dim=1)
         fused_BF = self.fusion(torch.cat([nodes_BMH, conflicts(nodes_BMH, mask_BM)], dim=1).flatten(1))
-        ends = (fused_BF,) if self.guide is None else (fused_BF, nodes[self.guide])
+        ends = (fused_BF,) if self.auxiliary_index is None else (fused_BF, nodes[self.auxiliary_index])
         return Shared(ends, mask_BM, torch.cat(list(vectors.values()), dim=1))
 
     def _pool(
         self, name: str, batch: Batch, present_B: Tensor, vector_BD: Tensor, places_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A modality's x `[B, H]`, and where it is present: a clip must have an element of a sequence, too."""
+        """Pool a modality into x `[B, H]`, and tell where it is present: a sequence must have an element, too."""
         if name not in self.scorers:
             return torch.where(present_B.unsqueeze(1), self.maps[name](vector_BD), 0.0), present_B
         if name not in batch.sequences:
@@ -255,9 +247,9 @@ class ConflictAware(FusionModel):
         return (weights_BL.unsqueeze(1) @ elements_BLH).squeeze(1), mask_BL.any(dim=1)
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What a task's heads give."""
-        fused_BF, *guide = shared.ends
-        return self.towers[task](fused_BF, guide[0] if guide else None, offset_BC)
+        """Give the outputs of a task's heads."""
+        fused_BF, *auxiliary = shared.ends
+        return self.towers[task](fused_BF, auxiliary[0] if auxiliary else None, offset_BC)
 
     def forward(self, batch: Batch) -> Predictions:
         """Predict every task for every clip of the batch; in evaluation the mean over windows, where there are any.

@@ -18,7 +18,7 @@ from mmpsr.layers.attention.build import AttentionConfig, create_attention
 from mmpsr.layers.graph.build import GraphConfig, create_graph
 from mmpsr.layers.nodes import masked_mean, mean_conflict
 from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
-from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower
+from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["MCDM", "Adapter", "ModelConfig", "Projector", "TaskTower"]
@@ -108,7 +108,8 @@ class TaskTower(Tower):
     buffer, 1 while training) scales what the network adds to it.
 
     With conflict features the head sees [r; W c], where c is the mean of |x_i - x_j| over present pairs of the shared
-    nodes, zero for a single modality. A text head is of the same kind as the head and sees the text's projection.
+    nodes, zero for a single modality. The auxiliary head is of the same kind and sees the text's projection; what it
+    gives for clips without text means nothing.
 
     Args:
         spec: the task.
@@ -166,26 +167,13 @@ class TaskTower(Tower):
             output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
         return self.beside(output_BC, offset_BC)
 
-    def from_text(self, node_BH: Tensor, offset_BC: Tensor | None) -> Tensor | None:
-        """What the text head gives, as `forward`; None without one.
-
-        Args:
-            node_BH: the projected text; what it gives for clips without text means nothing.
-            offset_BC: see `forward`.
-        """
-        if self.text_head is None:
-            return None
-        output_BC = self.text_head(node_BH)
-        return self.beside(torch.sigmoid(output_BC) if self.regression else output_BC, offset_BC)
-
 
 def _head(width: int, config: ModelConfig, outputs: int, from_zero: bool) -> nn.Sequential:
     head = nn.Sequential(
         Linear(width, config.head_width), nn.ReLU(), nn.Dropout(config.dropout), Linear(config.head_width, outputs)
     )
     if from_zero:
-        for parameter in head[3].parameters():
-            nn.init.zeros_(parameter)
+        start_at_zero(head[3])
     return head
 
 
@@ -231,28 +219,26 @@ class MCDM(FusionModel):
         self.add_linear_paths(config.linear_path)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters that every task's loss reaches: modality projectors and the shared graph layer."""
+        """List the parameters that every task's loss reaches: modality projectors and the shared graph layer."""
         return [*self.projectors.parameters(), *self.graph.parameters()]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the shared graph layer; without one, those of the projectors' adapters."""
+        """List the parameters of the shared graph layer; without one, those of the projectors' adapters."""
         last = list(self.graph.parameters())
         adapters = [cast(Projector, projector)[3] for projector in self.projectors.values()]
         return last or [parameter for adapter in adapters for parameter in adapter.parameters()]
 
     def encode(self, batch: Batch) -> Shared:
-        """The part of the model that all tasks share; its ends are the nodes and, after the graph layer, the context.
-
-        Raises:
-            ValueError: the batch has other modalities than the model.
-        """
+        """Encode as `FusionModel.encode`; the ends are the nodes and, after the graph layer, the context."""
         inputs = self.standardize(batch)
         nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
         context_BMH = self.graph(nodes_BMH, batch.presence)
         return Shared((nodes_BMH, context_BMH), batch.presence, torch.cat(list(inputs.values()), dim=1))
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What a task's tower gives, and what its text head gives."""
+        """Give the outputs of a task's head and of its auxiliary head."""
         (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
         main_BC = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
-        return main_BC, None if self.guide is None else tower.from_text(nodes_BMH[:, self.guide], offset_BC)
+        if self.auxiliary_index is None or tower.text_head is None:
+            return main_BC, None
+        return main_BC, tower.finish(tower.text_head(nodes_BMH[:, self.auxiliary_index]), offset_BC)

@@ -16,8 +16,7 @@ Shape suffixes: H hidden width, D width of a modality's vectors, C outputs of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -57,16 +56,8 @@ GRAPHS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A published tensor, and the parameters that its rows become, one after another; none for a constant."""
-
-    published: str
-    own: tuple[str, ...]
-
-
 def load_published(path: Path, num_heads: int = 8, dropout: float = 0.15, guide_bank: bool = True) -> MCDM:
-    """The model of a stored state dict, `.safetensors` or what `torch.save` wrote; no code in it is run.
+    """Load the model of a stored state dict, `.safetensors` or what `torch.save` wrote; no code in it is run.
 
     Args: see `read_published`.
 
@@ -81,8 +72,8 @@ def load_published(path: Path, num_heads: int = 8, dropout: float = 0.15, guide_
     except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as weights without running code: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = f"keys {list(state)[:5]}" if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(f"{path} holds {found}, expected a state dict: tensors by name")
+        content = f"keys {list(state)[:5]}" if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(f"{path} holds {content}, expected a state dict: tensors by name")
     try:
         return read_published(state, num_heads, dropout, guide_bank)
     except ValueError as error:
@@ -92,7 +83,7 @@ def load_published(path: Path, num_heads: int = 8, dropout: float = 0.15, guide_
 def read_published(
     state: Mapping[str, Tensor], num_heads: int = 8, dropout: float = 0.15, guide_bank: bool = True
 ) -> MCDM:
-    """The model of a state dict, in evaluation mode; tasks, modalities, widths and switches are read off its names.
+    """Read the model of a state dict, in evaluation mode; its names tell tasks, modalities, widths and switches.
 
     Args:
         state: tensors by their published names.
@@ -111,11 +102,9 @@ def read_published(
             f"found modality_projectors of {modalities} and heads of {tasks}; a state dict of the published fusion "
             f"model has both, of the tasks {list(TASKS)}"
         )
-    first, head = (
-        f"modality_projectors.{modalities[0]}.0.proj.0.weight",
-        f"heads.{tasks[0]}.0.proj.0.weight",
-    )
-    _require(names, [first, head, *(f"modality_projectors.{name}.0.proj.0.weight" for name in modalities)])
+    projectors = {name: f"modality_projectors.{name}.0.proj.0.weight" for name in modalities}
+    first, head = projectors[modalities[0]], f"heads.{tasks[0]}.0.proj.0.weight"
+    _require(state, [first, head, *projectors.values()])
     graphs = [kind for kind, parts in GRAPHS.items() if f"graph_attns.features.{next(iter(parts))}" in state]
     settings = {
         "hidden_width": state[first].shape[0],
@@ -128,9 +117,7 @@ def read_published(
         "task_projectors": any(name.startswith("predictors.") for name in names),
     }
     config = validate(ModelConfig, settings, "published weights")
-    widths = {
-        MODALITIES.get(name, name): state[f"modality_projectors.{name}.0.proj.0.weight"].shape[1] for name in modalities
-    }
+    widths = {MODALITIES.get(name, name): state[projector].shape[1] for name, projector in projectors.items()}
     model = MCDM(widths, {TASKS[task]: BUILTIN_TASKS[TASKS[task]] for task in tasks}, config)
     model.load_state_dict({**model.state_dict(), **_translated(state, model, config, modalities, tasks)})
     return model.eval()
@@ -139,76 +126,76 @@ def read_published(
 def _translated(
     state: Mapping[str, Tensor], model: MCDM, config: ModelConfig, modalities: list[str], tasks: list[str]
 ) -> dict[str, Tensor]:
-    """The model's parameters, each from its tensor."""
-    entries = list(_entries(config, modalities, tasks))
-    known = [entry.published for entry in entries]
-    unknown = [name for name in state if name not in set(known)]
+    """Translate tensors into the model's parameters."""
+    parts = _parts(config, modalities, tasks)
+    unknown = [name for name in state if name not in parts]
     if unknown:
         raise ValueError(
             f"{len(unknown)} name(s) belong to no part of MultiModalFusionModel_v1 or _v2 with graph "
             f"{config.graph!r} and attention {config.attention!r}: {_listed(unknown)}"
         )
-    _require(list(state), known)
+    _require(state, parts)
     expected = {name: tensor.shape for name, tensor in model.named_parameters()}
-    found: dict[str, Tensor] = {}
-    for entry in entries:
-        tensor = state[entry.published]
-        if entry.published.endswith("multiplier"):
+    parameters: dict[str, Tensor] = {}
+    for published, own in parts.items():
+        tensor = state[published]
+        if published.endswith("multiplier"):
             half = torch.ones(config.hidden_width // 2)
             if not torch.equal(tensor.flatten().float(), torch.cat([half, -half])):
-                raise ValueError(f"{entry.published} is expected to be {len(half)} times 1, then {len(half)} times -1")
+                raise ValueError(f"{published} is expected to be {len(half)} times 1, then {len(half)} times -1")
             continue
-        if not entry.own:
+        if not own:
             continue  # a guide bank that predictions do not use
-        rows = [expected[name][0] for name in entry.own]
-        shape = (sum(rows), *expected[entry.own[0]][1:])
-        column = (*shape, 1) if entry.published.endswith(".a") else shape
+        rows = [expected[name][0] for name in own]
+        shape = (sum(rows), *expected[own[0]][1:])
+        column = (*shape, 1) if published.endswith(".a") else shape
         if tensor.shape != column:
-            raise ValueError(f"{entry.published} has shape {tuple(tensor.shape)}, expected {column}")
-        found |= dict(zip(entry.own, tensor.reshape(shape).split(rows), strict=True))
-    if missing := expected.keys() - found.keys():
+            raise ValueError(f"{published} has shape {tuple(tensor.shape)}, expected {column}")
+        parameters |= dict(zip(own, tensor.reshape(shape).split(rows), strict=True))
+    if missing := expected.keys() - parameters.keys():
         raise AssertionError(f"the map of names gives no value for {sorted(missing)}")
-    return found
+    return parameters
 
 
-def _entries(config: ModelConfig, modalities: list[str], tasks: list[str]) -> Iterator[_Entry]:
-    """The map of names for these switches."""
+def _parts(config: ModelConfig, modalities: list[str], tasks: list[str]) -> dict[str, tuple[str, ...]]:
+    """Map each published tensor to the parameters that its rows become, one after another; none for a constant."""
+    parts: dict[str, tuple[str, ...]] = {}
+
+    def add_layers(published: str, own: str, names: Mapping[str, str]) -> None:
+        for theirs, ours in names.items():
+            for kind in ("weight", "bias"):
+                parts[f"{published}.{theirs}.{kind}"] = (f"{own}.{ours}.{kind}",)
+
+    def add_graph(published: str, own: str) -> None:
+        for theirs, ours in GRAPHS.get(config.graph, {}).items():
+            parts[f"{published}.{theirs}"] = tuple(f"{own}.{name}" for name in ours)
+
     for name in modalities:
-        yield from _layers(f"modality_projectors.{name}", f"projectors.{MODALITIES.get(name, name)}", PROJECTOR)
-    yield from _graph(config.graph, "graph_attns.features", "graph")
+        add_layers(f"modality_projectors.{name}", f"projectors.{MODALITIES.get(name, name)}", PROJECTOR)
+    add_graph("graph_attns.features", "graph")
     for task in tasks:
         own = f"towers.{TASKS[task]}"
         if config.task_projectors:
-            yield from _layers(f"predictors.{task}", f"{own}.predictor", PROJECTOR)
-            yield from _layers(f"prediction_projectors.{task}", f"{own}.projector", PROJECTOR)
-            yield from _graph(config.graph, f"graph_attns.{task}", f"{own}.graph")
+            add_layers(f"predictors.{task}", f"{own}.predictor", PROJECTOR)
+            add_layers(f"prediction_projectors.{task}", f"{own}.projector", PROJECTOR)
+            add_graph(f"graph_attns.{task}", f"{own}.graph")
         if config.attention == "mha":
             for kind in ("weight", "bias"):  # rows of the queries, then those of keys and values
-                parts = (f"{own}.attention.query.{kind}", f"{own}.attention.key_value.{kind}")
-                yield _Entry(f"cross_attns.{task}.in_proj_{kind}", parts)
-            yield from _layers(f"cross_attns.{task}", f"{own}.attention", {"out_proj": "output"})
-        yield from _layers(f"heads.{task}", f"{own}.head", HEAD)
-        yield _Entry(f"guide_banks.{task}.embeddings", (f"{own}.guides",) if config.guide_bank else ())
-
-
-def _layers(published: str, own: str, names: Mapping[str, str]) -> Iterator[_Entry]:
-    for theirs, ours in names.items():
-        for kind in ("weight", "bias"):
-            yield _Entry(f"{published}.{theirs}.{kind}", (f"{own}.{ours}.{kind}",))
-
-
-def _graph(kind: str, published: str, own: str) -> Iterator[_Entry]:
-    for theirs, ours in GRAPHS.get(kind, {}).items():
-        yield _Entry(f"{published}.{theirs}", tuple(f"{own}.{name}" for name in ours))
+                rows = (f"{own}.attention.query.{kind}", f"{own}.attention.key_value.{kind}")
+                parts[f"cross_attns.{task}.in_proj_{kind}"] = rows
+            add_layers(f"cross_attns.{task}", f"{own}.attention", {"out_proj": "output"})
+        add_layers(f"heads.{task}", f"{own}.head", HEAD)
+        parts[f"guide_banks.{task}.embeddings"] = (f"{own}.guides",) if config.guide_bank else ()
+    return parts
 
 
 def _members(names: list[str], group: str) -> list[str]:
-    """What a group has parts for, in the order of the file."""
+    """List what a group has parts for, in the order of the file."""
     return list(dict.fromkeys(name.split(".")[1] for name in names if name.startswith(f"{group}.")))
 
 
-def _require(found: list[str], expected: list[str]) -> None:
-    missing = [name for name in expected if name not in set(found)]
+def _require(state: Mapping[str, Tensor], expected: Iterable[str]) -> None:
+    missing = [name for name in expected if name not in state]
     if missing:
         raise ValueError(f"{len(missing)} name(s) are missing: {_listed(missing)}")
 

@@ -86,7 +86,7 @@ class Objective(nn.Module):
             self.register_buffer(f"weights_{task}", weights, persistent=False)
 
     def forward(self, predictions: Predictions, batch: Batch) -> dict[tuple[str, str], LossSum]:
-        """Loss sums by (branch, task), in the order of `keys`; see `terms`."""
+        """Sum losses by (branch, task), in the order of `keys`; see `terms`."""
         return self.terms(predictions, batch).losses
 
     def terms(
@@ -99,7 +99,7 @@ class Objective(nn.Module):
         teacher: Predictions | None = None,
         total: Total = identity,
     ) -> Terms:
-        """Every loss term of a batch; running averages and the step count of semi-supervision move.
+        """Compute every loss term of a batch; running averages and the step count of semi-supervision move.
 
         Args:
             predictions: of the batch, with gradients.
@@ -113,9 +113,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: the method needs predictions that are missing, or has no use for those given.
         """
-        losses: dict[tuple[str, str], LossSum] = {}
-        for task in self.tasks:
-            losses["supervised", task] = self._supervised(task, predictions, batch.labels[task])
+        losses = {("supervised", task): self._supervised(task, predictions, batch.labels[task]) for task in self.tasks}
         terms = Terms(losses, {}, {})
         semi = self.semi_supervision
         if semi is None:
@@ -129,14 +127,14 @@ class Objective(nn.Module):
                 )
         trained, source = strong or predictions, teacher or weak or predictions
         for task in self.tasks:
-            found = semi.loss(task, trained.of(task), source.of(task), batch.labels[task], total)
-            losses["pseudo", task] = found.loss
-            terms.accepted[task], terms.candidates[task] = found.accepted, found.candidates
+            term = semi.loss(task, trained.of(task), source.of(task), batch.labels[task], total)
+            losses["pseudo", task] = term.loss
+            terms.accepted[task], terms.candidates[task] = term.accepted, term.candidates
         semi.advance()
         return terms
 
     def _supervised(self, task: str, predictions: Predictions, labels_BC: Tensor) -> LossSum:
-        """Of both heads where there are two, each clip's loss a mean of theirs: its count is that of one head."""
+        """Sum the loss of the task's head and, where there is one, the auxiliary head: a mean by clip, counted once."""
         known = (labels_BC, self.tasks[task], getattr(self, f"weights_{task}"), self.label_smoothing)
         if task not in predictions.auxiliary or predictions.auxiliary_rows is None:
             return supervised_loss(predictions.of(task), *known)

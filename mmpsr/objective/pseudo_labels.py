@@ -1,15 +1,15 @@
-"""Semi-supervision: clips without a label of a task train it on pseudo-labels.
+"""Semi-supervision: clips without a label of a task train it on pseudo-labels; what these are worth on labelled clips.
 
 Whatever the method, a clip's loss depends on that clip and on running averages alone, targets carry no gradient, and
 labelled clips never count. Clips are selected by weights, never by indexing: nothing waits for the device.
 
-Shape suffixes: B clips, M modalities, C outputs of a task, P distributions of a clip and K classes or sides of one
+Shape suffixes: B or N clips, M modalities, C outputs of a task, P distributions of a clip and K classes or sides of one
 (P = 1, K = C for a task with one class per clip; P = C, K = 2 for independent classes and for scores).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,11 +21,11 @@ from torch.nn import functional
 from mmpsr.batch import Batch
 from mmpsr.config import Config
 from mmpsr.objective.supervised import LossSum
-from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, Total, chosen, distributions, identity, marginal
+from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, Total, distributions, identity, marginal, onehot
 from mmpsr.probabilities import at_least_single, has_one_class, probabilities
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig"]
+__all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig", "pseudo_label_quality"]
 
 Method = Literal["none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher"]
 STRONG_VIEW = ("consistency", "adaptive_consistency")
@@ -148,8 +148,8 @@ class SemiSupervision(nn.Module):
         >>> semi = SemiSupervision({"ambivalence": AMBIVALENCE}, SemiSupervisionConfig(), {})
         >>> logits = torch.tensor([[0.0, 3.0], [0.0, 0.5], [0.0, 3.0]])
         >>> labels = torch.tensor([[torch.nan] * 2, [torch.nan] * 2, [1.0, 0.0]])
-        >>> found = semi.loss("ambivalence", logits, logits, labels)
-        >>> found.accepted.tolist(), found.candidates.tolist()
+        >>> term = semi.loss("ambivalence", logits, logits, labels)
+        >>> term.accepted.tolist(), term.candidates.tolist()
         ([0.0, 1.0], [0.0, 2.0])
     """
 
@@ -182,7 +182,7 @@ class SemiSupervision(nn.Module):
         self.num_steps += 1
 
     def ramp(self) -> Tensor:
-        """Share of the pseudo branch's budget at the current step, a scalar in [0, 1]."""
+        """Give the share of the pseudo branch's budget at the current step, a scalar in [0, 1]."""
         progress = (self.num_steps / self.config.ramp_steps).clamp(max=1.0)
         if self.config.ramp == "linear":
             return progress
@@ -191,7 +191,7 @@ class SemiSupervision(nn.Module):
         return torch.ones_like(progress)
 
     def strong_view(self, batch: Batch) -> Batch:
-        """The same clips with fewer modalities: one always goes, each other at `hide_rate`, and one always stays.
+        """Give the same clips fewer modalities: one always goes, each other at `hide_rate`, and one always stays.
 
         Args:
             batch: presence `[B, M]`; a clip with a single modality keeps it.
@@ -206,7 +206,7 @@ class SemiSupervision(nn.Module):
     def loss(
         self, task: str, predicted: Tensor, target_source: Tensor, labels: Tensor, total: Total = identity
     ) -> PseudoLoss:
-        """The task's loss on the clips of a batch without any label of it; running averages move.
+        """Sum the task's loss on the clips of a batch without any label of it; running averages move.
 
         Args:
             task: name of the task.
@@ -219,11 +219,11 @@ class SemiSupervision(nn.Module):
         spec = self.tasks[task]
         predicted = at_least_single(predicted)
         candidates_B = self._candidates(labels, spec)
-        sure_BC = probabilities(target_source.detach().float(), spec)
-        found = self._label(task, sure_BC, predicted.detach(), candidates_B, total)
-        weights_BP = candidates_B.unsqueeze(1) * found.weights
-        losses_BP = self._losses(predicted, found.targets, spec)
-        units_BC = found.values if has_one_class(spec) else torch.ones_like(found.values)
+        probs_BC = probabilities(target_source.detach().float(), spec)
+        pseudo = self._label(task, probs_BC, predicted.detach(), candidates_B, total)
+        weights_BP = candidates_B.unsqueeze(1) * pseudo.weights
+        losses_BP = self._losses(predicted, pseudo.targets, spec)
+        units_BC = pseudo.values if has_one_class(spec) else torch.ones_like(pseudo.values)
         return PseudoLoss(
             LossSum((weights_BP * losses_BP).sum(), weights_BP.sum()),
             accepted=(weights_BP * units_BC).sum(dim=0),
@@ -231,21 +231,21 @@ class SemiSupervision(nn.Module):
         )
 
     @torch.no_grad()
-    def pseudo_labels(self, task: str, sure: Tensor, other: Tensor | None = None) -> PseudoLabels:
-        """Pseudo-labels as of now, whether or not a clip is labelled; nothing moves.
+    def pseudo_labels(self, task: str, probs: Tensor, other: Tensor | None = None) -> PseudoLabels:
+        """Give pseudo-labels as of now, whether or not a clip is labelled; nothing moves.
 
         Args:
             task: name of the task.
-            sure: probabilities or scores that pseudo-labels are made of, float32 `[B, C]`.
+            probs: probabilities or scores that pseudo-labels are made of, float32 `[B, C]`.
             other: scores of the other view, for `regression = "agreement"`.
 
         Raises:
             ValueError: the other view's scores are needed and missing.
         """
-        return self._label(task, sure, other, None, identity)
+        return self._label(task, probs, other, None, identity)
 
     def _candidates(self, labels_BC: Tensor, spec: TaskSpec) -> Tensor:
-        """1.0 where a clip may count, else 0.0, `[B]`."""
+        """Give 1.0 where a clip may count, else 0.0, `[B]`."""
         unlabeled_B = ~torch.isfinite(labels_BC).any(dim=1)
         if self.config.probability < 1:
             unlabeled_B &= torch.rand(unlabeled_B.shape, device=labels_BC.device) < self.config.probability
@@ -254,32 +254,32 @@ class SemiSupervision(nn.Module):
         return unlabeled_B.float()
 
     def _label(
-        self, task: str, sure_BC: Tensor, other_BC: Tensor | None, candidates_B: Tensor | None, total: Total
+        self, task: str, probs_BC: Tensor, other_BC: Tensor | None, candidates_B: Tensor | None, total: Total
     ) -> PseudoLabels:
         spec, config = self.tasks[task], self.config
         if spec.kind == "regression" and config.regression == "agreement":
             if other_BC is None:
                 raise ValueError(f"pseudo-labels of {task!r} need the other view's scores, which were not given")
-            agree_BC = ((sure_BC - other_BC).abs() < config.tolerance).float()
-            return PseudoLabels(sure_BC, agree_BC, sure_BC)
-        sure_BPK = distributions(sure_BC, spec)
+            agree_BC = ((probs_BC - other_BC).abs() < config.tolerance).float()
+            return PseudoLabels(probs_BC, agree_BC, probs_BC)
+        probs_BPK = distributions(probs_BC, spec)
         if task in self.alignments:
-            sure_BPK = self.alignments[task](sure_BPK, candidates_B, total)
-        choice_BPK, confidence_BP = chosen(sure_BPK), sure_BPK.amax(dim=-1)
+            probs_BPK = self.alignments[task](probs_BPK, candidates_B, total)
+        choice_BPK, confidence_BP = onehot(probs_BPK), probs_BPK.amax(dim=-1)
         values_BC = choice_BPK[:, 0] if has_one_class(spec) else choice_BPK[..., 1]
         if spec.kind != "regression" and config.method in ("soft", "mean_teacher"):
-            sharp_BPK = torch.softmax(sure_BPK.clamp(min=1e-12).log() / config.temperature, dim=-1)
-            chance = 1 / sure_BPK.shape[-1]
+            sharp_BPK = torch.softmax(probs_BPK.clamp(min=1e-12).log() / config.temperature, dim=-1)
+            chance = 1 / probs_BPK.shape[-1]
             soft_BP = (confidence_BP - chance) / (1 - chance)
             weights_BP = soft_BP if config.method == "soft" else torch.ones_like(soft_BP)
             return PseudoLabels(values_BC, weights_BP, sharp_BPK)
         needed: Tensor | float = spec.threshold
         if task in self.thresholds:
-            needed = (choice_BPK * self.thresholds[task](sure_BPK, candidates_B, total)).sum(dim=-1)
+            needed = (choice_BPK * self.thresholds[task](probs_BPK, candidates_B, total)).sum(dim=-1)
         return PseudoLabels(values_BC, (confidence_BP > needed).float(), choice_BPK)
 
     def _losses(self, predicted_BC: Tensor, targets: Tensor, spec: TaskSpec) -> Tensor:
-        """`[B, P]`."""
+        """Compute the losses of all distributions, `[B, P]`."""
         if targets.ndim == 2:
             return (predicted_BC - targets).abs()
         if spec.kind == "regression":
@@ -292,3 +292,45 @@ class SemiSupervision(nn.Module):
         else:
             logs_BPK = torch.stack([functional.logsigmoid(-predicted_BC), functional.logsigmoid(predicted_BC)], dim=-1)
         return -(targets * logs_BPK).sum(dim=-1)
+
+
+def pseudo_label_quality(
+    probs_NC: Tensor, labels_NC: Tensor, spec: TaskSpec, accept: Callable[[Tensor], PseudoLabels]
+) -> dict[str, float]:
+    """Measure the acceptance rate and the quality of the accepted pseudo-labels, overall and by class.
+
+    Weights of pseudo-labels count as fractions of a clip. A class of a task with one class per clip holds the clips
+    predicted as it; a pseudo-label is right where it is the class that the supervised loss would take (the largest
+    target). Independent classes and scores count one by one, and are right where their side is: present or absent,
+    above 0.5 or not.
+
+    Args:
+        probs_NC: probabilities or scores of dev clips.
+        labels_NC: their targets; only known ones count, as in the supervised loss.
+        spec: the task.
+        accept: the rule, for example `partial(semi_supervision.pseudo_labels, "emotion")`.
+
+    Returns:
+        `acceptance` and `accuracy`, in [0, 1], and for regression `mean_absolute_error` of the accepted scores; each
+        also by class, as `accuracy/Anger`. NaN where there is nothing to divide by.
+    """
+    pseudo = accept(probs_NC)
+    known_NC = torch.isfinite(labels_NC)
+    if spec.kind != "regression":
+        known_NC = known_NC & known_NC.all(dim=1, keepdim=True)
+    targets_NC = torch.where(known_NC, labels_NC, 0.0)
+    units_NC = known_NC.float()
+    if has_one_class(spec):
+        units_NC = units_NC * pseudo.values
+        right_NC = functional.one_hot(targets_NC.argmax(dim=1), spec.num_outputs) > 0
+    else:
+        right_NC = (pseudo.values > 0.5) == (targets_NC > (0.5 if spec.kind == "regression" else 0.0))
+    accepted_NC = units_NC * pseudo.weights
+    ratios = {"acceptance": (accepted_NC, units_NC), "accuracy": (accepted_NC * right_NC, accepted_NC)}
+    if spec.kind == "regression":
+        ratios["mean_absolute_error"] = (accepted_NC * (probs_NC - targets_NC).abs(), accepted_NC)
+    quality = {name: float(part.sum() / whole.sum()) for name, (part, whole) in ratios.items()}
+    for name, (part_NC, whole_NC) in ratios.items():
+        shares = (part_NC.sum(dim=0) / whole_NC.sum(dim=0)).tolist()
+        quality |= {f"{name}/{label}": share for label, share in zip(spec.classes, shares, strict=True)}
+    return quality

@@ -1,6 +1,6 @@
 """Supervised losses of one task: sums over known labels that are averaged late, and class weights.
 
-Shape suffixes: B clips, C outputs of a task.
+Shape suffixes: B or N clips, C outputs of a task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 from mmpsr.probabilities import at_least_single
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["BRANCHES", "LossSum", "balanced_weights", "supervised_loss"]
+__all__ = ["BRANCHES", "LossSum", "balanced_weights", "supervised_loss", "trained_targets"]
 
 BRANCHES = ("supervised", "pseudo")
 
@@ -32,12 +32,25 @@ class LossSum:
     count: Tensor
 
     def mean(self) -> Tensor:
-        """The average, zero (with a zero gradient) where nothing counts."""
+        """Average, zero (with a zero gradient) where nothing counts."""
         return self.total / self.count.clamp(min=1)
 
 
+def trained_targets(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
+    """Turn known labels of a classification task into what its probabilities are trained to be, `[N, C]`.
+
+    One-hot of the largest for `cross_entropy`, shares for `soft_cross_entropy`, 1 where positive and else 0 for
+    `binary_cross_entropy`.
+    """
+    if spec.loss == "cross_entropy":
+        return functional.one_hot(labels_NC.argmax(dim=1), spec.num_outputs).to(labels_NC.dtype)
+    if spec.loss == "soft_cross_entropy":
+        return labels_NC / labels_NC.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    return (labels_NC > 0).to(labels_NC.dtype)
+
+
 def balanced_weights(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
-    """Class weights by inverse frequency over labelled rows, as scikit-learn's `balanced`.
+    """Compute class weights by inverse frequency over labelled rows, as scikit-learn's `balanced`.
 
         cross-entropies over classes: w_c = N / (C N_c)
         binary cross-entropy: w_c(absent) = N / (2 N_c(absent)),  w_c(present) = N / (2 N_c(present))
@@ -46,19 +59,10 @@ def balanced_weights(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
         `[2, C]`: weights of absent and of present targets. For cross-entropies over classes only the second row is
         used. Classes without an example keep 1.
     """
-    known = torch.isfinite(labels_NC).all(dim=1)
-    labels = labels_NC[known]
-    if spec.loss == "cross_entropy":
-        labels = functional.one_hot(labels.argmax(dim=1), spec.num_outputs).to(labels_NC.dtype)
-    if spec.loss == "soft_cross_entropy":
-        labels = labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    if spec.loss == "binary_cross_entropy":
-        labels = (labels > 0).to(labels_NC.dtype)
-        present, sides = labels.sum(dim=0), 2
-    else:
-        present, sides = labels.sum(dim=0), spec.num_outputs
-    counts = torch.stack([len(labels) - present, present])
-    return torch.where(counts > 0, len(labels) / (sides * counts.clamp(min=1)), torch.ones_like(counts))
+    targets = trained_targets(labels_NC[torch.isfinite(labels_NC).all(dim=1)], spec)
+    present, sides = targets.sum(dim=0), 2 if spec.loss == "binary_cross_entropy" else spec.num_outputs
+    counts = torch.stack([len(targets) - present, present])
+    return torch.where(counts > 0, len(targets) / (sides * counts.clamp(min=1)), torch.ones_like(counts))
 
 
 def supervised_loss(
@@ -69,7 +73,7 @@ def supervised_loss(
     label_smoothing: float = 0.0,
     row_weights: Tensor | None = None,
 ) -> LossSum:
-    """Loss on known labels only.
+    """Sum the loss over known labels only.
 
     With z logits, s scores, y targets, q = (1 - smoothing) y + smoothing / C where y is one-hot or sums to 1, and w
     class weights:
@@ -99,18 +103,14 @@ def supervised_loss(
         element = element if row_weights is None else element * row_weights.unsqueeze(1)
         return LossSum(torch.where(known_BC, element, 0.0).sum(), known_BC.sum())
     rows_B = known_BC.all(dim=1)
-    if spec.loss == "binary_cross_entropy":
-        losses_B = _binary_cross_entropy(predicted_BC, targets_BC, class_weights, label_smoothing)
-    else:
-        if spec.loss == "cross_entropy":
-            targets_BC = functional.one_hot(targets_BC.argmax(dim=1), spec.num_outputs).to(predicted_BC.dtype)
-        losses_B = _soft_cross_entropy(predicted_BC, targets_BC, class_weights, label_smoothing)
+    is_binary = spec.loss == "binary_cross_entropy"
+    losses = _binary_cross_entropy if is_binary else _cross_entropy
+    losses_B = losses(predicted_BC, trained_targets(targets_BC, spec), class_weights, label_smoothing)
     losses_B = losses_B if row_weights is None else losses_B * row_weights
     return LossSum(torch.where(rows_B, losses_B, 0.0).sum(), rows_B.sum())
 
 
-def _soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-    targets = targets / targets.sum(dim=1, keepdim=True).clamp(min=1e-6)
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
     targets = (1 - smoothing) * targets + smoothing / logits.shape[1]
     if weights is not None:
         targets = targets * weights[1]
@@ -118,9 +118,8 @@ def _soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None,
 
 
 def _binary_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-    present = (targets > 0).to(logits.dtype)
-    soft = (1 - smoothing) * present + smoothing / 2
+    soft = (1 - smoothing) * targets + smoothing / 2
     losses = functional.binary_cross_entropy_with_logits(logits, soft, reduction="none")
     if weights is not None:
-        losses = losses * torch.where(present > 0, weights[1], weights[0])
+        losses = losses * torch.where(targets > 0, weights[1], weights[0])
     return losses.mean(dim=1)

@@ -13,40 +13,39 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from mmpsr.objective.supervised import trained_targets
 from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Alignment", "FlexMatch", "FreeMatch", "Total", "chosen", "distributions", "identity", "marginal"]
+__all__ = ["Alignment", "FlexMatch", "FreeMatch", "Total", "distributions", "identity", "marginal", "onehot"]
 
 Total = Callable[[Tensor], Tensor]
 """Sums a tensor over processes."""
 
 
 def identity(tensor: Tensor) -> Tensor:
-    """`Total` of a single process."""
+    """Sum over a single process; a `Total`."""
     return tensor
 
 
 def distributions(probabilities_BC: Tensor, spec: TaskSpec) -> Tensor:
-    """Probabilities or scores as distributions, `[B, C] -> [B, 1, C]` or, with two sides each, `[B, C, 2]`."""
+    """Write probabilities or scores as distributions, `[B, C] -> [B, 1, C]` or, with two sides each, `[B, C, 2]`."""
     if has_one_class(spec):
         return probabilities_BC.unsqueeze(1)
     return torch.stack([1 - probabilities_BC, probabilities_BC], dim=-1)
 
 
-def chosen(sure_BPK: Tensor) -> Tensor:
-    """One-hot of each distribution's most probable class; the first of equals."""
-    classes_K = torch.arange(sure_BPK.shape[-1], device=sure_BPK.device)
-    return (sure_BPK.argmax(dim=-1, keepdim=True) == classes_K).to(sure_BPK.dtype)
+def onehot(probs_BPK: Tensor) -> Tensor:
+    """Mark each distribution's most probable class one-hot; the first of equals."""
+    classes_K = torch.arange(probs_BPK.shape[-1], device=probs_BPK.device)
+    return (probs_BPK.argmax(dim=-1, keepdim=True) == classes_K).to(probs_BPK.dtype)
 
 
 def marginal(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
-    """How often each class, or each side of a class, is the train label, `[P, K]`; at least 1e-6.
+    """Count how often each class, or each side of a class, is the train label, `[P, K]`; at least 1e-6.
 
-    Targets are read as the supervised loss reads them: their argmax for `cross_entropy`, shares for
-    `soft_cross_entropy`, present where positive for `binary_cross_entropy`.
+    Labels are read as the supervised loss reads them, see `trained_targets`.
 
     Raises:
         ValueError: no clip is labelled.
@@ -57,17 +56,11 @@ def marginal(labels_NC: Tensor, spec: TaskSpec) -> Tensor:
             f"align_distribution needs the distribution of train labels, and none of {len(labels_NC)} train clips "
             f"has labels of {list(spec.classes)}; switch it off or add a labelled corpus"
         )
-    if spec.loss == "cross_entropy":
-        labels = functional.one_hot(labels.argmax(dim=1), spec.num_outputs).float()
-    elif spec.loss == "soft_cross_entropy":
-        labels = labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    else:
-        labels = (labels > 0).float()
-    return distributions(labels, spec).mean(dim=0).clamp(min=1e-6)
+    return distributions(trained_targets(labels, spec), spec).mean(dim=0).clamp(min=1e-6)
 
 
 def _mean_of_candidates(values_BPK: Tensor, candidates_B: Tensor, total: Total) -> tuple[Tensor, Tensor]:
-    """Mean over the candidates of the global batch, and 1.0 where there is any, else 0.0; one sum over processes."""
+    """Average over the candidates of the global batch, and give 1.0 where it has any, else 0.0; one sum in all."""
     counted = torch.cat([values_BPK.flatten(1), torch.ones_like(values_BPK[:, 0, :1])], dim=1)
     sums = total((candidates_B.unsqueeze(1) * counted).sum(dim=0))
     count = sums[-1]
@@ -100,12 +93,12 @@ class FlexMatch(nn.Module):
         self.register_buffer("learned", torch.zeros(shape))
         self.threshold, self.momentum = threshold, momentum
 
-    def forward(self, sure_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+    def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
+        """Give T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
-            confident = chosen(sure_BPK) * (sure_BPK.amax(dim=-1, keepdim=True) > self.threshold)
-            mean, there = _mean_of_candidates(confident, candidates_B, total)
-            self.learned.lerp_(mean, (1 - self.momentum) * there)
+            confident = onehot(probs_BPK) * (probs_BPK.amax(dim=-1, keepdim=True) > self.threshold)
+            mean, has_any = _mean_of_candidates(confident, candidates_B, total)
+            self.learned.lerp_(mean, (1 - self.momentum) * has_any)
         unused = 1 - self.learned.sum(dim=-1, keepdim=True)
         status = self.learned / torch.maximum(self.learned.amax(dim=-1, keepdim=True), unused)
         return self.threshold * status / (2 - status)
@@ -137,12 +130,12 @@ class FreeMatch(nn.Module):
         self.register_buffer("expected", torch.full(shape, 1 / shape[1]))
         self.momentum = momentum
 
-    def forward(self, sure_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+    def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
+        """Give T, `[P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
-            both = torch.cat([sure_BPK.amax(dim=-1, keepdim=True), sure_BPK], dim=-1)
-            mean, there = _mean_of_candidates(both, candidates_B, total)
-            weight = (1 - self.momentum) * there
+            both = torch.cat([probs_BPK.amax(dim=-1, keepdim=True), probs_BPK], dim=-1)
+            mean, has_any = _mean_of_candidates(both, candidates_B, total)
+            weight = (1 - self.momentum) * has_any
             self.confidence.lerp_(mean[:, :1], weight)
             self.expected.lerp_(mean[:, 1:], weight)
         return self.confidence * self.expected / self.expected.amax(dim=-1, keepdim=True)
@@ -173,10 +166,10 @@ class Alignment(nn.Module):
         self.register_buffer("average", marginal_PK.clone())
         self.momentum = momentum
 
-    def forward(self, sure_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
-        """p', `[B, P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
+    def forward(self, probs_BPK: Tensor, candidates_B: Tensor | None, total: Total) -> Tensor:
+        """Give p', `[B, P, K]`, after this batch; nothing moves without `candidates_B` (1.0 where a clip may count)."""
         if candidates_B is not None:
-            mean, there = _mean_of_candidates(sure_BPK, candidates_B, total)
-            self.average.lerp_(mean, (1 - self.momentum) * there)
-        scaled = sure_BPK * self.marginal / self.average.clamp(min=1e-6)
+            mean, has_any = _mean_of_candidates(probs_BPK, candidates_B, total)
+            self.average.lerp_(mean, (1 - self.momentum) * has_any)
+        scaled = probs_BPK * self.marginal / self.average.clamp(min=1e-6)
         return scaled / scaled.sum(dim=-1, keepdim=True)

@@ -36,7 +36,6 @@ from encoders.face import landmarks as faces
 from encoders.media import clip as media
 from encoders.media import frames
 from encoders.media.decoding import decode, opened, stream_of
-from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
 
 LEAST = 10.0
@@ -92,7 +91,7 @@ def time_stages(clips: pd.DataFrame, features: FeaturesConfig) -> tuple[float, S
     write = stages.timed("store", store.write)
     for name, encoder in encoders.items():
         ids = clips["clip_id"].tolist()
-        write("stages", EncoderSpec.of(encoder), ids, ids, np.stack(vectors[name]), [None] * len(ids))
+        write("stages", encoder.spec, ids, ids, np.stack(vectors[name]), [None] * len(ids))
     return loading, stages
 
 

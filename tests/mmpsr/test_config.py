@@ -94,21 +94,6 @@ def test_settings_override_the_file_in_order_and_the_file_overrides_defaults(tmp
     assert (config.section.rate, config.section.names) == (0.4, ("a",))
 
 
-def test_default_sections_stand_where_the_file_has_none_and_are_not_changed(tmp_path: Path) -> None:
-    defaults = {"rate": 0.7, "names": ["d"]}
-    assert load_config(Root, None, ["section.rate=0.5"], section=defaults).section == Section(rate=0.5, names=("d",))
-    assert defaults == {"rate": 0.7, "names": ["d"]}
-    assert load_config(Root, write(tmp_path, "[section]\nrate = 0.2"), section=defaults).section == Section(rate=0.2)
-
-
-def test_default_sections_are_not_changed_below_their_first_level() -> None:
-    animals = {"tom": {"kind": "cat"}}
-    assert load_config(Root, None, ["animals.tom.whiskers=3"], animals=animals).animals["tom"] == Cat(
-        kind="cat", whiskers=3
-    )
-    assert animals == {"tom": {"kind": "cat"}}
-
-
 def test_instances_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_config(Root).section.rate = 1.0  # type: ignore[misc]

@@ -26,7 +26,7 @@ from mmpsr.errors import Interrupted, UserError
         ("training.predict.transcripts", "TranscriptError"),
         ("training.runs.directory", "RunError"),
         ("tuning.search.workers", "SearchError"),
-        ("tuning.study.rows", "InapplicableError"),
+        ("tuning.study.config", "InapplicableError"),
     ],
 )
 def test_every_error_of_the_users_is_one(module: str, name: str) -> None:

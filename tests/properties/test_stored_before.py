@@ -47,9 +47,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, status: int = 0) -> Result:
     result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == status, result.output
     return result
 
 
@@ -86,3 +86,16 @@ def test_a_study_is_done_and_has_its_table(place: Path) -> None:
     (folder / "table.csv").unlink()
     assert "2 of 2 cells are done" in run("study", "study.toml").stdout
     pd.testing.assert_frame_equal(pd.read_csv(folder / "table.csv"), before, check_exact=True)
+
+
+def test_a_study_has_its_report_once_its_table_is_written_again(place: Path) -> None:
+    folder = place / "runs" / "study"
+    error = " ".join(run("report", str(folder), status=2).stderr.split())
+    assert "no table.json" in error
+    assert "`mmpsr study CONFIG` run again writes it without computing any cell again" in error
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
+    run("study", "study.toml")
+    run("report", str(folder))
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")} == times
+    assert len(times) == 2
+    assert "2 of 2" in (folder / "report.html").read_text(encoding="utf-8")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from corpora.bah.layout import BahVideo, media_path, write_bah
+import yaml
+
+from corpora.demo.layouts import BahVideo, bah_path, write_bah
+from corpora.reading.untrusted import read_yaml
 
 CUES = (
     {"audio": "a long pause", "body": None, "facial": "frowns", "inconsistencies": None, "language": "but then"},
@@ -42,9 +48,14 @@ OTHERS = tuple(
 VIDEOS = (PLAIN, MARKED, *OTHERS, FRENCH, TESTED, QUIET, PRIVATE)
 
 
-def faces_path(video: BahVideo, release: Literal["2026", "2025"] = "2026") -> PurePosixPath:
-    """Where the folder of the video's face pictures, `frame-0.jpg` and so on, lies below the corpus' folder."""
-    return PurePosixPath("cropped-aligned-faces", media_path(video, release))
+def path_2025(video: BahVideo) -> PurePosixPath:
+    """Where the video's file lies in the release of 2025."""
+    return PurePosixPath(video.participant, "Visite 1", bah_path(video).name)
+
+
+def faces_path(path: PurePosixPath) -> PurePosixPath:
+    """Where the folder of face pictures, `frame-0.jpg` and so on, of the video at `path` lies."""
+    return PurePosixPath("cropped-aligned-faces", path)
 
 
 def metadata(consent: object = "Yes") -> dict[str, object]:
@@ -64,33 +75,54 @@ PARTICIPANTS = {
 def clean(root: Path, release: Literal["2026", "2025"] = "2026") -> Path:
     """Write `bah/data/` below `root` with nothing wrong in it, as it is unpacked, and return it."""
     folder = root / "bah" / "data"
-    write_bah(folder, VIDEOS, PARTICIPANTS, release)
+    write_bah(folder, VIDEOS, PARTICIPANTS)
+    if release == "2025":
+        _as_2025(folder)
     for video in VIDEOS:
-        touch(folder / media_path(video, release))
-        touch(folder / faces_path(video, release) / "frame-0.jpg")
+        path = path_2025(video) if release == "2025" else bah_path(video)
+        touch(folder / path)
+        touch(folder / faces_path(path) / "frame-0.jpg")
     touch(root / "bah" / "__MACOSX" / "data" / "split" / "._train.txt")
     touch(folder / "split" / "._test.txt")
     return folder
+
+
+def _as_2025(folder: Path) -> None:
+    """Leave the lists and four facts of the annotation, with the folders of the release of 2025."""
+
+    def renamed(text: str) -> str:
+        return re.sub(r"Videos/([0-9]+)/Visite_1/", r"\1/Visite 1/", text)
+
+    for file in (*(folder / "split").iterdir(), *(folder / "split-frames").iterdir()):
+        file.write_text(renamed(file.read_text(encoding="utf-8")), encoding="utf-8")
+    path = folder / "video_annotation_transcript.yaml"
+    facts = ("fr_detailed_ah", "frame_annotation", "global_ah", "time_detailed_ah")
+    said = {key: {name: video[name] for name in facts} for key, video in read_yaml(path, path.name).items()}
+    content = yaml.dump(json.loads(renamed(json.dumps(said))), Dumper=yaml.CDumper, default_flow_style=False)
+    (folder / "annotation.yml").write_text(content, encoding="utf-8")
+    for file in (path, folder / "meta_data.yml", folder / "bah-video.csv"):
+        file.unlink()
+    shutil.rmtree(folder / "transcription")
 
 
 def build(root: Path) -> None:
     """Write the 2026 tree with everything in it that is noted."""
     folder = clean(root)
     first, second, third, fourth, fifth, *_ = OTHERS
-    change(folder / "split/train.txt", f"{media_path(first)},1,{first.text}", f"{media_path(first)},1, ")
-    change(folder / "split/train.txt", f"{media_path(second)},0,", f"{media_path(second)},maybe,")
-    change(folder / "split/train.txt", f"{media_path(third)},1,{third.text}", f"{media_path(third)},1,Said otherwise.")
-    change(folder / "split/train.txt", f"{media_path(fourth)},0,", f"{media_path(fourth)},1,")
+    change(folder / "split/train.txt", f"{bah_path(first)},1,{first.text}", f"{bah_path(first)},1, ")
+    change(folder / "split/train.txt", f"{bah_path(second)},0,", f"{bah_path(second)},maybe,")
+    change(folder / "split/train.txt", f"{bah_path(third)},1,{third.text}", f"{bah_path(third)},1,Said otherwise.")
+    change(folder / "split/train.txt", f"{bah_path(fourth)},0,", f"{bah_path(fourth)},1,")
     with (folder / "split/train.txt").open("a", encoding="utf-8") as lines:
         lines.write("Videos/90009/Visite_1/holiday.mp4,0,\n\n")
         lines.write("Videos/90009/Visite_1/90009_Question_1_2024-05-01_10-00-00_Video.mp4\n")
-        lines.write(f"{media_path(fifth)},{fifth.label},{fifth.text}\n")
+        lines.write(f"{bah_path(fifth)},{fifth.label},{fifth.text}\n")
     touch(folder / "split/readme.txt")
-    transcript = folder / "transcription" / media_path(PLAIN) / f"{media_path(PLAIN).stem}.yml"
+    transcript = folder / "transcription" / bah_path(PLAIN) / f"{bah_path(PLAIN).stem}.yml"
     transcript.write_text("text: [", encoding="utf-8")
-    (folder / media_path(FRENCH)).unlink()
+    (folder / bah_path(FRENCH)).unlink()
     touch(folder / "Videos/90009/Visite_1/90009_Question_2_2024-05-01_10-00-00_Video.mp4")
-    touch(folder / "Archive" / media_path(PLAIN).relative_to("Videos"))
+    touch(folder / "Archive" / bah_path(PLAIN).relative_to("Videos"))
     change(folder / "meta_data.yml", "Use in publications: 'No'", "Use in publications: ask again")
     change(folder / "meta_data.yml", "'90003':", "'90033':")
 

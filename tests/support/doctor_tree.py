@@ -13,15 +13,23 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from corpora.bah import layout as layout_bah
-from corpora.bah.layout import BahVideo
 from corpora.clips import SPLITS, Split
-from corpora.fiv2 import layout as layout_fiv2
-from corpora.fiv2.layout import FirstImpressionsClip
-from corpora.meld import layout as layout_meld
-from corpora.meld.layout import MeldUtterance
-from corpora.mosei import layout as layout_mosei
-from corpora.mosei.layout import MoseiSegment
+from corpora.demo.layouts import (
+    BahVideo,
+    FirstImpressionsClip,
+    MeldUtterance,
+    MoseiSegment,
+    bah_path,
+    fiv2_path,
+    meld_path,
+    mosei_path,
+    write_bah,
+    write_csd,
+    write_fiv2,
+    write_folds,
+    write_meld,
+    write_transcripts,
+)
 from mmpsr.tasks import EMOTION
 from tests.support.media_files import tone, write_media
 from tests.support.mosei_tree import full_path, sound_path
@@ -152,13 +160,13 @@ def _write_bah(folder: Path, media: Media, planted: bool) -> None:
         videos[2] = replace(videos[2], label=2)  # bad_label
         consents["90103"]["Use in challenges"] = "No"  # consent_denied
         videos[8] = replace(videos[8], participant="90100")  # shared_group
-    layout_bah.write_bah(folder, videos, consents)
+    write_bah(folder, videos, consents)
     for video in videos:
-        _copy(media.good, folder, layout_bah.media_path(video))
+        _copy(media.good, folder, bah_path(video))
     if planted:
-        (folder / layout_bah.media_path(videos[4])).unlink()  # missing_media
+        (folder / bah_path(videos[4])).unlink()  # missing_media
         table = folder / "bah-video.csv"  # disagreement
-        line = f"{layout_bah.media_path(videos[5])},"
+        line = f"{bah_path(videos[5])},"
         table.write_text(table.read_text(encoding="utf-8").replace(f"{line}1", f"{line}0"), encoding="utf-8")
 
 
@@ -175,12 +183,12 @@ def _write_mosei(folder: Path, media: Media, planted: bool) -> None:
     if planted:
         segments[2] = replace(segments[2], text="")  # missing_text
         segments[6] = replace(segments[6], start=-0.25)  # mended
-    layout_mosei.write_csd(folder, [*segments, stray] if planted else segments)  # unusable_row
-    layout_mosei.write_transcripts(folder, [*segments, stray] if planted else segments)
-    layout_mosei.write_folds(folder, segments)
+    write_csd(folder, [*segments, stray] if planted else segments)  # unusable_row
+    write_transcripts(folder, [*segments, stray] if planted else segments)
+    write_folds(folder, segments)
     for segment in segments:
         black = planted and segment is segments[4]
-        _copy(media.black if black else media.good, folder, layout_mosei.segment_path(segment.video, segment.clip))
+        _copy(media.black if black else media.good, folder, mosei_path(segment.video, segment.clip))
         _copy(media.long, folder, full_path(segment.video))
         _copy(media.sound, folder, sound_path(segment.video))
 
@@ -199,9 +207,9 @@ def _write_fiv2(folder: Path, media: Media, planted: bool) -> None:
         files[2], files[3], files[4] = media.truncated, media.mute, media.faceless  # unreadable, no_audio, no_face
         clips.append(replace(clips[0], clip_id="fIv2tube000.002", text=_text("fiv2", 99)))  # count_differs
         files.append(media.good)
-    layout_fiv2.write_fiv2(folder, clips)
+    write_fiv2(folder, clips)
     for clip, file in zip(clips, files, strict=True):
-        _copy(file, folder, layout_fiv2.media_path(clip))
+        _copy(file, folder, fiv2_path(clip))
 
 
 def _write_meld(folder: Path, media: Media, planted: bool) -> None:
@@ -215,10 +223,10 @@ def _write_meld(folder: Path, media: Media, planted: bool) -> None:
         rows[5] = replace(rows[5], end=rows[5].start + 304.9)  # bad_span
         rows.insert(2, rows[1])  # duplicate_id
         files[3], files[4] = media.silent, media.long  # silent, span_disagrees
-        _copy(media.good, folder, layout_meld.media_path("test", 99, 0))  # missing_annotation
-    layout_meld.write_meld(folder, rows)
+        _copy(media.good, folder, meld_path("test", 99, 0))  # missing_annotation
+    write_meld(folder, rows)
     for utterance, file in zip(said, files, strict=True):
-        _copy(file, folder, layout_meld.media_path(utterance.split, utterance.dialogue, utterance.utterance))
+        _copy(file, folder, meld_path(utterance.split, utterance.dialogue, utterance.utterance))
 
 
 def _write_table(folder: Path, media: Media, planted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpora.clips import Split
-from corpora.fiv2.layout import FirstImpressionsClip, media_path, write_fiv2
+from corpora.demo.layouts import FirstImpressionsClip, fiv2_path, write_fiv2
 
 TRAITS = ("extraversion", "neuroticism", "agreeableness", "conscientiousness", "interview", "openness")
 _LINES: tuple[tuple[Split, int, str, float, str, int, int], ...] = (
@@ -32,7 +32,7 @@ def build(folder: Path) -> None:
     """Write the tree below `folder`; all media are empty files."""
     write_fiv2(folder, CLIPS)
     for clip in CLIPS:
-        path = folder / media_path(clip)
+        path = folder / fiv2_path(clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         path.with_name(f"._{path.name}").touch()

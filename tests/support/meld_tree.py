@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from corpora.clips import Split
-from corpora.meld.layout import MeldUtterance, media_path, write_meld
+from corpora.demo.layouts import MeldUtterance, meld_path, write_meld
 
 _LINES: tuple[tuple[Split, int, int, str, str, str, str, float, float], ...] = (
     ("train", 0, 0, "Mara", "Is that, um, “soup”?", "surprise", "negative", 10.0, 12.5),
@@ -35,9 +35,9 @@ def build(folder: Path) -> None:
         for split, dialogue, utterance, speaker, text, emotion, sentiment, start, end in _LINES
     ]
     write_meld(folder, utterances)
-    media = [media_path(said.split, said.dialogue, said.utterance) for said in utterances]
-    media.remove(media_path("dev", 110, 7))
-    media += [media_path("test", *clip).with_name("final_videos_testdia{}_utt{}.mp4".format(*clip)) for clip in FINAL]
+    media = [meld_path(said.split, said.dialogue, said.utterance) for said in utterances]
+    media.remove(meld_path("dev", 110, 7))
+    media += [meld_path("test", *clip).with_name("final_videos_testdia{}_utt{}.mp4".format(*clip)) for clip in FINAL]
     for path in media:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).touch()

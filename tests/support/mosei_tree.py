@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
 
+from corpora.demo.layouts import MoseiSegment, mosei_path, write_csd, write_folds, write_transcripts
 from corpora.mosei.labels import CSD, NAMES
-from corpora.mosei.layout import (
-    MoseiSegment,
-    segment_path,
-    write_csd,
-    write_folds,
-    write_transcripts,
-)
-from corpora.mosei.tables import MMSA_LABELS
+from corpora.mosei.tables import CLASSES, MMSA_LABELS
 
 LONG, DASH, SHORT, UNDER, STRAY = "vA1b2C3d4E5", "-dash_end_", "210433", "zz__Q9-long_id", "inNoFold_01"
 
@@ -89,6 +83,16 @@ def write_mmsa(folder: Path, segments: Iterable[MoseiSegment]) -> None:
     _write_csv(folder / MMSA_LABELS, columns, rows)
 
 
+def write_table(path: Path, rows: Iterable[tuple[str, float, float, str, Mapping[str, float], str]]) -> None:
+    """Write a flat table from rows: video, start, end, text, share by class, description."""
+    columns = ["video_name", "text", *CLASSES, "Other", "text_llm"]
+    cells = [
+        [f"{video}_{start:.4f}_{end:.4f}", text, *(shares.get(name, 0.0) for name in CLASSES), 0.0, description]
+        for video, start, end, text, shares, description in rows
+    ]
+    _write_csv(path, columns, cells)
+
+
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -129,15 +133,15 @@ def build(folder: Path) -> None:
         file.write(f"{DASH}___2___10.0___16.0___The lid.\n\n{DASH}___1___5.0___9.0___Other.\nstray words\n")
 
     videos = list(dict.fromkeys(line.video for line in LINES))
-    media = [segment_path(line.video, line.clip) for line in LINES]
+    media = [mosei_path(line.video, line.clip) for line in LINES]
     media += [full_path(video) for video in videos if video != UNDER]
     media += [sound_path(video) for video in videos if video != SHORT]
-    media += [segment_path(LONG, 7)]
+    media += [mosei_path(LONG, 7)]
     for path in media:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"\x00")
         (folder / path).with_name(f"._{path.name}").touch()
-    (folder / segment_path(LONG, 2)).write_bytes(b"")
-    (folder / segment_path(LONG, 3)).unlink()
-    (folder / segment_path(UNDER, 1)).write_bytes(b"")
-    (folder / segment_path(UNDER, 2)).unlink()
+    (folder / mosei_path(LONG, 2)).write_bytes(b"")
+    (folder / mosei_path(LONG, 3)).unlink()
+    (folder / mosei_path(UNDER, 1)).write_bytes(b"")
+    (folder / mosei_path(UNDER, 2)).unlink()

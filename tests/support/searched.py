@@ -18,14 +18,8 @@ from tuning.search.space import SearchConfig
 
 def load(config: RunConfig, accelerator: Accelerator, console: Console) -> JoinedCorpora:
     """The small corpora without their test clips."""
-    found = small.joined()
-    rows = torch.cat([found.rows(config.corpora.trained(), split) for split in ("train", "dev")])
-    return JoinedCorpora(
-        found.clips.iloc[rows.numpy()].reset_index(drop=True),
-        {name: values[rows] for name, values in found.features.items()},
-        found.presence[rows],
-        {task: values[rows] for task, values in found.labels.items()},
-    )
+    joined = small.joined()
+    return joined.select(torch.cat([joined.rows(config.corpora.trained(), split) for split in ("train", "dev")]))
 
 
 def search(folder: Path, base: dict[str, dict[str, object]] | None = None, **settings: object) -> Search:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 COMMANDS = (
     "mmpsr.export", "training.pipeline", "training.data.load", "training.doctor.doctor", "training.doctor.report",
-    "training.evaluation.compare", "training.evaluation.evaluate", "training.evaluation.seeds", "training.runs.verify",
-    "training.bundle.check", "training.predict.document", "training.predict.open", "training.predict.results",
+    "training.evaluation.compare", "training.evaluation.evaluate", "training.runs.verify",
+    "training.predict.document", "training.predict.predictor", "training.predict.results",
     "training.report.cards", "training.report.run", "training.estimator.estimator", "tuning.console",
-    "tuning.search.workers", "tuning.study.fill", "tuning.transfer.tables",
+    "tuning.search.workers", "tuning.study.fill", "tuning.transfer.analysis",
 )  # fmt: skip
 PROGRAMS = ("mmpsr", "python", "accelerate")
 CLIENT = """#!{python} -IS

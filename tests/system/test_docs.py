@@ -22,14 +22,14 @@ from accelerate import Accelerator
 
 from corpora.demo.build import build_demo
 from encoders.extraction.extract import extract
-from encoders.extraction.warm import WarmEncoders
+from encoders.extraction.workers import WarmEncoders
 from mmpsr.config import load_config, validate
 from tests.support.guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 from training.config import RunConfig
 from training.data.load import load_clips
 from training.published_config import load_run_config
 from tuning.console import app
-from tuning.search.config import load_search
+from tuning.search.objective import load_search
 from tuning.study.config import load_study
 
 REASONS = {

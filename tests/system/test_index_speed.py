@@ -12,12 +12,17 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from corpora.fiv2 import layout as layout_fiv2
-from corpora.fiv2.layout import FirstImpressionsClip
-from corpora.meld import layout as layout_meld
-from corpora.meld.layout import MeldUtterance
-from corpora.mosei import layout as layout_mosei
-from corpora.mosei.layout import MoseiSegment
+from corpora.demo.layouts import (
+    FirstImpressionsClip,
+    MeldUtterance,
+    MoseiSegment,
+    fiv2_path,
+    meld_path,
+    mosei_path,
+    write_fiv2,
+    write_meld,
+    write_mosei,
+)
 from mmpsr.tasks import PERSONALITY
 from tests.support.mosei_tree import full_path, sound_path
 
@@ -70,8 +75,8 @@ def mosei(folder: Path) -> dict[str, object]:
         for video in range(NUM_CLIPS // 8)
         for clip in range(8)
     ]
-    layout_mosei.write_mosei(folder, segments)
-    touch(folder, [layout_mosei.segment_path(segment.video, segment.clip) for segment in segments])
+    write_mosei(folder, segments)
+    touch(folder, [mosei_path(segment.video, segment.clip) for segment in segments])
     videos = {segment.video for segment in segments}
     touch(folder, [place(video) for video in videos for place in (full_path, sound_path)])
     return {"adapter": "mosei"}
@@ -84,8 +89,8 @@ def fiv2(folder: Path) -> dict[str, object]:
         FirstImpressionsClip(split[row % 5], f"-yt{row // 3:06d}.{row % 3:03d}", scores, f"words {row}", 2, 1, row % 75)
         for row in range(NUM_CLIPS)
     ]
-    layout_fiv2.write_fiv2(folder, clips)
-    touch(folder, [layout_fiv2.media_path(clip) for clip in clips])
+    write_fiv2(folder, clips)
+    touch(folder, [fiv2_path(clip) for clip in clips])
     return {"adapter": "fiv2"}
 
 
@@ -95,8 +100,8 @@ def meld(folder: Path) -> dict[str, object]:
     utterances = [
         MeldUtterance(split[row // 10 % 5], row // 10, row % 10, *said, row, row + 2.0) for row in range(NUM_CLIPS)
     ]
-    layout_meld.write_meld(folder, utterances)
-    touch(folder, [layout_meld.media_path(one.split, one.dialogue, one.utterance) for one in utterances])
+    write_meld(folder, utterances)
+    touch(folder, [meld_path(one.split, one.dialogue, one.utterance) for one in utterances])
     return {"adapter": "meld"}
 
 

@@ -112,14 +112,28 @@ def test_what_is_installed_here_is_within_what_is_declared() -> None:
             assert metadata.version(requirement.name) in requirement.specifier, requirement
 
 
-def test_the_wheel_holds_packages_configurations_and_types(tmp_path: Path) -> None:
-    wheel = pytest.importorskip("hatchling.builders.wheel")
-    built = list(wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
-    names = set(zipfile.ZipFile(built[0]).namelist())
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of this checkout."""
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    return zipfile.ZipFile(next(builder.build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"])))
+
+
+def test_the_wheel_ships_the_five_packages(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    assert len(tops) == len(PACKAGES) + 1
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert {name for name in names if name.endswith(".py")} == {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_the_wheel_holds_packages_configurations_and_types(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
     configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*") if path.is_file()}
     assert {f"mmpsr/{name}" for name in configs} <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    information = zipfile.ZipFile(built[0]).read(next(name for name in names if name.endswith("METADATA"))).decode()
+    information = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert "Requires-Python: <3.14,>=3.11" in information
     for extra in EXTRAS:
         assert f"Provides-Extra: {extra}\n" in information

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,22 +19,12 @@ from encoders.media.clip import ClipMedia
 from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
 from training.predict.inputs import Defect, Recording
-from training.predict.predictor import Predictor
+from training.predict.predictor import Predictor, StageClock
 from training.predict.results import ClipResult, Results, judge
 from training.predict.transcripts import Cue, Transcript, read_transcript
 from training.predict.windows import clips_of, length_of
 
-__all__ = [
-    "STAGES",
-    "Analysis",
-    "AppError",
-    "KeyFrame",
-    "Limits",
-    "Wishes",
-    "analyse",
-    "decide",
-    "key_frames",
-]
+__all__ = ["STAGES", "Analysis", "AppError", "Limits", "Wishes", "analyse", "decide", "key_frames", "without_folders"]
 
 STAGES = {
     "waiting": "Its turn",
@@ -159,8 +148,8 @@ def analyse(
         AppError: the video cannot be opened, is too large or too long, or nothing of it can be used.
         TranscriptError: the transcript cannot be read.
     """
-    clock = _Clock(on_stage)
-    clock("inputs")
+    clock = StageClock(on_stage)
+    clock.enter("inputs", "")
     length = _checked_length(path, limits)
     transcript = _transcript(wishes)
     recording = Recording(path.name, path, transcript=transcript)
@@ -168,60 +157,46 @@ def analyse(
     def predict(table: pd.DataFrame, told: Callable[[str], None] | None = None) -> Results:
         return predictor.predict(table, confidence=wishes.confidence, store=store, on_stage=told)
 
-    whole = predict(clips_of([recording]), lambda stage: clock(stage) if stage != "inputs" else None)
+    whole = predict(clips_of([recording]), lambda stage: clock.enter(stage, "") if stage != "inputs" else None)
     if not len(whole):
-        raise AppError(f"Nothing of {path.name} can be used: {_told(whole.defects[0].reason, path)}")
+        raise AppError(f"Nothing of {path.name} can be used: {without_folders(whole.defects[0].reason, path)}")
     parts = [whole]
     if length > wishes.window + SLACK:
         rest = length % wishes.window  # a window that begins hardly later than the one before would say the same
         windows = clips_of([replace(recording, end=length - rest if rest < SLACK else None)], wishes.window)
         for first in range(0, len(windows), TOGETHER):
-            clock("windows", f"{first} of {len(windows)}")
+            clock.enter("windows", f"{first} of {len(windows)}")
             parts.append(predict(windows.iloc[first : first + TOGETHER]))
-    clock("explanation")
+    clock.enter("explanation", "")
     trained = predictor.trained
     explanation = predictor.explain(whole)[0]
-    clock("frames")
+    clock.enter("frames", "")
     frames, no_frames = key_frames(path)
     clips = (clip for part in parts for clip in part.clips)
     defects = (defect for part in parts for defect in part.defects)
     return Analysis(
         path.name, length, tuple(_without_folder(clip, path) for clip in clips),
         {task: np.concatenate([part.predicted[task] for part in parts]) for task in trained.tasks},
-        tuple(each._replace(path=path.name, reason=_told(each.reason, path)) for each in defects), explanation,
+        tuple(d._replace(path=path.name, reason=without_folders(d.reason, path)) for d in defects), explanation,
         frames, no_frames, () if transcript is None else transcript.cues,
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.done(),
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
     )  # fmt: skip
 
 
 def _without_folder(clip: ClipResult, path: Path) -> ClipResult:
-    absent, notes = ({name: _told(text, path) for name, text in each.items()} for each in (clip.absent, clip.notes))
+    absent, notes = (
+        {name: without_folders(text, path) for name, text in texts.items()} for texts in (clip.absent, clip.notes)
+    )
     return replace(clip, path=path.name, absent=absent, notes=notes)
 
 
-def _told(reason: str, path: Path) -> str:
-    """A reason that names the file, not where it lies."""
-    return reason.replace(str(path), path.name)
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self, on_stage: Callable[[str, str], None]) -> None:
-        self.on_stage, self.seconds = on_stage, dict[str, float]()
-        self.stage, self.began = "", time.perf_counter()
-
-    def __call__(self, stage: str, progress: str = "") -> None:
-        self.done()
-        self.stage = stage
-        self.on_stage(stage, progress)
-
-    def done(self) -> dict[str, float]:
-        now = time.perf_counter()
-        if self.stage:
-            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.began
-        self.began = now
-        return self.seconds
+def without_folders(text: str, *paths: Path | str | None) -> str:
+    """Put names of files in place of paths."""
+    for path in paths:
+        if path is not None:
+            name = Path(path).name
+            text = text.replace(str(Path(path).resolve()), name).replace(str(path), name)
+    return text
 
 
 def _checked_length(path: Path, limits: Limits) -> float:
@@ -245,19 +220,19 @@ def _transcript(wishes: Wishes) -> Transcript | None:
         raise AppError("There are two transcripts, a text and a file; take one of them out")
     if wishes.transcript is None:
         return Transcript(" ".join(wishes.text.split())) if wishes.text.strip() else None
-    found = read_transcript(wishes.transcript)
-    if not found.text:
+    transcript = read_transcript(wishes.transcript)
+    if not transcript.text:
         raise AppError(f"{wishes.transcript.name} holds no words")
-    return found
+    return transcript
 
 
 def key_frames(path: Path) -> tuple[tuple[KeyFrame, ...], str | None]:
-    """Pictures at uniformly spaced moments with the face found in each, or why there are none."""
+    """Take pictures at uniformly spaced moments with the face found in each, or say why there are none."""
     clip = ClipMedia(media=path)
     try:
         pictures, moments = clip.frames(NUM_FRAMES)
     except (MissingModality, EncodingError) as reason:
-        return (), _told(str(reason), path)
+        return (), without_folders(str(reason), path)
     faces: list[tuple[float, float, float, float] | None] = [None] * len(pictures)
     try:
         track = face_track(clip, NUM_FRAMES)
@@ -282,7 +257,7 @@ def _data_address(pixels: NDArray[np.uint8]) -> str:
 
 
 def decide(analysis: Analysis, predictor: Predictor, confidence: float) -> Analysis:
-    """The same analysis with another confidence asked for; nothing is computed again but the decisions."""
+    """Ask another confidence of an analysis; nothing is computed again but the decisions."""
     rows = judge(analysis.predicted, predictor.trained.tasks, predictor.trained.calibration, confidence)
     clips = tuple(replace(clip, tasks=row) for clip, row in zip(analysis.clips, rows, strict=True))
     return replace(analysis, clips=clips, wishes=replace(analysis.wishes, confidence=confidence))

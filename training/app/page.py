@@ -1,4 +1,4 @@
-"""The page's parts, and what they do. It needs Gradio, which is an optional library."""
+"""Build the page's parts, and what they do. It needs Gradio, which is an optional library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEEK = """element.addEventListener('click', event => {
 
 
 def build_page(service: Service) -> gr.Blocks:
-    """The page's parts, and what they do."""
+    """Build the page's parts, and what they do."""
     limits = service.limits
     with gr.Blocks(title="mmpsr", analytics_enabled=False) as page:
         gr.HTML(_TOP.format(limits.seconds, limits.megabytes))
@@ -60,12 +60,12 @@ def build_page(service: Service) -> gr.Blocks:
                         second = gr.Dropdown([], label="Second", elem_id="second")
                     compared = gr.HTML(_NO_PAIR, elem_id="compared")
 
-        def shown(found: Shown) -> list[Any]:
-            if found.result is None:
-                return [found.status, _NO_RESULT, gr.update(interactive=False), gr.skip(), gr.skip()]
-            names = list(found.labels)
+        def shown(view: Shown) -> list[Any]:
+            if view.result is None:
+                return [view.status, _NO_RESULT, gr.update(interactive=False), gr.skip(), gr.skip()]
+            names = list(view.labels)
             return [
-                found.status, found.result, gr.update(value=str(found.download), interactive=True),
+                view.status, view.result, gr.update(value=str(view.download), interactive=True),
                 gr.update(choices=names, value=names[-2] if len(names) > 1 else names[0]),
                 gr.update(choices=names, value=names[-1]),
             ]  # fmt: skip
@@ -74,12 +74,12 @@ def build_page(service: Service) -> gr.Blocks:
             video: str | None, text: str, transcript: str | None, window: float, confidence: float, request: gr.Request
         ) -> Iterator[list[Any]]:
             wishes = Wishes(text, None if transcript is None else Path(transcript), window, confidence)
-            for found in service.analyse(str(request.session_hash), video, wishes):
-                yield shown(found)
+            for view in service.analyse(str(request.session_hash), video, wishes):
+                yield shown(view)
 
         def decide(confidence: float, request: gr.Request) -> list[Any]:
-            found = service.decide(str(request.session_hash), confidence)
-            return [gr.skip()] * 5 if found is None else [gr.skip(), *shown(found)[1:]]
+            view = service.decide(str(request.session_hash), confidence)
+            return [gr.skip()] * 5 if view is None else [gr.skip(), *shown(view)[1:]]
 
         def compare(first: str | None, second: str | None, request: gr.Request) -> str:
             return service.compare(str(request.session_hash), first, second) or _NO_PAIR
@@ -99,10 +99,10 @@ def build_page(service: Service) -> gr.Blocks:
         analysed = button.click(analyse, [video, text, transcript, window, confidence], outputs, **quiet)
         analysed.then(decide, confidence, outputs, **quiet)  # the slider may have been moved meanwhile
         confidence.change(decide, confidence, outputs, trigger_mode="always_last", **quiet)
-        for chosen in (first, second):
-            chosen.change(compare, [first, second], compared, **quiet)
-        for sent in (video, transcript):
-            sent.change(arrived, sent, None, **quiet)
+        for menu in (first, second):
+            menu.change(compare, [first, second], compared, **quiet)
+        for upload in (video, transcript):
+            upload.change(arrived, upload, None, **quiet)
         page.load(begin, None, None, **quiet)
         page.unload(end)
     return page

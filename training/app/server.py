@@ -45,7 +45,7 @@ class AddressError(UserError):
 
 
 def listen(port: int) -> socket.socket:
-    """A socket of this machine's own address.
+    """Open a socket of this machine's own address.
 
     Args:
         port: 0 for any that is free.
@@ -122,7 +122,7 @@ def warm_up(predictor: Predictor, folder: Path) -> None:
 
 
 def application_of(service: Service) -> Any:
-    """The page with its guards, as an ASGI application."""
+    """Make the page with its guards an ASGI application."""
     import gradio
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware

@@ -1,33 +1,40 @@
-"""What the app does with a recording, whoever shows it: analyses by session, views of them, files to take along."""
+"""Analyses by session, whoever shows them: views of them, and one file of each to take along."""
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import sys
 import tempfile
 import threading
-import time
 import traceback
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from corpora.clips import CorpusError
 from encoders.errors import EncodingError, ExtractionError, StoreError
-from training.app.analysis import Analysis, AppError, Limits, Wishes, analyse, decide
-from training.app.download import write_zip
+from training.app.analysis import Analysis, AppError, Limits, Wishes, analyse, decide, without_folders
 from training.app.view import compare_view, result_view, status_view
+from training.predict.document import document_of
 from training.predict.inputs import InputError
-from training.predict.predictor import Predictor
+from training.predict.predictor import Predictor, StageClock
+from training.predict.results import frame_of
 from training.predict.transcripts import TranscriptError
+from training.report.cards import render_card
+from training.runs.trained import TrainedModel
 
-__all__ = ["KEPT", "Service", "Session", "Sessions", "Shown"]
+__all__ = ["KEPT", "Service", "Session", "Sessions", "Shown", "write_zip"]
 
 KEPT = 12
 """Analyses that a session keeps for comparison; older ones are forgotten."""
+Events = queue.Queue[tuple[str, str] | Analysis | str]
+"""A stage that begins and how far it is; last the analysis, or why there is none."""
 _TOLD = (AppError, CorpusError, EncodingError, ExtractionError, InputError, StoreError, TranscriptError)
 
 
@@ -49,14 +56,12 @@ class Session:
     num_analyses: int = 0
     is_shown: bool = False
 
-    def add(self, analysis: Analysis) -> str:
-        """Keep an analysis; the name that it is offered under."""
+    def add(self, analysis: Analysis) -> None:
+        """Keep an analysis, offered under its number and name."""
         self.num_analyses, self.is_shown = self.num_analyses + 1, True
-        label = f"{self.num_analyses}. {analysis.name}"
-        self.analyses[label] = analysis
+        self.analyses[f"{self.num_analyses}. {analysis.name}"] = analysis
         while len(self.analyses) > KEPT:
             del self.analyses[next(iter(self.analyses))]
-        return label
 
 
 class Sessions:
@@ -72,7 +77,7 @@ class Sessions:
         self._lock = Lock()
 
     def of(self, key: str) -> Session:
-        """The session of a page, begun where it is new."""
+        """Give the session of a page, begun where it is new."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = Session(Path(tempfile.mkdtemp(prefix="session-", dir=self.root)))
@@ -84,16 +89,16 @@ class Sessions:
         Raises:
             AppError: the file is not there any more.
         """
-        session, found = self.of(key), Path(path).resolve()
+        session, upload = self.of(key), Path(path).resolve()
         with self._lock:
-            if self.root not in found.parents or not found.is_file():
-                raise AppError(f"{found.name} is not here any more, because the page was left; load it again")
-            session.uploads.add(found)
-        return found
+            if self.root not in upload.parents or not upload.is_file():
+                raise AppError(f"{upload.name} is not here any more, because the page was left; load it again")
+            session.uploads.add(upload)
+        return upload
 
     @contextmanager
     def working(self, key: str) -> Iterator[Session]:
-        """A session while something writes into its folder, which is removed afterwards if the page was left."""
+        """Hold a session while something writes into its folder, which is removed afterwards if the page was left."""
         session = self.of(key)
         try:
             yield session
@@ -164,70 +169,97 @@ class Service:
             yield Shown(status_view({}, error="Drop a video, choose one or record one first."))
             return
         name = Path(video).name
-        told: queue.Queue[tuple[str, str] | Analysis | str] = queue.Queue()
-        threading.Thread(target=self._work, args=(key, video, wishes, told), daemon=True).start()
-        seconds: dict[str, float] = {}
-        stage, began = "", 0.0
+        events: Events = queue.Queue()
+        threading.Thread(target=self._work, args=(key, video, wishes, events), daemon=True).start()
+        clock = StageClock()
         while True:
-            event = told.get()
-            if stage:
-                seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - began
+            event = events.get()
             if isinstance(event, Analysis):
-                yield self._finished(key, event)
+                with self.sessions.working(key) as session:
+                    session.add(event)
+                    latest = self._latest(session)
+                yield latest
                 return
             if isinstance(event, str):
-                yield Shown(status_view(seconds | ({stage: None} if stage else {}), error=event, name=name))
+                stages = clock.leave() | ({clock.stage: None} if clock.stage else {})
+                yield Shown(status_view(stages, error=event, name=name))
                 return
             stage, progress = event
-            began = time.perf_counter()
-            yield Shown(status_view({**seconds, stage: None}, progress))
+            clock.enter(stage)
+            yield Shown(status_view({**clock.seconds, stage: None}, progress))
 
-    def _work(self, key: str, video: str, wishes: Wishes, told: queue.Queue[tuple[str, str] | Analysis | str]) -> None:
-        """Analyse in a thread of its own; the last thing told is the analysis or why there is none."""
+    def _work(self, key: str, video: str, wishes: Wishes, events: Events) -> None:
+        """Analyse in a thread of its own; the last event is the analysis or why there is none."""
         try:
             path = self.sessions.hold(key, video)
             if wishes.transcript is not None:
                 self.sessions.hold(key, wishes.transcript)
             if self._turn.locked():
-                told.put(("waiting", ""))
+                events.put(("waiting", ""))
             with self._turn, self.sessions.working(key) as session:
                 store = session.folder / "vectors"
-                told.put(analyse(self.predictor, path, wishes, self.limits, store, lambda *stage: told.put(stage)))
+                events.put(analyse(self.predictor, path, wishes, self.limits, store, lambda *stage: events.put(stage)))
         except _TOLD as error:
-            told.put(_plain(error, (video, wishes.transcript)))
+            events.put(without_folders(str(error), video, wishes.transcript))
         except Exception as error:  # the page must say something, whatever it was
             traceback.print_exc(file=sys.stderr)
-            told.put(f"The analysis failed: {type(error).__name__}: {_plain(error, (video, wishes.transcript))}")
+            message = f"The analysis failed: {type(error).__name__}: {error}"
+            events.put(without_folders(message, video, wishes.transcript))
 
-    def _finished(self, key: str, analysis: Analysis) -> Shown:
-        with self.sessions.working(key) as session:
-            session.add(analysis)
-            file = write_zip(analysis, self.predictor.trained, self.name, session.folder)
-            return Shown(status_view(dict(analysis.seconds)), result_view(analysis), file, tuple(session.analyses))
+    def _latest(self, session: Session) -> Shown:
+        """Show the latest analysis of a session, and write its file."""
+        analysis = list(session.analyses.values())[-1]
+        file = write_zip(analysis, self.predictor.trained, self.name, session.folder)
+        return Shown(status_view(dict(analysis.seconds)), result_view(analysis), file, tuple(session.analyses))
 
     def decide(self, key: str, confidence: float) -> Shown | None:
-        """All analyses with another confidence asked for; the latest of them, or None where it is not shown."""
+        """Ask another confidence of all analyses; returns the latest of them, or None where it is not shown."""
         with self.sessions.working(key) as session:
             for label, analysis in session.analyses.items():
                 session.analyses[label] = decide(analysis, self.predictor, confidence)
             if not session.is_shown:
                 return None
-            latest = list(session.analyses.values())[-1]
-            file = write_zip(latest, self.predictor.trained, self.name, session.folder)
-            return Shown(status_view(dict(latest.seconds)), result_view(latest), file, tuple(session.analyses))
+            return self._latest(session)
 
     def compare(self, key: str, first: str | None, second: str | None) -> str | None:
-        """HTML of two analyses side by side; None where they are not both there."""
+        """Write HTML of two analyses side by side; None where they are not both there."""
         analyses = self.sessions.of(key).analyses
         if first not in analyses or second not in analyses:
             return None
         return compare_view(analyses[first], analyses[second])
 
 
-def _plain(error: Exception, paths: tuple[str | Path | None, ...]) -> str:
-    """The message with names of files in place of paths."""
-    message = str(error)
-    for path in paths:
-        if path is not None:
-            message = message.replace(str(Path(path).resolve()), Path(path).name).replace(str(path), Path(path).name)
-    return message
+def write_zip(analysis: Analysis, trained: TrainedModel, name: str, folder: Path) -> Path:
+    """Write one file with the analysis as `mmpsr predict` writes it: JSON, CSV and cards; it holds no pictures.
+
+    The JSON is the document of `mmpsr predict`, the whole before its windows, and the explanation. Of windows there is
+    a second card with the timeline.
+
+    Args:
+        analysis: of a video.
+        trained: the model.
+        name: of the model.
+        folder: to write into.
+    """
+    clips = [clip.to_dict() for clip in analysis.clips]
+    defects = [defect._asdict() for defect in analysis.defects]
+    rows: list[dict[str, Any]] = [*({"clip": clip} for clip in clips), *({"defect": defect} for defect in defects)]
+    window = analysis.wishes.window if len(clips) > 1 else None
+    document = document_of(
+        rows, (), trained, name=name, confidence=analysis.wishes.confidence, window=window, hop=window,
+        notes=analysis.notes,
+    )  # fmt: skip
+    document["explanation"] = analysis.explanation.to_dict()
+    recording, stem = document["recordings"][0], Path(analysis.name).stem
+    files = {
+        f"{stem}.json": json.dumps(document, indent=2, allow_nan=False) + "\n",
+        f"{stem}.csv": frame_of(clips, defects).to_csv(index=False),
+        f"{stem}.html": render_card({**recording, "clips": recording["clips"][:1], "defects": []}, document),
+    }
+    if len(clips) > 1:
+        files[f"{stem}-timeline.html"] = render_card({**recording, "clips": recording["clips"][1:]}, document)
+    path = folder / f"{stem}-mmpsr.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file, content in files.items():
+            archive.writestr(file, content)
+    return path

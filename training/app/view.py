@@ -32,17 +32,17 @@ class Step:
     kind: str
 
 
-def steps_of(found: TaskExplanation, name: str, present: Sequence[str]) -> tuple[list[Step], float, float]:
-    """From the baseline to the prediction of a class, modality by modality, and the ends of the axis.
+def steps_of(explained: TaskExplanation, name: str, present: Sequence[str]) -> tuple[list[Step], float, float]:
+    """Step from the baseline to the prediction of a class, modality by modality, and find the ends of the axis.
 
     Args:
-        found: explanation of a task.
+        explained: explanation of a task.
         name: class or trait.
         present: modalities that add something.
     """
-    places = [found.baseline[name]]
+    places = [explained.baseline[name]]
     for modality in present:
-        places.append(places[-1] + found.shapley[modality][name])
+        places.append(places[-1] + explained.shapley[modality][name])
     low, high = min(places), max(places)
     spare = max(SMALLEST_RANGE - (high - low), 0.1 * (high - low)) / 2
     low, high = max(low - spare, 0.0), min(high + spare, 1.0)
@@ -60,20 +60,20 @@ def steps_of(found: TaskExplanation, name: str, present: Sequence[str]) -> tuple
 
 
 def result_view(analysis: Analysis) -> str:
-    """One video's results."""
+    """Write one video's results."""
     whole, windows, explanation = analysis.clips[0], analysis.clips[1:], analysis.explanation
     tasks = []
-    for task, found in sorted(whole.tasks.items(), key=lambda item: item[1].kind == "regression"):  # fills two columns
-        why = explanation.tasks[task]
-        charts = [(name, *steps_of(why, name, explanation.present)) for name in _by_interest(found, why)]
+    for task, result in sorted(whole.tasks.items(), key=lambda item: item[1].kind == "regression"):  # fills two columns
+        explained = explanation.tasks[task]
+        charts = [(name, *steps_of(explained, name, explanation.present)) for name in _by_interest(result, explained)]
         tasks.append(
             {
                 "name": task,
-                "found": found,
-                "why": why,
+                "found": result,
+                "why": explained,
                 "charts": charts,
                 "timeline": _timeline(task, windows) if windows else None,
-                "legend": legend(found.values),
+                "legend": legend(result.values),
                 "num_abstained": sum(clip.tasks[task].abstained for clip in windows),
             }
         )
@@ -83,12 +83,12 @@ def result_view(analysis: Analysis) -> str:
 
 
 def compare_view(first: Analysis, second: Analysis) -> str:
-    """Two videos' results side by side."""
+    """Write two videos' results side by side."""
     return _environment().get_template("app_compare.html").render(first=first, second=second)
 
 
 def status_view(stages: Mapping[str, float | None], progress: str = "", error: str = "", name: str = "") -> str:
-    """How far an analysis is, or why there is none.
+    """Write how far an analysis is, or why there is none.
 
     Args:
         stages: those begun, with their seconds, or None of the one that goes on.
@@ -101,15 +101,15 @@ def status_view(stages: Mapping[str, float | None], progress: str = "", error: s
     )  # fmt: skip
 
 
-def _by_interest(found: TaskResult, why: TaskExplanation) -> list[str]:
-    """Classes by falling probability, or traits by how far the clip moves them."""
-    if found.kind == "regression":
-        return sorted(found.values, key=lambda name: -abs(why.prediction[name] - why.baseline[name]))
-    return sorted(found.values, key=lambda name: -found.values[name])
+def _by_interest(result: TaskResult, explained: TaskExplanation) -> list[str]:
+    """Sort classes by falling probability, or traits by how far the clip moves them."""
+    if result.kind == "regression":
+        return sorted(result.values, key=lambda name: -abs(explained.prediction[name] - explained.baseline[name]))
+    return sorted(result.values, key=lambda name: -result.values[name])
 
 
 def _timeline(task: str, windows: Sequence[ClipResult]) -> str:
-    """A line per class or trait over the middles of the windows."""
+    """Draw a line per class or trait over the middles of the windows."""
     middles = [((clip.start or 0.0) + (clip.end or 0.0)) / 2 for clip in windows]
     names = windows[0].tasks[task].values
     series = {name: Line(middles, [100 * clip.tasks[task].values[name] for clip in windows]) for name in names}

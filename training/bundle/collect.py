@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +21,23 @@ from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
-from training.bundle.format import FORMAT_VERSION, Bundle, BundledCorpus, BundledEncoder, BundledFigure, TrainingSummary
+from training.bundle.format import (
+    FEATURES,
+    FORMAT_VERSION,
+    Bundle,
+    BundledCorpus,
+    BundledEncoder,
+    BundledFigure,
+    Interval,
+    TrainingSummary,
+)
 from training.evaluation.figures import evaluate_run
 from training.runs.directory import RunError, read_json
 from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
+from training.scoring.rows import Estimate, MetricRow
 
-__all__ = ["LICENCES", "collect_bundle", "vector_widths"]
+__all__ = ["LICENCES", "collect_bundle", "installed_spec", "vector_widths"]
 
 LICENCES: Mapping[str, str] = {
     "mosei": "CMU-MOSEI: research use on the terms of its makers; the videos belong to those who published them",
@@ -43,7 +55,7 @@ DEMO = (
 
 
 def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
-    """Everything of `bundle.json` but the sums.
+    """Collect everything of `bundle.json` but the sums.
 
     Args:
         run: run directory.
@@ -56,12 +68,7 @@ def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
     tasks = config.tasks.model_copy(
         update={"specs": {task: spec.model_dump(mode="json") for task, spec in trained.tasks.items()}}
     )
-    features = FeaturesConfig(
-        **{
-            name: getattr(trained.features, name)
-            for name in ("encoders", "faces", "sequences", "transcriber", "describer", "precision")
-        }
-    )
+    features = FeaturesConfig(**{name: getattr(trained.features, name) for name in FEATURES})
     return Bundle(
         format_version=FORMAT_VERSION,
         name=f"{run.resolve().parent.name}/{run.resolve().name}",
@@ -79,43 +86,47 @@ def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
 
 
 def vector_widths(trained: TrainedModel) -> dict[str, int]:
-    """Width of each modality's vectors, in the model's order."""
+    """Count the width of each modality's vectors, in the model's order."""
     standardizers = trained.model.standardizers
     return {name: len(cast(Standardizer, standardizers[name]).mean) for name in trained.modalities}
 
 
-def _encoder(modality: str, trained: TrainedModel) -> BundledEncoder:
-    features, key = trained.features, trained.fingerprints[modality]
-    name, width = features.encoders[modality], vector_widths(trained)[modality]
-    sequence_key = trained.fingerprints.get(f"{modality} sequences")
-    if name in features.precomputed or name == "vectors":
-        return BundledEncoder(origin="vectors", key=key, vector_width=width, sequence_key=sequence_key)
-    noted = _installed(features, modality, key)
-    return BundledEncoder(
-        origin="own" if ":" in name else "catalogue", key=key, vector_width=width, sequence_key=sequence_key, **noted
-    )
+def installed_spec(features: FeaturesConfig, modality: str) -> EncoderSpec:
+    """Describe the encoder of a modality that is installed here.
 
-
-def _installed(features: FeaturesConfig, modality: str, key: str) -> dict[str, Any]:
-    """Version, pooling and settings of the encoder, if it is still the one that made the vectors."""
+    Raises:
+        ConfigError: there is no such encoder.
+        ExtractionError: it cannot be used.
+    """
     only = features.model_copy(update={"encoders": {modality: features.encoders[modality]}, "sequences": {}})
-    try:
-        spec: EncoderSpec = encoder_specs(only)[modality]
-    except (ConfigError, ExtractionError):
-        return {}
-    if spec.key != key:
-        return {}
-    return {"version": spec.version, "pooling": spec.pooling, "settings": json.loads(json.dumps(dict(spec.settings)))}
+    return encoder_specs(only)[modality]
+
+
+def _encoder(modality: str, trained: TrainedModel) -> BundledEncoder:
+    """Note an encoder; version, pooling and settings if what is installed is still what made the vectors."""
+    features, key = trained.features, trained.fingerprints[modality]
+    name = features.encoders[modality]
+    noted: dict[str, Any] = {"origin": "own" if ":" in name else "catalogue"}
+    if name in features.precomputed or name == "vectors":
+        noted["origin"] = "vectors"
+    else:
+        with suppress(ConfigError, ExtractionError):
+            spec = installed_spec(features, modality)
+            if spec.key == key:
+                settings = json.loads(json.dumps(dict(spec.settings)))
+                noted |= {"version": spec.version, "pooling": spec.pooling, "settings": settings}
+    width, sequence_key = vector_widths(trained)[modality], trained.fingerprints.get(f"{modality} sequences")
+    return BundledEncoder(key=key, vector_width=width, sequence_key=sequence_key, **noted)
 
 
 def _training(run: Path, model: FusionModel) -> TrainingSummary | None:
     path = run / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     epochs = [json.loads(line) for line in lines]
-    defined = [epoch for epoch in epochs if math.isfinite(epoch["dev_figure"])]
-    if not defined:
+    judged = [epoch for epoch in epochs if math.isfinite(epoch["dev_figure"])]
+    if not judged:
         return None
-    best = max(defined, key=lambda epoch: epoch["dev_figure"])
+    best = max(judged, key=lambda epoch: epoch["dev_figure"])
     return TrainingSummary(
         num_epochs=len(epochs), best_epoch=best["epoch"], dev_figure=best["dev_figure"],
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -136,19 +147,26 @@ def _corpora(corpora: CorporaConfig, table: pd.DataFrame) -> dict[str, BundledCo
 
 
 def _figures(stored: RunPredictions, results: list[dict[str, Any]]) -> tuple[BundledFigure, ...]:
-    """Figures with intervals and the linear baseline, and chance from the run's results."""
+    """Evaluate figures with intervals and the linear baseline; chance is from the run's results."""
     place = ("corpus", "split", "task", "metric")
     chance = {tuple(row[name] for name in place): row["chance"] for row in results}
     try:
-        found = evaluate_run(stored, None, None)["figures"]
+        figures = evaluate_run(stored, None, None)["figures"]
     except RunError:  # not one labelled clip
         return ()
-    return tuple(_figure(row, chance.get(tuple(row[name] for name in place))) for row in found)
+    return tuple(_figure(row, chance.get(row.key)) for row in figures)
 
 
-def _figure(row: dict[str, Any], chance: float | None) -> BundledFigure:
-    known = {name: value for name, value in row.items() if name in BundledFigure.model_fields}
-    known["chance"] = None if chance is None or math.isnan(chance) else chance
-    if "over_linear" in row:
-        known["over_linear"] = {name: row["over_linear"][name] for name in ("value", "low", "high")}
-    return BundledFigure(**known)
+def _figure(row: MetricRow, chance: float | None) -> BundledFigure:
+    names = ("corpus", "split", "task", "metric", "num_clips", "num_groups")
+    return BundledFigure(
+        **{name: getattr(row, name) for name in names},
+        **asdict(row.model),
+        linear=_interval(row.linear),
+        over_linear=_interval(row.over_linear),
+        chance=None if chance is None or math.isnan(chance) else chance,
+    )
+
+
+def _interval(found: Estimate | None) -> Interval | None:
+    return None if found is None else Interval(value=found.value, low=found.low, high=found.high)

@@ -37,11 +37,7 @@ __all__ = [
 ]
 
 WEIGHTS, CONTENT, CARD = "model.safetensors", "bundle.json", "README.md"
-
-
 FILES = (WEIGHTS, CONTENT, CARD)
-
-
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill")
 
 
@@ -87,7 +83,7 @@ def require_name(place: str, name: str) -> None:
 
 
 def read_file(folder: Path, name: str) -> bytes:
-    """A file of the bundle.
+    """Read a file of the bundle.
 
     A symbolic link must end in the folder itself; of a download in the hub's cache (`snapshots/<commit>`), in the
     `blobs` of the same repository.
@@ -98,15 +94,15 @@ def read_file(folder: Path, name: str) -> bytes:
     path, home = folder / name, folder.resolve()
     homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
     target = path.resolve()
-    if not any(target.is_relative_to(each) for each in homes):
+    if not any(target.is_relative_to(place) for place in homes):
         raise BundleError(f"{path} is a symbolic link to {target}, which leads out of the bundle's folder")
     if not target.is_file():
         raise BundleError(f"{folder} has no file {name}; a bundle has {', '.join(FILES)}")
     return target.read_bytes()
 
 
-def read_content(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """`bundle.json` as plain values, and as it lies there.
+def read_content(folder: Path) -> dict[str, Any]:
+    """Read `bundle.json` as plain values.
 
     Raises:
         BundleError: it is missing, or no JSON object of finite numbers.
@@ -115,23 +111,22 @@ def read_content(folder: Path) -> tuple[dict[str, Any], bytes]:
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no number")
 
-    data = read_file(folder, CONTENT)
     try:
-        tree = json.loads(data, parse_constant=refuse)
+        tree = json.loads(read_file(folder, CONTENT), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / CONTENT} cannot be read: {error}") from None
     if not isinstance(tree, dict):
         raise BundleError(f"{folder / CONTENT} holds {type(tree).__name__}, expected an object")
-    return tree, data
+    return tree
 
 
 def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors as the content of a safetensors file."""
+    """Make tensors the content of a safetensors file."""
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def to_tensors(data: bytes, source: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """Read the tensors of a safetensors file.
 
     Args:
         data: its content.
@@ -162,16 +157,16 @@ def require_free(folder: Path, force: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file; name a folder for the bundle")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found - set(FILES):
-        raise BundleError(f"{folder} holds {sorted(found - set(FILES))[0]!r}, which is no bundle's; name a new folder")
-    if found and not force:
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names - set(FILES):
+        raise BundleError(f"{folder} holds {sorted(names - set(FILES))[0]!r}, which is no bundle's; name a new folder")
+    if names and not force:
         raise BundleError(f"{folder} is a bundle already; name a new folder, or replace it with --force (force=True)")
 
 
 @contextmanager
 def new_folder(folder: Path, force: bool) -> Iterator[Path]:
-    """A folder to write into, which is named `folder` once all is written, and vanishes where an error comes.
+    """Make a folder to write into, which is named `folder` once all is written, and vanishes where an error comes.
 
     Args:
         folder: to be written; see `require_free`, also for what is raised.

@@ -157,9 +157,13 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
     """
     version = tree.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
+        versions = tree.get("versions")
+        writer = "it does not say which"
+        if isinstance(versions, dict):
+            writer = f"mmpsr {versions.get('mmpsr', 'unknown')}"
         raise BundleError(
             f"{source}: format_version is {version!r}, this version of mmpsr reads {FORMAT_VERSION}; install the "
-            f"version that wrote it ({_written_by(tree)})"
+            f"version that wrote it ({writer})"
         )
     _require_harmless(tree, source, allow_custom_encoders)
     try:
@@ -170,22 +174,20 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
     expected = set(bundle.modalities)
     if len(expected) < len(bundle.modalities):
         raise BundleError(f"{source}: modalities name one twice: {list(bundle.modalities)}")
-    for place, of in (("encoders", bundle.encoders), ("config.features.encoders", bundle.config.features.encoders)):
-        if set(of) != expected:
-            raise BundleError(f"{source}: {place} are of {sorted(of)}, modalities are {sorted(expected)}")
-    for task, found in bundle.calibration.tasks.items():
+    for place, encoders in (
+        ("encoders", bundle.encoders),
+        ("config.features.encoders", bundle.config.features.encoders),
+    ):
+        if set(encoders) != expected:
+            raise BundleError(f"{source}: {place} are of {sorted(encoders)}, modalities are {sorted(expected)}")
+    for task, fitted in bundle.calibration.tasks.items():
         num_outputs = tasks[task].num_outputs if task in tasks else 0
-        for values in (found.thresholds, found.deviations):
+        for values in (fitted.thresholds, fitted.deviations):
             if values is not None and len(values) != num_outputs:
                 raise BundleError(f"{source}: calibration of {task} has {len(values)} numbers, expected {num_outputs}")
     if set(bundle.sha256) != {WEIGHTS, CARD}:
         raise BundleError(f"{source}: sha256 has sums of {sorted(bundle.sha256)}, expected {WEIGHTS} and {CARD}")
     return bundle
-
-
-def _written_by(tree: Mapping[str, Any]) -> str:
-    versions = tree.get("versions")
-    return f"mmpsr {versions.get('mmpsr', 'unknown')}" if isinstance(versions, dict) else "it does not say which"
 
 
 def _section(tree: Any, *names: str) -> dict[str, Any]:
@@ -195,7 +197,7 @@ def _section(tree: Any, *names: str) -> dict[str, Any]:
 
 
 def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool) -> None:
-    for place, key in _keys(tree):
+    for place, key, _ in _entries(tree):
         if key in REMOTE_CODE:
             raise BundleError(
                 f"{source}: {place} asks to run code that comes with weights; a bundle cannot allow that, only who "
@@ -209,15 +211,22 @@ def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoder
             raise BundleError(f"{source}: config.{section} is not part of a bundle; {nearest(section, SECTIONS)}")
     for name, value in features.items():
         if name in PATHS:
-            for text in _texts(value):
-                require_name(f"{source}: config.features.{name}", text)
+            for _, _, text in _entries({name: value}):
+                if isinstance(text, str):
+                    require_name(f"{source}: config.features.{name}", text)
         if name not in FEATURES:
             more = ": a bundle names no file but its own" if name in PATHS else f"; {nearest(name, FEATURES)}"
             raise BundleError(f"{source}: config.features.{name} is not part of a bundle{more}")
     for writer in ("transcriber", "describer"):
         model = _section(features, writer).get("model")
-        if model is not None:
-            _require_repository(f"{source}: config.features.{writer}.model", model)
+        if model is None:
+            continue
+        place = f"{source}: config.features.{writer}.model"
+        require_name(place, str(model))
+        try:
+            validate_repo_id(str(model))
+        except HFValidationError as error:
+            raise BundleError(f"{place}: {model!r} is no repository of the hub ({error})") from None
     for modality, encoder in _section(features, "encoders").items():
         if isinstance(encoder, str) and ":" in encoder and not allow_custom_encoders:
             raise BundleError(
@@ -226,26 +235,10 @@ def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoder
             )
 
 
-def _require_repository(place: str, model: object) -> None:
-    require_name(place, str(model))
-    try:
-        validate_repo_id(str(model))
-    except HFValidationError as error:
-        raise BundleError(f"{place}: {model!r} is no repository of the hub ({error})") from None
-
-
-def _keys(tree: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Every key with its place."""
+def _entries(tree: Any, place: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield place, key and value of everything in tables and lists, however deep."""
     items = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
         here = f"{place}.{key}" if place else str(key)
-        yield here, str(key)
-        yield from _keys(value, here)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value."""
-    if isinstance(value, str):
-        yield value
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(each)
+        yield here, str(key), value
+        yield from _entries(value, here)

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from training.bundle.format import Bundle, BundledEncoder, BundledFigure, Interval
-from training.scoring.tables import SHORT_NAMES
+from training.scoring.tables import metric_name
 
 __all__ = ["model_card"]
 
@@ -22,7 +22,7 @@ MEANINGS: Mapping[str, str] = {
 
 
 def model_card(bundle: Bundle) -> str:
-    """Markdown with front matter: what the model predicts, from what data, how well, and what it is not for.
+    """Write Markdown with front matter: what the model predicts, from what data, how well, and what it is not for.
 
     Args:
         bundle: all but its sums.
@@ -67,7 +67,7 @@ def _front_matter(bundle: Bundle, task_type: str) -> str:
         EvalResult(
             task_type=task_type, task_name=figure.task, dataset_type=figure.corpus,
             dataset_name=figure.corpus, dataset_split=figure.split, metric_type=figure.metric,
-            metric_name=SHORT_NAMES.get(figure.metric, figure.metric), metric_value=round(figure.value, 2),
+            metric_name=metric_name(figure.metric), metric_value=round(figure.value, 2),
         )
         for figure in bundle.figures
         if figure.value is not None
@@ -84,9 +84,9 @@ def _front_matter(bundle: Bundle, task_type: str) -> str:
 
 def _tasks(bundle: Bundle) -> Iterator[dict[str, str]]:
     for task, spec in bundle.config.tasks.resolve().items():
-        found = bundle.calibration.tasks.get(task)
+        fitted = bundle.calibration.tasks.get(task)
         what = "scores in [0, 1]" if spec.kind == "regression" else "calibrated probabilities"
-        if spec.kind != "regression" and (found is None or found.temperature == 1.0):
+        if spec.kind != "regression" and (fitted is None or fitted.temperature == 1.0):
             what = "probabilities as the network gives them"
         yield {
             "name": task, "kind": spec.kind.replace("_", " "), "classes": ", ".join(spec.classes), "what": what,
@@ -137,24 +137,24 @@ def _training(bundle: Bundle) -> Iterator[str]:
 
 def _figure(figure: BundledFigure) -> Sequence[str]:
     return (
-        figure.corpus, figure.split, figure.task, SHORT_NAMES.get(figure.metric, figure.metric), str(figure.num_clips),
+        figure.corpus, figure.split, figure.task, metric_name(figure.metric), str(figure.num_clips),
         str(figure.num_groups), _shown(figure), _shown(figure.linear), _shown(figure.over_linear, sign="+"),
         "-" if figure.chance is None else f"{figure.chance:.1f}",
     )  # fmt: skip
 
 
 def _place(figure: BundledFigure) -> str:
-    return f"{figure.corpus} {figure.task} {SHORT_NAMES.get(figure.metric, figure.metric)}"
+    return f"{figure.corpus} {figure.task} {metric_name(figure.metric)}"
 
 
-def _shown(found: Interval | None, sign: str = "") -> str:
-    """A figure with its interval."""
-    if found is None or found.value is None:
+def _shown(figure: Interval | None, sign: str = "") -> str:
+    """Write a figure with its interval."""
+    if figure is None or figure.value is None:
         return "-"
-    value = f"{found.value:{sign}.1f}"
-    return value if found.low is None else f"{value} [{found.low:{sign}.1f}, {found.high:{sign}.1f}]"
+    value = f"{figure.value:{sign}.1f}"
+    return value if figure.low is None else f"{value} [{figure.low:{sign}.1f}, {figure.high:{sign}.1f}]"
 
 
 def _is_unproven(over: Interval | None) -> bool:
-    """Whether nothing shows that the model is better than the linear baseline."""
+    """Tell whether nothing shows that the model is better than the linear baseline."""
     return over is not None and (over.low is None or over.low <= 0.0)

@@ -26,20 +26,19 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> int:
     """Put a run's model, its figures and a model card into a folder that predicts anywhere; see if it does."""
-    from training.bundle.bundle import read_bundle, write_bundle
-    from training.bundle.check import repeat_predictions
+    from training.bundle.bundle import read_bundle, repeat_predictions, write_bundle
 
     write_bundle(run, output, force)
     trained = read_bundle(output, allow_custom_encoders=True)  # the run's own
     _print_files(trained)
-    found = repeat_predictions(trained, run)
-    if not found.num_clips:
-        typer.echo(f"Read back. The run's predictions were not made again: {found.reason}")
+    repeated = repeat_predictions(trained, run)
+    if not repeated.num_clips:
+        typer.echo(f"Read back. The run's predictions were not made again: {repeated.reason}")
         return 0
-    agrees = found.difference <= TOLERANCE
+    agrees = repeated.difference <= TOLERANCE
     typer.echo(
-        f"Read back. {found.num_clips} of the run's {found.num_stored} stored clips predicted again from their "
-        f"features: the largest difference is {found.difference:.1e}"
+        f"Read back. {repeated.num_clips} of the run's {repeated.num_stored} stored clips predicted again from their "
+        f"features: the largest difference is {repeated.difference:.1e}"
         + ("." if agrees else f", more than {TOLERANCE:g}; do not hand this bundle on.")
     )
     return 0 if agrees else 1
@@ -70,6 +69,7 @@ def export(
     """Write a model as ONNX or as a program of torch.export, from vectors to probabilities, and run it."""
     from mmpsr.export import PRESENCE, ExportError, export_onnx, export_torch
     from training.bundle.bundle import read_bundle
+    from training.bundle.collect import vector_widths
     from training.bundle.files import CONTENT
     from training.runs.trained import TrainedModel
 
@@ -82,7 +82,7 @@ def export(
     except OSError as error:
         raise ExportError(str(error)) from error
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
-    widths = {name: len(trained.model.standardizers[name].mean) for name in trained.modalities}  # type: ignore[arg-type]
+    widths = vector_widths(trained)
     inputs = [f"{name} [B, {width}]" for name, width in widths.items()]
     typer.echo(f"  takes {', '.join(inputs)} float32, {PRESENCE} [B, {len(widths)}] bool, in this order")
     outputs = [f"{task} [B, {spec.num_outputs}]" for task, spec in trained.tasks.items()]

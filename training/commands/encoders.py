@@ -18,7 +18,7 @@ from rich.text import Text
 from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console
 
 if TYPE_CHECKING:
-    from encoders.catalogue.entry import CatalogueEntry, Entry, WriterEntry
+    from encoders.catalogue.entry import CatalogueEntry, Entry
     from encoders.config import FeaturesConfig
 
 __all__ = ["encoders"]
@@ -51,17 +51,17 @@ def encoders(
         features = run.features
     for note in notes:
         error_console().print(note, highlight=False, markup=False)
+    readers = {"transcript": ("text", "behavior")}  # modalities whose encoders read what a model writes
     vectors = [_encoder(e, features) for e in CATALOGUE.values() if modality is None or modality in e.modalities]
-    texts = [_writer(e, features) for e in WRITERS.values() if modality is None or modality in _served(e)]
+    texts = [
+        {"id": e.id, "section": e.section, "reads": e.reads, "writes": e.writes, **_about(e, features)}
+        for e in WRITERS.values()
+        if modality is None or modality in readers.get(e.writes, ("behavior",))
+    ]
     if as_json:
         typer.echo(json.dumps({"encoders": vectors, "writers": texts}, indent=2, allow_nan=False))
     else:
         out_console().print(_tables(vectors, texts), highlight=False)
-
-
-def _served(entry: WriterEntry) -> tuple[str, ...]:
-    """Modalities whose encoders read what a model writes."""
-    return ("text", "behavior") if entry.writes == "transcript" else ("behavior",)
 
 
 def _encoder(entry: CatalogueEntry, features: FeaturesConfig) -> dict[str, Any]:
@@ -71,13 +71,8 @@ def _encoder(entry: CatalogueEntry, features: FeaturesConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _writer(entry: WriterEntry, features: FeaturesConfig) -> dict[str, Any]:
-    return {"id": entry.id, "section": entry.section, "reads": entry.reads, "writes": entry.writes,
-            **_about(entry, features)}  # fmt: skip
-
-
 def _about(entry: Entry, features: FeaturesConfig) -> dict[str, Any]:
-    """What is said of every model; `weights` are `installed`, a `local copy`, `cached` or `to download`."""
+    """Collect what is said of every model; `weights` are `installed`, a `local copy`, `cached` or `to download`."""
     from encoders.catalogue.checkpoint import is_cached
     from encoders.catalogue.entry import EMBEDDED
     from encoders.creation import can_run
@@ -94,7 +89,7 @@ def _about(entry: Entry, features: FeaturesConfig) -> dict[str, Any]:
 
 
 def _tables(encoders: Sequence[dict[str, Any]], writers: Sequence[dict[str, Any]]) -> Group:
-    """Encoders family by family as the catalogue has them, models that write texts, and how many can run here."""
+    """List encoders family by family as in the catalogue, models that write texts, and how many can run here."""
     vectors = _table("encoder, and whom to cite", "modalities", "width")
     vectors.columns[2].justify = "right"
     for entry in encoders:
@@ -108,8 +103,8 @@ def _tables(encoders: Sequence[dict[str, Any]], writers: Sequence[dict[str, Any]
     listed = [*encoders, *writers]
     able = sum(entry["can_run"] for entry in listed)
     ready = sum(entry["can_run"] and entry["weights"] != "to download" for entry in listed)
-    told = f"{able:,} of {len(listed):,} can run here, {ready:,} of them without a download"
-    return Group(*parts, Text(told, style="bold"))
+    summary = f"{able:,} of {len(listed):,} can run here, {ready:,} of them without a download"
+    return Group(*parts, Text(summary, style="bold"))
 
 
 def _table(*columns: str) -> Table:
@@ -127,8 +122,8 @@ def _add(table: Table, entry: dict[str, Any], *between: str) -> None:
 def _here(entry: dict[str, Any]) -> Text:
     if not entry["can_run"]:
         return Text(f"no: {entry['reason']}", style="yellow")
-    told = {
+    sentences = {
         "installed": "yes, needs no download", "local copy": "yes, from a local copy",
         "cached": "yes, weights in the local cache", "to download": f"yes, downloads about {entry['download_mb']:,} MB",
     }  # fmt: skip
-    return Text(told[entry["weights"]], style="dim" if entry["weights"] == "to download" else "green")
+    return Text(sentences[entry["weights"]], style="dim" if entry["weights"] == "to download" else "green")

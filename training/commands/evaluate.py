@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from training.commands.common import JsonOption, RunArgument, SetOption, SplitOption, guarded, out_console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from training.evaluation.evaluate import EvaluationOptions
 
 __all__ = ["compare", "evaluate", "verify"]
@@ -53,6 +54,7 @@ def evaluate(
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     from training.evaluation import evaluate as evaluation
+    from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
     options = evaluation.EvaluationOptions(
@@ -61,7 +63,7 @@ def evaluate(
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
         document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)
     if as_json:
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
         return
     console = out_console(WIDTH)
     for table in tables(document) if len(runs) == 1 else seed_tables(document):
@@ -69,28 +71,27 @@ def evaluate(
 
 
 def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[str, Any]:
-    """Runs of one configuration with different seeds.
+    """Evaluate runs of one configuration with different seeds.
 
     Returns:
         `runs`, `seeds`, `over_seeds`, `adapted_over_seeds` and `subsets_over_seeds` (see
-        `training.evaluation.seeds.over_seeds`), and `evaluations`, the document of each run.
+        `training.evaluation.evaluate.over_seeds`), and `evaluations`, the document of each run.
 
     Raises:
         RunError: the configurations differ in more than the seed, and as `training.evaluation.evaluate.evaluate`.
     """
-    from training.evaluation.evaluate import evaluate
-    from training.evaluation.seeds import over_seeds, require_seeds
+    from training.evaluation.evaluate import evaluate, over_seeds, require_seeds
     from training.runs.stored import RunPredictions
 
     seeds = require_seeds([RunPredictions.read(path) for path in paths])
-    found = [evaluate(path, options) for path in paths]
+    evaluations = [evaluate(path, options) for path in paths]
     return {
         "runs": [str(path) for path in paths],
         "seeds": seeds,
-        "over_seeds": over_seeds(found),
-        "adapted_over_seeds": over_seeds(found, "adapted"),
-        "subsets_over_seeds": over_seeds(found, "subsets"),
-        "evaluations": found,
+        "over_seeds": over_seeds(evaluations),
+        "adapted_over_seeds": over_seeds(evaluations, "adapted"),
+        "subsets_over_seeds": over_seeds(evaluations, "subsets"),
+        "evaluations": evaluations,
     }
 
 
@@ -105,53 +106,47 @@ def compare(
     from training.evaluation.compare import compare_runs
     from training.runs.stored import RunPredictions
 
-    found = compare_runs(RunPredictions.read(first), RunPredictions.read(second), split)
+    comparison = compare_runs(RunPredictions.read(first), RunPredictions.read(second), split)
     if as_json:
-        typer.echo(json.dumps({"first": str(first), "second": str(second), **found}, indent=2, allow_nan=False))
+        typer.echo(json.dumps({"first": str(first), "second": str(second), **comparison}, indent=2, allow_nan=False))
         return
     console = out_console(WIDTH)
     console.print(f"first: {first}\nsecond: {second}", highlight=False, markup=False)
-    for table in _tables(found):
+    for table in _tables(comparison):
         console.print(table, highlight=False)
 
 
-def _tables(found: Mapping[str, Any]) -> Iterator[Table | str]:
-    from training.scoring.tables import between, metric_name, number
+def _tables(comparison: Mapping[str, Any]) -> Iterator[Table | str]:
+    from training.scoring.rows import Estimate
+    from training.scoring.tables import between, metric_name, number, table_of
 
     yield "Second - first on common clips, percentage points"
-    table = Table()
-    for name in ("corpus", "split", "task", "metric"):
-        table.add_column(name)
-    for name in ("clips", "groups", "first", "second", "difference", "95 % interval", "p", "corrected p"):
-        table.add_column(name, justify="right")
-    for row in found["figures"]:
-        difference = row["difference"]
+    figures = ("clips", "groups", "first", "second", "difference", "95 % interval", "p", "corrected p")
+    table = table_of(("corpus", "split", "task", "metric"), figures)
+    for row in comparison["figures"]:
+        difference = Estimate(**row["difference"])
         table.add_row(
             row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
-            str(row["num_groups"]), number(row["first"]), number(row["second"]), number(difference["value"], True),
+            str(row["num_groups"]), number(row["first"]), number(row["second"]), number(difference.value, True),
             between(difference, True).replace("[", r"\["), _p(row["p"]), _p(row["corrected_p"]),
         )  # fmt: skip
     yield table
     yield "Clips taken as independent"
-    table = Table()
-    for name in ("corpus", "split", "task", "test"):
-        table.add_column(name)
-    for name in ("p", "corrected p"):
-        table.add_column(name, justify="right")
-    for row in found["clips"]:
+    table = table_of(("corpus", "split", "task", "test"), ("p", "corrected p"))
+    for row in comparison["clips"]:
         test = row["test"]
         if test == "McNemar":
             test += f" (right: {row['only_first']} first only, {row['only_second']} second only)"
         table.add_row(row["corpus"], row["split"], row["task"], test, _p(row["p"]), _p(row["corrected_p"]))
     yield table
-    fewer = {(row["corpus"], row["task"]) for row in found["figures"] if row["num_clips"] < max(_counts(row))}
+    fewer = {
+        (row["corpus"], row["task"])
+        for row in comparison["figures"]
+        if row["num_clips"] < max(row["num_first"], row["num_second"])
+    }
     for corpus, task in sorted(fewer):
         yield f"{corpus}, {task}: some clips were evaluated by one run only and are left out"
     yield "p corrected over the rows of its table (Holm); a difference counts where it is below 0.05."
-
-
-def _counts(row: Mapping[str, Any]) -> tuple[int, int]:
-    return row["num_first"], row["num_second"]
 
 
 def _p(value: float | None) -> str:

@@ -22,9 +22,8 @@ from training.commands.common import JsonOption, SetOption, error_console, guard
 if TYPE_CHECKING:
     import pandas as pd
 
-    from encoders.maintenance.inventory import FolderReport
+    from encoders.maintenance.inventory import FolderReport, Usage
     from encoders.maintenance.pruning import Leftover
-    from encoders.maintenance.usage import Usage
 
 __all__ = ["features"]
 
@@ -54,9 +53,9 @@ def features(
         raise ConfigError(f"{'--prune' if prune else '--set'} needs --config: what is used is what a file says")
     errors = error_console()
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the list
-        root, usage, told = _read_config(config, set_ or [], store)
+        root, usage, notes = _read_config(config, set_ or [], store)
         reports, leftovers = list(take_inventory(root, usage)), find_leftovers(root)
-    for note in told:
+    for note in notes:
         errors.print(note, highlight=False, markup=False)
     document: dict[str, Any] = {
         "store": str(root), "config": None if config is None else str(config),
@@ -74,7 +73,7 @@ def features(
 
 
 def _read_config(config: Path | None, settings: list[str], store: Path | None) -> tuple[Path, Usage | None, list[str]]:
-    """The store, what the configuration uses of it, and what to tell: settings not read, corpora that cannot be."""
+    """Find the store, what of it is used, and what to tell: settings not read, corpora that cannot be."""
     from encoders.config import FeaturesConfig
     from mmpsr.config import ConfigError
 
@@ -85,19 +84,19 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.checks.findings import without_texts  # what only a configuration needs
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
-    from encoders.maintenance.usage import usage_of
+    from encoders.maintenance.inventory import usage_of
     from training.published_config import load_run_config
 
-    run, told = load_run_config(config, settings)
+    run, notes = load_run_config(config, settings)
     encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
     root = store or Path(run.features.store)
     features = run.features.model_copy(update={"store": str(root), "encoders": encoders})
     tables: dict[str, pd.DataFrame | None] = {}
-    for corpus, found in scan_corpora(run.corpora, run.tasks.resolve()).items():
-        tables[corpus] = found.clips if isinstance(found, ClipTable) else None
-        if not isinstance(found, ClipTable):
-            told.append(f"corpus {corpus!r} cannot be read, so any of its clips counts: {without_texts(str(found))}")
-    return root, usage_of(features, tables), told
+    for corpus, table in scan_corpora(run.corpora, run.tasks.resolve()).items():
+        tables[corpus] = table.clips if isinstance(table, ClipTable) else None
+        if not isinstance(table, ClipTable):
+            notes.append(f"corpus {corpus!r} cannot be read, so any of its clips counts: {without_texts(str(table))}")
+    return root, usage_of(features, tables), notes
 
 
 def _prune(
@@ -122,7 +121,7 @@ def _prune(
 
 
 def _tables(root: Path, reports: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Group:
-    """A table per corpus, what is wrong, and a last line with the sum."""
+    """Lay out a table per corpus, what is wrong, and a last line with the sum."""
     parts: list[RenderableType] = []
     for corpus in dict.fromkeys(report.corpus for report in reports):
         parts.append(Text(f"\n{corpus}", style="bold"))
@@ -142,8 +141,8 @@ def _tables(root: Path, reports: Sequence[FolderReport], leftovers: Sequence[Lef
     unsound = sum(not report.is_sound for report in reports)
     size = decimal(sum(report.num_bytes for report in reports))
     verdict = f"{unsound:,} of them cannot be trusted" if unsound else "all can be read and are finite"
-    told = f"{root}: {len(reports):,} folders, {size}; {verdict}"
-    parts.append(Text(told, style="bold red" if unsound else "bold green"))
+    summary = f"{root}: {len(reports):,} folders, {size}; {verdict}"
+    parts.append(Text(summary, style="bold red" if unsound else "bold green"))
     return Group(*parts)
 
 
@@ -166,7 +165,7 @@ def _corpus(reports: Iterable[FolderReport]) -> Table:
 
 
 def _sequences(report: FolderReport) -> str:
-    """How long the sequences of a folder are, or nothing."""
+    """Say how long the sequences of a folder are, or nothing."""
     if report.cap is None:
         return ""
     longest = "" if report.longest is None else f" (longest {report.longest:,})"
@@ -174,7 +173,7 @@ def _sequences(report: FolderReport) -> str:
 
 
 def _findings(report: FolderReport) -> Iterator[tuple[str, str]]:
-    """What is wrong or odd with a folder, and how to show it."""
+    """Yield what is wrong or odd with a folder, and how to show it."""
     for damage in report.damaged:
         name = damage.file.rpartition("/")[2]
         then = "extraction writes it anew" if name == "encoder.json" else "its clips are extracted again"
@@ -191,7 +190,7 @@ def _findings(report: FolderReport) -> Iterator[tuple[str, str]]:
 
 
 def _prune_table(folders: Sequence[FolderReport], leftovers: Sequence[Leftover]) -> Table:
-    """What would be removed, with sizes."""
+    """List what would be removed, with sizes."""
     table = Table("to be removed", "holds", "size", box=box.SIMPLE_HEAD)
     for report in folders:
         holds = f"{report.done:,} clips, not used by this configuration"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,26 +81,27 @@ def predict(
     require_extra("media")
     from training.predict.document import document_of, keys_of
     from training.predict.inputs import InputError, find_inputs
-    from training.predict.open import open_predictor
+    from training.predict.predictor import open_predictor
     from training.predict.windows import clips_of
 
     try:
-        chosen = _format(format_, output)
+        format_ = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
-        found = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
-        clips = clips_of(found.recordings, window, hop)
+        read = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
+        clips = clips_of(read.recordings, window, hop)
+        num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
-        with open_predictor(model, _processes(len(clips)), own, *trusted) as predictor:
+        with open_predictor(model, num_processes, own, *trusted) as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
                 finished, notes = _predict(predictor, clips, Path(work), confidence, explain)
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
-                rows, found.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
-                hop=hop if hop is not None else window, notes=[*found.notes, *notes],
+                rows, read.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
+                hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
-        _write(document, chosen, output, cards, error_console())
+        _write(document, format_, output, cards, error_console())
     except KeyboardInterrupt:
         if output is None:
             raise
@@ -121,19 +122,21 @@ def serve_app(
     from training.app.analysis import Limits
     from training.app.server import serve
     from training.predict.inputs import InputError
-    from training.predict.open import open_predictor
+    from training.predict.predictor import open_predictor
 
     try:
         if max_seconds <= 0 or max_megabytes <= 0:
             raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
         with open_predictor(model) as predictor:
-            serve(predictor, Path(model).name, Limits(max_seconds, max_megabytes), port, _say)
+            limits = Limits(max_seconds, max_megabytes)
+            note = "(this machine only; stop with Ctrl-C)"
+            serve(predictor, Path(model).name, limits, port, lambda address: typer.echo(f"{address} {note}"))
     except KeyboardInterrupt:  # the way to stop it
         error_console().print("stopped; what was uploaded is removed")
 
 
 def _format(asked: Format | None, output: Path | None) -> Format | None:
-    """The output's format."""
+    """Tell the output's format."""
     from training.predict.inputs import InputError
 
     if output is not None and output.is_dir():
@@ -149,40 +152,36 @@ def _format(asked: Format | None, output: Path | None) -> Format | None:
 
 
 def _weights(settings: Sequence[str]) -> dict[str, str]:
-    """Folders of local weights by encoder."""
+    """Read folders of local weights by encoder."""
     from training.predict.inputs import InputError
 
-    found = {}
+    weights = {}
     for setting in settings:
         encoder, _, folder = setting.partition("=")
         if not encoder or not folder:
             raise InputError(f"--weights {setting!r}: expected ENCODER=FOLDER, an encoder's id and its local copy")
-        found[encoder] = folder
-    return found
-
-
-def _processes(num_clips: int) -> int:
-    """Worker processes that are worth their start."""
-    return 0 if num_clips <= FEW else min(4, os.cpu_count() or 1)
+        weights[encoder] = folder
+    return weights
 
 
 def _predict(
     predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
 ) -> tuple[FinishedRows, list[str]]:
     """Predict the clips that are not finished, batch by batch."""
-    from encoders.store.progress import Reporter
+    from encoders.store.progress import ClipProgress
     from training.predict.document import FinishedRows, keys_of
 
     finished = FinishedRows(work, predictor.trained, confidence, explain)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
     num_lost = 0
-    with Reporter(len(left), True, "predictions", "without") as report:
+    with ClipProgress(len(left), True, "predictions", "without") as report:
         for first in range(0, len(left), BATCH):
             batch = left[first : first + BATCH]
             table = clips.iloc[batch]
             results = predictor.predict(table, confidence=confidence, store=work / "features")
-            order = zip(table["recording"], *(_or_none(table[name]) for name in ("start", "end")), strict=True)
+            places = table[["recording", "start", "end"]].astype(object)
+            order = places.where(places.notna(), None).itertuples(index=False, name=None)
             explanations = predictor.explain(results) if explain else None
             finished.add([keys[number] for number in batch], FinishedRows.of(results, order, explanations))
             notes |= dict.fromkeys(results.notes)
@@ -191,14 +190,8 @@ def _predict(
     return finished, list(notes)
 
 
-def _or_none(seconds: pd.Series) -> list[float | None]:
-    import pandas as pd
-
-    return [None if pd.isna(each) else float(each) for each in seconds]
-
-
 def _write(
-    document: Mapping[str, Any], chosen: Format | None, output: Path | None, cards: Path | None, errors: Console
+    document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None, errors: Console
 ) -> None:
     """Print, and write the output and the cards."""
     from mmpsr.files import write_whole
@@ -206,25 +199,32 @@ def _write(
     from training.report.cards import write_cards
 
     clips = [
-        {"id": each["id"], "path": each["path"], **clip} for each in document["recordings"] for clip in each["clips"]
+        {"id": recording["id"], "path": recording["path"], **clip}
+        for recording in document["recordings"]
+        for clip in recording["clips"]
     ]
-    if output is None and chosen == "json":
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
-    elif output is None and chosen == "csv":
-        typer.echo(frame_of(clips, document["defects"]).to_csv(index=False), nl=False)
+    content: str | Callable[[Path], object] = ""
+    if format_ == "json":
+        content = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    elif format_ is not None:
+        frame = frame_of(clips, document["defects"])
+        content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
+    if output is None and format_ is not None:
+        typer.echo(content, nl=False)
     else:
         shown = clips if output is None else clips[:SHOWN]
         for line in [line for clip in shown for line in _lines(clip, document)]:
             typer.echo(line)
         if len(clips) > len(shown):
             typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
-    for each in document["defects"]:
-        errors.print(f"{_title(each)}: no prediction: {each['reason']}", style="yellow", highlight=False, markup=False)
+    for defect in document["defects"]:
+        line = f"{_title(defect)}: no prediction: {defect['reason']}"
+        errors.print(line, style="yellow", highlight=False, markup=False)
     for note in document["notes"]:
         errors.print(note, highlight=False, markup=False)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, lambda path: _save(document, clips, chosen, path))
+        write_whole(output, content)
         errors.print(
             f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
         )
@@ -234,63 +234,47 @@ def _write(
     errors.print(f"{len(clips)} predicted, {len(document['defects'])} without a prediction", highlight=False)
 
 
-def _save(document: Mapping[str, Any], clips: Sequence[Mapping[str, Any]], chosen: Format | None, path: Path) -> None:
-    from training.predict.results import frame_of
-
-    if chosen == "json":
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    elif chosen == "csv":
-        frame_of(clips, document["defects"]).to_csv(path, index=False, encoding="utf-8")
-    else:
-        frame_of(clips, document["defects"]).to_parquet(path, index=False)
-
-
-def _title(each: Mapping[str, Any]) -> str:
+def _title(row: Mapping[str, Any]) -> str:
     from training.report.cards import clock
 
-    if each["start"] is None and each["end"] is None:
-        return str(each["id"])
-    return f"{each['id']} {clock(each['start'] or 0.0)}-{clock(each['end']) or 'end'}"
+    if row["start"] is None and row["end"] is None:
+        return str(row["id"])
+    return f"{row['id']} {clock(row['start'] or 0.0)}-{clock(row['end']) or 'end'}"
 
 
 def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
-    """A clip in words, for a terminal."""
+    """Put a clip into words, for a terminal."""
     yield _title(clip)
     width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
-    for task, found in clip["tasks"].items():
-        yield _verdict(task, found, document["confidence"], width)
+    for task, result in clip["tasks"].items():
+        yield _verdict(task, result, document["confidence"], width)
         if "explanation" in clip:
             yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
 
 
-def _verdict(task: str, found: Mapping[str, Any], asked: float, width: int) -> str:
-    """What is predicted for a task."""
-    if found["kind"] == "regression":
+def _verdict(task: str, result: Mapping[str, Any], asked: float, width: int) -> str:
+    """Say what is predicted for a task."""
+    if result["kind"] == "regression":
         parts = []
-        for name, value in found["values"].items():
-            ends = found["intervals"].get(name)
+        for name, value in result["values"].items():
+            ends = result["intervals"].get(name)
             parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
         return f"  {task:<{width}}{', '.join(parts)}"
-    ranked = sorted(found["values"].items(), key=lambda pair: -pair[1])[:4]
+    ranked = sorted(result["values"].items(), key=lambda pair: -pair[1])[:4]
     values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
-    if found["abstained"]:
-        verdict = f"no decision ({found['confidence']:.1%} sure, {asked:.1%} asked)"
+    if result["abstained"]:
+        verdict = f"no decision ({result['confidence']:.1%} sure, {asked:.1%} asked)"
     else:
-        verdict = f"{' + '.join(found['decided']) or 'none of the classes'} ({found['confidence']:.1%} sure)"
+        verdict = f"{' + '.join(result['decided']) or 'none of the classes'} ({result['confidence']:.1%} sure)"
     return f"  {task:<{width}}{verdict}: {values}"
 
 
 def _why(task: str, clip: Mapping[str, Any]) -> str:
-    """What the modalities add to the class or trait that a card shows first."""
+    """Say what the modalities add to the class or trait that a card shows first."""
     from training.report.card_explanation import explain_task
 
     chart = explain_task(task, [clip]).charts[0]
     parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
     return f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
-
-
-def _say(address: str) -> None:
-    typer.echo(f"{address} (this machine only; stop with Ctrl-C)")
-    sys.stdout.flush()

@@ -5,9 +5,9 @@ Shapes: N clips of all corpora, M modalities, D_m width of a modality's vectors,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,10 @@ from mmpsr.metrics.definitions import METRICS
 from mmpsr.tasks import TaskSpec
 from training.data.ragged import Ragged
 
-__all__ = ["JoinedCorpora", "active_features", "gather", "join", "require_metrics", "training_errors", "used_clips"]
+__all__ = [
+    "JoinedCorpora", "active_features", "gather", "join", "require_metrics", "require_trainable", "training_errors",
+    "used_clips",
+]  # fmt: skip
 
 
 @dataclass
@@ -58,32 +61,25 @@ class JoinedCorpora:
         return {name: ragged.width for name, ragged in self.sequences.items()}
 
     def to(self, device: torch.device | str) -> JoinedCorpora:
-        """The same clips on another device."""
-        return JoinedCorpora(
-            self.clips,
-            {name: tensor.to(device) for name, tensor in self.features.items()},
-            self.presence.to(device),
-            {name: tensor.to(device) for name, tensor in self.labels.items()},
-            {name: ragged.to(device) for name, ragged in self.sequences.items()},
-        )
+        """Move the clips to another device."""
+        return self._mapped(self.clips, lambda part: part.to(device))
 
     def rows(self, corpora: Sequence[str], split: str) -> Tensor:
-        """Row numbers of a split of the corpora, int64 on the clips' device."""
-        chosen = self.clips["corpus"].isin(list(corpora)) & self.clips["split"].eq(split)
-        return torch.from_numpy(np.flatnonzero(chosen.to_numpy(dtype=bool))).to(self.presence.device)
+        """Number the rows of a split of the corpora, int64 on the clips' device."""
+        is_in = self.clips["corpus"].isin(list(corpora)) & self.clips["split"].eq(split)
+        return torch.from_numpy(np.flatnonzero(is_in.to_numpy(dtype=bool))).to(self.presence.device)
 
     def select(self, rows: Tensor) -> JoinedCorpora:
         """Take some of the clips, int64 `[n]`, in this order."""
-        return JoinedCorpora(
-            self.clips.iloc[rows.numpy()].reset_index(drop=True),
-            {name: tensor[rows] for name, tensor in self.features.items()},
-            self.presence[rows],
-            {name: tensor[rows] for name, tensor in self.labels.items()},
-            {
-                name: Ragged(ragged.values, ragged.starts[rows], ragged.lengths[rows], ragged.longest)
-                for name, ragged in self.sequences.items()
-            },
+        return self._mapped(self.clips.iloc[rows.numpy()].reset_index(drop=True), lambda part: part[rows])
+
+    def _mapped(self, clips: pd.DataFrame, change: Callable[[Any], Any]) -> JoinedCorpora:
+        """Change every tensor, and every `Ragged`, in the same way."""
+        features, labels, sequences = (
+            {name: change(part) for name, part in parts.items()}
+            for parts in (self.features, self.labels, self.sequences)
         )
+        return JoinedCorpora(clips, features, change(self.presence), labels, sequences)
 
     def fit_standardizers(self, standardizers: nn.ModuleDict, rows: Tensor) -> None:
         """Give each modality's `Standardizer` the statistics of the rows that have the modality."""
@@ -109,7 +105,7 @@ class JoinedCorpora:
 
 
 def active_features(features: FeaturesConfig, modalities: Sequence[str]) -> FeaturesConfig:
-    """The encoders of the modalities in use.
+    """Keep the encoders of the modalities in use.
 
     Raises:
         ConfigError: a modality has no encoder.
@@ -145,14 +141,14 @@ def join(
             labelled training or dev clip, or a modality has no vector or no sequence for any training clip.
     """
     joined = gather(clips, features, tasks, with_sequences)
-    _check(joined, corpora, list(features.sequences) if with_sequences else [])
+    require_trainable(joined, corpora, features.sequences if with_sequences else ())
     return joined
 
 
 def gather(
     clips: pd.DataFrame, features: FeaturesConfig, tasks: Mapping[str, TaskSpec], with_sequences: bool = False
 ) -> JoinedCorpora:
-    """As `join`, of clips that need not be fit for training."""
+    """Read vectors and labels as `join` does, of clips that need not be fit for training."""
     vectors = read_vectors(clips, features)
     sequences = read_sequences(clips, features) if with_sequences else {}
     return JoinedCorpora(
@@ -163,7 +159,7 @@ def gather(
             task: torch.from_numpy(clips[label_columns(task, spec)].to_numpy(dtype=np.float32))
             for task, spec in tasks.items()
         },
-        sequences={name: Ragged.of(found) for name, found in sequences.items() if len(found.values)},
+        sequences={name: Ragged.of(kept) for name, kept in sequences.items() if len(kept.values)},
     )
 
 
@@ -177,7 +173,7 @@ def require_metrics(corpora: CorporaConfig, tasks: Mapping[str, TaskSpec]) -> No
 
 
 def used_clips(clips: pd.DataFrame, corpora: CorporaConfig) -> pd.DataFrame:
-    """The clips without those that no run uses: the train split of zero-shot corpora."""
+    """Leave out the clips that no run uses: the train split of zero-shot corpora."""
     unused = ~clips["corpus"].isin(corpora.trained()) & clips["split"].eq("train")
     return clips[~unused].reset_index(drop=True)
 
@@ -188,7 +184,7 @@ def training_errors(
     corpora: CorporaConfig,
     open_tasks: Collection[str] = (),
 ) -> Iterator[str]:
-    """Why these clips cannot be trained on: a sentence per reason, none where they can.
+    """Say why these clips cannot be trained on: a sentence per reason, none where they can.
 
     Args:
         clips: clip table of the corpora.
@@ -219,17 +215,31 @@ def training_errors(
                 )
 
 
-def _check(joined: JoinedCorpora, corpora: CorporaConfig, with_sequences: Sequence[str] = ()) -> None:
+def require_trainable(
+    joined: JoinedCorpora,
+    corpora: CorporaConfig,
+    with_sequences: Collection[str] = (),
+    mend: str = "no training clip has a {0} vector (the ledger says why); mend that or shorten data.modalities",
+) -> None:
+    """Check that there is something to learn: what `training_errors` looks for, and vectors of every modality.
+
+    Args:
+        joined: clips with vectors and labels.
+        corpora: the corpora, some of them perhaps zero-shot.
+        with_sequences: modalities that the model reads over time.
+        mend: what to say of a modality without a vector, `{0}`.
+
+    Raises:
+        CorpusError: there is not.
+    """
     labeled = {task: torch.isfinite(labels).any(dim=1).cpu().numpy() for task, labels in joined.labels.items()}
     for reason in training_errors(joined.clips, labeled, corpora):
         raise CorpusError(reason)
     train = joined.rows(corpora.trained(), "train")
     present = joined.presence[train].any(dim=0)
-    for name, found in zip(joined.features, present.tolist(), strict=True):
-        if not found:
-            raise CorpusError(
-                f"no training clip has a {name} vector (the ledger says why); mend that or shorten data.modalities"
-            )
+    for name, is_there in zip(joined.features, present.tolist(), strict=True):
+        if not is_there:
+            raise CorpusError(mend.format(name))
     for name in with_sequences:
         if name not in joined.sequences or not joined.sequences[name].lengths[train].any():
             raise CorpusError(

@@ -35,7 +35,7 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Sequences) -> Ragged:
-        """The same as tensors, on the CPU; `values` shares its memory."""
+        """Make tensors of sequences, on the CPU; `values` shares their memory."""
         lengths = sequences.lengths
         return cls(
             torch.from_numpy(sequences.values),
@@ -50,11 +50,14 @@ class Ragged:
         return self.values.shape[1]
 
     def to(self, device: torch.device | str) -> Ragged:
-        """The same sequences on another device."""
+        """Move the sequences to another device."""
         return Ragged(self.values.to(device), self.starts.to(device), self.lengths.to(device), self.longest)
 
+    def __getitem__(self, rows: Tensor) -> Ragged:
+        return Ragged(self.values, self.starts[rows], self.lengths[rows], self.longest)
+
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Sequences of some clips.
+        """Pad the sequences of some clips.
 
         Args:
             rows: int64 `[B]` on the device of `values`.
@@ -76,8 +79,8 @@ class Ragged:
         return values_BLD.masked_fill_(~mask_BL.unsqueeze(-1), 0.0), mask_BL
 
     def sample(self, rows: Tensor, most: int = 2**17) -> Tensor:
-        """Elements of the rows' sequences, evenly spaced over all of them, float32 `[at most 2 * most, D]`."""
+        """Sample elements of the rows' sequences, evenly spaced over all of them, float32 `[at most 2 * most, D]`."""
         starts, lengths = self.starts[rows].cpu().numpy(), self.lengths[rows].cpu().numpy()
         places = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-        chosen = torch.from_numpy(places[:: max(1, len(places) // most)]).to(self.values.device)
-        return self.values.index_select(0, chosen).float()
+        sampled = torch.from_numpy(places[:: max(1, len(places) // most)]).to(self.values.device)
+        return self.values.index_select(0, sampled).float()

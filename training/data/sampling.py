@@ -11,7 +11,7 @@ __all__ = ["corpus_counts", "epoch_batches"]
 
 
 def corpus_counts(sizes: NDArray[np.int64], config: DataConfig) -> NDArray[np.int64]:
-    """How many clips of each corpus an epoch draws; they sum to the number of all clips.
+    """Count the clips of each corpus that an epoch draws; they sum to the number of all clips.
 
     Args:
         sizes: training clips n_c by corpus.
@@ -33,7 +33,7 @@ def corpus_counts(sizes: NDArray[np.int64], config: DataConfig) -> NDArray[np.in
 def epoch_batches(
     rows_by_corpus: list[NDArray[np.int64]], batch_size: int, config: DataConfig, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """Batches of one epoch, of row numbers, every corpus mixed in each.
+    """Draw the batches of one epoch, of row numbers, every corpus mixed in each.
 
     A corpus that gives fewer clips than it has gives other ones in later epochs until all were seen (its clips are
     drawn from one endless sequence of permutations); one that gives more repeats some.
@@ -57,7 +57,7 @@ def epoch_batches(
 
 
 def _draw(rows: NDArray[np.int64], count: int, start: int, seed: tuple[int, int]) -> NDArray[np.int64]:
-    """Elements `start` to `start + count` of the rows' endless sequence of permutations."""
+    """Draw elements `start` to `start + count` of the rows' endless sequence of permutations."""
     first, last = start // len(rows), (start + max(count, 1) - 1) // len(rows)
     sequence = np.concatenate(
         [rows[np.random.default_rng([*seed, turn, 0]).permutation(len(rows))] for turn in range(first, last + 1)]

@@ -8,8 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, known_rows, without_texts
-from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.findings import (
+    Case,
+    Finding,
+    between_corpora,
+    between_splits,
+    check_corpus,
+    file_sizes,
+    known_rows,
+    without_texts,
+)
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
 from corpora.registry import Source, prepare, scan_corpora
@@ -60,8 +68,8 @@ class Diagnosis:
     inspected: int | None = None
 
     def count(self, severity: Severity) -> int:
-        """Places at which something of this severity was found."""
-        return sum(found.count for found in self.findings if found.severity == severity)
+        """Count the places at which something of this severity was found."""
+        return sum(finding.count for finding in self.findings if finding.severity == severity)
 
     @property
     def exit_status(self) -> int:
@@ -80,17 +88,17 @@ class Diagnosis:
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as what JSON can hold."""
+        """Make everything what JSON can hold."""
         return {
             "config": self.config,
             "tasks": self.tasks,
             "corpora": {name: asdict(report) for name, report in self.corpora.items()},
             "findings": [
                 {
-                    "corpus": found.corpus, "kind": found.kind, "severity": found.severity, "count": found.count,
-                    "message": found.message, "cases": [asdict(case) for case in found.cases],
+                    "corpus": finding.corpus, "kind": finding.kind, "severity": finding.severity,
+                    "count": finding.count, "message": finding.message, "cases": [asdict(c) for c in finding.cases],
                 }
-                for found in self.findings
+                for finding in self.findings
             ],
             "media_inspected": self.inspected,
             "verdict": {
@@ -140,9 +148,9 @@ def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
     if with_media and used:
         from encoders.maintenance.inspection import MEDIA_KINDS, inspect_media
 
-        found = inspect_media(pd.concat(list(used.values()), ignore_index=True), config.features.num_workers, True)
-        inspected = int(found.attrs["num_inspected"])
-        findings += _media(found, MEDIA_KINDS)
+        problems = inspect_media(pd.concat(list(used.values()), ignore_index=True), config.features.num_workers, True)
+        inspected = int(problems.attrs["num_inspected"])
+        findings += _media(problems, MEDIA_KINDS)
     order = {corpus: place for place, corpus in enumerate(config.corpora.sources)}
     findings.sort(key=lambda finding: order.get(finding.corpus or "", len(order)))
     columns = {task: label_columns(task, spec) for task, spec in tasks.items()}
@@ -150,7 +158,7 @@ def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
 
 
 def _of_release(source: Source, clips: pd.DataFrame) -> Source:
-    """The corpus' entry with the release that its clips are of, where it does not say so itself."""
+    """Give a corpus' entry the release that its clips are of, where it does not say so itself."""
     releases = clips["release"].dropna().unique()
     if source.release is not None or len(releases) != 1:
         return source
@@ -162,7 +170,7 @@ def _plain(kind: str, message: str, corpus: str | None = None) -> Finding:
 
 
 def _settings(config: RunConfig, tasks: Mapping[str, TaskSpec]) -> Iterator[Finding]:
-    """Metrics and encoders that the configuration names and that cannot work."""
+    """Find metrics and encoders that the configuration names and that cannot work."""
     try:
         require_metrics(config.corpora, tasks)
     except ConfigError as error:
@@ -175,7 +183,7 @@ def _settings(config: RunConfig, tasks: Mapping[str, TaskSpec]) -> Iterator[Find
 
 
 def _training(config: RunConfig, tasks: Mapping[str, TaskSpec], used: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
-    """Why the clips that could be read cannot be trained on; what an unreadable corpus may bring is left open."""
+    """Say why the clips that were read cannot be trained on; what an unreadable corpus may bring is left open."""
     sources = config.corpora.sources
     missing = [sources[name] for name in config.corpora.trained() if name not in used]
     if not sources:
@@ -199,8 +207,8 @@ def _training(config: RunConfig, tasks: Mapping[str, TaskSpec], used: Mapping[st
             yield _plain("untrainable", f"{reason}; mend that or shorten data.modalities")
 
 
-def _media(found: pd.DataFrame, meanings: Mapping[str, str]) -> Iterator[Finding]:
-    for (corpus, kind), rows in found.groupby(["corpus", "kind"], sort=False):
+def _media(problems: pd.DataFrame, meanings: Mapping[str, str]) -> Iterator[Finding]:
+    for (corpus, kind), rows in problems.groupby(["corpus", "kind"], sort=False):
         cases = tuple(Case(clip, None, reason) for clip, reason in rows[["clip_id", "reason"]].itertuples(index=False))
         yield Finding(str(corpus), str(kind), "warning", f"{meanings[str(kind)]}; other modalities stay", cases)
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from corpora.checks.findings import Case, Finding
+from corpora.checks.findings import Finding
 from corpora.checks.statistics import ClassFigures, CorpusFigures, LabelFigures
 from corpora.clips import SPLITS
 from training.doctor.doctor import Diagnosis
@@ -25,20 +25,20 @@ _SPLIT_COLUMNS: Mapping[str, str] = {
 
 
 def render(diagnosis: Diagnosis) -> Group:
-    """All tables of a diagnosis, for `rich.print`."""
+    """Lay out all tables of a diagnosis, for `rich.print`."""
     parts: list[RenderableType] = []
     for name, report in diagnosis.corpora.items():
         role = "trained on" if report.trained else "zero-shot"
         parts.append(Text(f"\n{name} ({report.adapter}, {role})", style="bold"))
         if report.figures is not None:
             parts += _figures(report.figures)
-        parts += _findings(found for found in diagnosis.findings if found.corpus == name)
+        parts += _findings(finding for finding in diagnosis.findings if finding.corpus == name)
     parts.append(Text(f"\n{diagnosis.config}", style="bold"))
     for task, columns in diagnosis.tasks.items():
         parts.append(Text(f"task {task}: {', '.join(columns)}"))
     if diagnosis.inspected is not None:
         parts.append(Text(f"media of {diagnosis.inspected:,} clips inspected"))
-    parts += _findings(found for found in diagnosis.findings if found.corpus is None)
+    parts += _findings(finding for finding in diagnosis.findings if finding.corpus is None)
     errors, warnings = diagnosis.verdict
     parts.append(Text(errors, style="bold red" if diagnosis.exit_status else "bold green"))
     parts.append(Text(warnings, style="yellow" if diagnosis.count("warning") else "green"))
@@ -50,8 +50,8 @@ def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
     yield Text(f"releases: {_counts(figures.releases)}; languages: {_counts(figures.languages)}")
     for use, consent in figures.consent.items():
         if consent.clips["yes"] or consent.clips["no"]:
-            told = (f"{answer} {number:,} ({consent.groups[answer]:,})" for answer, number in consent.clips.items())
-            yield Text(f"consent to use in {use}, clips (groups): {', '.join(told)}")
+            answers = (f"{answer} {number:,} ({consent.groups[answer]:,})" for answer, number in consent.clips.items())
+            yield Text(f"consent to use in {use}, clips (groups): {', '.join(answers)}")
     if figures.unannotated:
         yield Text(f"not annotated for: {', '.join(figures.unannotated)}")
     splits = Table("split", *_SPLIT_COLUMNS.values())
@@ -68,9 +68,11 @@ def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
 def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:
     table = Table("task", "class", *SPLITS, title="present of labeled, share; min / mean / max", title_justify="left")
     for task, by_split in labels.items():
-        labeled = [f"{by_split[split].labeled:,} labeled{_imbalance(by_split[split])}" if split in by_split else ""
-                   for split in SPLITS]  # fmt: skip
-        table.add_row(task, "", *labeled)
+        labeled: dict[str, str] = dict.fromkeys(SPLITS, "")
+        for split, figures in by_split.items():
+            imbalance = "" if figures.imbalance is None else f", imbalance {figures.imbalance:.3g}"
+            labeled[split] = f"{figures.labeled:,} labeled{imbalance}"
+        table.add_row(task, "", *labeled.values())
         for name in next(iter(by_split.values())).classes:
             cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in SPLITS)
             table.add_row("", Text(name), *cells)
@@ -86,24 +88,17 @@ def _class(figures: ClassFigures) -> str:
     return f"{shown}; {figures.min:.3g} / {figures.mean:.3g} / {figures.max:.3g}"
 
 
-def _imbalance(figures: LabelFigures) -> str:
-    return "" if figures.imbalance is None else f", imbalance {figures.imbalance:.3g}"
-
-
 def _findings(findings: Iterable[Finding]) -> list[RenderableType]:
     table = Table("severity", "kind", "count", "what, and the first examples")
-    for found in findings:
-        what = Text(found.message)
-        for case in found.cases[:_EXAMPLES]:
-            what.append(f"\n{_example(case)}", style="dim")
-        if len(found.cases) > _EXAMPLES:
-            what.append(f"\nand {len(found.cases) - _EXAMPLES:,} more; --json lists all", style="dim")
-        table.add_row(Text(found.severity, style=_STYLES[found.severity]), found.kind, f"{found.count:,}", what)
+    for finding in findings:
+        what = Text(finding.message)
+        for case in finding.cases[:_EXAMPLES]:
+            example = ": ".join(part for part in (case.clip, case.where, case.reason) if part)
+            what.append(f"\n{example}", style="dim")
+        if len(finding.cases) > _EXAMPLES:
+            what.append(f"\nand {len(finding.cases) - _EXAMPLES:,} more; --json lists all", style="dim")
+        table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), finding.kind, f"{finding.count:,}", what)
     return [table] if table.rows else []
-
-
-def _example(case: Case) -> str:
-    return ": ".join(part for part in (case.clip, case.where, case.reason) if part)
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -111,7 +106,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _bytes(number: float) -> str:
-    """Bytes as people read them.
+    """Write bytes as people read them.
 
     Example:
         >>> _bytes(1_234_567)

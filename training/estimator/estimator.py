@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -35,20 +34,9 @@ from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.bundle.bundle import read_bundle, save_bundle
 from training.bundle.collect import collect_bundle, vector_widths
-from training.config import RunConfig
-from training.data.joined import JoinedCorpora, require_metrics, training_errors
-from training.estimator.inputs import (
-    OWN_SECTIONS,
-    Features,
-    Labels,
-    clip_table,
-    corpora_configuration,
-    index_of,
-    join_clips,
-    modalities_of,
-    run_configuration,
-    vectors_of,
-)
+from training.data.joined import JoinedCorpora, require_metrics, require_trainable
+from training.estimator import inputs
+from training.estimator.inputs import Features, Labels
 from training.fit.baseline import LinearBaseline
 from training.fit.loop import train
 from training.pipeline import finish_run
@@ -106,12 +94,13 @@ class MultiTaskEstimator(BaseEstimator):
             CorpusError: a table lacks what training needs, for example every label of a task.
             ValueError: vectors are of an unknown modality or corpus, or of a wrong shape.
         """
-        modalities = modalities_of(features)
-        config = run_configuration(tables, modalities, self.tasks, self.config or {}, self.labels or {})
+        modalities = inputs.modalities_of(features)
+        config = inputs.run_configuration(tables, modalities, self.tasks, self.config or {}, self.labels or {})
         tasks = config.tasks.resolve()
         require_metrics(config.corpora, tasks)
-        joined = join_clips(self._clips(tables, tasks), features, tasks, modalities)
-        _require_trainable(joined, config)
+        joined = inputs.join_clips(self._clips(tables, tasks), features, tasks, modalities)
+        mend = "no training clip has a {0} vector: all its rows are NaN; leave {0} out"
+        require_trainable(joined, config.corpora, mend=mend)
         with _own_randomness(), tempfile.TemporaryDirectory() as temporary:
             folder = str(temporary if self.directory is None else self.directory)
             config = config.model_copy(update={"output": config.output.model_copy(update={"directory": folder})})
@@ -120,7 +109,7 @@ class MultiTaskEstimator(BaseEstimator):
             run.write_json("features.json", dict.fromkeys(modalities, "vectors"))
             joined = joined.to(accelerator.device)
             baseline = LinearBaseline(joined, tasks, config.corpora)
-            say = print if self.verbose else _silent
+            say = print if self.verbose else lambda message: None
             model = train(config, joined, tasks, accelerator, run, say, baseline)
             finish_run(config, model, joined, tasks, run, baseline)
             self.trained_ = TrainedModel.read(run.path)
@@ -128,36 +117,37 @@ class MultiTaskEstimator(BaseEstimator):
         return self
 
     def predict(self, features: Features) -> dict[str, pd.DataFrame]:
-        """By task a row per clip and a column per class or trait: 1 where it is decided, else 0; scores of regression.
+        """Decide by task, a row per clip and a column per class: 1 where it is decided, else 0; scores of regression.
 
         Args:
             features: vectors by modality, rows of NaN where absent; modalities may be left out.
         """
         decided = {}
-        for task, found in self._predicted(features).items():
-            spec, values = self.trained_.tasks[task], found.to_numpy(dtype=np.float64)
+        for task, predicted in self._predicted(features).items():
+            spec, values = self.trained_.tasks[task], predicted.to_numpy(dtype=np.float64)
             thresholds = self.trained_.calibration.thresholds(task)
             if spec.kind == "regression":
-                decided[task] = found
-            elif spec.kind == "multi_label":
-                present = decide_present(values, spec, thresholds)
-                decided[task] = pd.DataFrame(present.astype(np.int64), found.index, found.columns)
+                decided[task] = predicted
+                continue
+            if spec.kind == "multi_label":
+                decisions = decide_present(values, spec, thresholds).astype(np.int64)
             else:
-                one_hot = np.eye(spec.num_outputs, dtype=np.int64)[decide_classes(values, thresholds)]
-                decided[task] = pd.DataFrame(one_hot, found.index, found.columns)
+                decisions = np.eye(spec.num_outputs, dtype=np.int64)[decide_classes(values, thresholds)]
+            decided[task] = pd.DataFrame(decisions, predicted.index, predicted.columns)
         return decided
 
     def predict_proba(self, features: Features) -> dict[str, pd.DataFrame]:
-        """Calibrated probabilities by task, a row per clip and a column per class; regressions have none.
+        """Predict calibrated probabilities by task, a row per clip and a column per class; regressions have none.
 
         Args:
             features: as in `predict`.
         """
         tasks = self._fitted().tasks
-        return {task: found for task, found in self._predicted(features).items() if tasks[task].kind != "regression"}
+        predicted = self._predicted(features)
+        return {task: probs for task, probs in predicted.items() if tasks[task].kind != "regression"}
 
     def evaluate(self, tables: Mapping[str, pd.DataFrame], features: Mapping[str, Features]) -> pd.DataFrame:
-        """Metrics by corpus, split and task, in percent, higher is better.
+        """Compute metrics by corpus, split and task, in percent, higher is better.
 
         Args:
             tables: as in `fit`; without a column `split` all clips are test.
@@ -171,18 +161,20 @@ class MultiTaskEstimator(BaseEstimator):
         """
         trained = self._fitted()
         tasks, modalities = trained.tasks, trained.modalities
-        modalities_of(features)
-        joined = join_clips(self._clips(tables, tasks, "test"), features, tasks, modalities, vector_widths(trained))
-        corpora = corpora_configuration(tables)
+        inputs.modalities_of(features)
+        joined = inputs.join_clips(
+            self._clips(tables, tasks, "test"), features, tasks, modalities, vector_widths(trained)
+        )
+        corpora = inputs.corpora_configuration(tables)
         rows = torch.arange(len(joined.clips))
         predicted = predict(trained.model, joined, rows)
         figures = evaluate_rows(predicted, joined, rows, tasks, corpora, trained.calibration)
         if not figures:
             raise CorpusError(f"no clip of {', '.join(tables)} has a label for {', '.join(tasks)}")
-        return pd.DataFrame([figure.to_dict() for figure in figures])
+        return pd.DataFrame(figures)
 
     def score(self, tables: Mapping[str, pd.DataFrame], features: Mapping[str, Features]) -> float:
-        """The mean over tasks of the mean of each task's metrics, in percent; see `evaluate`."""
+        """Average each task's metrics, then tasks, in percent; see `evaluate`."""
         return float(self.evaluate(tables, features).groupby("task")["value"].mean().mean())
 
     def save(self, folder: str | Path, force: bool = False) -> None:
@@ -206,7 +198,7 @@ class MultiTaskEstimator(BaseEstimator):
             BundleError: see `training.bundle.bundle.read_bundle`.
         """
         trained = read_bundle(Path(folder))
-        sections = trained.config.model_dump(mode="json", exclude={*OWN_SECTIONS, "data"})
+        sections = trained.config.model_dump(mode="json", exclude={*inputs.OWN_SECTIONS, "data"})
         estimator = cls(list(trained.tasks), sections)
         estimator.trained_, estimator.bundle_ = trained, trained.bundle
         return estimator
@@ -228,55 +220,33 @@ class MultiTaskEstimator(BaseEstimator):
                 if column not in known:
                     raise CorpusError(f"labels[{task!r}]: no table has a column {column!r}; {nearest(column, known)}")
         fractions = FRACTIONS if split is None else {split: 1.0}
-        return {name: clip_table(name, table, tasks, labels, fractions) for name, table in tables.items()}
+        return {name: inputs.clip_table(name, table, tasks, labels, fractions) for name, table in tables.items()}
 
     def _predicted(self, features: Features) -> dict[str, pd.DataFrame]:
-        """Calibrated probabilities or scores by task."""
+        """Predict calibrated probabilities or scores by task."""
         trained = self._fitted()
         for name in features:
             if name not in trained.modalities:
                 raise ValueError(f"features: the model knows no {name!r}; {nearest(name, trained.modalities)}")
         if not features:
             raise ValueError(f"features are empty; give vectors of {', '.join(trained.modalities)}")
-        index = index_of(features)
-        widths = vector_widths(trained)
-        presence = np.zeros((len(index), len(widths)), dtype=bool)
-        vectors = {name: np.zeros((len(index), width), dtype=np.float32) for name, width in widths.items()}
-        for column, name in enumerate(widths):
-            if name in features:
-                values = features[name]
-                values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
-                place = f"features[{name!r}]"
-                presence[:, column], vectors[name] = vectors_of(values, place, index.tolist(), widths[name])
-        joined = JoinedCorpora(
-            pd.DataFrame(index=range(len(index))),
-            {name: torch.from_numpy(values) for name, values in vectors.items()},
-            torch.from_numpy(presence),
-            {},
-        )
-        found = trained.predict(joined, torch.arange(len(index)))
-        return {task: pd.DataFrame(values, index, list(trained.tasks[task].classes)) for task, values in found.items()}
-
-
-def _require_trainable(joined: JoinedCorpora, config: RunConfig) -> None:
-    labeled: dict[str, NDArray[np.bool_]] = {
-        task: torch.isfinite(values).any(dim=1).numpy() for task, values in joined.labels.items()
-    }
-    for reason in training_errors(joined.clips, labeled, config.corpora):
-        raise CorpusError(reason)
-    present = joined.presence[joined.rows(config.corpora.trained(), "train")].any(dim=0)
-    for name, found in zip(joined.features, present.tolist(), strict=True):
-        if not found:
-            raise CorpusError(f"no training clip has a {name} vector: all its rows are NaN; leave {name} out")
-
-
-def _silent(message: str) -> None:
-    pass
+        index, presence, vectors = inputs.index_of(features), [], {}
+        for name, width in vector_widths(trained).items():
+            values = features.get(name, np.full((len(index), width), np.nan))
+            values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
+            present, array = inputs.vectors_of(values, f"features[{name!r}]", index.tolist(), width)
+            presence.append(torch.from_numpy(present))
+            vectors[name] = torch.from_numpy(array)
+        joined = JoinedCorpora(pd.DataFrame(index=range(len(index))), vectors, torch.stack(presence, dim=1), {})
+        predicted = trained.predict(joined, torch.arange(len(index)))
+        return {
+            task: pd.DataFrame(probs, index, list(trained.tasks[task].classes)) for task, probs in predicted.items()
+        }
 
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """Training sets seeds; the program's own random numbers go on as if it had not."""
+    """Let the program's own random numbers go on as if training had set no seeds."""
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  what set_seed sets
     try:
         with torch.random.fork_rng():

@@ -14,7 +14,7 @@ from corpora.clips import ClipTable, CorpusError, Split, conform, label_columns
 from corpora.registry import CorporaConfig
 from corpora.splitting import split_by_group
 from encoders.config import MODALITIES
-from mmpsr.config import ConfigError, nearest, validate
+from mmpsr.config import ConfigError, nearest, read_toml, shipped_configs, validate
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig, TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
@@ -40,33 +40,25 @@ Features = Mapping[str, Vectors]
 """Vectors by modality; rows of NaN are clips without it."""
 Labels = Mapping[str, str | Mapping[str, str]]
 """By task: the column with the class of each clip, or a column by class."""
-RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
-    "tasks": {"specs": {"emotion": {"loss": "binary_cross_entropy"}}},
-    "model": {
-        "dropout": 0.5, "guide_temperature": True, "predictor_norm": "none",
-        "linear_path": {"emotion": "trained", "personality": "fixed", "ambivalence": "fixed"},
-    },
-    "objective": {"class_weights": "balanced"},
-    "balancing": {"method": "equal"},
-    "semi_supervision": {"method": "none"},
-    "training": {"num_epochs": 40, "patience": 10, "modality_dropout": 0.3, "weight_averaging": 0.99},
-}  # fmt: skip
-"""The settings of `configs/default.toml`."""
 OWN_SECTIONS = ("corpora", "features", "output")  # that follow from what `fit` is given
+RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
+    name: section for name, section in read_toml(shipped_configs()["default"]).items() if name not in OWN_SECTIONS
+}
+"""The settings of `configs/default.toml`."""
 
 
 def modalities_of(features: Mapping[str, Features]) -> tuple[str, ...]:
-    """The modalities that any corpus has vectors of, in the order of `MODALITIES`.
+    """List the modalities that any corpus has vectors of, in the order of `MODALITIES`.
 
     Raises:
         ValueError: a name is not one, or there is none at all.
     """
-    found = {name for vectors in features.values() for name in vectors}
-    for name in found - set(MODALITIES):
+    given = {name for vectors in features.values() for name in vectors}
+    for name in given - set(MODALITIES):
         raise ValueError(f"features: no modality is named {name!r}; {nearest(name, MODALITIES)}")
-    if not found:
+    if not given:
         raise ValueError("features are empty; give vectors of at least one modality")
-    return tuple(name for name in MODALITIES if name in found)
+    return tuple(name for name in MODALITIES if name in given)
 
 
 def clip_table(
@@ -76,7 +68,7 @@ def clip_table(
     labels: Labels,
     fractions: Mapping[Split, float],
 ) -> pd.DataFrame:
-    """One corpus' rows of the clip table; without a column `split`, groups are dealt out by a hash.
+    """Make one corpus' rows of the clip table; without a column `split`, groups are dealt out by a hash.
 
     Args:
         name: the corpus.
@@ -110,15 +102,15 @@ def clip_table(
 def _labels(
     name: str, table: pd.DataFrame, task: str, spec: TaskSpec, source: str | Mapping[str, str] | None
 ) -> NDArray[np.float64]:
-    """Labels `[N, C]`, NaN where unknown."""
+    """Read labels `[N, C]`, NaN where unknown."""
     if isinstance(source, str):
         return _one_hot(name, table, task, spec, source)
     columns = dict(zip(spec.classes, label_columns(task, spec), strict=True)) if source is None else dict(source)
-    for found in columns.keys() - set(spec.classes):
-        raise CorpusError(f"labels[{task!r}]: no class is named {found!r}; {nearest(found, spec.classes)}")
+    for unknown in columns.keys() - set(spec.classes):
+        raise CorpusError(f"labels[{task!r}]: no class is named {unknown!r}; {nearest(unknown, spec.classes)}")
     values = np.full((len(table), spec.num_outputs), np.nan)
-    for index, found in enumerate(spec.classes):
-        column = columns.get(found)
+    for index, label in enumerate(spec.classes):
+        column = columns.get(label)
         if column in table:
             try:
                 values[:, index] = pd.to_numeric(table[column]).to_numpy(np.float64, na_value=np.nan)
@@ -150,7 +142,7 @@ def join_clips(
     modalities: Sequence[str],
     widths: Mapping[str, int] | None = None,
 ) -> JoinedCorpora:
-    """Clip tables and vectors of all corpora as tensors.
+    """Join clip tables and vectors of all corpora as tensors.
 
     Args:
         clips: rows of `clip_table` by corpus.
@@ -169,26 +161,24 @@ def join_clips(
     known = dict(widths or {})
     table = conform(pd.concat(clips.values(), ignore_index=True))
     table = ClipTable(table).validate(tasks).clips
-    presence = np.zeros((len(table), len(modalities)), dtype=bool)
-    vectors: dict[str, NDArray[np.float32]] = {}
-    for column, modality in enumerate(modalities):
-        parts, start = [], 0
+    presence, vectors = [], {}
+    for modality in modalities:
+        parts: dict[str, tuple[NDArray[np.bool_], NDArray[np.float32]]] = {}
         for corpus, rows in clips.items():
             given = features.get(corpus, {}).get(modality)
             if given is not None:
                 place = f"features[{corpus!r}][{modality!r}]"
-                there, values = vectors_of(given, place, rows["clip_id"].tolist(), known.get(modality))
-                known[modality] = values.shape[1]
-                presence[start : start + len(rows), column] = there
-                parts.append((start, values))
-            start += len(rows)
-        vectors[modality] = np.zeros((len(table), known[modality]), dtype=np.float32)
-        for start, values in parts:
-            vectors[modality][start : start + len(values)] = values
+                parts[corpus] = vectors_of(given, place, rows["clip_id"].tolist(), known.get(modality))
+                known[modality] = parts[corpus][1].shape[1]
+        for corpus, rows in clips.items():
+            shape = (len(rows), known[modality])
+            parts.setdefault(corpus, (np.zeros(len(rows), dtype=bool), np.zeros(shape, dtype=np.float32)))
+        presence.append(torch.from_numpy(np.concatenate([parts[corpus][0] for corpus in clips])))
+        vectors[modality] = torch.from_numpy(np.concatenate([parts[corpus][1] for corpus in clips]))
     return JoinedCorpora(
         table,
-        {name: torch.from_numpy(values) for name, values in vectors.items()},
-        torch.from_numpy(presence),
+        vectors,
+        torch.stack(presence, dim=1),
         {
             task: torch.from_numpy(table[label_columns(task, spec)].to_numpy(dtype=np.float32))
             for task, spec in tasks.items()
@@ -199,7 +189,7 @@ def join_clips(
 def vectors_of(
     given: Vectors, place: str, ids: Collection[str], width: int | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Presence `[N]` and vectors `[N, D]`, zeros where absent.
+    """Check presence `[N]` and vectors `[N, D]`, zeros where absent.
 
     Args:
         given: array, or DataFrame with rows in the order of `ids` or with ids as its index.
@@ -236,7 +226,7 @@ def vectors_of(
 
 
 def index_of(features: Features) -> pd.Index:
-    """Names of the clips: the index that all DataFrames share, else their numbers."""
+    """Name the clips: the index that all DataFrames share, else their numbers."""
     named = [(name, values.index) for name, values in features.items() if isinstance(values, pd.DataFrame)]
     for name, index in named[1:]:
         if not index.equals(named[0][1]):
@@ -245,7 +235,7 @@ def index_of(features: Features) -> pd.Index:
 
 
 def corpora_configuration(names: Iterable[str]) -> CorporaConfig:
-    """Corpora that are tables in memory.
+    """Declare corpora that are tables in memory.
 
     Raises:
         ConfigError: a name is not made of letters, digits, dashes and underscores.
@@ -261,7 +251,7 @@ def run_configuration(
     sections: Mapping[str, Mapping[str, Any]],
     labels: Labels,
 ) -> RunConfig:
-    """What a run on these tables is told.
+    """Resolve what a run on these tables is told.
 
     Args:
         tables: by corpus.
@@ -295,16 +285,16 @@ def run_configuration(
 
 
 def _labeled(tables: Mapping[str, pd.DataFrame], specs: Mapping[str, dict[str, object]], labels: Labels) -> list[str]:
-    """Tasks that a table has a label column of."""
+    """List the tasks that a table has a label column of."""
     known = TasksConfig(active=tuple(dict.fromkeys([*BUILTIN_TASKS, *specs])), specs=dict(specs)).resolve()
     columns = {str(column) for table in tables.values() for column in table}
     for task in labels:
         if task not in known:
             raise ConfigError(f"labels: no task is named {task!r}; {nearest(task, known)}")
-    found = [task for task, spec in known.items() if task in labels or columns & {*label_columns(task, spec)}]
-    if not found:
+    tasks = [task for task, spec in known.items() if task in labels or columns & {*label_columns(task, spec)}]
+    if not tasks:
         raise CorpusError(
             f"no table of {', '.join(tables)} has a label column such as 'emotion.Anger'; name columns so, or say in "
             "labels which they are"
         )
-    return found
+    return tasks

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +16,11 @@ from mmpsr.calibration.calibration import form_of
 from mmpsr.calibration.label_shift import LabelShift
 from training.data.joined import JoinedCorpora
 from training.evaluation.cross_corpus import predict_fresh
-from training.evaluation.figures import figure_rows
+from training.evaluation.figures import metric_rows
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
+from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted
 
 __all__ = [
     "MIN_CLIPS",
@@ -37,44 +37,43 @@ _SEVERAL = "multilabel_"  # metrics that decide several classes per clip
 
 
 def adapted_rows(
-    parts: Sequence[TaskSplit], linear: Mapping[tuple[str, ...], TaskSplit], trained: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Metrics of one class per clip after a label shift (see `LabelShift`), of corpora that were not trained on.
+    parts: Sequence[TaskSplit], linear: Mapping[tuple[str, str, str], TaskSplit], trained: Sequence[str]
+) -> Iterator[AdaptedRow | NotAdapted]:
+    """Metrics of one class per clip after label-shift adaptation (`LabelShift`), of corpora that were not trained on.
 
-    The shift is fitted to the very clips that are evaluated; no label is read. Intervals hold what other clips would
-    change, with the shift as it is.
+    Predictions are adapted to the very clips that are evaluated; no label is read. Intervals hold what other clips
+    would change, with the shift as it is.
 
     Args:
         parts: labelled clips and what the model says of them.
-        linear: the same by the linear baseline, which is fitted likewise; by corpus, split and task.
+        linear: the same by the linear baseline, which is adapted likewise; by corpus, split and task.
         trained: corpora that were trained on.
 
     Yields:
-        Rows as of `figure_rows`, with `before` (the metric without the shift) and `shares` (by class, as estimated);
-        or `reason` in place of figures where there are too few clips.
+        Rows; or a reason in place of figures where there are too few clips.
     """
     for part in parts:
         metrics = tuple(name for name in part.metrics if not name.startswith(_SEVERAL))
         if part.corpus in trained or part.spec.kind == "regression" or not metrics:
             continue
         if len(part.clips) < MIN_CLIPS:
-            yield {**part.key, "reason": f"{len(part.clips)} clips, fewer than {MIN_CLIPS}"}
+            yield NotAdapted(*part.place, f"{len(part.clips)} clips, fewer than {MIN_CLIPS}")
             continue
         before = part.figures()
-        shifted, shift = _shifted(replace(part, metrics=metrics))
-        beside = linear.get(tuple(part.key.values()))
+        adapted, shift = _adapt(replace(part, metrics=metrics))
+        baseline = linear.get(part.place)
         shares = dict(zip(part.spec.classes, shift.shares.tolist(), strict=True))
-        for row in figure_rows(shifted, None if beside is None else _shifted(beside)[0]):
-            yield {**row, "before": before[row["metric"]], "shares": shares}
+        for row in metric_rows(adapted, None if baseline is None else _adapt(baseline)[0]):
+            yield AdaptedRow(**vars(row), before=before[row.metric], shares=shares)
 
 
-def _shifted(part: TaskSplit) -> tuple[TaskSplit, LabelShift]:
+def _adapt(part: TaskSplit) -> tuple[TaskSplit, LabelShift]:
     shift = LabelShift.fit(part.predicted, form_of(part.spec))
     return replace(part, predicted=shift.apply(part.predicted), thresholds=None), shift
 
 
 def aggregate(part: TaskSplit, values: pd.Series) -> TaskSplit:
-    """The wholes that clips belong to, in the order of their names; `clip_id` is the whole's name.
+    """Average clips to the wholes that they belong to, in the order of their names; `clip_id` is the whole's name.
 
     Args:
         part: clips of one corpus and split.
@@ -108,15 +107,15 @@ def aggregate(part: TaskSplit, values: pd.Series) -> TaskSplit:
     return replace(part, clips=wholes.reset_index(drop=True), targets=targets, predicted=means)
 
 
-def aggregated_rows(part: TaskSplit, values: pd.Series) -> Iterator[dict[str, Any]]:
-    """Figures of the wholes, as `figure_rows`, with `num_wholes` beside `num_clips`."""
+def aggregated_rows(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
+    """Evaluate the wholes, with `num_wholes` beside `num_clips`."""
     whole = aggregate(part, values)
-    for row in figure_rows(whole):
-        yield {**row, "num_clips": len(part.clips), "num_wholes": len(whole.clips)}
+    for row in metric_rows(whole):
+        yield replace(row, num_clips=len(part.clips), num_wholes=len(whole.clips))
 
 
 def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """All subsets but the empty one, the largest first.
+    """List all subsets but the empty one, the largest first.
 
     Example:
         >>> modality_subsets(("video", "text"))
@@ -126,15 +125,15 @@ def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def masked(joined: JoinedCorpora, modalities: tuple[str, ...]) -> JoinedCorpora:
-    """The same clips with no other modality than these."""
+    """Hide from clips all other modalities than these."""
     kept = torch.tensor([name in modalities for name in joined.features], device=joined.presence.device)
     return replace(joined, presence=joined.presence & kept)
 
 
 def evaluate_subsets(
     run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, evaluated: RunPredictions
-) -> Iterator[dict[str, Any]]:
-    """Figures by subset, on the clips that have any of its modalities.
+) -> Iterator[MetricRow]:
+    """Evaluate each subset, on the clips that have any of its modalities.
 
     Args:
         run: the model.
@@ -144,18 +143,16 @@ def evaluate_subsets(
         evaluated: the same clips, predicted from all modalities; its calibration is used alike.
 
     Yields:
-        `corpus, split, task, metric, modalities, num_clips, num_without` (labelled clips with none of the modalities,
-        which are not predicted), `value, low, high`.
+        Rows with the subset as `part`, and `num_without`: labelled clips with none of the modalities, which are not
+        predicted.
     """
-    fitted = evaluated.config.corpora.trained()
-    for chosen in modality_subsets(run.modalities):
-        some = masked(joined, chosen)
-        for part in predict_fresh(run, path, some, corpora, fitted).parts():
-            has_any = part.clips[[f"present.{name}" for name in chosen]].any(axis=1).to_numpy(dtype=bool)
-            row = {**part.key, "modalities": "+".join(chosen), "num_without": int((~has_any).sum())}
-            if not has_any.any():
-                blank = dict.fromkeys(("value", "low", "high"))
-                yield from ({**row, "metric": metric, "num_clips": 0, **blank} for metric in part.metrics)
-                continue
-            for figure in figure_rows(part.take(np.flatnonzero(has_any))):
-                yield {**row, **{name: figure[name] for name in ("metric", "num_clips", "value", "low", "high")}}
+    calibrated_on = evaluated.config.corpora.trained()
+    for subset in modality_subsets(run.modalities):
+        for part in predict_fresh(run, path, masked(joined, subset), corpora, calibrated_on).parts():
+            has_any = part.clips[[f"present.{name}" for name in subset]].any(axis=1).to_numpy(dtype=bool)
+            if has_any.any():
+                rows = metric_rows(part.take(np.flatnonzero(has_any)))
+            else:
+                rows = (MetricRow(*part.place, metric, 0, 0, Estimate(None)) for metric in part.metrics)
+            for row in rows:
+                yield replace(row, part="+".join(subset), num_without=int((~has_any).sum()))

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from mmpsr.calibration.reliability import correct_shares
 from mmpsr.metrics.paired_tests import mcnemar, paired_bootstrap, wilcoxon
-from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, decided_classes, plain, split_parts
+from training.evaluation.figures import (
+    NUM_RESAMPLES,
+    add_holm_correction,
+    decided_classes,
+    estimate,
+    finite,
+    split_parts,
+)
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
 
@@ -32,11 +40,11 @@ def compare_runs(first: RunPredictions, second: RunPredictions, split: str | Non
     Raises:
         RunError: the runs have no clip or metric in common, or their labels, classes or groups differ.
     """
-    others = {tuple(part.key.values()): part for part in split_parts(second, split)}
+    others = {part.place: part for part in split_parts(second, split)}
     figures: list[dict[str, Any]] = []
     clips: list[dict[str, Any]] = []
     for part in split_parts(first, split):
-        other = others.get(tuple(part.key.values()))
+        other = others.get(part.place)
         if other is None:
             continue
         counts = {"num_first": len(part.clips), "num_second": len(other.clips)}
@@ -52,7 +60,7 @@ def compare_runs(first: RunPredictions, second: RunPredictions, split: str | Non
 
 
 def _common(first: TaskSplit, second: TaskSplit) -> tuple[TaskSplit, TaskSplit]:
-    """Both parts on the clips that they share, in the order of the first."""
+    """Take both parts on the clips that they share, in the order of the first."""
     place = f"{first.corpus}, {first.split}, {first.task}"
     if first.spec.classes != second.spec.classes:
         raise RunError(f"{place}: the runs have different classes, {first.spec.classes} and {second.spec.classes}")
@@ -82,13 +90,13 @@ def _figures(first: TaskSplit, second: TaskSplit) -> Iterator[dict[str, Any]]:
         p, values = found.p_value(), [float(each(np.ones((1, num_groups)))[0]) for each in statistics]
         yield {
             **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
-            **{name: v if np.isfinite(v) else None for name, v in zip(("first", "second"), values, strict=True)},
-            "difference": plain(found), "p": p if np.isfinite(p) else None,
+            "first": finite(values[0]), "second": finite(values[1]),
+            "difference": asdict(estimate(found)), "p": finite(p),
         }  # fmt: skip
 
 
 def _clips(first: TaskSplit, second: TaskSplit) -> dict[str, Any]:
-    """McNemar's test of single decisions; Wilcoxon's of mean absolute errors, or of the share of wrong labels."""
+    """Test single decisions by McNemar; mean absolute errors, or shares of wrong labels, by Wilcoxon."""
     parts = (first, second)
     if first.spec.kind == "regression":
         errors = [np.nanmean(np.abs(part.predicted - part.targets), axis=1) for part in parts]

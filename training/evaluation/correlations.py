@@ -24,7 +24,7 @@ MOST_CELLS = 4_000_000  # of one array, which bounds memory
 
 
 def correlations(run: RunPredictions, places: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Correlations over the clips of each corpus and split that is evaluated.
+    """Correlate outputs over the clips of each corpus and split that is evaluated.
 
     Args:
         run: its predictions.
@@ -44,14 +44,14 @@ def correlations(run: RunPredictions, places: Iterable[tuple[str, str]]) -> Iter
 
 
 def correlate(predicted_NC: Array, groups_N: NDArray) -> dict[str, dict[str, list[list[float | None]]]]:
-    """Both correlations of every pair of columns, with 95 % intervals from resampled groups.
+    """Correlate every pair of columns both ways, with 95 % intervals from resampled groups.
 
     Ranks are made anew in every resample.
     """
     codes = np.unique(groups_N, return_inverse=True)[1]
     num_groups = int(codes.max()) + 1
     counts_BG = np.random.default_rng(0).multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
-    found: dict[str, dict[str, list[list[float | None]]]] = {}
+    matrices: dict[str, dict[str, list[list[float | None]]]] = {}
     for name in ("pearson", "spearman"):
         estimate = _correlations(name, predicted_NC, np.ones((1, len(codes))))[0]
         step = max(1, MOST_CELLS // predicted_NC.size)
@@ -59,12 +59,12 @@ def correlate(predicted_NC: Array, groups_N: NDArray) -> dict[str, dict[str, lis
         drawn = np.concatenate(
             [_correlations(name, predicted_NC, piece[:, codes].astype(np.float64)) for piece in pieces]
         )
-        found[name] = _intervals(estimate, drawn, num_groups)
-    return found
+        matrices[name] = _intervals(estimate, drawn, num_groups)
+    return matrices
 
 
 def weighted_correlations(values_BNC: Array, weights_BN: Array) -> Array:
-    """Pearson's correlation of clips that count several times, `[B, C, C]`; NaN where a column is constant."""
+    """Correlate (Pearson) clips that count several times, `[B, C, C]`; NaN where a column is constant."""
     shares_BN = weights_BN / weights_BN.sum(axis=1, keepdims=True)
     centred = values_BNC - np.einsum("bn,bnc->bc", shares_BN, values_BNC)[:, None]
     covariances = np.matmul((centred * shares_BN[..., None]).swapaxes(1, 2), centred)
@@ -75,7 +75,7 @@ def weighted_correlations(values_BNC: Array, weights_BN: Array) -> Array:
 
 
 def weighted_ranks(values_N: Array, weights_BN: Array) -> Array:
-    """Mean ranks of clips that count several times, `[B, N]`: clips below, and half of those that are equal."""
+    """Rank clips that count several times, `[B, N]`: clips below, and half of those that are equal."""
     _, codes = np.unique(values_N, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(codes.max() + 1))

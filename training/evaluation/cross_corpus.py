@@ -19,7 +19,6 @@ from rich.console import Console
 from corpora.clips import label_columns
 from corpora.registry import CorporaConfig, prepare, read_corpora
 from encoders.config import FeaturesConfig
-from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError, nearest, read_toml, resolve
 from mmpsr.probabilities import default_thresholds, only_neutral
@@ -30,7 +29,7 @@ from training.data.load import extract_features
 from training.published_config import is_published, load_run_config
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, System, TaskSplit, add_predictions
-from training.runs.trained import TrainedModel
+from training.runs.trained import TrainedModel, feature_keys
 from training.scoring.scores import predict, prediction_table
 
 __all__ = ["NewPredictions", "join_clips", "load_corpora", "predict_fresh", "read_clips", "require_fingerprints"]
@@ -55,7 +54,7 @@ class NewPredictions(RunPredictions):
 
 
 def load_corpora(run: TrainedModel, path: Path, settings: Sequence[str]) -> tuple[RunConfig, list[str]]:
-    """Corpora that a file declares; whatever else it does not say is as the run has it.
+    """Load corpora that a file declares; whatever else it does not say is as the run has it.
 
     Args:
         run: the model.
@@ -86,13 +85,11 @@ def require_fingerprints(run: TrainedModel, features: FeaturesConfig, source: st
     Raises:
         RunError: an encoder, or how its vectors are made, is another; what differs is named.
     """
-    specs = encoder_specs(features)
-    used = [*specs.items(), *((each.subject, each) for each in sequence_specs(features, specs).values())]
-    found = {name: spec.key for name, spec in used}
+    keys = feature_keys(features)
     for name, expected in run.fingerprints.items():
-        if found.get(name) != expected:
+        if keys.get(name) != expected:
             raise RunError(
-                f"{source}: {name} is {found.get(name, 'not there')}, but the run was trained on {expected} (encoder "
+                f"{source}: {name} is {keys.get(name, 'not there')}, but the run was trained on {expected} (encoder "
                 "and fingerprint); a model can only be evaluated on the features that it was trained on: leave out "
                 "[features], or set it as the run's config.json has it"
             )
@@ -101,7 +98,7 @@ def require_fingerprints(run: TrainedModel, features: FeaturesConfig, source: st
 def read_clips(
     run: TrainedModel, config: RunConfig, corpora: Sequence[str], split: str | None, console: Console
 ) -> pd.DataFrame:
-    """Clips to evaluate.
+    """Read clips to evaluate.
 
     Args:
         run: the model.
@@ -119,8 +116,8 @@ def read_clips(
     for name in corpora:
         if name not in sources:
             raise ConfigError(f"--corpus: no corpus is named {name!r}; {nearest(name, sources)}")
-    chosen = {name: source for name, source in sources.items() if name in (corpora or sources)}
-    wanted = config.corpora.model_copy(update={"sources": chosen})
+    named = {name: source for name, source in sources.items() if name in (corpora or sources)}
+    wanted = config.corpora.model_copy(update={"sources": named})
     prepare(wanted)
     table = read_corpora(wanted, run.tasks)
     for corpus, count in table.defects["corpus"].value_counts().items():
@@ -146,7 +143,7 @@ def join_clips(
 
 
 def predict_fresh(
-    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, fitted: Collection[str] = ()
+    run: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, calibrated_on: Collection[str] = ()
 ) -> NewPredictions:
     """Predict clips.
 
@@ -155,40 +152,41 @@ def predict_fresh(
         path: its folder.
         joined: clips on the model's device.
         corpora: which metrics each corpus reports.
-        fitted: corpora whose dev clips the calibration was fitted on; these are not calibrated.
+        calibrated_on: corpora whose dev clips the calibration was fitted on; these are not calibrated.
     """
     rows = torch.arange(len(joined.clips), device=joined.presence.device)
     predicted = predict(run.model, joined, rows)
     table = prediction_table(joined, run.tasks, rows, run.calibration.apply_all(predicted))
     table = add_predictions(table, "uncalibrated", predicted, run.tasks)
     sources = {
-        name: source.model_copy(update={"zero_shot": name not in fitted}) for name, source in corpora.sources.items()
+        name: source.model_copy(update={"zero_shot": name not in calibrated_on})
+        for name, source in corpora.sources.items()
     }
     config = run.config.model_copy(update={"corpora": corpora.model_copy(update={"sources": sources})})
     return NewPredictions(path, config, run.tasks, table, run.calibration, Calibration())
 
 
 def _choose(clips: pd.DataFrame, run: TrainedModel, split: str | None) -> pd.DataFrame:
-    """Clips of the split; by default test, and dev of corpora without a labelled test clip."""
+    """Choose clips of the split; by default test, and dev of corpora without a labelled test clip."""
     columns = [column for task, spec in run.tasks.items() for column in label_columns(task, spec)]
     labeled = clips[columns].notna().any(axis=1)
     tested = clips.loc[labeled & clips["split"].eq("test"), "corpus"].unique()
-    chosen = clips["split"].eq(split or "test")
+    wanted = clips["split"].eq(split or "test")
     if split is None:
-        chosen |= clips["split"].eq("dev") & ~clips["corpus"].isin(tested)
-    if not (chosen & labeled).any():
+        wanted |= clips["split"].eq("dev") & ~clips["corpus"].isin(tested)
+    if not (wanted & labeled).any():
         counts = (clips["split"] + " of " + clips["corpus"])[labeled].value_counts(sort=False)
-        found = ", ".join(f"{number} {place}" for place, number in counts.to_dict().items())
+        counted = ", ".join(f"{number} {place}" for place, number in counts.to_dict().items())
         where = f"split {split!r}" if split else "test or dev"
         raise RunError(
             f"no clip of {where} has a label of {', '.join(run.tasks)}; labelled are "
-            f"{found or 'none: map labels with corpora.sources.<name>.labels.<task>'}; choose with --split"
+            f"{counted or 'none: map labels with corpora.sources.<name>.labels.<task>'}; choose with --split"
         )
-    return clips[chosen].reset_index(drop=True)
+    return clips[wanted].reset_index(drop=True)
 
 
 def _annotated(labels_NC: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.bool_]:
-    """Classes of a task of several labels that any clip is annotated for; of other tasks all.
+    """Mark classes of a task of several labels that any clip is annotated for; of other tasks all.
 
     Where some are not, nor is neutral, the absence of all others, unless every annotated clip says so.
     """
@@ -202,7 +200,7 @@ def _annotated(labels_NC: NDArray[np.float64], spec: TaskSpec) -> NDArray[np.boo
 
 
 def _with_classes(part: TaskSplit, known: NDArray[np.bool_]) -> TaskSplit:
-    """A part of the known classes alone, each of them decided as among all."""
+    """Keep the known classes of a part alone, each of them decided as among all."""
     spec = part.spec
     thresholds = default_thresholds(spec) if part.thresholds is None else part.thresholds
     classes = tuple(name for name, here in zip(spec.classes, known, strict=True) if here)

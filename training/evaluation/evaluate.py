@@ -1,11 +1,11 @@
-"""All that `mmpsr evaluate` tells of one run: the leakage guard first, figures, subsets of modalities, correlations."""
+"""All that `mmpsr evaluate` tells: the leakage guard first, figures, subsets, correlations; and figures over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from accelerate import Accelerator
@@ -13,28 +13,29 @@ from rich.console import Console
 
 from corpora.registry import CorporaConfig
 from mmpsr.config import ConfigError, nearest, validate
+from mmpsr.metrics.seeds import seed_summary
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evaluate_subsets
 from training.evaluation.correlations import correlations
 from training.evaluation.cross_corpus import join_clips, load_corpora, predict_fresh, read_clips
 from training.evaluation.figures import (
-    add_holm_correction,
     column_values,
+    correct_rows,
     evaluate_run,
+    finite,
     linear_parts,
     of_clips,
     split_parts,
 )
-from training.evaluation.leakage import guard, refuse_trained_clips
-from training.runs.directory import read_json
+from training.evaluation.leakage import finding, guard, refuse_trained_clips
+from training.runs.directory import RunError, comparable, read_json
 from training.runs.identities import identities, read_identities, same_clips
 from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
+from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted, SeedRow
 
-__all__ = ["EvaluationOptions", "evaluate"]
-
-PLACE = ("corpus", "split", "task", "metric")
+__all__ = ["EvaluationOptions", "evaluate", "over_seeds", "require_seeds"]
 
 
 @dataclass(frozen=True)
@@ -105,38 +106,36 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
 
 
 def _blank(parts: Sequence[TaskSplit]) -> Iterator[dict[str, Any]]:
-    """A finding per corpus, split and task with clips of which the model sees nothing."""
+    """Find clips of which the model sees nothing, per corpus, split and task."""
     for part in parts:
-        there = part.clips.filter(regex="^present[.]").any(axis=1)
-        if not there.all():
-            count = int((~there).sum())
+        blank = ~part.clips.filter(regex="^present[.]").any(axis=1)
+        if blank.any():
             where = f"{part.split} clips of {part.corpus} with a label of {part.task}"
-            message = f"{count:,} of {len(there):,} {where} have no modality at all: what is predicted of them is blind"
-            yield {
-                "kind": "blank", "severity": "warning", "corpus": part.corpus, "split": part.split,
-                "num_clips": len(there), "num_seen": count, "message": message,
-                "examples": list(part.clips.loc[~there, "clip_id"][:3]),
-            }  # fmt: skip
+            yield finding(
+                "blank", "warning", part.clips, blank,
+                f"{int(blank.sum()):,} of {len(blank):,} {where} have no modality at all: what is predicted of them is "
+                "blind",
+            )  # fmt: skip
 
 
 def _adapted(
     run: RunPredictions, parts: Sequence[TaskSplit], path: Path, options: EvaluationOptions
-) -> list[dict[str, Any]]:
+) -> list[AdaptedRow | NotAdapted]:
     own = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json")).corpora.trained()
     rows = list(adapted_rows(parts, linear_parts(run, options.split), own))
-    add_holm_correction([row["over_linear"] for row in rows if "over_linear" in row])
-    return rows
+    adapted = iter(correct_rows([row for row in rows if isinstance(row, AdaptedRow)]))
+    return [next(adapted) if isinstance(row, AdaptedRow) else row for row in rows]
 
 
-def _aggregated(run: RunPredictions, parts: Sequence[TaskSplit], column: str) -> list[dict[str, Any]]:
+def _aggregated(run: RunPredictions, parts: Sequence[TaskSplit], column: str) -> list[MetricRow]:
     wholes = column_values(run, column, "--aggregate")
     return [row for part in parts for row in aggregated_rows(part, of_clips(part, wholes))]
 
 
 def _fresh(
     path: Path, options: EvaluationOptions, of_run: pd.DataFrame | None
-) -> tuple[RunPredictions, list[dict[str, Any]], pd.DataFrame, list[dict[str, Any]]]:
-    """Predictions of other corpora, figures by subset, the clips' identities, and what the guard let pass."""
+) -> tuple[RunPredictions, list[MetricRow], pd.DataFrame, list[dict[str, Any]]]:
+    """Predict other corpora: predictions, figures by subset, the clips' identities, and what the guard let pass."""
     assert options.config is not None
     console, accelerator = Console(stderr=True), Accelerator()
     trained = TrainedModel.read(path, accelerator.device)
@@ -148,17 +147,17 @@ def _fresh(
     joined = join_clips(trained, config.features, table, accelerator, console)
     clips = identities(joined.clips, joined)
     findings = refuse_trained_clips(clips, of_run, options.allow_trained)
-    fitted: set[str] = set()
+    calibrated_on: set[str] = set()
     if of_run is not None:
         chosen_by = clips["split"].eq("dev") & same_clips(clips, of_run[of_run["use"].eq("chosen_by")])
-        fitted = set(clips.loc[chosen_by, "corpus"])
-    run = predict_fresh(trained, path, joined, config.corpora, fitted)
+        calibrated_on = set(clips.loc[chosen_by, "corpus"])
+    run = predict_fresh(trained, path, joined, config.corpora, calibrated_on)
     rows = _subsets(trained, path, joined, config.corpora, run) if options.subsets else []
     return run, rows, clips, findings
 
 
-def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions) -> list[dict[str, Any]]:
-    """Figures by subset of the run's own clips, whose vectors are read again."""
+def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions) -> list[MetricRow]:
+    """Evaluate subsets on the run's own clips, whose vectors are read again."""
     accelerator = Accelerator()
     trained = TrainedModel.read(path, accelerator.device)
     console = Console(stderr=True)
@@ -169,14 +168,14 @@ def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions)
 
 def _subsets(
     trained: TrainedModel, path: Path, joined: JoinedCorpora, corpora: CorporaConfig, run: RunPredictions
-) -> list[dict[str, Any]]:
+) -> list[MetricRow]:
     rows = list(evaluate_subsets(trained, path, joined, corpora, run))
-    order = list(dict.fromkeys(tuple(row[name] for name in PLACE) for row in rows))
-    return sorted(rows, key=lambda row: order.index(tuple(row[name] for name in PLACE)))
+    order = list(dict.fromkeys(row.key for row in rows))
+    return sorted(rows, key=lambda row: order.index(row.key))
 
 
 def _of_corpora(run: RunPredictions, names: Sequence[str]) -> RunPredictions:
-    """The run with the predictions of some corpora alone."""
+    """Keep the predictions of some corpora alone."""
     sources = run.config.corpora.sources
     for name in names:
         if name not in sources:
@@ -185,3 +184,57 @@ def _of_corpora(run: RunPredictions, names: Sequence[str]) -> RunPredictions:
     corpora = run.config.corpora.model_copy(update={"sources": chosen})
     table = run.table[run.table["corpus"].isin(list(chosen))].reset_index(drop=True)
     return replace(run, config=run.config.model_copy(update={"corpora": corpora}), table=table)
+
+
+def require_seeds(runs: Sequence[RunPredictions]) -> list[int]:
+    """Read the seeds of runs.
+
+    Raises:
+        RunError: the configurations differ in more, or two seeds are the same.
+    """
+    settings = [comparable(run.config.model_dump(mode="json")) for run in runs]
+    seeds = [int(flat.pop("training.seed")) for flat in settings]
+    first = settings[0]
+    for run, flat in zip(runs, settings, strict=True):
+        differing = [key for key in dict.fromkeys([*first, *flat]) if first.get(key) != flat.get(key)]
+        if differing:
+            key = differing[0]
+            raise RunError(
+                f"{run.path} has {key} = {flat.get(key)!r}, {runs[0].path} has {first.get(key)!r} ({len(differing)} "
+                "setting(s) differ besides the seed): a mean over seeds is of runs of one configuration; "
+                "`mmpsr compare` tells two configurations apart"
+            )
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            same = runs[seeds.index(seed)].path
+            raise RunError(f"{same} and {runs[index].path} both have seed {seed}; name one run per seed")
+    return seeds
+
+
+def over_seeds(
+    documents: Sequence[Mapping[str, Any]], name: Literal["figures", "adapted", "subsets"] = "figures"
+) -> list[SeedRow]:
+    """Gather each figure over runs.
+
+    Args:
+        documents: of `training.evaluation.evaluate.evaluate`, one per seed, of the same clips.
+        name: which figures of the documents.
+    """
+    tables = [
+        {(row.key, row.part): row for row in document[name] if isinstance(row, MetricRow)} for document in documents
+    ]
+    rows = []
+    for place in dict.fromkeys(place for table in tables for place in table):
+        found = [table.get(place) for table in tables]
+        first = next(row for row in found if row is not None)
+        values = [None if row is None else row.model.value for row in found]
+        known = [value for value in values if value is not None]
+        summary = seed_summary(known)
+        row = SeedRow(
+            *first.key, first.num_clips, first.num_groups,
+            Estimate(finite(summary.mean), finite(summary.low), finite(summary.high)), part=first.part, values=values,
+            deviation=finite(summary.deviation), least=min(known, default=None), most=max(known, default=None),
+            num_seeds=summary.num_seeds,
+        )  # fmt: skip
+        rows.append(row)
+    return rows

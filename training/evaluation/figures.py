@@ -1,13 +1,14 @@
 """Everything that a finished run's stored predictions say: figures with intervals, by class, by modality, by column.
 
-All values are plain, so that the document can be JSON; what is undefined is None.
+`training.scoring.rows.plain` makes JSON of such a document; what is undefined is None.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,25 +24,30 @@ from mmpsr.metrics.sums import class_statistics, metric_limits
 from mmpsr.probabilities import decide_classes
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, System, TaskSplit
+from training.scoring.rows import Difference, Estimate, MetricRow
 
 __all__ = [
     "NUM_RESAMPLES",
     "add_holm_correction",
     "column_values",
+    "correct_rows",
     "decided_classes",
+    "estimate",
     "evaluate_run",
-    "figure_rows",
+    "finite",
     "linear_parts",
+    "metric_rows",
     "of_clips",
-    "plain",
     "split_parts",
-]  # fmt: skip
+]
+
+Row = TypeVar("Row", bound=MetricRow)
 
 NUM_RESAMPLES = 2000
 
 
 def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> dict[str, Any]:
-    """All figures of a run.
+    """Compute all figures of a run.
 
     Args:
         run: its stored predictions.
@@ -49,120 +55,130 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
         column: a column of the prediction or clip table by whose values figures are told apart, or None.
 
     Returns:
-        `figures` (beside chance, and the linear baseline where it is stored), `classes`, `confusion`, `calibration`,
-        `presence` (by the modalities that clips have) and `by` (by the column).
+        `figures` (beside chance, and the linear baseline where it is stored), `classes`, `presence` (by the modalities
+        that clips have) and `by` (by the column), all of them `MetricRow`s, `confusion` and `calibration`.
 
     Raises:
         RunError: the split has no labelled clip, or there is no such column.
     """
     parts = split_parts(run, split)
     linear = linear_parts(run, split)
-    document: dict[str, list[dict[str, Any]]] = {
+    document: dict[str, list[Any]] = {
         name: [] for name in ("figures", "classes", "confusion", "calibration", "presence", "by")
     }
     values_by_clip = None if column is None else column_values(run, column, "--by")
     for part in parts:
-        for row in figure_rows(part, linear.get(tuple(part.key.values()))):
-            document["figures"].append({**row, "chance": _finite(part.chance(row["metric"]))})
+        for row in metric_rows(part, linear.get(part.place)):
+            document["figures"].append(replace(row, chance=finite(part.chance(row.metric))))
         document["classes"] += _classes(part)
         if part.spec.kind != "regression":
             document["confusion"].append(_confusion(part))
             document["calibration"].append(_calibration(part))
         presence = _presence(part.clips)
         if presence.nunique() > 1:
-            document["presence"] += _subsets(part, presence, "modalities")
+            document["presence"] += _subsets(part, presence)
         if values_by_clip is not None:
-            document["by"] += _subsets(part, of_clips(part, values_by_clip), "value_of_column")
-    add_holm_correction([row["over_linear"] for row in document["figures"] if "over_linear" in row])
+            document["by"] += _subsets(part, of_clips(part, values_by_clip))
+    document["figures"] = correct_rows(document["figures"])
     return {"level": 0.95, "num_resamples": NUM_RESAMPLES, "column": column, **document}
 
 
 def split_parts(run: RunPredictions, split: str | None, system: System = "model") -> list[TaskSplit]:
-    """The parts of a split; by default test, and dev of corpora that have no labelled test clip.
+    """Take the parts of a split; by default test, and dev of corpora that have no labelled test clip.
 
     Raises:
         RunError: there is none.
     """
     parts = list(run.parts(system))
     tested = {part.corpus for part in parts if part.split == "test"}
-    found = [
+    of_split = [
         part
         for part in parts
         if part.split == (split or "test") or (split is None and part.split == "dev" and part.corpus not in tested)
     ]
-    if not found:
+    if not of_split:
         known = sorted({part.split for part in parts})
         raise RunError(f"{run.path}: no labelled clip of split {split!r} was evaluated; {nearest(str(split), known)}")
-    return found
+    return of_split
 
 
-def linear_parts(run: RunPredictions, split: str | None) -> dict[tuple[str, ...], TaskSplit]:
-    """What the linear baseline says of a split's parts, by corpus, split and task; empty where it is not stored."""
-    return {tuple(part.key.values()): part for part in split_parts(run, split, "linear")} if run.has_linear else {}
+def linear_parts(run: RunPredictions, split: str | None) -> dict[tuple[str, str, str], TaskSplit]:
+    """Predict a split's parts by the linear baseline, by corpus, split and task; empty where it is not stored."""
+    return {part.place: part for part in split_parts(run, split, "linear")} if run.has_linear else {}
 
 
 def add_holm_correction(rows: list[dict[str, Any]]) -> None:
     """Put `corrected_p` beside every `p` (Holm, over the rows)."""
-    corrected = holm([np.nan if row["p"] is None else row["p"] for row in rows])
-    for row, p in zip(rows, corrected, strict=True):
-        row["corrected_p"] = _finite(p)
+    for row, p in zip(rows, _corrected([row["p"] for row in rows]), strict=True):
+        row["corrected_p"] = p
+
+
+def correct_rows(rows: Sequence[Row]) -> list[Row]:
+    """Put `corrected_p` into differences from the linear baseline (Holm, over the rows that have one)."""
+    ps = iter(_corrected([row.over_linear.p for row in rows if row.over_linear is not None]))
+    return [
+        row if row.over_linear is None else replace(row, over_linear=replace(row.over_linear, corrected_p=next(ps)))
+        for row in rows
+    ]
+
+
+def _corrected(ps: Sequence[float | None]) -> list[float | None]:
+    return [finite(p) for p in holm([np.nan if p is None else p for p in ps])]
 
 
 def decided_classes(part: TaskSplit) -> NDArray[np.int64]:
-    """Each clip's most probable class `[N]`, with the thresholds of a single-label task."""
+    """Decide each clip's most probable class `[N]`, with the thresholds of a single-label task."""
     return decide_classes(part.predicted, part.thresholds if part.spec.kind == "single_label" else None)
 
 
-def plain(found: Bootstrap, metric: str | None = None) -> dict[str, float | None]:
-    """Estimate and interval of a metric, or of a difference."""
-    interval = found.interval() if metric is None else found.interval(limits=metric_limits(metric))
-    return {"value": _finite(interval.estimate), "low": _finite(interval.low), "high": _finite(interval.high)}
+def estimate(resamples: Bootstrap, metric: str | None = None) -> Estimate:
+    """Give the estimate and interval of a metric, or of a difference."""
+    interval = resamples.interval() if metric is None else resamples.interval(limits=metric_limits(metric))
+    return Estimate(finite(interval.estimate), finite(interval.low), finite(interval.high))
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Replace what is not a number by None, which JSON can hold."""
     return float(value) if math.isfinite(value) else None
 
 
 def of_clips(part: TaskSplit, values: pd.Series) -> pd.Series:
-    """A part's values of what `column_values` gave, index 0..N-1."""
+    """Pick a part's values of what `column_values` gave, index 0..N-1."""
     keys = pd.MultiIndex.from_frame(part.clips[["corpus", "clip_id"]])
     return values.reindex(keys).reset_index(drop=True)
 
 
-def _num_groups(part: TaskSplit) -> int:
-    return len(np.unique(part.groups))
-
-
-def figure_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[dict[str, Any]]:
-    """Every metric with its interval, with those of the linear baseline and the difference where it is given."""
-    num_groups = _num_groups(part)
+def metric_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[MetricRow]:
+    """Evaluate every metric with its interval, beside the linear baseline and the difference where it is given."""
+    num_groups = len(np.unique(part.groups))
     for metric in part.metrics:
         of_model = part.statistic(metric)
-        found = bootstrap(of_model, num_groups, NUM_RESAMPLES)
-        row: dict[str, Any] = {
-            **part.key, "metric": metric, "num_clips": len(part.clips), "num_groups": num_groups,
-            **plain(found, metric), "num_undefined": found.num_undefined,
-        }  # fmt: skip
+        resamples = bootstrap(of_model, num_groups, NUM_RESAMPLES)
+        row = MetricRow(
+            *part.place, metric, len(part.clips), num_groups, estimate(resamples, metric), resamples.num_undefined
+        )
         if linear is not None:
             of_linear = linear.statistic(metric)
             difference = paired_bootstrap(of_linear, of_model, num_groups, NUM_RESAMPLES)
-            row["linear"] = plain(bootstrap(of_linear, num_groups, NUM_RESAMPLES), metric)
-            row["over_linear"] = {**plain(difference), "p": _finite(difference.p_value())}
+            over = estimate(difference)
+            row = replace(
+                row,
+                linear=estimate(bootstrap(of_linear, num_groups, NUM_RESAMPLES), metric),
+                over_linear=Difference(over.value, over.low, over.high, finite(difference.p_value())),
+            )
         yield row
 
 
-def _classes(part: TaskSplit) -> Iterator[dict[str, Any]]:
-    """Classes or traits of the metrics that are a mean of them; `num_clips` of several labels have the class."""
-    num_groups = _num_groups(part)
-    has = np.isfinite(part.targets) if part.spec.kind == "regression" else part.targets > 0
-    counts = dict(zip(part.spec.classes, has.sum(axis=0).tolist(), strict=True))
+def _classes(part: TaskSplit) -> Iterator[MetricRow]:
+    """Evaluate classes or traits of metrics that are a mean of them; of several labels `num_clips` have the class."""
+    num_groups = len(np.unique(part.groups))
+    is_known = np.isfinite(part.targets) if part.spec.kind == "regression" else part.targets > 0
+    counts = dict(zip(part.spec.classes, is_known.sum(axis=0).tolist(), strict=True))
     for metric in part.metrics:
-        of_classes = class_statistics(
-            metric, part.groups, part.targets, part.predicted, part.spec, part.thresholds
-        )  # fmt: skip
+        of_classes = class_statistics(metric, part.groups, part.targets, part.predicted, part.spec, part.thresholds)
         for name, of_class in of_classes.items():
-            found = bootstrap(of_class, num_groups, NUM_RESAMPLES)
-            yield {**part.key, "metric": metric, "class": name, "num_clips": counts[name], **plain(found, metric)}
+            value = estimate(bootstrap(of_class, num_groups, NUM_RESAMPLES), metric)
+            yield MetricRow(*part.place, metric, counts[name], num_groups, value, part=name)
 
 
 def _confusion(part: TaskSplit) -> dict[str, Any]:
@@ -185,24 +201,23 @@ def _calibration(part: TaskSplit) -> dict[str, Any]:
 
 
 def _presence(clips: pd.DataFrame) -> pd.Series:
-    """Which modalities each clip had, such as `audio+text`."""
+    """Name which modalities each clip had, such as `audio+text`."""
     names = [name for name in clips if str(name).startswith("present.")]
-    found = clips[names].to_numpy(dtype=bool)
+    presence = clips[names].to_numpy(dtype=bool)
     modalities = np.array([str(name).removeprefix("present.") for name in names])
-    return pd.Series(["+".join(modalities[row]) or "none" for row in found], dtype="string")
+    return pd.Series(["+".join(modalities[row]) or "none" for row in presence], dtype="string")
 
 
-def _subsets(part: TaskSplit, values: pd.Series, name: str) -> Iterator[dict[str, Any]]:
-    """Figures of the clips that share a value, by falling number of clips."""
-    shown = values.astype("string").fillna("(missing)")
-    for value, count in shown.value_counts().to_dict().items():
-        some = part.take(shown.eq(str(value)).to_numpy(dtype=bool))
-        for row in figure_rows(some):
-            yield {**row, name: str(value), "num_clips": int(count)}
+def _subsets(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
+    """Evaluate the clips that share a value, by falling number of clips."""
+    names = values.astype("string").fillna("(missing)")
+    for name in names.value_counts().index:
+        for row in metric_rows(part.take(names.eq(name).to_numpy(dtype=bool))):
+            yield replace(row, part=str(name))
 
 
 def column_values(run: RunPredictions, column: str, option: str) -> pd.Series:
-    """A column's values by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
+    """Read a column by corpus and clip: of the prediction table, else of the corpora as they are on disk."""
     keys = ["corpus", "clip_id"]
     if column in run.table:
         return run.table.assign(value=run.table[column]).set_index(keys)["value"]

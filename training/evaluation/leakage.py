@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from training.evaluation.figures import figure_rows
+from training.evaluation.figures import metric_rows
 from training.runs.directory import RunError
 from training.runs.identities import FILE, KINDS, same_clips, shared
 from training.runs.stored import TaskSplit
+from training.scoring.rows import LeakageEffect
 
-__all__ = ["guard", "refuse_trained_clips"]
+__all__ = ["finding", "guard", "refuse_trained_clips"]
 
 NUM_EXAMPLES = 3
 
@@ -51,7 +52,7 @@ def refuse_trained_clips(clips: pd.DataFrame, of_run: pd.DataFrame | None, allow
             message = (
                 f"{int((same & place).sum()):,} of {len(some):,} {split} clips of {corpus} are known to the run: {said}"
             )
-            findings.append(_finding(kind, "error", some, same[place], message))
+            findings.append(finding(kind, "error", some, same[place], message))
     if findings and not allow:
         examples = ", ".join(findings[0]["examples"])
         raise RunError(
@@ -62,7 +63,7 @@ def refuse_trained_clips(clips: pd.DataFrame, of_run: pd.DataFrame | None, allow
 
 
 def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.DataFrame | None) -> dict[str, Any]:
-    """What evaluated clips share with training, and what figures are on the clips that share nothing.
+    """Find what evaluated clips share with training, and what figures are on the clips that share nothing.
 
     Args:
         parts: what is evaluated.
@@ -71,8 +72,7 @@ def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.Dat
 
     Returns:
         `checked`; `findings` with `kind, severity, corpus, split, num_clips, num_seen, message, examples`; `effects`,
-        rows per metric with `kind`, the value of all clips, and `unseen`: value, interval and number of those that
-        share nothing of the kind with training clips (None where every clip does).
+        a `LeakageEffect` per kind and metric.
     """
     if clips is None or of_run is None:
         message = (
@@ -84,39 +84,37 @@ def guard(parts: Sequence[TaskSplit], clips: pd.DataFrame | None, of_run: pd.Dat
     trained = of_run[of_run["use"].eq("trained")]
     own = set(of_run.loc[of_run["use"].eq("chosen_by"), ["corpus", "split"]].itertuples(index=False, name=None))
     findings: list[dict[str, Any]] = []
-    effects: list[dict[str, Any]] = []
+    effects: list[LeakageEffect] = []
     for place in dict.fromkeys((part.corpus, part.split) for part in parts):
         corpus, split = place
         some = clips[clips["corpus"].eq(corpus) & clips["split"].eq(split)]
         if place in own:
             message = f"{split} of {corpus} chose the model's epoch and calibration: its figures are no test"
-            findings.append(_finding("chosen_by", "warning", some, some["clip_id"].ne(""), message))
+            findings.append(finding("chosen_by", "warning", some, some["clip_id"].ne(""), message))
         seen_by_kind = {kind: shared(kind, some, trained) for kind in KINDS}
         seen_by_kind = {kind: seen for kind, seen in seen_by_kind.items() if seen.any()}
         for kind, seen in seen_by_kind.items():
             message = (
                 f"{int(seen.sum()):,} of {len(some):,} {split} clips of {corpus} share {KINDS[kind]} with training"
             )
-            findings.append(_finding(kind, "warning", some, seen, message))
+            findings.append(finding(kind, "warning", some, seen, message))
         for part in (part for part in parts if seen_by_kind and (part.corpus, part.split) == place):
             effects += _effects(part, {kind: set(some.loc[seen, "clip_id"]) for kind, seen in seen_by_kind.items()})
     return {"checked": True, "findings": findings, "effects": effects}
 
 
-def _effects(part: TaskSplit, seen_by_kind: Mapping[str, set[str]]) -> Iterator[dict[str, Any]]:
-    """Figures of all clips beside those of unseen ones, a row per kind and metric."""
-    names = ("value", "low", "high", "num_clips", "num_groups")
-    rows = list(figure_rows(part))
+def _effects(part: TaskSplit, seen_by_kind: Mapping[str, set[str]]) -> Iterator[LeakageEffect]:
+    """Evaluate all clips beside unseen ones, by kind and metric."""
+    rows = list(metric_rows(part))
     for kind, seen in seen_by_kind.items():
-        unseen = ~part.clips["clip_id"].isin(seen).to_numpy(dtype=bool)
-        rest = figure_rows(part.take(unseen)) if unseen.any() else ()
-        without = {row["metric"]: {name: row[name] for name in names} for row in rest}
+        is_unseen = ~part.clips["clip_id"].isin(seen).to_numpy(dtype=bool)
+        unseen = {row.metric: row for row in metric_rows(part.take(is_unseen))} if is_unseen.any() else {}
         for row in rows:
-            kept = {name: row[name] for name in names}
-            yield {"kind": kind, **part.key, "metric": row["metric"], **kept, "unseen": without.get(row["metric"])}
+            yield LeakageEffect(kind, row, unseen.get(row.metric))
 
 
-def _finding(kind: str, severity: str, clips: pd.DataFrame, seen: pd.Series, message: str) -> dict[str, Any]:
+def finding(kind: str, severity: str, clips: pd.DataFrame, seen: pd.Series, message: str) -> dict[str, Any]:
+    """Say of some of the clips, those that are seen, what a reader must know of them."""
     places = clips[["corpus", "split"]].drop_duplicates()
     corpus, split = places.iloc[0] if len(places) == 1 else (None, None)
     return {

@@ -1,4 +1,4 @@
-"""The linear baseline: logistic and ridge regression on the very same features and splits.
+"""The linear baseline: logistic and ridge regression on the very same features and splits, alone or in a model's path.
 
 A fusion model is worth its name only beside it. Features are centred on the training clips' mean, which absent
 modalities are at, and scaled by the training clips' deviation; for a regression by that of its labelled clips, so that
@@ -8,9 +8,10 @@ the mean of the task's metrics. Test clips choose nothing.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from torch import Tensor, nn
 from corpora.registry import CorporaConfig
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.metrics.definitions import labeled_rows
+from mmpsr.models.base import FusionModel, Tower
 from mmpsr.tasks import TaskSpec
+from training.config import RunConfig
 from training.data.joined import JoinedCorpora
-from training.scoring.scores import evaluate_rows
+from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["SPREADS", "LinearBaseline"]
+__all__ = ["SHARES", "SPREADS", "Blend", "LinearBaseline", "choose_blends"]
 
 LOGISTIC_PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
@@ -35,6 +38,9 @@ SPREADS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0)
 """Factors on a score's distance from the training mean."""
 LEAST_DEVIATION = 1e-3  # of a standardised column; one that varies less over a task's clips stays as small as it is
 LEAST_DEV_CLIPS = 200  # labelled, for a penalty and a spread to be chosen together; fewer and they fit the noise of dev
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+TOLERANCE = 1e-4  # percent; the model computes in single precision, the baseline in double
 
 
 class LinearBaseline:
@@ -73,22 +79,22 @@ class LinearBaseline:
                     best, self._models[task], self.penalties[task] = value, models, penalty
 
     def predict(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
-        """Probabilities or scores per task, `[n, C]`, in the order of `rows`."""
+        """Predict probabilities or scores per task, `[n, C]`, in the order of `rows`."""
         return {task: self._predict(models, task, rows) for task, models in self._models.items()}
 
     def dev_metrics(self, task: str) -> NDArray[np.float64]:
-        """The baseline's dev metrics of a task on the trained corpora, in the order of `evaluate_rows`."""
+        """Give the baseline's dev metrics of a task on the trained corpora, in the order of `evaluate_rows`."""
         dev = self.joined.rows(self.corpora.trained(), "dev")
         return self._metrics(task, self._predict(self._models[task], task, dev), dev)
 
     def spreads(self, task: str) -> tuple[float, ...]:
-        """Factors that a task's scores may be spread out by: `SPREADS`, or 1 alone for want of dev clips."""
+        """List factors that a task's scores may be spread out by: `SPREADS`, or 1 alone for want of dev clips."""
         labels = self.joined.labels[task][self.joined.rows(self.corpora.trained(), "dev")]
         enough = int(torch.isfinite(labels).all(dim=1).sum()) >= LEAST_DEV_CLIPS
         return SPREADS if self.tasks[task].kind == "regression" and enough else (1.0,)
 
     def path(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The linear map that a model's linear path starts from, see `coefficients`.
+        """Give the linear map that a model's linear path starts from, see `coefficients`.
 
         For classification it is the baseline's. A ridge with a heavier penalty ranks clips better than it scatters
         them; so for regression it is the ridge that is best on dev once its scores are spread out (by `SPREADS`,
@@ -98,7 +104,7 @@ class LinearBaseline:
         if len(spreads := self.spreads(task)) == 1:
             return self.coefficients(task)
         train, dev = (self.joined.rows(self.corpora.trained(), split) for split in ("train", "dev"))
-        chosen, floor, center = self._models[task], self.dev_metrics(task), self.center(task)
+        path, floor, center = self._models[task], self.dev_metrics(task), self.center(task)
         best = float(np.nanmean(floor))
         for penalty in PATH_PENALTIES:
             models = self._fit(task, train, penalty)
@@ -107,16 +113,16 @@ class LinearBaseline:
                 metrics = self._metrics(task, (center + spread * (scores - center)).clip(0.0, 1.0), dev)
                 value = float(np.nanmean(metrics))
                 if (metrics >= floor).all() and value > best:
-                    best, chosen = value, models
-        return self._linear(task, chosen)
+                    best, path = value, models
+        return self._linear(task, path)
 
     def center(self, task: str) -> NDArray[np.float32]:
-        """Mean of a task's training labels, `[C]`."""
+        """Average a task's training labels, `[C]`."""
         labels = self.joined.labels[task][self.joined.rows(self.corpora.trained(), "train")]
         return labels.nanmean(dim=0).cpu().numpy()
 
     def coefficients(self, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The task's linear map of standardised features, `[C, D]` and `[C]`: to logits, or to scores for regression.
+        """Give the linear map of standardised features, `[C, D]` and `[C]`: to logits, or to scores for regression.
 
         A binary single-label task has logits -z/2 and z/2 of its log odds z. A class that no training clip has, or
         that all have, keeps a constant logit of -10 or 10.
@@ -150,7 +156,7 @@ class LinearBaseline:
         return weight * self._scales[task], bias
 
     def _scale(self, task: str, train: NDArray[np.int64]) -> NDArray[np.float32]:
-        """By which standardised columns are multiplied, `[D]`: to vary by 1 over a regression's labelled clips.
+        """Scale standardised columns, `[D]`: to vary by 1 over a regression's labelled clips.
 
         A classifier that knows the deviation of its own corpus alone was better there, and worse on others.
         """
@@ -213,3 +219,57 @@ def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
             for index, (name, vectors) in enumerate(joined.features.items())
         ]
     return np.concatenate(columns, axis=1)
+
+
+class Blend(NamedTuple):
+    """The network's share beside a linear path, and the spread of scores, 1 for other tasks."""
+
+    share: float
+    spread: float
+
+
+def choose_blends(
+    model: FusionModel, joined: JoinedCorpora, config: RunConfig, baseline: LinearBaseline
+) -> dict[str, Blend]:
+    """Set how every task with a linear path combines it with the network: the best on dev that costs no dev metric.
+
+    One epoch is best for all tasks together, so the network may by then have overfitted one of them; and scores fitted
+    to small errors vary less than the truth, which concordance punishes. Of `SHARES` and the baseline's `spreads`, a
+    task takes what gives the highest mean of its dev metrics, where no dev metric is below the linear baseline's; of
+    all where that cannot be had. Tasks without a linear path keep the whole network.
+
+    Args:
+        model: with its best weights; changed in place.
+        joined: all clips.
+        config: corpora and their metrics.
+        baseline: linear models of the same features.
+
+    Returns:
+        What was chosen, by task.
+    """
+    rows = joined.rows(config.corpora.trained(), "dev")
+    towers = {task: cast(Tower, model.towers[task]) for task in model.linear_paths}
+    tasks = {task: model.tasks[task] for task in towers}
+    values: dict[str, dict[Blend, NDArray[np.float64]]] = {task: {} for task in towers}
+    spreads = {task: baseline.spreads(task) for task in towers}
+    tried = max(spreads.values(), key=len, default=())
+    for blend in itertools.starmap(Blend, itertools.product(SHARES, tried)):
+        changed = {task: tower for task, tower in towers.items() if blend.spread in spreads[task]}
+        for tower in changed.values():
+            _set_blend(tower, blend)
+        figures = evaluate_rows(predict(model, joined, rows), joined, rows, tasks, config.corpora)
+        for task in changed:
+            values[task][blend] = np.array([figure.value for figure in figures if figure.task == task])
+    best: dict[str, Blend] = {}
+    for task, metrics in values.items():
+        floor = baseline.dev_metrics(task)
+        allowed = [blend for blend, reached in metrics.items() if (reached >= floor - TOLERANCE).all()]
+        best[task] = max(allowed or metrics, key=lambda blend: float(np.nanmean(metrics[blend])))
+        _set_blend(towers[task], best[task])
+    return best
+
+
+def _set_blend(tower: Tower, blend: Blend) -> None:
+    tower.share.fill_(blend.share)
+    if tower.regression:
+        tower.spread.fill_(blend.spread)

@@ -80,15 +80,15 @@ def save_checkpoint(
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    found = _complete(folder)
-    return found[-1] if found else None
+    """Find the newest complete checkpoint, or None."""
+    complete = _complete(folder)
+    return complete[-1] if complete else None
 
 
 def load_checkpoint(
     path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, accelerator: Accelerator
 ) -> dict[str, Any]:
-    """Restore modules, optimizer and this process' random state; returns the JSON state.
+    """Restore modules, optimizer and this process' random state; return the JSON state.
 
     Raises:
         CheckpointError: the checkpoint was written by another number of processes.
@@ -97,10 +97,10 @@ def load_checkpoint(
         not (path / f"rng-{accelerator.num_processes - 1}.safetensors").exists()
         or (path / f"rng-{accelerator.num_processes}.safetensors").exists()
     ):
-        found = len(list(path.glob("rng-*.safetensors")))
+        num_files = len(list(path.glob("rng-*.safetensors")))
         raise CheckpointError(
-            f"{path} was written by {found} processes and cannot continue exactly on {accelerator.num_processes}; "
-            f"launch with --num_processes {found}"
+            f"{path} was written by {num_files} processes and cannot continue exactly on {accelerator.num_processes}; "
+            f"launch with --num_processes {num_files}"
         )
     for name, module in modules.items():
         module.load_state_dict(load_file(path / f"{name}.safetensors"))

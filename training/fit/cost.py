@@ -51,7 +51,7 @@ class CostMeter:
         first_step = int(self.checkpoint.name.removeprefix("step-")) if self.checkpoint is not None else 0
         per_step = seconds / (step - first_step) if step > first_step else None
         document = {
-            "num_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
+            "num_parameters": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             "num_epochs": epoch,
             "num_steps": step,
             "seconds_per_epoch": None if per_step is None else per_step * step / epoch,
@@ -76,5 +76,5 @@ def _peak(device: torch.device) -> float | None:
         return torch.cuda.max_memory_allocated(device) / 2**20
     if not (PROCESS / "status").exists():
         return None
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", (PROCESS / "status").read_text(encoding="ascii"), re.MULTILINE)
-    return int(found[1]) / 2**10 if found else None
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", (PROCESS / "status").read_text(encoding="ascii"), re.MULTILINE)
+    return int(peak[1]) / 2**10 if peak else None

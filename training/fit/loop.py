@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,27 +16,23 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmpsr.balancing.build import create_balancer
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware
-from mmpsr.objective.objective import Objective
-from mmpsr.objective.pseudo_label_quality import pseudo_label_quality
-from mmpsr.objective.pseudo_labels import SemiSupervision
+from mmpsr.objective.pseudo_labels import pseudo_label_quality
 from mmpsr.tasks import TaskSpec
-from training.config import RunConfig
+from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
-from training.fit.baseline import LinearBaseline
-from training.fit.blending import Blend, choose_blends
-from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
-from training.fit.optimization import Schedule, build_optimizer, clip_gradients
-from training.fit.progress import Progress, Totals, epoch_record, monitor, require_monitor, track
+from training.fit.baseline import Blend, LinearBaseline, choose_blends
+from training.fit.checkpoint import latest_checkpoint, save_tensors
+from training.fit.optimization import clip_gradients
+from training.fit.progress import epoch_record, monitor, require_monitor, track
+from training.fit.state import TrainState
 from training.fit.step import sum_gradients, training_step
-from training.fit.views import compile_model
 from training.runs.directory import RunDirectory
 from training.scoring.scores import evaluate_rows, predict
 
@@ -51,7 +46,7 @@ class DivergedError(UserError):
 def build_model(
     config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], baseline: LinearBaseline | None = None
 ) -> FusionModel:
-    """A model with initial weights from the seed, the training clips' feature statistics, and its linear path."""
+    """Make a model with initial weights from the seed, the training clips' feature statistics and its linear path."""
     set_seed(config.training.seed)
     train_rows = joined.rows(config.corpora.trained(), "train")
     model = create_model(config.model, joined.widths, tasks, joined.sequence_widths)
@@ -95,100 +90,52 @@ def train(
     """
     settings, trained = config.training, config.corpora.trained()
     model = build_model(config, joined, tasks, baseline)
-    average = copy.deepcopy(model) if settings.weight_averaging else model
     train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
     dev_rows = joined.rows(trained, "dev")
     require_monitor(settings.monitor, joined, dev_rows, tasks, config.corpora)
-    labels = {task: values[joined.rows(trained, "train")] for task, values in joined.labels.items()}
-    objective = Objective(tasks, config.objective, labels, config.semi_supervision).to(accelerator.device)
-    semi = objective.semi_supervision
-    teacher = copy.deepcopy(model).eval() if semi is not None and semi.needs_teacher else None
-    balancer = create_balancer(objective.keys, config.balancing).to(accelerator.device)
-    optimizer = build_optimizer(model, settings)
     num_batches = len(epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, 0))
     steps_per_epoch = math.ceil(num_batches / settings.accumulation)
-    schedule = Schedule(optimizer, settings, steps_per_epoch * settings.num_epochs)
-    totals = Totals(len(objective.branches), tasks).to(accelerator.device)
-    modules: dict[str, nn.Module] = {"model": model, "objective": objective, "balancer": balancer, "totals": totals}
-    if average is not model:
-        modules["average"] = average
-    if teacher is not None:
-        modules["teacher"] = teacher
-    compiled = compile_model(model) if settings.compile else None
-    if compiled is not None:
+    state = TrainState.create(model, config, joined, steps_per_epoch * settings.num_epochs)
+    if state.compiled is not None:
         say("the model is compiled at its first step, which takes up to a minute")
     set_seed(settings.seed + 1 + accelerator.process_index)
 
-    progress, step = Progress(), 0
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None:
-        state = load_checkpoint(checkpoint, modules, optimizer, accelerator)
-        progress, step = Progress(**state["progress"]), state["step"]
-        schedule.load_state_dict(state["schedule"])
-        say(f"continuing at epoch {progress.epoch + 1}, step {step}")
+        state.restore(checkpoint, accelerator)
+        say(f"continuing at epoch {state.progress.epoch + 1}, step {state.step}")
     if accelerator.is_main_process:
-        run.rewind(progress.epoch)
-
-    def save() -> None:
-        state = {"progress": asdict(progress), "schedule": schedule.state_dict()}
-        save_checkpoint(run.checkpoints, step, modules, optimizer, state, accelerator)
+        run.rewind(state.progress.epoch)
 
     model.train()
+    progress = state.progress
     with _StopSignals(accelerator.num_processes == 1) as signals:
         while progress.epoch < settings.num_epochs and progress.epoch - progress.best_epoch <= settings.patience:
             batches = epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, progress.epoch)
             while progress.batch < steps_per_epoch:
                 start = progress.batch * settings.accumulation
-                added_up = batches[start : start + settings.accumulation]
-                optimizer.zero_grad(set_to_none=True)
-                for numbers in added_up:
-                    rows = numbers[accelerator.process_index :: accelerator.num_processes]
-                    batch = joined.batch(torch.from_numpy(rows).to(accelerator.device))
-                    hide_rate = settings.modality_dropout
-                    totals.add(
-                        training_step(
-                            model, objective, balancer, batch, accelerator,
-                            step=step, hide_rate=hide_rate, teacher=teacher, compiled=compiled,
-                        )
-                    )  # fmt: skip
-                sum_gradients(model, accelerator, 1 / len(added_up))
-                clip_gradients(model, settings)
-                optimizer.step()
-                schedule.step()
-                model.constrain()
-                step += 1
-                progress.batch += 1
-                if average is not model:
-                    _update_average(average, model, min(settings.weight_averaging, (1 + step) / (10 + step)))
-                if teacher is not None and semi is not None:
-                    _update_average(teacher, model, min(semi.teacher_decay, (1 + step) / (10 + step)))
-                if signals.received or step % settings.checkpoint_steps == 0:
-                    save()
+                _take_step(state, batches[start : start + settings.accumulation], joined, settings, accelerator)
+                if signals.received or state.step % settings.checkpoint_steps == 0:
+                    state.save(run.checkpoints, accelerator)
                 if signals.received:
-                    raise Interrupted(f"stopped after step {step}; repeat the command with --resume to continue")
-            predicted = predict(average, joined, dev_rows)
+                    raise Interrupted(f"stopped after step {state.step}; repeat the command with --resume to continue")
+            predicted = predict(state.average, joined, dev_rows)
             figures = evaluate_rows(predicted, joined, dev_rows, tasks, config.corpora)
             value = _from_main(monitor(figures, trained, settings.monitor))
             if value > progress.best:
                 progress.best, progress.best_epoch = value, progress.epoch
                 if accelerator.is_main_process:
-                    save_tensors(dict(average.state_dict()), run.best)
+                    save_tensors(dict(state.average.state_dict()), run.best)
             if accelerator.is_main_process:
-                quality = {} if semi is None else _quality(semi, average, teacher, predicted, joined, dev_rows)
-                record = epoch_record(
-                    progress, step, value, figures, totals, objective, balancer.weights, optimizer, quality
-                )
+                record = epoch_record(state, value, figures, _quality(state, predicted, joined, dev_rows))
                 run.log(record)
-                track(accelerator, record, step)
+                track(accelerator, record, state.step)
                 if progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0:
                     star = " *" if progress.best_epoch == progress.epoch else ""
                     name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
                     say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
-            schedule.epoch_ended(value)
-            balancer.epoch_ended(totals.means())
-            totals.clear()
-            progress.epoch, progress.batch = progress.epoch + 1, 0
-            save()
+            state.end_epoch(value)
+            state.save(run.checkpoints, accelerator)
     accelerator.wait_for_everyone()
     if progress.best_epoch < 0:
         raise DivergedError(
@@ -203,45 +150,62 @@ def train(
     accelerator.wait_for_everyone()
     if blends and accelerator.is_main_process:
         save_tensors(dict(model.state_dict()), run.best)
-        told = (
+        shares = (
             f"{task} {blend.share:g}" + (f" (spread {blend.spread:g})" if blend.spread != 1.0 else "")
             for task, blend in blends.items()
         )
-        say("the network's share beside the linear path: " + ", ".join(told))
+        say("the network's share beside the linear path: " + ", ".join(shares))
     return model.eval()
 
 
-def _quality(
-    semi: SemiSupervision,
-    model: FusionModel,
-    teacher: FusionModel | None,
-    predicted: Mapping[str, NDArray[np.float64]],
+def _take_step(
+    state: TrainState,
+    batches: Sequence[NDArray[np.int64]],
     joined: JoinedCorpora,
-    rows: Tensor,
+    settings: TrainingConfig,
+    accelerator: Accelerator,
+) -> None:
+    """Take one optimizer step by the mean gradient of batches, of which this process has every n-th clip."""
+    state.optimizer.zero_grad(set_to_none=True)
+    for numbers in batches:
+        rows = numbers[accelerator.process_index :: accelerator.num_processes]
+        batch = joined.batch(torch.from_numpy(rows).to(accelerator.device))
+        result = training_step(
+            state.model, state.objective, state.balancer, batch, accelerator, step=state.step,
+            hide_rate=settings.modality_dropout, teacher=state.teacher, compiled=state.compiled,
+        )  # fmt: skip
+        state.totals.add(result)
+    sum_gradients(state.model, accelerator, 1 / len(batches))
+    clip_gradients(state.model, settings)
+    state.optimizer.step()
+    state.advance(settings)
+
+
+def _quality(
+    state: TrainState, predicted: Mapping[str, NDArray[np.float64]], joined: JoinedCorpora, rows: Tensor
 ) -> dict[str, dict[str, float]]:
-    """What pseudo-labels of dev clips would be worth, by task: made by the teacher, or by the model itself."""
-    source = predicted if teacher is None else predict(teacher, joined, rows)
+    """Weigh pseudo-labels of dev clips by task, made by the teacher or by the model itself; empty without any."""
+    semi = state.objective.semi_supervision
+    if semi is None:
+        return {}
+    source = predicted if state.teacher is None else predict(state.teacher, joined, rows)
     other = predicted
     if semi.needs_strong_view and semi.config.regression == "agreement":
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same modalities are hidden in every epoch, and training draws what it would
             fewer = semi.strong_view(joined.batch(rows)).presence
-        other = predict(model, replace(joined, presence=joined.presence.index_copy(0, rows, fewer)), rows)
-    found = {}
-    for task, spec in model.tasks.items():
-        sure, scores = (torch.from_numpy(each[task]).float().to(rows.device) for each in (source, other))
+        hidden = replace(joined, presence=joined.presence.index_copy(0, rows, fewer))
+        other = predict(state.average, hidden, rows)
+    quality = {}
+    for task, spec in state.model.tasks.items():
+        probs, scores = (torch.from_numpy(values[task]).float().to(rows.device) for values in (source, other))
         accept = partial(semi.pseudo_labels, task, other=scores)
-        found[task] = pseudo_label_quality(sure, joined.labels[task][rows], spec, accept)
-    return found
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - decay)
+        quality[task] = pseudo_label_quality(probs, joined.labels[task][rows], spec, accept)
+    return quality
 
 
 def _from_main(value: float) -> float:
-    """The main process' figure, so that all processes decide alike."""
+    """Take the main process' figure, so that all processes decide alike."""
     return broadcast_object_list([value])[0]
 
 

@@ -72,7 +72,7 @@ class Lion(Optimizer):
 
 
 def build_optimizer(model: nn.Module, settings: OptimizationConfig) -> Optimizer:
-    """The optimizer of everything that is trained.
+    """Make the optimizer of everything that is trained.
 
     A module may hold `learning_rates`, own parameter names to learning rates: these parameters form groups without
     weight decay, after the first group of all others. Frozen parameters are left out.
@@ -163,7 +163,7 @@ class Schedule:
             self._scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Give JSON values."""
         return self._scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ CONFLICT_STEPS = 100
 
 
 def shared_gradients(losses: Tensor, shared: Sequence[nn.Parameter], accelerator: Accelerator) -> Tensor:
-    """Gradient of each loss over the global batch, one backward pass each.
+    """Take the gradient of each loss over the global batch, one backward pass each.
 
     Args:
         losses: `[K]`, this process' share of each mean.
@@ -39,11 +39,11 @@ def shared_gradients(losses: Tensor, shared: Sequence[nn.Parameter], accelerator
     Returns:
         `[K, P]`, detached; the graph is kept.
     """
-    found = []
+    rows = []
     for loss in losses:
         gradients = torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)
-        found.append(torch.cat([gradient.flatten() for gradient in gradients]))
-    return sum_over_processes(torch.stack(found), accelerator)
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    return sum_over_processes(torch.stack(rows), accelerator)
 
 
 def training_step(
@@ -84,14 +84,14 @@ def training_step(
     with accelerator.autocast():
         predictions = forward(views.rows)
     losses, result = views.losses(objective, predictions, accelerator)
-    found = products = None
+    needed = products = None
     if need != "nothing" or looks:
         shared = model.last_shared_parameters() if balancer.last_layer else model.shared_parameters()
         gradients = shared_gradients(losses, shared, accelerator)
         products = gradients @ gradients.T
     if need != "nothing":
-        found = products if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
-    weights, towers = _weights(objective, balancer, result, found)
+        needed = products if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
+    weights, towers = _weights(objective, balancer, result, needed)
     if towers is weights:
         (weights.view(-1) * losses).sum().backward()
     else:
@@ -101,7 +101,7 @@ def training_step(
 
 
 def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
-    """Cosines from inner products `[K, K]`, NaN where a loss has no row or no gradient."""
+    """Make cosines of inner products `[K, K]`, NaN where a loss has no row or no gradient."""
     if products is None:
         return None
     norms = products.diagonal().clamp(min=0).sqrt()
@@ -112,7 +112,7 @@ def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
 def _weights(
     objective: Objective, balancer: Balancer, result: StepResult, gradients: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the losses for shared parameters and for those of single tasks, the ramp of the pseudo branch in."""
+    """Weigh losses for shared parameters and for those of single tasks, the ramp of the pseudo branch in."""
     weights = balancer.update(result.losses, result.counts > 0, gradients).clone()
     towers = weights if balancer.tower_weights is None else balancer.tower_weights.clone()
     if objective.semi_supervision is not None and objective.semi_supervision.config.ramp != "none":
@@ -144,12 +144,12 @@ def _one_pass(
 
     asked = [record.outputs for tape in tapes.values() for record in tape.records]
     asked += [end for leaf in leaves.values() for end in leaf.ends]
-    found = torch.autograd.grad(losses.sum(), asked, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(losses.sum(), asked, allow_unused=True, materialize_grads=True)
     num_ends = len(shared.ends)
-    at_ends = [found[len(found) - num_ends * count :][:num_ends] for count in range(len(tapes), 0, -1)]
+    at_ends = [gradients[len(gradients) - num_ends * count :][:num_ends] for count in range(len(tapes), 0, -1)]
 
     last = set(map(id, model.last_shared_parameters()))
-    records = [each for each in shared_tape.records if not balancer.last_layer or id(each.parameters[0]) in last]
+    records = [record for record in shared_tape.records if not balancer.last_layer or id(record.parameters[0]) in last]
     by_task = [
         torch.autograd.grad(
             shared.ends,
@@ -169,7 +169,9 @@ def _one_pass(
 
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     if balancer.last_layer:
-        ends = [torch.einsum("tb,tb...->b...", weights_TB, torch.stack(each)) for each in zip(*at_ends, strict=True)]
+        ends = [
+            torch.einsum("tb,tb...->b...", weights_TB, torch.stack(of_tasks)) for of_tasks in zip(*at_ends, strict=True)
+        ]
         torch.autograd.backward(shared.ends, ends, inputs=model.shared_parameters())
     else:
         form_gradients(layers, weights_TB, weights.T, formed)
@@ -178,19 +180,19 @@ def _one_pass(
     start = 0
     for index, tape in enumerate(tapes.values()):
         end = start + len(tape.records)
-        form_gradients(uses(tape.records, [found[start:end]]), weights_TB[index : index + 1])
+        form_gradients(uses(tape.records, [gradients[start:end]]), weights_TB[index : index + 1])
         start = end
     return replace(result, weights=weights, cosines=_cosines(products, result.counts))
 
 
 def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator, formed: dict[int, Tensor]) -> Tensor:
-    """Gradient norms of the losses, `[branches, tasks]`."""
+    """Compute gradient norms of the losses, `[branches, tasks]`."""
     total, gather = _total(accelerator), _gather(accelerator) if accelerator.num_processes > 1 else None
     return squared_norms(layers, masks_TKB, gather, total, accelerator.num_processes, formed).T.sqrt()
 
 
 def _products(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator) -> Tensor:
-    """Inner products of the losses' gradients, branch by branch."""
+    """Compute inner products of the losses' gradients, branch by branch."""
     num_tasks, num_branches, _ = masks_TKB.shape
     products = gramian(layers, masks_TKB, _total(accelerator)).view(num_tasks, num_branches, num_tasks, num_branches)
     return products.permute(1, 0, 3, 2).reshape(num_tasks * num_branches, -1)
@@ -201,7 +203,7 @@ def _total(accelerator: Accelerator) -> Callable[[Tensor], Tensor] | None:
 
 
 def _gather(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
-    """Joins the clips of all processes, whose numbers may differ by rows of zeros."""
+    """Join the clips of all processes, whose numbers may differ by rows of zeros."""
     return lambda tensor: accelerator.gather(accelerator.pad_across_processes(tensor.contiguous(), dim=0))
 
 

@@ -69,7 +69,7 @@ class StepViews:
         return len(self.rows) > len(self.batch)
 
     def losses(self, objective: Objective, outputs: Predictions, accelerator: Accelerator) -> tuple[Tensor, StepResult]:
-        """This process' share of every mean loss `[K]`, and the global means and counts."""
+        """Compute this process' share of every mean loss `[K]`, and the global means and counts."""
         size = len(self.batch)
         strong = outputs.slice(size, 2 * size) if self.is_double else None
         total = partial(sum_over_processes, accelerator=accelerator)
@@ -84,7 +84,7 @@ class StepViews:
         return shares, StepResult(means, counts.view(shape), torch.ones_like(means), pseudo[0], pseudo[1])
 
     def masks(self, task: str) -> Tensor:
-        """Which rows count for the supervised and for the pseudo-label loss of a task, bool `[2, rows]`."""
+        """Mark which rows count for the supervised and for the pseudo-label loss of a task, bool `[2, rows]`."""
         labeled_B = self.batch.labeled(task)
         if not self.is_double:
             return torch.stack([labeled_B, ~labeled_B])
@@ -96,7 +96,7 @@ class StepViews:
 def make_views(
     model: FusionModel, objective: Objective, batch: Batch, hide_rate: float, teacher: FusionModel | None
 ) -> StepViews:
-    """What a step predicts and compares: modalities hidden, the strong view made, a teacher asked."""
+    """Make what a step predicts and compares: modalities hidden, the strong view made, a teacher asked."""
     hidden = hide_modalities(batch, hide_rate)
     semi, rows, weak = objective.semi_supervision, hidden, None
     if semi is not None and semi.needs_strong_view:
@@ -119,12 +119,12 @@ def hide_modalities(batch: Batch, rate: float) -> Batch:
 
 
 def sum_over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
-    """The sum of every process' tensor."""
+    """Sum every process' tensor."""
     return accelerator.reduce(tensor, reduction="sum") if accelerator.num_processes > 1 else tensor
 
 
 def compile_model(model: FusionModel) -> Callable[[Batch], Predictions]:
-    """The model as one compiled function of a batch, with the same parameters and state.
+    """Compile the model to one function of a batch, with the same parameters and state.
 
     It is compiled when it is first called, and again when batches of another size come. Dropout draws other numbers
     than uncompiled.

@@ -3,7 +3,6 @@
 inputs -> windows -> clips -> texts and vectors -> predictor -> results -> document
 """
 
-from training.predict.open import open_predictor
-from training.predict.predictor import Predictor
+from training.predict.predictor import Predictor, open_predictor
 
 __all__ = ["Predictor", "open_predictor"]

@@ -19,7 +19,6 @@ from encoders.config import FeaturesConfig
 from encoders.device import choose_device
 from encoders.errors import ExtractionError
 from encoders.extraction.read import clip_records, make_encoders
-from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
 from encoders.writers import fill
 from encoders.writers.base import TextWriter
@@ -139,7 +138,7 @@ class PredictionTable:
         store, records = FeatureStore(features.store), clip_records(self.clips, features)
         remarks: list[dict[str, str]] = [{} for _ in records]
         for modality, encoder in make_encoders(features).items():
-            spec = EncoderSpec.of(encoder)
+            spec = encoder.spec
             kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
             for record, own in zip(records, remarks, strict=True):
                 remark = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
@@ -165,7 +164,7 @@ def joined_vectors(
     model = trained.model
     if getattr(model, "sequence_standardizers", {}):
         raise ValueError("the model reads sequences, which vectors cannot replace; predict from recordings")
-    arrays = {name: np.asarray(each, dtype=np.float32) for name, each in vectors.items()}
+    arrays = {name: np.asarray(values, dtype=np.float32) for name, values in vectors.items()}
     for name in [*arrays, *presence]:
         if name not in model.modalities:
             raise ValueError(f"the model takes no {name!r}; {nearest(name, model.modalities)}")
@@ -216,18 +215,18 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> 
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     clips, defects = [], []
-    for row, has_any, reasons, said in zip(rows, there.tolist(), table.absent, table.remarks, strict=True):
+    for row, has_any, reasons, remarks in zip(rows, there.tolist(), table.absent, table.remarks, strict=True):
         place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
         if not has_any:
-            told = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
-            defects.append(Defect(*place, "; ".join(told)))
+            sentences = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
+            defects.append(Defect(*place, "; ".join(sentences)))
             continue
-        narrated, others = "", said.get("behavior", "")
+        narrated, others = "", remarks.get("behavior", "")
         if trained.features.encoders.get("behavior") == _NARRATOR:
             narrated, _, others = others.partition("\n")
         seen = sentences_of(narrated) if narrated else ()
         why = {name: reason for name, reason in reasons.items() if name in joined.features}
-        kept = {name: note for name, note in {**said, "behavior": others}.items() if note}
+        kept = {name: note for name, note in {**remarks, "behavior": others}.items() if note}
         text = (row["text"], row.get("text_source"), row["language"])
         clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
     return Results(clips, defects, trained.tasks, some, predicted, table.notes)

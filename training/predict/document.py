@@ -27,7 +27,7 @@ SCHEMA = 1
 
 
 def keys_of(clips: pd.DataFrame) -> list[str]:
-    """What tells rows of a clip table apart: file, change time and span (in `clip_id`), and all texts."""
+    """Sum up what tells rows of a clip table apart: file, change time and span (in `clip_id`), and all texts."""
     columns = clips[["clip_id", "recording", "text", "description", "no_transcript"]].astype(object)
     rows = columns.where(columns.notna(), None).itertuples(index=False)
     return [sha256_of(json.dumps(list(row)))[:16] for row in rows]
@@ -71,13 +71,10 @@ class FinishedRows:
         order: Iterable[tuple[str, float | None, float | None]],
         explanations: Sequence[Explanation] | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of results, one for each `(id, start, end)` asked for; explanations are in the order of the clips."""
-        found: dict[tuple[str, float | None, float | None], dict[str, Any]] = {}
-        for clip in results.to_dicts(explanations):
-            found[clip["id"], clip["start"], clip["end"]] = {"clip": clip}
-        for each in results.defects:
-            found[each.id, each.start, each.end] = {"defect": each._asdict()}
-        return [found[place] for place in order]
+        """Make rows of results, one for each `(id, start, end)`; explanations are in the order of the clips."""
+        rows = {(clip["id"], clip["start"], clip["end"]): {"clip": clip} for clip in results.to_dicts(explanations)}
+        rows |= {(each.id, each.start, each.end): {"defect": each._asdict()} for each in results.defects}
+        return [rows[place] for place in order]
 
 
 def document_of(
@@ -91,7 +88,7 @@ def document_of(
     hop: float | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """The whole as JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
+    """Make the whole JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
 
     A clip that was explained has an `explanation`, see `mmpsr.explanation.explain`.
 
@@ -106,17 +103,17 @@ def document_of(
         notes: sentences on what could not be done.
     """
     recordings: dict[str, dict[str, Any]] = {}
-    without = [each._asdict() for each in defects]
+    without = [defect._asdict() for defect in defects]
     for row in rows:
-        each = row["clip"] if "clip" in row else row["defect"]
-        recording = recordings.setdefault(
-            each["id"], {"id": each["id"], "path": each["path"], "clips": [], "defects": []}
-        )
+        fields = row.get("clip") or row["defect"]
+        blank = {"id": fields["id"], "path": fields["path"], "clips": [], "defects": []}
+        recording = recordings.setdefault(fields["id"], blank)
+        values = {name: value for name, value in fields.items() if name not in ("id", "path")}
         if "clip" in row:
-            recording["clips"].append({key: value for key, value in each.items() if key not in ("id", "path")})
+            recording["clips"].append(values)
         else:
-            recording["defects"].append({key: each[key] for key in ("start", "end", "reason")})
-            without.append(each)
+            recording["defects"].append(values)
+            without.append(fields)
     return {
         "schema": SCHEMA,
         "model": {"name": name, "modalities": list(trained.modalities), "encoders": dict(trained.fingerprints)},
@@ -131,14 +128,17 @@ def document_of(
 
 
 def _identity(trained: TrainedModel, confidence: float) -> str:
-    """Twelve hexadecimal digits over all that decides what rows say of a clip."""
+    """Sum up all that decides what rows say of a clip, in twelve hexadecimal digits."""
     sums = hashlib.sha256()
     for name, tensor in sorted(trained.model.state_dict().items()):
         sums.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    asked = trained.features.transcriber, trained.features.describer
-    writers = [each and {**each.model_dump(), "weights": trained.features.weights.get(each.model)} for each in asked]
-    told = [
+    features = trained.features
+    writers = [
+        writer and {**writer.model_dump(), "weights": features.weights.get(writer.model)}
+        for writer in (features.transcriber, features.describer)
+    ]
+    parts = [
         trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA
     ]  # fmt: skip
-    sums.update(json.dumps(told, sort_keys=True).encode())
+    sums.update(json.dumps(parts, sort_keys=True).encode())
     return sums.hexdigest()[:12]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import glob
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,62 +114,61 @@ def find_inputs(
     """
     if transcripts is not None and not transcripts.is_dir():
         raise InputError(f"{transcripts} is no folder; name one with transcripts {', '.join(TRANSCRIPT_SUFFIXES)}")
-    found = Inputs()
+    inputs = Inputs()
     for name in names:
-        found.recordings += _named(Path(name), found)
-    _tell_apart(found)
-    if not found.recordings and not found.defects:
+        inputs.recordings += _named(Path(name), inputs)
+    _tell_apart(inputs)
+    if not inputs.recordings and not inputs.defects:
         raise InputError("nothing to predict: name files, folders, globs or a CSV file")
     if texts is not None:
-        if len(texts) != len(found.recordings):
-            raise InputError(f"{len(texts)} text(s) for {len(found.recordings)} recordings; give one for each")
-        found.recordings = [
-            each if text is None else replace(each, transcript=Transcript(text))
-            for each, text in zip(found.recordings, texts, strict=True)
+        if len(texts) != len(inputs.recordings):
+            raise InputError(f"{len(texts)} text(s) for {len(inputs.recordings)} recordings; give one for each")
+        inputs.recordings = [
+            recording if text is None else replace(recording, transcript=Transcript(text))
+            for recording, text in zip(inputs.recordings, texts, strict=True)
         ]
-    found.recordings = [_with_transcript(each, transcripts) for each in found.recordings]
-    return found
+    inputs.recordings = [_with_transcript(recording, transcripts) for recording in inputs.recordings]
+    return inputs
 
 
-def _named(path: Path, found: Inputs) -> list[Recording]:
-    """The recordings that one name stands for."""
+def _named(path: Path, inputs: Inputs) -> list[Recording]:
+    """List the recordings that one name stands for."""
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in MEDIA_SUFFIXES and not each.is_dir())
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and not file.is_dir())
         if not files:
             raise InputError(f"{path} holds no file that ends like a recording ({', '.join(sorted(MEDIA_SUFFIXES))})")
-        return [Recording(each.relative_to(path).as_posix(), each) for each in files]
+        return [Recording(file.relative_to(path).as_posix(), file) for file in files]
     if any(sign in str(path) for sign in "*?[") and not path.exists():
-        files = sorted(Path(each) for each in glob.glob(str(path), recursive=True) if not Path(each).is_dir())
+        files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if not Path(file).is_dir())
         if not files:
             raise InputError(f"no file matches {path}")
-        return [recording for each in files for recording in _named(each, found)]
+        return [recording for file in files for recording in _named(file, inputs)]
     if path.suffix.lower() == ".csv":
-        return list(_rows(path, found))
+        return list(_rows(path, inputs))
     return [Recording(path.name, path)]
 
 
-def _tell_apart(found: Inputs) -> None:
+def _tell_apart(inputs: Inputs) -> None:
     """Leave out what is named twice, and give recordings of one name their paths as ids."""
     by_place: dict[tuple[Path, float | None, float | None], Recording] = {}
-    for each in found.recordings:
-        place = (each.path.absolute(), each.start, each.end)
+    for recording in inputs.recordings:
+        place = (recording.path.absolute(), recording.start, recording.end)
         if place in by_place:
-            found.notes.append(f"{each.path} is named twice and is predicted once")
-        by_place.setdefault(place, each)
-    ids: dict[str, int] = {}
-    for each in by_place.values():
-        ids[each.id] = ids.get(each.id, 0) + 1
-    found.recordings = []
-    for each in by_place.values():
-        if ids[each.id] > 1:
-            whole = each.start is None and each.end is None
-            span = "" if whole else f" {each.start or 0:g}-{'end' if each.end is None else f'{each.end:g}'} s"
-            each = replace(each, id=f"{each.path}{span}")
-        found.recordings.append(each)
+            inputs.notes.append(f"{recording.path} is named twice and is predicted once")
+        by_place.setdefault(place, recording)
+    counts = Counter(recording.id for recording in by_place.values())
+    inputs.recordings = []
+    for recording in by_place.values():
+        if counts[recording.id] > 1:
+            start, end = recording.start or 0.0, "end" if recording.end is None else f"{recording.end:g}"
+            is_whole = recording.start is None and recording.end is None
+            span = "" if is_whole else f" {start:g}-{end} s"
+            recording = replace(recording, id=f"{recording.path}{span}")
+        inputs.recordings.append(recording)
 
 
-def _rows(path: Path, found: Inputs) -> Iterator[Recording]:
-    """The recordings of a CSV file; rows that cannot be used are defects."""
+def _rows(path: Path, inputs: Inputs) -> Iterator[Recording]:
+    """Read the recordings of a CSV file; rows that cannot be used are defects."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
@@ -179,17 +179,17 @@ def _rows(path: Path, found: Inputs) -> Iterator[Recording]:
         raise InputError(f"{path}: has no column 'path' ({nearest('path', names)}); columns are {', '.join(COLUMNS)}")
     unread = [name for name in names if name not in COLUMNS]
     if unread:
-        found.notes.append(f"{path}: columns {', '.join(map(repr, unread))} are not read ({', '.join(COLUMNS)} are)")
+        inputs.notes.append(f"{path}: columns {', '.join(map(repr, unread))} are not read ({', '.join(COLUMNS)} are)")
     for number, row in enumerate(rows, start=2):
         try:
             yield _row(row, path.parent)
         except ValueError as error:
             where = f"{path}, row {number}"
-            found.defects.append(Defect(row.get("id") or where, row["path"], None, None, f"{where}: {error}"))
+            inputs.defects.append(Defect(row.get("id") or where, row["path"], None, None, f"{where}: {error}"))
 
 
 def _row(row: Mapping[str, str], folder: Path) -> Recording:
-    """One row of a CSV file.
+    """Read one row of a CSV file.
 
     Raises:
         ValueError: it names no file, or a span that cannot be.
@@ -220,7 +220,7 @@ def _seconds(row: Mapping[str, str], name: str) -> float | None:
 
 
 def _with_transcript(recording: Recording, folder: Path | None) -> Recording:
-    """The recording with the transcript that lies in the folder or beside it, unless it has one."""
+    """Give a recording the transcript that lies in the folder or beside it, unless it has one."""
     if recording.transcript is not None:
         return recording
     name = Path(recording.id)
@@ -232,10 +232,10 @@ def _with_transcript(recording: Recording, folder: Path | None) -> Recording:
             if not path.exists():
                 continue
             try:
-                found = read_transcript(path)
+                transcript = read_transcript(path)
             except TranscriptError as error:
                 return replace(recording, no_transcript=str(error))
-            if found.text:
-                return replace(recording, transcript=found)
+            if transcript.text:
+                return replace(recording, transcript=transcript)
             return replace(recording, no_transcript=f"{path}: is empty")
     return recording

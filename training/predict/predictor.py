@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -28,18 +28,18 @@ from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
-from encoders.extraction.warm import WarmEncoders
+from encoders.extraction.workers import WarmEncoders
 from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
-from training.bundle.files import FILES
+from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
+from training.bundle.files import CONTENT, FILES
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
-from training.predict.inputs import Defect, find_inputs
-from training.predict.local_weights import hint_at_local_weights, with_local_weights
+from training.predict.inputs import Defect, InputError, find_inputs
 from training.predict.results import Results
 from training.predict.windows import clips_of
 from training.runs.trained import TrainedModel
 
-__all__ = ["Predictor", "StageClock"]
+__all__ = ["Predictor", "StageClock", "open_predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
 _PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
@@ -47,10 +47,10 @@ Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
 class StageClock:
-    """How long each stage took.
+    """How long each stage took, over all its turns.
 
     Args:
-        on_stage: told the name of each stage as it begins.
+        on_stage: told the name of each stage as it begins, and what `enter` was given beside it.
 
     Example:
         >>> clock = StageClock(print)
@@ -60,23 +60,23 @@ class StageClock:
         ['inputs']
     """
 
-    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
+    def __init__(self, on_stage: Callable[..., None] | None = None) -> None:
         self.on_stage = on_stage
         self.seconds: dict[str, float] = {}
         self.stage, self.began = "", time.perf_counter()
 
-    def enter(self, stage: str) -> None:
+    def enter(self, stage: str, *progress: str) -> None:
         """Begin a stage, which ends the one before."""
         self.leave()
         self.stage = stage
         if self.on_stage is not None:
-            self.on_stage(stage)
+            self.on_stage(stage, *progress)
 
     def leave(self) -> dict[str, float]:
-        """End the stage; seconds of all so far."""
+        """End the stage; returns the seconds of all so far."""
         now = time.perf_counter()
         if self.stage:
-            self.seconds[self.stage] = now - self.began
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.began
         self.began = now
         return self.seconds
 
@@ -114,13 +114,13 @@ class Predictor(ModelHubMixin):
         cls, path: str | Path, num_processes: int = 0, device: str = "cpu",
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (),
     ) -> Predictor:  # fmt: skip
-        """The model of a finished run.
+        """Open the model of a finished run.
 
         Args:
             path: run directory.
             num_processes: see the class.
             device: of the model.
-            weights: local copies of encoders' weights in place of the run's, see `training.predict.local_weights`.
+            weights: local copies of encoders' weights in place of the run's; see `training.bundle.bundle.usable_here`.
             trust_remote_code: encoders whose own code may run, besides those of the run's configuration.
 
         Raises:
@@ -128,20 +128,20 @@ class Predictor(ModelHubMixin):
             ConfigError: the model has no such encoder.
             BundleError: the run's encoders are not those installed here.
         """
-        trained = with_local_weights(TrainedModel.read(Path(path), device), weights or {}, trust_remote_code)
-        predictor = cls(_checked(trained), num_processes)
+        trained = usable_here(TrainedModel.read(Path(path), device), weights or {}, trust_remote_code)
+        predictor = cls(trained, num_processes)
         predictor._run = Path(path)
         return predictor
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Predictor:  # type: ignore[override]
-        """The model of a bundle.
+        """Open the model of a bundle.
 
         Args:
             pretrained_model_name_or_path: folder, or id on the hub.
             options: `num_processes`, `device` and `allow_custom_encoders` (see `training.bundle.bundle.read_bundle`);
                 `weights`, folders of local weights by encoder, and `trust_remote_code`, names of encoders whose own
-                code may run (see `training.predict.local_weights`); of the hub `revision`, `cache_dir`,
+                code may run (see `training.bundle.bundle.usable_here`); of the hub `revision`, `cache_dir`,
                 `force_download`, `local_files_only` and `token`.
 
         Raises:
@@ -157,19 +157,13 @@ class Predictor(ModelHubMixin):
         cls, *, model_id: str, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
     ) -> Predictor:  # fmt: skip
-        from training.bundle.bundle import read_bundle
-
         folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(snapshot_download(model_id, allow_patterns=list(FILES), **options))
-        trained = with_local_weights(
-            read_bundle(folder, device, allow_custom_encoders), weights or {}, trust_remote_code
-        )
-        return cls(_checked(trained), num_processes)
+        bundled = read_bundle(folder, device, allow_custom_encoders)
+        return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from training.bundle.bundle import BundledModel, copy_bundle, write_bundle
-
         if isinstance(self.trained, BundledModel):
             copy_bundle(self.trained.folder, save_directory, force=True)
         elif self._run is not None:
@@ -193,7 +187,7 @@ class Predictor(ModelHubMixin):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model takes, in its order."""
+        """Names of what the model takes, in its order."""
         return self.trained.modalities
 
     def predict(
@@ -233,10 +227,10 @@ class Predictor(ModelHubMixin):
         clock = StageClock(on_stage)
         _require_probability(confidence)
         clock.enter("inputs")
-        recordings = _read(inputs, texts, window, hop, transcripts)
+        clips, defects, notes = _read(inputs, texts, window, hop, transcripts)
         with tempfile.TemporaryDirectory(prefix="mmpsr-") if store is None else nullcontext(str(store)) as place:
             features = self.features.model_copy(update={"store": str(place)})
-            table = PredictionTable.of(recordings.clips, self.trained)
+            table = PredictionTable.of(clips, self.trained)
             with self._lock:
                 clock.enter("texts")
                 table = table.with_texts(features, self._writers)
@@ -245,10 +239,7 @@ class Predictor(ModelHubMixin):
             clock.enter("prediction")
             results = self._results(table.with_vectors(features, self.trained, ledger), confidence)
         return replace(
-            results,
-            defects=recordings.defects + results.defects,
-            notes=(*recordings.notes, *results.notes),
-            seconds=clock.leave(),
+            results, defects=defects + results.defects, notes=(*notes, *results.notes), seconds=clock.leave()
         )
 
     def predict_vectors(
@@ -278,7 +269,7 @@ class Predictor(ModelHubMixin):
         return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence)
 
     def explain(self, results: Results) -> list[Explanation]:
-        """Why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of `results.clips`.
+        """Explain why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of the clips.
 
         Args:
             results: of this predictor.
@@ -290,13 +281,13 @@ class Predictor(ModelHubMixin):
         Example:
             >>> predictor.explain(results)[0].tasks["emotion"].shapley["text"]    # doctest: +SKIP
         """
-        found: list[Explanation] = []
+        explanations: list[Explanation] = []
         trained, joined = self.trained, results.joined
         for first in range(0, len(results), _PIECE):
             rows = torch.arange(first, min(first + _PIECE, len(results)), device=joined.presence.device)
             with self._lock:  # the model's parts are watched meanwhile
-                found += explain(trained.model, joined.batch(rows), trained.calibration)
-        return found
+                explanations += explain(trained.model, joined.batch(rows), trained.calibration)
+        return explanations
 
     def _extract(self, clips: pd.DataFrame, features: FeaturesConfig) -> pd.DataFrame:
         """Make the vectors that the store lacks; returns the ledger of those that cannot be made."""
@@ -313,45 +304,58 @@ class Predictor(ModelHubMixin):
             return results_of(self.trained, table, confidence)
 
 
-class _Recordings(NamedTuple):
-    """Clips that were asked for, what of the inputs could not be used, and sentences on it."""
-
-    clips: pd.DataFrame
-    defects: list[Defect]
-    notes: Sequence[str]
-
-
 def _read(
     inputs: Inputs,
     texts: str | Sequence[str | None] | None,
     window: float | None,
     hop: float | None,
     transcripts: str | Path | None,
-) -> _Recordings:
-    """Find recordings and cut them into windows, or take a clip table as it is."""
+) -> tuple[pd.DataFrame, list[Defect], list[str]]:
+    """Find recordings and cut them into windows, or take a clip table as it is.
+
+    Returns:
+        Clips that were asked for, what of the inputs could not be used, and sentences on it.
+    """
     if isinstance(inputs, pd.DataFrame):
         if texts is not None or window is not None or transcripts is not None:
             raise ValueError("a clip table has texts and spans of its own; give those, or name files")
-        return _Recordings(inputs, [], [])
+        return inputs, [], []
     names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     given = [texts] if isinstance(texts, str) else texts
     folder = None if transcripts is None else Path(transcripts)
-    found = find_inputs(names, texts=given, transcripts=folder)
-    return _Recordings(clips_of(found.recordings, window, hop), found.defects, found.notes)
-
-
-def _checked(trained: TrainedModel) -> TrainedModel:
-    """The model, unless its encoders are not those installed."""
-    from training.bundle.bundle import check_encoders
-    from training.bundle.files import BundleError
-
-    try:
-        check_encoders(trained)
-    except BundleError as error:
-        raise BundleError(f"{error}{hint_at_local_weights(trained.features)}") from None
-    return trained
+    read = find_inputs(names, texts=given, transcripts=folder)
+    return clips_of(read.recordings, window, hop), read.defects, read.notes
 
 
 def _require_probability(confidence: float) -> None:
     if not 0.0 <= confidence <= 1.0:
         raise ValueError(f"a confidence is a probability between 0 and 1, found {confidence}")
+
+
+def open_predictor(
+    model: str,
+    num_processes: int = 0,
+    weights: Mapping[str, str] | None = None,
+    trust_remote_code: Sequence[str] = (),
+    allow_custom_encoders: bool = False,
+) -> Predictor:
+    """Open the predictor of a run directory, a bundle's folder, or a bundle's id on the hub.
+
+    Args:
+        model: folder or id.
+        num_processes: see `Predictor`.
+        weights: folders of local weights by encoder.
+        trust_remote_code: encoders whose own code may run.
+        allow_custom_encoders: import a bundle's encoders that are classes of one's own; a run's always are.
+
+    Raises:
+        InputError: there is no such folder, and it cannot be an id.
+    """
+    path = Path(model)
+    own: dict[str, Any] = {"weights": weights, "trust_remote_code": trust_remote_code}
+    if path.is_dir() and not (path / CONTENT).exists():
+        return Predictor.from_run(path, num_processes, **own)
+    if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
+        own["allow_custom_encoders"] = allow_custom_encoders
+        return Predictor.from_pretrained(model, num_processes=num_processes, **own)
+    raise InputError(f"{model} is no folder; name a finished run or a bundle")

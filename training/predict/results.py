@@ -93,7 +93,7 @@ class ClipResult:
     notes: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Make JSON values."""
         return asdict(self)
 
 
@@ -139,22 +139,22 @@ class Results:
         return self.joined.batch(torch.arange(len(self.clips), device=self.joined.presence.device))
 
     def to_dicts(self, explanations: Sequence[Explanation] | None = None) -> list[dict[str, Any]]:
-        """Clips as JSON values, each with its `explanation` where these are given, in the order of the clips."""
-        found = [clip.to_dict() for clip in self.clips]
+        """Make clips JSON values, each with its `explanation` where these are given, in the order of the clips."""
+        clips = [clip.to_dict() for clip in self.clips]
         if explanations is not None:
-            for clip, explanation in zip(found, explanations, strict=True):
+            for clip, explanation in zip(clips, explanations, strict=True):
                 clip["explanation"] = explanation.to_dict()
-        return found
+        return clips
 
     def to_frame(self, explanations: Sequence[Explanation] | None = None) -> pd.DataFrame:
-        """One row per clip and per defect, see `frame_of`; explanations are in the order of the clips."""
+        """Make one row per clip and per defect, see `frame_of`; explanations are in the order of the clips."""
         return frame_of(self.to_dicts(explanations), [each._asdict() for each in self.defects])
 
 
 def judge(
     predicted: Mapping[str, NDArray], tasks: Mapping[str, TaskSpec], calibration: Calibration, confidence: float
 ) -> list[dict[str, TaskResult]]:
-    """Decisions, confidences and intervals of clips.
+    """Judge clips: decisions, confidences and intervals.
 
     Args:
         predicted: by task float64 `[N, C]`, calibrated.
@@ -185,11 +185,11 @@ def judge(
             decided = [
                 tuple(name for name, there in zip(spec.classes, row, strict=True) if there) for row in present_NC
             ]
-        sure_N = confidences(values_NC, spec, limits)
-        unsure_N = calibration.abstain(task, values_NC, spec, confidence)
+        confidences_N = confidences(values_NC, spec, limits)
+        abstains_N = calibration.abstain(task, values_NC, spec, confidence)
         for row, each in enumerate(rows):
             each[task] = TaskResult(
-                spec.kind, _named(spec, values_NC[row]), decided[row], float(sure_N[row]), bool(unsure_N[row])
+                spec.kind, _named(spec, values_NC[row]), decided[row], float(confidences_N[row]), bool(abstains_N[row])
             )
     return rows
 
@@ -199,7 +199,7 @@ def _named(spec: TaskSpec, values_C: NDArray) -> dict[str, float]:
 
 
 def sentences_of(narrative: str) -> tuple[Sentence, ...]:
-    """The sentences of a narrative as the encoder `cue-narrative` words it, with the seconds that they name.
+    """Split a narrative into sentences, as the encoder `cue-narrative` words it, with the seconds that they name.
 
     Example:
         >>> [each.spans for each in sentences_of("At 0.2 and 1.2-1.8 s the brows rise. The gaze stays.")]
@@ -207,14 +207,14 @@ def sentences_of(narrative: str) -> tuple[Sentence, ...]:
     """
     sentences = []
     for text in _BREAK.split(narrative):
-        told = _SECONDS.match(text)
-        named = [] if told is None else _SPAN.findall(told["spans"])
-        sentences.append(Sentence(text, tuple((float(start), float(end or start)) for start, end in named)))
+        mention = _SECONDS.match(text)
+        spans = [] if mention is None else _SPAN.findall(mention["spans"])
+        sentences.append(Sentence(text, tuple((float(start), float(end or start)) for start, end in spans)))
     return tuple(sentences)
 
 
 def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Clips and defects as a table: a row each, clips first.
+    """Make clips and defects a table: a row each, clips first.
 
     Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`),
     `<task>.confidence` and `<task>.abstained`, or per trait `<task>.<trait>.low` and `.high`; per modality

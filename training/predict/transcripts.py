@@ -45,7 +45,7 @@ class Transcript:
     cues: tuple[Cue, ...] = ()
 
     def between(self, start: float, end: float) -> str:
-        """The text of `words`, joined.
+        """Join the words said from `start` to before `end`, see `words`.
 
         Example:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).between(1.0, 3.0)
@@ -54,7 +54,7 @@ class Transcript:
         return " ".join(word for word, *_ in self.words(start, end))
 
     def words(self, start: float, end: float) -> list[tuple[str, float, float]]:
-        """The words whose middle lies from `start` to before `end`, with their seconds counted from `start`.
+        """List the words whose middle lies from `start` to before `end`, with their seconds counted from `start`.
 
         A cue's words share its time evenly.
 
@@ -62,15 +62,15 @@ class Transcript:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).words(1.0, 3.0)
             [('b', 0.0, 1.0), ('c', 1.0, 2.0)]
         """
-        said = []
+        words_said = []
         for cue in self.cues:
             words = cue.text.split()
             step = (cue.end - cue.start) / max(len(words), 1)
             for number, word in enumerate(words):
                 first = cue.start + number * step
                 if start <= first + step / 2 < end:
-                    said.append((word, first - start, first + step - start))
-        return said
+                    words_said.append((word, first - start, first + step - start))
+        return words_said
 
 
 def read_transcript(path: Path) -> Transcript:
@@ -107,12 +107,12 @@ def _cues(content: str, path: Path) -> Iterator[Cue]:
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
         if end < start:
             raise TranscriptError(f"{path}: a cue ends before it begins: {line.strip()!r}")
-        said = []
+        lines_said = []
         for words in lines:
             if not words.strip():
                 break
-            said.append(unescape(_TAG.sub("", words)))
-        text = " ".join(" ".join(said).split())
+            lines_said.append(unescape(_TAG.sub("", words)))
+        text = " ".join(" ".join(lines_said).split())
         if text:
             yield Cue(start, end, text)
 

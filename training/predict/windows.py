@@ -23,7 +23,7 @@ _NO_SECONDS = "the transcript has no seconds, so it cannot be divided among wind
 
 
 def cut(start: float, end: float, length: float, hop: float) -> list[tuple[float, float]]:
-    """Windows that cover a span: one every `hop` seconds, and a last one that ends with it.
+    """Cut windows that cover a span: one every `hop` seconds, and a last one that ends with it.
 
     A span that is no longer than a window is one window. A rest of up to a tenth of a window belongs to the last one:
     a window of its own would say the same again, of nearly the same seconds.
@@ -55,7 +55,7 @@ def cut(start: float, end: float, length: float, hop: float) -> list[tuple[float
 
 
 def length_of(path: Path) -> float:
-    """Seconds that a media file lasts: its longest stream of pictures or sound.
+    """Measure the seconds that a media file lasts: its longest stream of pictures or sound.
 
     Raises:
         EncodingError: it cannot be opened, or has neither.
@@ -68,7 +68,7 @@ def length_of(path: Path) -> float:
 
 
 def clips_of(recordings: Iterable[Recording], length: float | None = None, hop: float | None = None) -> pd.DataFrame:
-    """A clip table of recordings: one row each, or one per window.
+    """Make a clip table of recordings: one row each, or one per window.
 
     Columns besides those of every clip table: `recording`, the recording's id, `words`, when each was said where
     captions tell, and `no_transcript`, why a clip has no text where more is known than that none was found. Ids are
@@ -122,7 +122,7 @@ def _rows(recording: Recording, length: float | None, hop: float | None) -> Iter
 def _text(
     recording: Recording, start: float | None, end: float | None, num_spans: int
 ) -> tuple[str | None, str | None]:
-    """What is said in a span, or why that is not known."""
+    """Find what is said in a span, or why that is not known."""
     transcript = recording.transcript
     if transcript is None:
         return None, recording.no_transcript

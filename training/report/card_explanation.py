@@ -92,40 +92,40 @@ class TaskWhy:
 
 
 def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
-    """What to draw.
+    """Prepare what to draw of one task.
 
     Args:
         task: its name.
         clips: of a document's recording, at least one, all with an `explanation`.
     """
     results = [clip["tasks"][task] for clip in clips]
-    found = [clip["explanation"]["tasks"][task] for clip in clips]
+    reasons = [clip["explanation"]["tasks"][task] for clip in clips]
     is_score = results[0]["kind"] == "regression"
     present = {name for clip in clips for name in clip["explanation"]["present"]}
-    baseline, prediction = (_means(each[key] for each in found) for key in ("baseline", "prediction"))
-    added = {name: _means(each["shapley"][name] for each in found) for name in found[0]["shapley"]}
-    pairs = _pair_means(found)
+    baseline, prediction = (_means(reason[key] for reason in reasons) for key in ("baseline", "prediction"))
+    added = {name: _means(reason["shapley"][name] for reason in reasons) for name in reasons[0]["shapley"]}
+    pairs = _pair_means(reasons)
     return TaskWhy(
         _charts(_shown_classes(results, baseline, prediction), baseline, prediction, added, present, is_score),
         {
             name: [
-                _value(baseline[name], is_score), *(_signed(each[name], is_score) for each in added.values()),
+                _value(baseline[name], is_score), *(_signed(by_name[name], is_score) for by_name in added.values()),
                 _value(prediction[name], is_score),
             ]
             for name in prediction
         },
         tuple(Share(name, _value(value, is_score), 100 * value) for name, value in pairs),
         _value(_mean([value for _, value in pairs]), is_score) if pairs else None,
-        _attention(found),
-        _prototypes(found),
-        tuple(found[0]["notes"]),
+        _attention(reasons),
+        _prototypes(reasons),
+        tuple(reasons[0]["notes"]),
     )  # fmt: skip
 
 
 def _shown_classes(
     results: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], prediction: Mapping[str, float]
 ) -> list[str]:
-    """Names of the charts."""
+    """Choose the classes or the trait that have a chart."""
     if results[0]["kind"] == "regression":
         return [max(prediction, key=lambda name: abs(prediction[name] - baseline[name]))]
     likeliest = max(prediction, key=lambda name: prediction[name])
@@ -142,7 +142,7 @@ def _charts(
     present: set[str],
     is_score: bool,
 ) -> tuple[Chart, ...]:
-    """Charts with one axis."""
+    """Prepare charts with one axis."""
     scale = max(SMALLEST_SCALE, *(abs(values[name]) for values in added.values() for name in names))
 
     def row(modality: str, value: float) -> Contribution:
@@ -160,33 +160,33 @@ def _charts(
     )  # fmt: skip
 
 
-def _pair_means(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Conflict of each pair over the clips that have both, the largest first."""
+def _pair_means(reasons: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Average the conflict of each pair over the clips that have both, the largest first."""
     values: dict[str, list[float]] = {}
-    for each in found:
-        for pair in each["conflicts"]:
+    for reason in reasons:
+        for pair in reason["conflicts"]:
             values.setdefault(f"{pair['first']} – {pair['second']}", []).append(pair["value"])
     return sorted(((name, _mean(of_pair)) for name, of_pair in values.items()), key=lambda pair: -pair[1])
 
 
-def _attention(found: Sequence[Mapping[str, Any]]) -> tuple[Share, ...] | None:
-    if found[0]["attention"] is None:
+def _attention(reasons: Sequence[Mapping[str, Any]]) -> tuple[Share, ...] | None:
+    if reasons[0]["attention"] is None:
         return None
-    shares = _means(each["attention"] for each in found)
+    shares = _means(reason["attention"] for reason in reasons)
     return tuple(Share(name, f"{100 * value:.0f} %", 100 * value) for name, value in shares.items())
 
 
-def _prototypes(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...] | None:
-    if found[0]["guides"] is None:
+def _prototypes(reasons: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...] | None:
+    if reasons[0]["guides"] is None:
         return None
-    cosines = _means({guide["name"]: guide["cosine"] for guide in each["guides"]} for each in found)
+    cosines = _means({guide["name"]: guide["cosine"] for guide in reason["guides"]} for reason in reasons)
     nearest = sorted(cosines.items(), key=lambda pair: -pair[1])[:NUM_PROTOTYPES]
     return tuple((name, f"{cosine:+.2f}") for name, cosine in nearest)
 
 
 def _means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    found = list(rows)
-    return {name: _mean([row[name] for row in found]) for name in found[0]}
+    table = list(rows)
+    return {name: _mean([row[name] for row in table]) for name in table[0]}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -198,6 +198,6 @@ def _value(value: float, is_score: bool) -> str:
 
 
 def _signed(value: float, is_score: bool) -> str:
-    """With a sign but where it rounds to nothing."""
+    """Write a value with a sign but where it rounds to nothing."""
     shown = f"{value:+.3f}" if is_score else f"{100 * value:+.1f}"
     return shown if float(shown) else shown[1:]

@@ -60,7 +60,7 @@ def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """The page of one recording.
+    """Render the page of one recording.
 
     Args:
         recording: of the document's recordings, with at least one clip.
@@ -90,7 +90,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
 
 
 def clock(seconds: float | None) -> str:
-    """Minutes and seconds.
+    """Write minutes and seconds.
 
     Example:
         >>> clock(83.5), clock(None), clock(3723.0)
@@ -103,19 +103,19 @@ def clock(seconds: float | None) -> str:
 
 
 def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:
-    """Values of the one clip, or the means over windows."""
-    found = [clip["tasks"][task] for clip in clips]
-    is_decided = len(found) == 1 and not found[0]["abstained"]
+    """Take values of the one clip, or the means over windows."""
+    results = [clip["tasks"][task] for clip in clips]
+    is_decided = len(results) == 1 and not results[0]["abstained"]
     bars = []
-    for name in found[0]["values"]:
-        low, high = found[0]["intervals"].get(name, (None, None)) if len(found) == 1 else (None, None)
-        value = math.fsum(each["values"][name] for each in found) / len(found)
-        bars.append(_Bar(name, value, is_decided and name in found[0]["decided"], low, high))
+    for name in results[0]["values"]:
+        low, high = results[0]["intervals"].get(name, (None, None)) if len(results) == 1 else (None, None)
+        value = math.fsum(result["values"][name] for result in results) / len(results)
+        bars.append(_Bar(name, value, is_decided and name in results[0]["decided"], low, high))
     return bars
 
 
 def _timeline(task: str, classes: Iterable[str], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lines over the windows' middles, in units of the drawing, and the moments under it."""
+    """Draw lines over the windows' middles, in units of the drawing, and the moments under it."""
     first, last = clips[0]["start"], max(clip["end"] for clip in clips)
     across = WIDTH / max(last - first, 1e-9)
     lines = []
@@ -123,4 +123,4 @@ def _timeline(task: str, classes: Iterable[str], clips: Sequence[Mapping[str, An
         points = [((clip["start"] + clip["end"]) / 2 - first, clip["tasks"][task]["values"][name]) for clip in clips]
         lines.append({"name": name, "points": " ".join(f"{x * across:.1f},{HEIGHT * (1 - y):.1f}" for x, y in points)})
     moments = [first + share * (last - first) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return {"lines": lines, "moments": [((each - first) * across, clock(round(each))) for each in moments]}
+    return {"lines": lines, "moments": [((moment - first) * across, clock(round(moment))) for moment in moments]}

@@ -58,7 +58,7 @@ styled = matplotlib.rc_context(_STYLE)
 
 
 def shortened(text: str, length: int = 24) -> str:
-    """A name that fits beside a chart.
+    """Shorten a name so that it fits beside a chart.
 
     Example:
         >>> shortened("a name that is much too long to fit")
@@ -68,13 +68,22 @@ def shortened(text: str, length: int = 24) -> str:
 
 
 def figure_of(height: float) -> tuple[Figure, Axes]:
-    """A figure of some height, in units, with axes that fill it."""
+    """Make a figure of some height, in units, with axes that fill it."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), facecolor="none")
     return figure, figure.add_subplot(facecolor="none")
 
 
+def _name_lines(axes: Axes, names: Sequence[str], unit: str) -> None:
+    """Name lines from top to bottom, over an axis of some unit."""
+    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(unit)
+
+
 def legend(names: Iterable[str]) -> list[tuple[str, str]]:
-    """The style of each series of `lines` or `bars`, as classes of the page, and its name."""
+    """Name the style of each series of `lines` or `bars`, as classes of the page, beside its name."""
     return [
         (f"c{index % len(SERIES) + 1}{'' if index // 4 % len(DASHES) == 0 else ' dashed'}", name)
         for index, name in enumerate(names)
@@ -82,7 +91,7 @@ def legend(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def svg_of(figure: Figure, chart: str) -> str:
-    """The drawing as an element of a page, with identifiers of its own."""
+    """Make the drawing an element of a page, with identifiers of its own."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
@@ -136,7 +145,7 @@ class Line:
 
 @styled
 def forest(rows: Sequence[Range], unit: str, chart: str) -> str:
-    """Values as dots with intervals, the baseline as a diamond and chance as a tick, a line each.
+    """Draw values as dots with intervals, the baseline as a diamond and chance as a tick, a line each.
 
     Args:
         rows: from top to bottom.
@@ -154,11 +163,7 @@ def forest(rows: Sequence[Range], unit: str, chart: str) -> str:
                       color=SERIES[1], linestyle="none")  # fmt: skip
         if row.value is not None:
             axes.plot([row.value], [place], marker="o", markersize=5.5, color=SERIES[0], linestyle="none")
-    axes.set_yticks(range(len(rows)), [shortened(row.label) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(unit)
+    _name_lines(axes, [row.label for row in rows], unit)
     return svg_of(figure, chart)
 
 
@@ -167,7 +172,7 @@ def lines(
     series: Mapping[str, Line], x_unit: str, y_unit: str, chart: str, mark: float | None = None,
     is_share: bool = False,
 ) -> str:  # fmt: skip
-    """Lines over a common axis, in the order of the page's colours.
+    """Draw lines over a common axis, in the order of the page's colours.
 
     Args:
         series: by name; names are the legend's, not the drawing's.
@@ -197,7 +202,7 @@ def lines(
 
 @styled
 def bars(groups: Mapping[str, Mapping[str, float]], unit: str, chart: str) -> str:
-    """Horizontal bars by class, one colour for each group.
+    """Draw horizontal bars by class, one colour for each group.
 
     Args:
         groups: by group the classes' values; all groups have the same classes.
@@ -210,17 +215,13 @@ def bars(groups: Mapping[str, Mapping[str, float]], unit: str, chart: str) -> st
     for index, values in enumerate(groups.values()):
         places = np.arange(len(names)) + (index - (len(groups) - 1) / 2) * thickness
         axes.barh(places, [values[name] for name in names], height=thickness * 0.9, color=SERIES[index % len(SERIES)])
-    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(unit)
+    _name_lines(axes, names, unit)
     return svg_of(figure, chart)
 
 
 @styled
 def ridges(histograms: Mapping[str, Sequence[float]], unit: str, chart: str) -> str:
-    """Histograms over [0, 1] one below the other, on one scale.
+    """Draw histograms over [0, 1] one below the other, on one scale.
 
     Args:
         histograms: by name, the share in each bin of equal width.
@@ -249,7 +250,7 @@ def heat(
     shades: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str],
     row_title: str, column_title: str, chart: str,
 ) -> str:  # fmt: skip
-    """A table of shaded cells: blue above zero, orange below.
+    """Draw a table of shaded cells: blue above zero, orange below.
 
     Args:
         shades: in [-1, 1]; NaN stays blank.
@@ -286,7 +287,7 @@ def heat(
 
 @styled
 def reliability(predicted: Sequence[float], observed: Sequence[float], counts: Sequence[int], chart: str) -> str:
-    """Observed shares over predicted probabilities, a dot for each bin with an area by its count, and the diagonal.
+    """Draw observed shares over predicted ones, a dot for each bin with an area by its count, and the diagonal.
 
     Args:
         predicted: mean probability of each bin.
@@ -307,7 +308,7 @@ def reliability(predicted: Sequence[float], observed: Sequence[float], counts: S
 
 @styled
 def rank_axis(ranks: Mapping[str, float], difference: float | None, chart: str) -> str:
-    """Mean ranks, the best on top, and a band of the critical difference from the best.
+    """Draw mean ranks, the best on top, and a band of the critical difference from the best.
 
     Args:
         ranks: by row, finite.
@@ -322,9 +323,5 @@ def rank_axis(ranks: Mapping[str, float], difference: float | None, chart: str) 
     for place, (_, rank) in enumerate(ordered):
         axes.plot([best, rank], [place, place], color=FAINT, linewidth=1)
         axes.plot([rank], [place], marker="o", markersize=6, color=SERIES[0], linestyle="none")
-    axes.set_yticks(range(len(ordered)), [shortened(name) for name, _ in ordered])
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("mean rank, 1 is best")
+    _name_lines(axes, [name for name, _ in ordered], "mean rank, 1 is best")
     return svg_of(figure, chart)

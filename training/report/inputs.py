@@ -14,19 +14,20 @@ from corpora.clips import DEFECT_KINDS, SPLITS
 from training.config import RunConfig
 from training.report.charts import bars, legend, ridges
 from training.report.page import Block, Cell, Chart, Charts, Section, Table, Text
+from training.runs.directory import flat
 
 __all__ = ["command_line", "data_section", "defects_section", "read_csv", "settings_section"]
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """What was typed to start a run, from the arguments that its manifest holds."""
+    """Write what was typed to start a run, from the arguments that its manifest holds."""
     program, *rest = arguments
     start = f"accelerate launch {program}" if program.endswith(".py") else Path(program).name
     return " ".join([start, *map(shlex.quote, rest)])
 
 
 def settings_section(config: RunConfig, manifest: Mapping[str, Any], encoders: Mapping[str, str]) -> Section:
-    """What was run: the command, settings that differ from their defaults, encoders and versions.
+    """Show what was run: the command, settings that differ from their defaults, encoders and versions.
 
     Args:
         config: the run's.
@@ -36,7 +37,7 @@ def settings_section(config: RunConfig, manifest: Mapping[str, Any], encoders: M
     blocks: list[Block] = []
     if manifest.get("command"):
         blocks += [Text("To repeat it:"), Text(command_line(manifest["command"]), typed=True)]
-    changed = _flat(config.model_dump(mode="json", exclude_defaults=True, exclude={"output"}))
+    changed = flat(config.model_dump(mode="json", exclude_defaults=True, exclude={"output"}))
     rows = [[key, json.dumps(value, ensure_ascii=False)] for key, value in changed.items()]
     caption = "Everything else is at its default; config.json in the run's folder has all settings."
     blocks.append(
@@ -55,7 +56,7 @@ def settings_section(config: RunConfig, manifest: Mapping[str, Any], encoders: M
 
 
 def data_section(config: RunConfig, data: Mapping[str, Any], is_complete: bool) -> Section:
-    """Clips by corpus and split, and distributions of labels.
+    """Show clips by corpus and split, and distributions of labels.
 
     Args:
         config: the run's.
@@ -128,7 +129,7 @@ def defects_section(defects: pd.DataFrame, ledger: pd.DataFrame) -> Section:
 
 
 def _crossed(rows: pd.DataFrame, title: str, caption: str) -> Table:
-    """Counts by `what` and corpus."""
+    """Count by `what` and corpus."""
     counts = pd.crosstab(rows["what"], rows["corpus"])
     cells = [
         [str(what), *(str(n) if n else "-" for n in line)]
@@ -138,7 +139,7 @@ def _crossed(rows: pd.DataFrame, title: str, caption: str) -> Table:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of the run as text, without rows where the file is missing."""
+    """Read a table of the run as text, without rows where the file is missing."""
     if not path.exists():
         return pd.DataFrame(columns=list(columns), dtype="string")
     return pd.read_csv(path, dtype="string", keep_default_na=False)
@@ -146,10 +147,3 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _by_split(row: Mapping[str, Any]) -> int:
     return SPLITS.index(row["split"])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

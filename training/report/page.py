@@ -182,7 +182,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; the same page gives the same text."""
+    """Render the page as HTML; the same page gives the same text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

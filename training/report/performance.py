@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from training.report.charts import Range, forest, heat, reliability
 from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Section, Table
+from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted
 from training.scoring.tables import between, metric_name, number
 
 __all__ = [
@@ -17,8 +19,9 @@ __all__ = [
     "calibration_section",
     "classes_section",
     "confusion_section",
+    "estimate_cell",
     "figures_section",
-    "interval_of",
+    "part_cells",
     "place_of",
     "rows_by_place",
     "title_of",
@@ -44,9 +47,9 @@ AXES = [("dot", "model, 95 % interval"), ("diamond", "linear baseline"), ("tick"
 
 
 def figures_section(
-    rows: Sequence[Row], results: Sequence[Row], zero_shot: Sequence[str], adapted: Table | None = None
+    rows: Sequence[MetricRow], results: Sequence[Row], zero_shot: Sequence[str], adapted: Table | None = None
 ) -> Section:
-    """Figures with intervals beside the linear baseline and chance.
+    """Show figures with intervals beside the linear baseline and chance.
 
     Args:
         rows: `figures` of the document.
@@ -54,26 +57,32 @@ def figures_section(
         zero_shot: corpora that were never trained on.
         adapted: of `adapted_table`.
     """
-    chance = {_key(row): row["chance"] for row in results}
+    chance = {(*place_of(row), row["metric"]): _finite(row["chance"]) for row in results}
     cards, charts, table = [], [], []
-    for index, (place, found) in enumerate(rows_by_place(rows).items()):
+    for index, (place, of_place) in enumerate(rows_by_place(rows).items()):
         title = title_of(place, zero_shot)
-        first = found[0]
-        counts = f"{first['num_clips']:,} clips, {first['num_groups']:,} groups"
-        notes = [f"chance {number(_finite(chance.get(_key(first))))}", counts]
-        if "over_linear" in first:
-            notes.insert(0, _beside_linear(first["over_linear"]["value"]))
-        cards.append(Card(f"{title}: {metric_name(first['metric'])}", number(first["value"]), between(first), notes))
+        first = of_place[0]
+        counts = f"{first.num_clips:,} clips, {first.num_groups:,} groups"
+        notes = [f"chance {number(chance.get(first.key))}", counts]
+        if first.over_linear is not None:
+            notes.insert(0, _beside_linear(first.over_linear.value))
+        cards.append(
+            Card(f"{title}: {metric_name(first.metric)}", number(first.model.value), between(first.model), notes)
+        )
         ranges = [
             Range(
-                metric_name(row["metric"]), row["value"], row["low"], row["high"],
-                row["linear"]["value"] if "linear" in row else None, _finite(chance.get(_key(row))),
+                metric_name(row.metric),
+                row.model.value,
+                row.model.low,
+                row.model.high,
+                linear=row.linear.value if row.linear else None,
+                chance=chance.get(row.key),
             )
-            for row in found
-        ]  # fmt: skip
+            for row in of_place
+        ]
         caption = f"{counts}. A model earns its name where the dot and its interval lie right of the diamond."
         charts.append(Chart(title, forest(ranges, UNIT, f"figures{index}"), caption, AXES))
-        table += [_figure_cells(row, title, chance.get(_key(row))) for row in found]
+        table += [_figure_cells(row, title, chance.get(row.key)) for row in of_place]
     caption = (
         "Percent, higher is better. Small: 95 % intervals over groups (participants, videos or dialogues), which say "
         "how far other clips would give other figures; another seed gives others, too. p is corrected over all rows "
@@ -83,7 +92,7 @@ def figures_section(
     blocks: list[Block] = [Cards(cards), Charts(charts), Table(head, table, caption, 2)]
     if adapted is not None:
         blocks.append(adapted)
-    metrics = dict.fromkeys(str(row["metric"]) for row in rows)
+    metrics = dict.fromkeys(row.metric for row in rows)
     names = [[metric_name(name), LONG_NAMES[name]] for name in metrics if name in LONG_NAMES]
     if names:
         blocks.append(Table(["metric", "what it is"], names, "", 2, folded="What the metrics are"))
@@ -91,7 +100,7 @@ def figures_section(
     if dev:
         cells = [
             [row["corpus"], row["task"], metric_name(row["metric"]), f"{row['num_clips']:,}",
-             *(number(_finite(row[name])) for name in ("model", "linear", "chance"))]
+             *(number(row[name]) for name in ("model", "linear", "chance"))]
             for row in dev
         ]  # fmt: skip
         head = ["corpus", "task", "metric", "clips", "model", "linear", "chance"]
@@ -106,38 +115,38 @@ def _beside_linear(over: float | None) -> str:
     return f"{number(abs(over))} {'above' if over > 0 else 'below'} the linear baseline"
 
 
-def _figure_cells(row: Row, title: str, chance: float | None) -> list[str | Cell]:
-    cells: list[str | Cell] = [title, metric_name(row["metric"]), Cell(number(row["value"]), between(row), strong=True)]
-    if "over_linear" in row:
-        over = row["over_linear"]
-        p = "-" if over["corrected_p"] is None else f"{over['corrected_p']:.3f}"
-        cells.append(Cell(number(row["linear"]["value"]), between(row["linear"])))
-        cells += [Cell(number(over["value"], True), between(over, True)), p]
+def _figure_cells(row: MetricRow, title: str, chance: float | None) -> list[str | Cell]:
+    cells: list[str | Cell] = [title, metric_name(row.metric), estimate_cell(row.model, strong=True)]
+    over = row.over_linear
+    if row.linear is not None and over is not None:
+        p = "-" if over.corrected_p is None else f"{over.corrected_p:.3f}"
+        cells += [estimate_cell(row.linear), Cell(number(over.value, True), between(over, True)), p]
     else:
         cells += ["-", "-", "-"]
-    return [*cells, number(_finite(chance)), f"{row['num_clips']:,}", f"{row['num_groups']:,}"]
+    return [*cells, number(chance), f"{row.num_clips:,}", f"{row.num_groups:,}"]
 
 
-def classes_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Figures by class or trait."""
+def estimate_cell(estimate: Estimate, strong: bool = False) -> Cell:
+    """Lay out a value above its interval."""
+    return Cell(number(estimate.value), between(estimate), strong)
+
+
+def classes_section(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> Section:
+    """Show figures by class or trait."""
     charts, table = [], []
-    for index, (place, found) in enumerate(rows_by_place(rows, "metric").items()):
+    for index, (place, of_place) in enumerate(rows_by_place(rows, by_metric=True).items()):
         title = f"{title_of(place, zero_shot)}: {metric_name(place[3])}"
-        ranges = [Range(row["class"], row["value"], row["low"], row["high"]) for row in found]
+        ranges = [Range(row.part, *astuple(row.model)) for row in of_place]
         caption = f"{metric_name(place[3])} is the mean of these. A wide bar belongs to few clips."
         charts.append(Chart(title, forest(ranges, UNIT, f"classes{index}"), caption, AXES[:1]))
-        for row in found:
-            cells = [Cell(number(row["value"]), between(row))]
-            table.append(
-                [title_of(place, zero_shot), metric_name(place[3]), row["class"], *cells, f"{row['num_clips']:,}"]
-            )
+        table += part_cells(of_place, zero_shot)
     head = ["data and task", "metric", "class or trait", "model", "clips"]
     blocks: list[Block] = [Charts(charts), Table(head, table, "", 3, folded="As a table")] if charts else []
     return Section("classes", "Classes", blocks)
 
 
 def confusion_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Clips by actual and decided class."""
+    """Show clips by actual and decided class."""
     charts = []
     for index, row in enumerate(rows):
         totals = [max(sum(line), 1) for line in row["counts"]]
@@ -153,11 +162,11 @@ def confusion_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
 
 
 def calibration_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Reliability curves."""
+    """Show reliability curves."""
     charts = []
     for index, row in enumerate(rows):
         bins = row["bins"]
-        predicted, observed, counts = ([each[name] for each in bins] for name in ("predicted", "observed", "count"))
+        predicted, observed, counts = ([mass[name] for mass in bins] for name in ("predicted", "observed", "count"))
         caption = (
             f"Expected calibration error {100 * row['error']:.1f} % (15 bins of equal mass). Dots on the dotted line: "
             "probabilities mean what they say; below it the model is too sure of itself."
@@ -167,54 +176,52 @@ def calibration_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Sectio
     return Section("calibration", "Calibration", [Charts(charts)] if charts else [])
 
 
-def rows_by_place(rows: Sequence[Row], *more: str) -> dict[tuple[str, ...], list[Row]]:
-    """Rows by corpus, split, task and `more` columns."""
-    found: dict[tuple[str, ...], list[Row]] = {}
+def part_cells(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> list[list[str | Cell]]:
+    """Lay out rows of a table of classes or subgroups."""
+    return [
+        [title_of(row.place, zero_shot), metric_name(row.metric), row.part, estimate_cell(row.model),
+         f"{row.num_clips:,}"]
+        for row in rows
+    ]  # fmt: skip
+
+
+def rows_by_place(rows: Sequence[MetricRow], by_metric: bool = False) -> dict[tuple[str, ...], list[MetricRow]]:
+    """Group rows by corpus, split, task and, where this is asked for, metric."""
+    places: dict[tuple[str, ...], list[MetricRow]] = {}
     for row in rows:
-        found.setdefault((*place_of(row), *(row[name] for name in more)), []).append(row)
-    return found
+        places.setdefault(row.key if by_metric else row.place, []).append(row)
+    return places
 
 
 def place_of(row: Row) -> tuple[str, ...]:
-    """Corpus, split and task."""
+    """Name corpus, split and task."""
     return row["corpus"], row["split"], row["task"]
 
 
-def _key(row: Row) -> tuple[str, ...]:
-    return (*place_of(row), row["metric"])
-
-
 def title_of(place: Sequence[str], zero_shot: Sequence[str]) -> str:
-    """A place as the title of a chart, marked where it is of dev or zero-shot."""
+    """Write a place as the title of a chart, marked where it is of dev or zero-shot."""
     corpus, split, task, *_ = place
     marks = [*(["dev"] if split == "dev" else []), *(["zero-shot"] if corpus in zero_shot else [])]
     return f"{corpus} {task}" + (f" ({', '.join(marks)})" if marks else "")
-
-
-def interval_of(row: Row) -> Iterator[float | None]:
-    """Value and both ends."""
-    return (row.get(name) for name in ("value", "low", "high"))
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and value == value else None
 
 
-def adapted_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Zero-shot figures beside those after a label shift, None where no corpus was fitted.
+def adapted_table(rows: Sequence[AdaptedRow | NotAdapted]) -> Table | None:
+    """Show zero-shot figures beside those after label-shift adaptation, None where no corpus was adapted to.
 
     Args:
         rows: `adapted` of the document of `training.evaluation.evaluate.evaluate`.
     """
     cells: list[list[str | Cell]] = []
-    for row in rows:
-        if "reason" in row:
-            continue
-        beside = Cell(number(row["linear"]["value"]), between(row["linear"])) if "linear" in row else "-"
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row["shares"].items())
-        place = f"{row['corpus']} {row['split']}, {row['task']}"
-        fitted = Cell(number(row["value"]), between(row), strong=True)
-        cells.append([place, metric_name(row["metric"]), number(row["before"]), fitted, beside, shares])
+    for row in (row for row in rows if isinstance(row, AdaptedRow)):
+        linear = "-" if row.linear is None else estimate_cell(row.linear)
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in row.shares.items())
+        place = f"{row.corpus} {row.split}, {row.task}"
+        adapted = estimate_cell(row.model, strong=True)
+        cells.append([place, metric_name(row.metric), number(row.before), adapted, linear, shares])
     if not cells:
         return None
     caption = (

@@ -30,7 +30,7 @@ LEDGER_COLUMNS = ("corpus", "clip_id", "modality", "encoder", "status", "reason"
 
 
 def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Page:
-    """The report of a finished run.
+    """Make the report of a finished run.
 
     Args:
         path: its folder.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from itertools import combinations
 from typing import Any
 
@@ -12,11 +13,12 @@ from training.report.performance import (
     AXES,
     UNIT,
     Row,
-    interval_of,
-    place_of,
+    estimate_cell,
+    part_cells,
     rows_by_place,
     title_of,
 )
+from training.scoring.rows import Estimate, LeakageEffect, MetricRow
 from training.scoring.tables import between, metric_name, number
 
 __all__ = ["correlations_section", "leakage_section", "subgroups_section", "subsets_section"]
@@ -26,14 +28,14 @@ FEWEST = 5
 
 
 def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> Section:
-    """Figures by the modalities that clips have, and by the column that the document was made with."""
+    """Show figures by the modalities that clips have, and by the column that the document was made with."""
     blocks: list[Block] = []
-    for key, name, what in (("presence", "modalities", "modalities"), ("by", "value_of_column", document["column"])):
+    for key, what in (("presence", "modalities"), ("by", document["column"])):
         charts, table = [], []
-        for index, (place, found) in enumerate(rows_by_place(document[key]).items()):
-            metric, title = found[0]["metric"], title_of(place, zero_shot)
-            some = [row for row in found if row["metric"] == metric and row["num_clips"] >= FEWEST][:16]
-            ranges = [Range(f"{_shown(row[name], key)} (n={row['num_clips']})", *interval_of(row)) for row in some]
+        for index, (place, of_place) in enumerate(rows_by_place(document[key]).items()):
+            metric, title = of_place[0].metric, title_of(place, zero_shot)
+            some = [row for row in of_place if row.metric == metric and row.num_clips >= FEWEST][:16]
+            ranges = [Range(f"{_shown(row.part, key)} (n={row.num_clips})", *astuple(row.model)) for row in some]
             letters = "the modalities that clips have (first letters)" if key == "presence" else what
             caption = (
                 f"{metric_name(metric)} by {letters}, of {FEWEST} clips or more. Intervals that overlap tell nothing "
@@ -41,16 +43,7 @@ def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> 
             )
             if len(ranges) > 1:
                 charts.append(Chart(f"{title}: by {what}", forest(ranges, UNIT, f"{key}{index}"), caption, AXES[:1]))
-            table += [
-                [
-                    title,
-                    metric_name(row["metric"]),
-                    row[name],
-                    Cell(number(row["value"]), between(row)),
-                    f"{row['num_clips']:,}",
-                ]
-                for row in found
-            ]
+            table += part_cells(of_place, zero_shot)
         blocks += [Charts(charts)] if charts else []
         if table:
             head = ["data and task", "metric", str(what), "model", "clips"]
@@ -58,12 +51,13 @@ def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> 
     return Section("subgroups", "Subgroups", blocks)
 
 
-def subsets_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Figures of the model when it is given some of the modalities only."""
+def subsets_section(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> Section:
+    """Show figures of the model when it is given some of the modalities only."""
     charts = []
-    for index, (place, found) in enumerate(rows_by_place(rows, "metric").items()):
-        ordered = sorted((row for row in found if row["value"] is not None), key=lambda row: -row["value"])
-        ranges = [Range(_shown(row["modalities"], "presence"), *interval_of(row)) for row in ordered]
+    for index, (place, of_place) in enumerate(rows_by_place(rows, by_metric=True).items()):
+        known = [row for row in of_place if row.model.value is not None]
+        ordered = sorted(known, key=lambda row: -(row.model.value or 0.0))
+        ranges = [Range(_shown(row.part, "presence"), *astuple(row.model)) for row in ordered]
         title = f"{title_of(place, zero_shot)}: {metric_name(place[3])}"
         caption = (
             "The same clips with only these modalities (first letters), best on top. A modality helps where the rows "
@@ -75,12 +69,12 @@ def subsets_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
 
 
 def correlations_section(rows: Sequence[Row]) -> Section:
-    """Rank correlations between the outputs of tasks."""
+    """Show rank correlations between the outputs of tasks."""
     charts, table = [], []
     for index, row in enumerate(rows):
-        found, outputs = row["spearman"], row["outputs"]
+        matrices, outputs = row["spearman"], row["outputs"]
         names = [output.partition(".")[2] for output in outputs]
-        shades = [[float("nan") if each is None else each for each in line] for line in found["value"]]
+        shades = [[float("nan") if value is None else value for value in line] for line in matrices["value"]]
         texts = [[""] * len(names) for _ in names]
         svg = heat(shades, texts, names, names, "", "", f"correlations{index}")
         title = f"{row['corpus']} {row['split']}"
@@ -91,31 +85,28 @@ def correlations_section(rows: Sequence[Row]) -> Section:
         charts.append(Chart(title, svg, caption))
         for i, j in combinations(range(len(names)), 2):
             if outputs[i].partition(".")[0] != outputs[j].partition(".")[0]:
-                value, low, high = (found[name][i][j] for name in ("value", "low", "high"))
-                ends = "" if low is None else f"[{number(low)}, {number(high)}]"
-                table.append([title, outputs[i], outputs[j], Cell(number(value), ends)])
+                value, low, high = (matrices[name][i][j] for name in ("value", "low", "high"))
+                table.append([title, outputs[i], outputs[j], estimate_cell(Estimate(value, low, high))])
     head = ["data", "output", "output of another task", "Spearman"]
     blocks: list[Block] = [Charts(charts), Table(head, table, "", 3, folded="All pairs of tasks")] if charts else []
     return Section("correlations", "Correlations", blocks)
 
 
-def leakage_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Section:
-    """Figures of all clips beside those of clips that share nothing with training."""
+def leakage_section(effects: Sequence[LeakageEffect], zero_shot: Sequence[str]) -> Section:
+    """Show figures of all clips beside those of clips that share nothing with training."""
     table: list[list[str | Cell]] = []
-    for row in rows:
-        unseen = row["unseen"]
+    for effect in effects:
         cells = [
-            Cell(number(each["value"]), f"{between(each)}\n{each['num_clips']:,} clips")
-            for each in (row, unseen)
-            if each
+            Cell(number(row.model.value), f"{between(row.model)}\n{row.num_clips:,} clips") if row else "no such clip"
+            for row in (effect.row, effect.unseen)
         ]
-        place = [title_of(place_of(row), zero_shot), metric_name(row["metric"]), row["kind"]]
-        table.append([*place, *cells, *([] if unseen else ["no such clip"])])
+        row = effect.row
+        table.append([title_of(row.place, zero_shot), metric_name(row.metric), effect.kind, *cells])
     head = ["data and task", "metric", "shared", "all clips", "clips that share nothing"]
     caption = "Percent. Where the second is lower, part of the first is recognition of what was seen in training."
     return Section("leakage", "Shared with training", [Table(head, table, caption, 3)] if table else [])
 
 
 def _shown(value: str, key: str) -> str:
-    """`video+audio` as `V+A`, which fits beside a chart."""
+    """Shorten `video+audio` to `V+A`, which fits beside a chart."""
     return "+".join(name[:1].upper() for name in value.split("+")) if key == "presence" and value != "none" else value

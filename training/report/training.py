@@ -19,20 +19,20 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of `metrics.jsonl`, none where there is no such file."""
+    """Read the records of `metrics.jsonl`, none where there is no such file."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def best_epoch(records: Records) -> int | None:
-    """The first epoch with the highest dev figure, whose weights are the run's; None where no figure is a number."""
+    """Find the first epoch with the highest dev figure, whose weights are the run's; None where none is a number."""
     finite = [record for record in records if np.isfinite(record["dev_figure"])]
     return max(finite, key=lambda record: record["dev_figure"])["epoch"] if finite else None
 
 
 def training_section(records: Records, monitored: str) -> Section:
-    """Dev figures, losses, weights of tasks and shares of pseudo-labels by epoch.
+    """Show dev figures, losses, weights of tasks and shares of pseudo-labels by epoch.
 
     Args:
         records: of `metrics.jsonl`.
@@ -41,11 +41,11 @@ def training_section(records: Records, monitored: str) -> Section:
     if not records:
         return Section("training", "Training", [])
     best = best_epoch(records)
-    chosen = "no epoch was chosen" if best is None else f"the dotted line is the chosen epoch {best}"
+    choice = "no epoch was chosen" if best is None else f"the dotted line is the chosen epoch {best}"
     charts = [
         _chart(
             f"Dev figure: {monitored}", {"dev figure": [record["dev_figure"] for record in records]}, records, "%",
-            f"What epochs are chosen by; {chosen}. Still rising at its end: train longer.", best,
+            f"What epochs are chosen by; {choice}. Still rising at its end: train longer.", best,
         )
     ]  # fmt: skip
     by_task: dict[str, dict[str, list[float]]] = {}
@@ -53,7 +53,7 @@ def training_section(records: Records, monitored: str) -> Section:
         corpus, task, metric = name.split("/")
         by_task.setdefault(task, {})[f"{corpus} {metric_name(metric)}"] = _series(records, 1, "dev", name)
     for task, series in by_task.items():
-        caption = f"Every figure of {task} on dev; {chosen}. Tasks whose best epochs lie far apart compete."
+        caption = f"Every figure of {task} on dev; {choice}. Tasks whose best epochs lie far apart compete."
         charts.append(_chart(f"Dev figures of {task}", series, records, "%", caption, best))
     blocks: list[Block] = [Charts(charts)]
     terms = dict.fromkeys(tuple(name.split("/")) for record in records for name in record["terms"])
@@ -68,7 +68,7 @@ def training_section(records: Records, monitored: str) -> Section:
         ),
     ):
         for branch in dict.fromkeys(branch for branch, _ in terms):
-            tasks = [task for each, task in terms if each == branch]
+            tasks = [task for other, task in terms if other == branch]
             series = {task: _series(records, 1, "terms", f"{branch}/{task}", field) for task in tasks}
             charts.append(_chart(f"{title}, {branch} branch", series, records, unit, caption))
     blocks.append(Charts(charts))
@@ -103,24 +103,24 @@ def _pseudo_labels(records: Records) -> list[Chart]:
 
 
 def _series(records: Records, factor: float, *keys: str) -> list[float]:
-    """A number of every record times a factor, NaN where a record has none."""
+    """Take a number of every record times a factor, NaN where a record has none."""
     values = []
     for record in records:
-        found: Any = record
+        value: Any = record
         for key in keys:
-            found = found.get(key, {})
-        values.append(float("nan") if found == {} else factor * found)
+            value = value.get(key, {})
+        values.append(float("nan") if value == {} else factor * value)
     return values
 
 
 def _conflicts(records: Records) -> list[Chart]:
-    """Cosines between losses' gradients: their mean over epochs, and those of the supervised branch by epoch."""
+    """Draw cosines between losses' gradients: their mean over epochs, and the supervised branch's by epoch."""
     pairs: dict[tuple[str, str], list[float]] = {}
     for first, second in dict.fromkeys(
         (first, second)
         for record in records
-        for first, found in record.get("gradient_cosines", {}).items()
-        for second in found
+        for first, cosines in record.get("gradient_cosines", {}).items()
+        for second in cosines
     ):
         pairs[first, second] = _series(records, 1, "gradient_cosines", first, second)
     if not pairs:
@@ -149,14 +149,14 @@ def _chart(
     title: str, series: Mapping[str, Sequence[float]], records: Records, unit: str, caption: str,
     mark: float | None = None, is_share: bool = False,
 ) -> Chart:  # fmt: skip
-    name = "training-" + "".join(each if each.isalnum() else "-" for each in title)
+    name = "training-" + "".join(letter if letter.isalnum() else "-" for letter in title)
     epochs = [record["epoch"] for record in records]
     svg = lines({key: Line(epochs, values) for key, values in series.items()}, "epoch", unit, name, mark, is_share)
     return Chart(title, svg, caption, legend(series) if len(series) > 1 else ())
 
 
 def cost_section(records: Records, cost: Mapping[str, Any]) -> Section:
-    """What the model and its training cost.
+    """Show what the model and its training cost.
 
     Args:
         records: of `metrics.jsonl`.
@@ -176,6 +176,6 @@ def cost_section(records: Records, cost: Mapping[str, Any]) -> Section:
                 )
     if records:
         best = best_epoch(records)
-        chosen = "none was chosen" if best is None else f"weights are of epoch {best}"
-        cards.append(Card("Epochs", str(len(records)), notes=[f"{records[-1]['step']:,} optimizer steps", chosen]))
+        choice = "none was chosen" if best is None else f"weights are of epoch {best}"
+        cards.append(Card("Epochs", str(len(records)), notes=[f"{records[-1]['step']:,} optimizer steps", choice]))
     return Section("cost", "Cost", [Cards(cards)] if cards else [])

@@ -11,8 +11,9 @@ import pandas as pd
 from corpora.clips import DEFECT_KINDS
 from mmpsr.calibration.calibration import Calibration
 from training.config import RunConfig
-from training.report.page import Warning_
+from training.report.page import Level, Warning_
 from training.report.training import best_epoch
+from training.scoring.rows import Difference, MetricRow
 from training.scoring.tables import metric_name
 
 __all__ = ["run_warnings"]
@@ -24,7 +25,7 @@ WIDE = 10.0
 
 def run_warnings(
     config: RunConfig,
-    figures: Sequence[Mapping[str, Any]],
+    figures: Sequence[MetricRow],
     findings: Sequence[Mapping[str, Any]],
     data: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
@@ -32,7 +33,7 @@ def run_warnings(
     defects: pd.DataFrame,
     ledger: pd.DataFrame,
 ) -> list[Warning_]:
-    """All warnings about a run.
+    """Find all warnings about a run.
 
     Args:
         config: its configuration.
@@ -56,11 +57,11 @@ def run_warnings(
 
 
 def _leaks(findings: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
-    for found in findings:
-        if found["kind"] == "unchecked":
-            yield Warning_("note", f"{found['message'][:1].upper()}{found['message'][1:]}.")
-        elif found["kind"] != "chosen_by":  # said of dev by `_selection`
-            yield Warning_("serious", f"{found['message']}; the figures may be of what is known.")
+    for finding in findings:
+        if finding["kind"] == "unchecked":
+            yield Warning_("note", f"{finding['message'][:1].upper()}{finding['message'][1:]}.")
+        elif finding["kind"] != "chosen_by":  # said of dev by `_selection`
+            yield Warning_("serious", f"{finding['message']}; the figures may be of what is known.")
 
 
 def _diverged(records: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
@@ -74,52 +75,55 @@ def _diverged(records: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
         yield Warning_("serious", f"Training diverged: the loss or dev figure of epoch {epochs} is no finite number.")
 
 
-def _beside_linear(figures: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
-    over = [(row, row["over_linear"]) for row in figures if "over_linear" in row]
-    lower = [(row, each) for row, each in over if each["value"] is not None and each["value"] < 0]
-    is_clear = {id(row): each["corrected_p"] is not None and each["corrected_p"] < 0.05 for row, each in over}
-    for level, clear, how in (("serious", True, "clearly below"), ("caution", False, "below")):
-        names = [f"{_name(row)} ({each['value']:+.2f})" for row, each in lower if is_clear[id(row)] is clear]
+def _beside_linear(figures: Sequence[MetricRow]) -> Iterator[Warning_]:
+    over = [(row, row.over_linear, row.over_linear.value or 0.0) for row in figures if row.over_linear is not None]
+    levels: tuple[tuple[Level, bool, str], ...] = (("serious", True, "clearly below"), ("caution", False, "below"))
+    for level, clear, how in levels:
+        names = [
+            f"{_name(row)} ({value:+.2f})"
+            for row, difference, value in over
+            if value < 0 and _is_clear(difference) is clear
+        ]
         if names:
-            yield Warning_(level, f"The model is {how} the linear baseline on the same features: {_some(names)}.")  # type: ignore[arg-type]
-    if over and not any(is_clear[id(row)] and each["value"] > 0 for row, each in over):
+            yield Warning_(level, f"The model is {how} the linear baseline on the same features: {_some(names)}.")
+    if over and not any(_is_clear(difference) and value > 0 for _, difference, value in over):
         text = "No figure is clearly above the linear baseline's (p below 0.05, corrected over all figures)."
         yield Warning_("caution", text)
 
 
-def _sizes(figures: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:
-    few = {
-        f"{row['corpus']} {row['task']} ({row['num_groups']})": None
-        for row in figures
-        if row["num_groups"] < FEW_GROUPS
-    }
+def _is_clear(difference: Difference) -> bool:
+    return difference.corrected_p is not None and difference.corrected_p < 0.05
+
+
+def _sizes(figures: Sequence[MetricRow]) -> Iterator[Warning_]:
+    few = {f"{row.corpus} {row.task} ({row.num_groups})": None for row in figures if row.num_groups < FEW_GROUPS}
     if few:
         yield Warning_(
             "caution", f"Fewer than {FEW_GROUPS} groups: {_some(few)}. Intervals from so few are unsure themselves."
         )
     wide = [
-        f"{_name(row)} ({row['high'] - row['low']:.0f})"
+        f"{_name(row)} ({row.model.high - row.model.low:.0f})"
         for row in figures
-        if row["low"] is not None and row["high"] - row["low"] > WIDE
+        if row.model.low is not None and row.model.high is not None and row.model.high - row.model.low > WIDE
     ]
     if wide:
         yield Warning_("caution", f"Intervals wider than {WIDE:.0f} percentage points: {_some(wide)}.")
-    none = [_name(row) for row in figures if row["low"] is None]
+    none = [_name(row) for row in figures if row.model.low is None]
     if none:
         yield Warning_("caution", f"No interval can be given: {_some(none)}.")
 
 
 def _selection(
-    config: RunConfig, figures: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]
+    config: RunConfig, figures: Sequence[MetricRow], records: Sequence[Mapping[str, Any]]
 ) -> Iterator[Warning_]:
-    chosen = {f"{row['corpus']}": None for row in figures if row["split"] == "dev"}
-    fitted = [name for name in chosen if name in config.corpora.trained()]
-    if fitted:
-        text = f"{_some(fitted)}: there is no labelled test clip, and dev, which is shown, also chose the weights."
+    on_dev = dict.fromkeys(row.corpus for row in figures if row.split == "dev")
+    trained = [name for name in on_dev if name in config.corpora.trained()]
+    if trained:
+        text = f"{_some(trained)}: there is no labelled test clip, and dev, which is shown, also chose the weights."
         yield Warning_("serious", text)
     if records and best_epoch(records) == records[-1]["epoch"] == config.training.num_epochs:
         yield Warning_("caution", "The last epoch was the best: training may have ended too early.")
-    shown = {row["corpus"] for row in figures}
+    shown = {row.corpus for row in figures}
     zero_shot = [name for name in config.corpora.sources if name in shown and name not in config.corpora.trained()]
     if zero_shot:
         yield Warning_("note", f"Zero-shot, never trained on: {_some(zero_shot)}.")
@@ -129,7 +133,7 @@ def _calibrated(config: RunConfig, calibration: Calibration) -> Iterator[Warning
     if config.training.calibration == "none":
         yield Warning_("caution", "Nothing was calibrated: probabilities may be far too sure.")
         return
-    notes = [f"{task}: {note}" for task, found in calibration.tasks.items() for note in found.notes]
+    notes = [f"{task}: {note}" for task, fitted in calibration.tasks.items() for note in fitted.notes]
     if notes:
         yield Warning_("note", f"Calibration was fitted in part. {_some(notes, '; ')}.")
 
@@ -153,11 +157,11 @@ def _has_labels(data: Mapping[str, Any], clips: Mapping[str, Any]) -> bool:
     return any((row["corpus"], row["split"]) == (clips["corpus"], clips["split"]) for row in data["labels"])
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"{row['corpus']} {row['task']} {metric_name(row['metric'])}"
+def _name(row: MetricRow) -> str:
+    return f"{row.corpus} {row.task} {metric_name(row.metric)}"
 
 
 def _some(names: Any, separator: str = ", ", most: int = 8) -> str:
-    found = list(names)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return separator.join(found[:most]) + more
+    shown = list(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return separator.join(shown[:most]) + more

@@ -28,12 +28,12 @@ def require_trackers(config: RunConfig) -> None:
     installed = {str(name) for name in get_available_trackers()}
     for name in config.output.trackers:
         if name not in installed:
-            told = sentence_of(name) or f"{name} is not installed; install it, or take it out"
-            raise MissingExtraError(f"output.trackers: {told}")
+            reason = sentence_of(name) or f"{name} is not installed; install it, or take it out"
+            raise MissingExtraError(f"output.trackers: {reason}")
 
 
 def create_accelerator(config: RunConfig, with_trackers: bool = True) -> Accelerator:
-    """One accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped.
+    """Make one accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped.
 
     Args:
         config: precision, folder and trackers.
@@ -56,9 +56,8 @@ def create_accelerator(config: RunConfig, with_trackers: bool = True) -> Acceler
 def start_trackers(accelerator: Accelerator, config: RunConfig, folder: Path) -> None:
     """Begin the logs of a run; trackers that write files write them below its folder, `trackers/mmpsr`."""
     accelerator.project_configuration.logging_dir = str(folder / "trackers")
-    accelerator.init_trackers(_PROJECT, init_kwargs={name: _options(name, folder) for name in config.output.trackers})
-
-
-def _options(name: str, folder: Path) -> dict[str, Any]:
-    """What one tracker is told: where it takes a name, that of the run's folder."""
-    return {"name": "/".join(folder.parts[-2:])} if name in ("wandb", "trackio") else {}
+    options: dict[str, dict[str, Any]] = {
+        name: {"name": "/".join(folder.parts[-2:])} if name in ("wandb", "trackio") else {}
+        for name in config.output.trackers
+    }
+    accelerator.init_trackers(_PROJECT, init_kwargs=options)

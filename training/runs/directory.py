@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,7 @@ class RunError(UserError):
 
 
 def read_json(path: Path, name: str) -> Any:
-    """A JSON file of a run directory.
+    """Read a JSON file of a run directory.
 
     Raises:
         RunError: it is missing or no JSON.
@@ -70,23 +71,23 @@ class RunDirectory:
 
     @classmethod
     def find(cls, config: RunConfig, name: str) -> RunDirectory | None:
-        """The newest run of this configuration, or None where there is no run at all.
+        """Find the newest run of this configuration, or None where there is no run at all.
 
         Raises:
             ConfigError: there are runs, but of other configurations only; what differs is named.
         """
         parent = Path(config.output.directory) / name
-        found = sorted((path for path in parent.glob("*") if (path / "config.json").exists()), reverse=True)
-        if not found:
+        folders = sorted((path for path in parent.glob("*") if (path / "config.json").exists()), reverse=True)
+        if not folders:
             return None
         wanted = comparable(config.model_dump(mode="json"))
-        for path in found:
+        for path in folders:
             if comparable(json.loads((path / "config.json").read_text(encoding="utf-8"))) == wanted:
                 return cls(path)
-        latest = comparable(json.loads((found[0] / "config.json").read_text(encoding="utf-8")))
+        latest = comparable(json.loads((folders[0] / "config.json").read_text(encoding="utf-8")))
         changed = sorted(key for key in wanted.keys() | latest.keys() if wanted.get(key) != latest.get(key))
         raise ConfigError(
-            f"--resume: no run under {parent} has this configuration; the newest, {found[0].name}, differs in "
+            f"--resume: no run under {parent} has this configuration; the newest, {folders[0].name}, differs in "
             f"{', '.join(changed)}; repeat its settings, or start anew without --resume"
         )
 
@@ -123,25 +124,26 @@ class RunDirectory:
         write_whole(path, "".join(kept))
 
 
-def comparable(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings that decide a run's result, flat; how many workers extract and where runs lie does not."""
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name settings by their path, such as `training.lr`."""
+    settings: dict[str, Any] = {}
     for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if name in ("output", "features.num_workers", "features.chunk_size", "features.retry_failed"):
-            continue
-        if isinstance(value, dict):
-            flat.update(comparable(value, name + "."))
-        else:
-            flat[name] = value
-    return flat
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return settings
+
+
+def comparable(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the settings that decide a run's result; how many workers extract and where runs lie does not."""
+    others = ("features.num_workers", "features.chunk_size", "features.retry_failed")
+    return {name: value for name, value in flat(tree).items() if name not in others and not name.startswith("output.")}
 
 
 def package_versions() -> dict[str, str]:
-    found = {}
+    """Say which packages are installed, by name."""
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions

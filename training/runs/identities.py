@@ -36,37 +36,37 @@ _SEEN = ("video", "audio")  # modalities whose vectors are hardly ever equal of 
 
 
 def identities(clips: pd.DataFrame, joined: JoinedCorpora | None = None) -> pd.DataFrame:
-    """By what clips are known again, a row per clip.
+    """Note by what clips are known again, a row per clip.
 
     Args:
         clips: clip table.
         joined: the same clips with their vectors; None where there are none yet.
     """
-    found = clips[["corpus", "split", "clip_id", "group", "speaker"]].copy()
-    found["media"] = (
+    table = clips[["corpus", "split", "clip_id", "group", "speaker"]].copy()
+    table["media"] = (
         clips["media"].fillna(clips["audio_media"]).map(os.path.realpath, na_action="ignore").astype("string")
     )
-    found["start"], found["end"] = clips["start"].fillna(clips["audio_start"]), clips["end"].fillna(clips["audio_end"])
-    found["text"] = text_keys(clips).map(lambda text: _hash(text.encode()), na_action="ignore").astype("string")
+    table["start"], table["end"] = clips["start"].fillna(clips["audio_start"]), clips["end"].fillna(clips["audio_end"])
+    table["text"] = text_keys(clips).map(lambda text: _hash(text.encode()), na_action="ignore").astype("string")
     presence = {} if joined is None else dict(zip(joined.features, joined.presence.cpu().numpy().T, strict=True))
     for name, present in presence.items():
         values = joined.features[name].cpu().numpy()  # type: ignore[union-attr]  # there is no presence without
         hashes = [_hash(row.tobytes()) if there else None for row, there in zip(values, present, strict=True)]
-        found[f"vector.{name}"] = pd.array(hashes, dtype="string")
-    return found.reset_index(drop=True)
+        table[f"vector.{name}"] = pd.array(hashes, dtype="string")
+    return table.reset_index(drop=True)
 
 
 def write_identities(run: RunDirectory, joined: JoinedCorpora, corpora: CorporaConfig) -> None:
     """Note a run's clips and their use in `identities.parquet`."""
-    found = identities(joined.clips, joined)
-    trained = found["corpus"].isin(corpora.trained())
+    table = identities(joined.clips, joined)
+    trained = table["corpus"].isin(corpora.trained())
     uses = {"train": "trained", "dev": "chosen_by"}
-    found["use"] = found["split"].map(uses).where(trained).fillna("none").astype("string")
-    found.to_parquet(run.path / FILE, index=False)
+    table["use"] = table["split"].map(uses).where(trained).fillna("none").astype("string")
+    table.to_parquet(run.path / FILE, index=False)
 
 
 def read_identities(path: Path) -> pd.DataFrame | None:
-    """What `write_identities` wrote, or None of a run of a version that did not.
+    """Read what `write_identities` wrote, or None of a run of a version that did not.
 
     Args:
         path: run directory.
@@ -83,7 +83,7 @@ def read_identities(path: Path) -> pd.DataFrame | None:
 
 
 def same_clips(clips: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Which clips are among the others, under whatever name: a bool for each.
+    """Mark which clips are among the others, under whatever name: a bool for each.
 
     They are the same where corpus and id are, unless file or transcript differ; where the media file and the span are;
     or where all their vectors are, one of sound or picture among them, or the transcript is, too.
@@ -105,7 +105,7 @@ def same_clips(clips: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
 
 
 def shared(kind: str, clips: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Which clips share something with any of the others: a bool for each.
+    """Mark which clips share something with any of the others: a bool for each.
 
     Groups and speakers count within a corpus, between corpora only names that do not recur by chance.
 
@@ -114,16 +114,16 @@ def shared(kind: str, clips: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
         clips: rows of `identities`.
         others: likewise.
     """
-    found: list[tuple[pd.Series, ...]] = []
-    for each in (clips, others):
+    keys: list[tuple[pd.Series, ...]] = []
+    for table in (clips, others):
         if kind in ("group", "speaker"):
-            found.append((each["corpus"] + "\n" + each[kind], _telling(each[kind])))
+            keys.append((table["corpus"] + "\n" + table[kind], _telling(table[kind])))
         elif kind == "media":
-            found.append((each["media"], _telling(_file_names(each["media"]))))
+            keys.append((table["media"], _telling(_file_names(table["media"]))))
         else:
-            found.append((_vectors(each) if kind == "vectors" else each["text"],))
+            keys.append((_vectors(table) if kind == "vectors" else table["text"],))
     same = pd.Series(False, index=clips.index)
-    for mine, theirs in zip(*found, strict=True):
+    for mine, theirs in zip(*keys, strict=True):
         same |= _among(mine, theirs)
     return same
 
@@ -137,7 +137,7 @@ def _among(keys: pd.Series, others: pd.Series) -> pd.Series:
 
 
 def _telling(names: pd.Series) -> pd.Series:
-    """Names that do not recur by chance, the others missing."""
+    """Keep names that do not recur by chance, the others missing."""
     names = names.astype("string")
     return names.where((names.str.len().ge(8) & names.str.contains(_TELLING)).fillna(False).astype(bool))
 
@@ -147,13 +147,13 @@ def _file_names(paths: pd.Series) -> pd.Series:
 
 
 def _spans(clips: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Media with start and end, by path and by telling file name."""
+    """Name media with start and end, by path and by telling file name."""
     times = "\n" + clips["start"].astype("string").fillna("") + "\n" + clips["end"].astype("string").fillna("")
     return clips["media"].astype("string") + times, _telling(_file_names(clips["media"])) + times
 
 
 def _vectors(clips: pd.DataFrame) -> pd.Series:
-    """All vectors as one key, missing where chance may make them equal."""
+    """Join all vectors to one key, missing where chance may make them equal."""
     names = sorted(str(name) for name in clips if str(name).startswith("vector."))
     if not names:
         return pd.Series(pd.NA, index=clips.index, dtype="string")

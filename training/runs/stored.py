@@ -39,7 +39,7 @@ NUM_PERMUTATIONS = 20  # that chance is the mean of
 def add_predictions(
     table: pd.DataFrame, prefix: System, predicted: Mapping[str, Array], tasks: Mapping[str, TaskSpec]
 ) -> pd.DataFrame:
-    """A prediction table with columns `<prefix>.<task>.<class>` more, float64 so that figures stay what they were.
+    """Add columns `<prefix>.<task>.<class>` to a prediction table, float64 so that figures stay what they were.
 
     Args:
         table: rows of `training.scoring.scores.prediction_table`.
@@ -87,22 +87,27 @@ class TaskSplit:
         return {"corpus": self.corpus, "split": self.split, "task": self.task}
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """Corpus, split and task, as a key."""
+        return self.corpus, self.split, self.task
+
+    @property
     def groups(self) -> NDArray:
         """Each clip's group; a clip without one is its own."""
         alone = pd.Series([f"clip {name}" for name in self.clips["clip_id"]], index=self.clips.index, dtype="string")
         return self.clips["group"].astype("string").fillna(alone).to_numpy(str)
 
     def take(self, rows: NDArray) -> TaskSplit:
-        """Some of the clips, by number or mask."""
+        """Take some of the clips, by number or mask."""
         clips = self.clips.iloc[rows if rows.dtype != bool else np.flatnonzero(rows)].reset_index(drop=True)
         return replace(self, clips=clips, targets=self.targets[rows], predicted=self.predicted[rows])
 
     def figures(self) -> dict[str, float]:
-        """The metrics, in percent."""
+        """Compute the metrics, in percent."""
         return evaluate(self.targets, self.predicted, self.spec, self.metrics, self.thresholds)
 
     def chance(self, metric: str) -> float:
-        """The metric's mean when the predictions are dealt out to the clips at random (fixed seed)."""
+        """Average the metric over predictions dealt out to the clips at random (fixed seed)."""
         generator = np.random.default_rng(0)
         one_group = np.zeros(len(self.predicted))
         values = []
@@ -113,7 +118,7 @@ class TaskSplit:
         return float(np.mean(values))
 
     def statistic(self, metric: str) -> Statistic:
-        """A metric, to resample by groups."""
+        """Make a metric that is resampled by groups."""
         return metric_statistic(metric, self.groups, self.targets, self.predicted, self.spec, self.thresholds)
 
 
@@ -171,16 +176,16 @@ class RunPredictions:
         return any(str(name).startswith("linear.") for name in self.table)
 
     def parts(self, system: System = "model") -> Iterator[TaskSplit]:
-        """Every corpus, split and task with labelled clips, in the configuration's order.
+        """Go through every corpus, split and task with labelled clips, in the configuration's order.
 
         Predictions are those of `results.json`: calibrated, but as they were on the dev clips that calibration was
         fitted on, and always for `uncalibrated`.
         """
         for corpus in self.config.corpora.sources:
             for split in SPLITS:
-                chosen = self.table[self.table["corpus"].eq(corpus) & self.table["split"].eq(split)]
+                clips = self.table[self.table["corpus"].eq(corpus) & self.table["split"].eq(split)]
                 for task, spec in self.tasks.items():
-                    part = self._part(chosen, corpus, split, task, spec, system)
+                    part = self._part(clips, corpus, split, task, spec, system)
                     if len(part.clips):
                         yield part
 
@@ -205,13 +210,13 @@ class RunPredictions:
         return whole.take(labeled_rows(targets, spec))
 
     def results(self) -> list[dict[str, Any]]:
-        """The rows of `results.json`; `linear` only where its predictions are stored."""
+        """Make the rows of `results.json`; `linear` only where its predictions are stored."""
         systems: list[System] = ["model", "uncalibrated", *(["linear"] if self.has_linear else [])]  # type: ignore[list-item]
         rows = []
         for parts in zip(*(self.parts(system) for system in systems), strict=True):
             figures = [part.figures() for part in parts]
             for metric in parts[0].metrics:
-                values = {name: found[metric] for name, found in zip(systems, figures, strict=True)}
+                values = {name: by_metric[metric] for name, by_metric in zip(systems, figures, strict=True)}
                 row = {**parts[0].key, "metric": metric, "num_clips": len(parts[0].clips)}
                 rows.append({**row, **values, "chance": parts[0].chance(metric)})
         return rows

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from encoders.config import FeaturesConfig
+from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel
@@ -22,7 +23,14 @@ from training.data.joined import JoinedCorpora, active_features
 from training.runs.directory import RunError, read_json
 from training.scoring.scores import predict
 
-__all__ = ["TrainedModel"]
+__all__ = ["TrainedModel", "feature_keys"]
+
+
+def feature_keys(features: FeaturesConfig) -> dict[str, str]:
+    """Name encoder and fingerprint by modality, then those of sequences by their subject."""
+    specs = encoder_specs(features)
+    sequences = {spec.subject: spec for spec in sequence_specs(features, specs).values()}
+    return {name: spec.key for name, spec in (*specs.items(), *sequences.items())}
 
 
 @dataclass(frozen=True)
@@ -82,5 +90,5 @@ class TrainedModel:
         return self.model.modalities
 
     def predict(self, joined: JoinedCorpora, rows: torch.Tensor) -> dict[str, NDArray[np.float64]]:
-        """Calibrated probabilities or scores of clips, per task `[n, C]`; see `training.scoring.scores.predict`."""
+        """Predict calibrated probabilities or scores, per task `[n, C]`; see `training.scoring.scores.predict`."""
         return self.calibration.apply_all(predict(self.model, joined, rows))

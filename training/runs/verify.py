@@ -80,24 +80,24 @@ def _changed_files(path: Path) -> Iterator[str]:
     for name, expected in noted.items():
         if not (path / name).exists():
             yield f"{name} is missing; {MANIFEST} lists it"
-        elif (found := sha256_of(path / name)) != expected:
-            yield f"{name} was changed: its SHA-256 is {found[:12]}..., {MANIFEST} says {str(expected)[:12]}..."
+        elif (actual := sha256_of(path / name)) != expected:
+            yield f"{name} was changed: its SHA-256 is {actual[:12]}..., {MANIFEST} says {str(expected)[:12]}..."
 
 
 def _wrong_predictions(run: RunPredictions) -> Iterator[str]:
-    """Calibrated predictions that are not the calibration of the uncalibrated ones, the first of each column."""
+    """Find calibrated predictions that do not follow from uncalibrated ones, the first of each column."""
     for task, spec in run.tasks.items():
         columns = label_columns(task, spec)
         before = run.table[[f"uncalibrated.{column}" for column in columns]].to_numpy(dtype=np.float64)
         expected = run.calibration.apply(task, before)
         for index, column in enumerate(columns):
-            found = run.table[f"predicted.{column}"].to_numpy(dtype=np.float64)
-            wrong = np.flatnonzero(~np.isclose(found, expected[:, index], 0.0, PREDICTION_TOLERANCE, equal_nan=True))
+            stored = run.table[f"predicted.{column}"].to_numpy(dtype=np.float64)
+            wrong = np.flatnonzero(~np.isclose(stored, expected[:, index], 0.0, PREDICTION_TOLERANCE, equal_nan=True))
             if len(wrong):
                 row = run.table.iloc[wrong[0]]
                 yield (
                     f"predictions.parquet: predicted.{column} of {len(wrong)} clip(s) is not the calibration of "
-                    f"uncalibrated.{column}; the first is {row['corpus']} {row['clip_id']}: {found[wrong[0]]:.6f} "
+                    f"uncalibrated.{column}; the first is {row['corpus']} {row['clip_id']}: {stored[wrong[0]]:.6f} "
                     f"instead of {expected[wrong[0], index]:.6f}"
                 )
 

@@ -34,7 +34,7 @@ def summarize(table: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, l
     Returns:
         See the module's description.
     """
-    found: dict[str, list[dict[str, Any]]] = {"clips": [], "labels": []}
+    counts: dict[str, list[dict[str, Any]]] = {"clips": [], "labels": []}
     groups = table["group"].astype("string").fillna("clip " + table["clip_id"].astype("string"))
     table = table.assign(group=groups)
     for corpus in table["corpus"].unique().tolist():
@@ -43,9 +43,9 @@ def summarize(table: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, l
         for split, clips in splits.items():
             if len(clips):
                 place = {"corpus": str(corpus), "split": split}
-                found["clips"].append({**place, **_counted(clips)})
-                found["labels"] += [{**place, **labels} for labels in _labels(clips, tasks)]
-    return found
+                counts["clips"].append({**place, **_counted(clips)})
+                counts["labels"] += [{**place, **labels} for labels in _labels(clips, tasks)]
+    return counts
 
 
 def _counted(clips: pd.DataFrame) -> dict[str, Any]:

@@ -7,7 +7,7 @@ evaluation and of later prediction come from the same function.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -19,14 +19,13 @@ from torch import Tensor
 from corpora.clips import label_columns
 from corpora.registry import CorporaConfig
 from mmpsr.calibration.calibration import Calibration
-from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.metrics.definitions import evaluate, labeled_rows
 from mmpsr.models.base import FusionModel
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["MetricValue", "calibrate", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
+__all__ = ["MetricValue", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -42,16 +41,12 @@ class MetricValue:
     value: float
     num_clips: int
 
-    def to_dict(self) -> dict[str, object]:
-        """As plain values."""
-        return asdict(self)
-
 
 @torch.no_grad()
 def predict(
     model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
 ) -> dict[str, NDArray[np.float64]]:
-    """Probabilities or scores of clips.
+    """Predict probabilities or scores of clips.
 
     Args:
         model: any mode; restored afterwards.
@@ -71,22 +66,9 @@ def predict(
             pieces[task].append(probabilities(predictions.of(task).float(), spec).cpu())
     model.train(training)
     return {
-        task: torch.cat(found).double().numpy() if found else np.zeros((0, model.tasks[task].num_outputs))
-        for task, found in pieces.items()
+        task: torch.cat(parts).double().numpy() if parts else np.zeros((0, model.tasks[task].num_outputs))
+        for task, parts in pieces.items()
     }
-
-
-def calibrate(predicted: Predicted, joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]) -> Calibration:
-    """The calibration of predictions on the trained corpora's dev clips.
-
-    Args:
-        predicted: per task `[n, C]` in the order of `rows`.
-        joined: clips and labels.
-        rows: int64 `[n]`, dev clips of trained corpora.
-        tasks: specifications.
-    """
-    targets = {task: joined.labels[task][rows].double().cpu().numpy() for task in tasks}
-    return fit_calibration(predicted, targets, tasks)
 
 
 def evaluate_rows(
@@ -97,7 +79,7 @@ def evaluate_rows(
     corpora: CorporaConfig,
     calibration: Calibration | None = None,
 ) -> list[MetricValue]:
-    """Metrics by corpus, split and task, of the tasks that a corpus is annotated for.
+    """Compute metrics by corpus, split and task, of the tasks that a corpus is annotated for.
 
     Args:
         predicted: per task `[n, C]` in the order of `rows`.
@@ -130,14 +112,14 @@ def evaluate_rows(
 
 def dev_mean(figures: list[MetricValue], trained: tuple[str, ...]) -> float:
     """The figure that epochs are chosen by: over tasks, the mean of each task's dev metrics on the trained corpora."""
-    table = pd.DataFrame([figure.to_dict() for figure in figures if figure.split == "dev" and figure.corpus in trained])
+    table = pd.DataFrame([figure for figure in figures if figure.split == "dev" and figure.corpus in trained])
     return float(table.groupby("task")["value"].mean().mean())
 
 
 def prediction_table(
     joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], rows: Tensor | None = None, predicted: Predicted | None = None
 ) -> pd.DataFrame:
-    """One row per clip: identity, which modalities it had, labels and predictions.
+    """Lay out one row per clip: identity, which modalities it had, labels and predictions.
 
     Columns: `corpus, split, clip_id, group`, `present.<modality>`, and per class `<task>.<class>` (the label, NaN where
     unknown) and, where there are predictions, `predicted.<task>.<class>`.

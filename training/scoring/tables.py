@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
+
+from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted, SeedRow
 
 __all__ = ["SHORT_NAMES", "between", "metric_name", "number", "result_table", "seed_tables", "table_of", "tables"]
 
@@ -36,17 +39,14 @@ NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
 def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str]) -> Table:
-    """One row per corpus, split, task and metric.
+    """Lay out one row per corpus, split, task and metric.
 
     Args:
         results: rows of `results.json` with `corpus, split, task, metric, num_clips, model, linear, chance`.
         zero_shot: corpora that were never trained on.
     """
-    table = Table(title="Results in percent, higher is better; best dev weights", title_justify="left")
-    for name in ("corpus", "split", "task", "metric"):
-        table.add_column(name)
-    for name in ("clips", "model", "linear", "chance"):
-        table.add_column(name, justify="right")
+    table = table_of((*PLACE, "metric"), ("clips", "model", "linear", "chance"))
+    table.title, table.title_justify = "Results in percent, higher is better; best dev weights", "left"
     previous = None
     for row in results:
         key = (row["corpus"], row["split"], row["task"])
@@ -55,39 +55,30 @@ def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str])
         corpus = f"{row['corpus']} (zero-shot)" if row["corpus"] in zero_shot else row["corpus"]
         shown = (corpus, row["split"], row["task"]) if key != previous else ("", "", "")
         previous = key
-        model = _percent(row["model"])
         table.add_row(
-            *shown,
-            SHORT_NAMES.get(row["metric"], row["metric"]),
-            str(row["num_clips"]),
-            f"[bold]{model}[/bold]",
-            _percent(row["linear"]),
-            _percent(row["chance"]),
-        )
+            *shown, metric_name(row["metric"]), str(row["num_clips"]), f"[bold]{number(row['model'])}[/bold]",
+            number(row["linear"]), number(row["chance"]),
+        )  # fmt: skip
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
-
-
 def number(value: float | None, sign: bool = False) -> str:
-    """A percentage with two digits, or a dash."""
-    return "-" if value is None else f"{value:{'+' if sign else ''}.2f}"
+    """Write a percentage with two digits, or a dash for one that is undefined."""
+    return "-" if value is None or math.isnan(value) else f"{value:{'+' if sign else ''}.2f}"
 
 
-def between(row: Mapping[str, Any], sign: bool = False) -> str:
-    """The ends of an interval, or nothing."""
-    return "" if row["low"] is None else f"[{number(row['low'], sign)}, {number(row['high'], sign)}]"
+def between(estimate: Estimate, sign: bool = False) -> str:
+    """Write the ends of an interval, or nothing."""
+    return "" if estimate.low is None else f"[{number(estimate.low, sign)}, {number(estimate.high, sign)}]"
 
 
 def metric_name(metric: str) -> str:
-    """The literature's abbreviation of a metric."""
+    """Abbreviate a metric as the literature does."""
     return SHORT_NAMES.get(metric, metric)
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
-    """What is printed of one run, the leakage guard's findings first."""
+    """Lay out what is printed of one run, the leakage guard's findings first."""
     yield from _leakage(document["leakage"])
     yield from _figures(document)
     yield "By class or trait (what metrics are the mean of)"
@@ -97,20 +88,20 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         yield _rows(document["presence"], "modalities")
     if document["subsets"]:
         yield f"{BY_SUBSET}; without: clips that have none of them, which are left out"
-        yield _rows(document["subsets"], "modalities", ("num_without",))
+        yield _rows(document["subsets"], "modalities", with_without=True)
     if document["adapted"]:
         yield from _adapted(document["adapted"])
     if document["by"]:
         yield f"By {document['column']}"
-        yield _rows(document["by"], "value_of_column")
+        yield _rows(document["by"], "value")
     if document["aggregated"]:
         yield f"Of clips averaged to one by {document['whole']}"
-        yield _rows([{**row, "wholes": str(row["num_wholes"])} for row in document["aggregated"]], "wholes")
+        yield _rows([replace(row, part=str(row.num_wholes)) for row in document["aggregated"]], "wholes")
     yield "Expected calibration error in percent, lower is better"
     yield _calibration(document["calibration"])
-    for found in document["confusion"]:
-        yield f"{found['corpus']} {found['split']}, {found['task']}: clips by actual (rows) and decided (columns) class"
-        yield _confusion(found)
+    for row in document["confusion"]:
+        yield f"{row['corpus']} {row['split']}, {row['task']}: clips by actual (rows) and decided (columns) class"
+        yield _confusion(row)
     yield f"Outputs of different tasks that go together most (Spearman's correlation over clips, {NUM_PAIRS} of each)"
     yield _correlations(document["correlations"])
     yield (
@@ -120,10 +111,10 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
-    """What is printed of several runs that differ in their seed."""
-    for run, found in zip(document["runs"], document["evaluations"], strict=True):
-        for each in _leakage(found["leakage"]):
-            yield f"{run}: {each}" if isinstance(each, str) else each
+    """Lay out what is printed of several runs that differ in their seed."""
+    for run, evaluation in zip(document["runs"], document["evaluations"], strict=True):
+        for line in _leakage(evaluation["leakage"]):
+            yield f"{run}: {line}" if isinstance(line, str) else line
     yield f"Mean and standard deviation over {len(document['seeds'])} seeds, in percent, higher is better"
     yield _over_seeds(document["over_seeds"], document["seeds"])
     if document["adapted_over_seeds"]:
@@ -138,29 +129,27 @@ def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     )
 
 
-def _over_seeds(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Table:
+def _over_seeds(rows: Sequence[SeedRow], seeds: Sequence[int]) -> Table:
     titles = ("clips", "mean", "deviation", "", "least", "most", *(f"seed {seed}" for seed in seeds))
     table = table_of((*PLACE, "metric"), titles)
     for row in rows:
-        names = ("least", "most")
         table.add_row(
-            row["corpus"], row["split"], row["task"], metric_name(row["metric"]), str(row["num_clips"]),
-            f"[bold]{number(row['mean'])}[/bold]", number(row["deviation"]), _quoted(row),
-            *(number(row[name]) for name in names), *map(number, row["values"]),
+            *_place(row), str(row.num_clips), f"[bold]{number(row.model.value)}[/bold]", number(row.deviation),
+            _quoted(row.model), number(row.least), number(row.most), *map(number, row.values),
         )  # fmt: skip
     return table
 
 
-def _subsets_over_seeds(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """A table per corpus and task: figures by subset (rows) and metric (columns)."""
-    for place, of_place in itertools.groupby(rows, key=lambda row: tuple(row[name] for name in PLACE)):
-        found = {(row["modalities"], row["metric"]): row for row in of_place}
-        metrics = list(dict.fromkeys(metric for _, metric in found))
+def _subsets_over_seeds(rows: Sequence[SeedRow]) -> Iterator[Table]:
+    """Lay out a table per corpus and task: figures by subset (rows) and metric (columns)."""
+    for place, of_place in itertools.groupby(rows, key=lambda row: row.place):
+        cells = {(row.part, row.metric): row for row in of_place}
+        metrics = list(dict.fromkeys(metric for _, metric in cells))
         table = table_of((" ".join(place),), ("clips", *map(metric_name, metrics)))
-        for chosen in dict.fromkeys(chosen for chosen, _ in found):
-            cells = [found[chosen, metric] for metric in metrics]
-            of_seeds = [f"{number(cell['mean'])} ± {number(cell['deviation'])}" for cell in cells]
-            table.add_row(chosen, str(cells[0]["num_clips"]), *of_seeds)
+        for subset in dict.fromkeys(subset for subset, _ in cells):
+            of_subset = [cells[subset, metric] for metric in metrics]
+            means = [f"{number(row.model.value)} ± {number(row.deviation)}" for row in of_subset]
+            table.add_row(subset, str(of_subset[0].num_clips), *means)
         yield table
 
 
@@ -172,20 +161,16 @@ def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
     if leakage["effects"]:
         yield "What that is worth: figures of all clips, and of those that share nothing of the kind with training"
         table = table_of(("shared", *PLACE, "metric"), ("clips", "all", "", "unseen clips", "unseen", ""))
-        for row in leakage["effects"]:
-            place = [row["kind"], *(row[name] for name in PLACE), metric_name(row["metric"])]
-            unseen = row["unseen"]
-            cells = ["0", "-", ""] if unseen is None else [
-                str(unseen["num_clips"]), number(unseen["value"]), _quoted(unseen)
-            ]  # fmt: skip
-            table.add_row(*place, str(row["num_clips"]), number(row["value"]), _quoted(row), *cells)
+        for effect in leakage["effects"]:
+            cells = ["0", "-", ""] if effect.unseen is None else _counted(effect.unseen)
+            table.add_row(effect.kind, *_place(effect.row), *_counted(effect.row), *cells)
         yield table
     if leakage["checked"] and not leakage["findings"]:
         yield "Leakage guard: these clips share no group, speaker, file, transcript or vector with training clips"
 
 
 def table_of(left: Sequence[str], right: Sequence[str]) -> Table:
-    """An empty table of columns of words and columns of numbers."""
+    """Make an empty table of columns of words and columns of numbers."""
     table = Table()
     for name in left:
         table.add_column(name)
@@ -196,64 +181,71 @@ def table_of(left: Sequence[str], right: Sequence[str]) -> Table:
 
 def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
     rows = document["figures"]
-    has_linear = any("linear" in row for row in rows)
+    has_linear = any(row.linear is not None for row in rows)
     yield "Figures in percent, higher is better" + (
         "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
     )
-    beside = ("linear", "") if has_linear else ()
-    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *beside, "chance"))
+    baseline = ("linear", "") if has_linear else ()
+    table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *baseline, "chance"))
     over = table_of((*PLACE, "metric"), ("model - linear", "", "p", "corrected p"))
     for row in rows:
-        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
-        cells = [str(row["num_clips"]), str(row["num_groups"]), f"[bold]{number(row['value'])}[/bold]", _quoted(row)]
-        if has_linear:
-            cells += [number(row["linear"]["value"]), _quoted(row["linear"])]
-            more = row["over_linear"]
-            ps = ["-" if more[name] is None else f"{more[name]:.3f}" for name in ("p", "corrected_p")]
-            over.add_row(*place, number(more["value"], True), _quoted(more, True), *ps)
-        table.add_row(*place, *cells, number(row["chance"]))
+        linear = [number(row.linear.value), _quoted(row.linear)] if row.linear is not None else []
+        if row.over_linear is not None:
+            ps = ["-" if p is None else f"{p:.3f}" for p in (row.over_linear.p, row.over_linear.corrected_p)]
+            over.add_row(*_place(row), number(row.over_linear.value, True), _quoted(row.over_linear, True), *ps)
+        counts = [str(row.num_clips), str(row.num_groups)]
+        table.add_row(*_place(row), *counts, _bold(row.model), _quoted(row.model), *linear, number(row.chance))
     yield table
     if has_linear:
         yield "Model - linear baseline, percentage points; corrected over all rows (Holm)"
         yield over
 
 
-def _adapted(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
-    """Figures after a label shift, and the shares of classes that it found."""
-    fitted = [row for row in rows if "reason" not in row]
+def _adapted(rows: Sequence[AdaptedRow | NotAdapted]) -> Iterator[Table | str]:
+    """Lay out figures after label-shift adaptation, and the shares of classes that it estimated."""
+    adapted = [row for row in rows if isinstance(row, AdaptedRow)]
     yield NOT_ZERO_SHOT
-    has_linear = any("linear" in row for row in fitted)
+    has_linear = any(row.linear is not None for row in adapted)
     table = table_of((*PLACE, "metric"), ("clips", "zero-shot", "fitted", "", *(["linear, fitted", ""] * has_linear)))
-    for row in fitted:
-        place = [row["corpus"], row["split"], row["task"], metric_name(row["metric"])]
-        beside = [number(row["linear"]["value"]), _quoted(row["linear"])] if has_linear else []
-        value = f"[bold]{number(row['value'])}[/bold]"
-        table.add_row(*place, str(row["num_clips"]), number(row["before"]), value, _quoted(row), *beside)
+    for row in adapted:
+        linear = [number(row.linear.value), _quoted(row.linear)] if row.linear is not None else []
+        values = [number(row.before), _bold(row.model), _quoted(row.model)]
+        table.add_row(*_place(row), str(row.num_clips), *values, *linear)
     yield table
-    shares = {tuple(row[name] for name in PLACE): row["shares"] for row in fitted}
-    for (corpus, split, task), by_class in shares.items():
-        told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in by_class.items())
-        yield f"{corpus} {split}, {task}: {told}"
-    for row in rows:
-        if "reason" in row:
-            yield f"{row['corpus']} {row['split']}, {row['task']} is not fitted: {row['reason']}"
+    for (corpus, split, task), shares in {row.place: row.shares for row in adapted}.items():
+        yield f"{corpus} {split}, {task}: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    for other in rows:
+        if isinstance(other, NotAdapted):
+            yield f"{other.corpus} {other.split}, {other.task} is not fitted: {other.reason}"
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], name: str, counts: Sequence[str] = ()) -> Table:
-    titles = [count.removeprefix("num_") for count in counts]
-    table = table_of((*PLACE, "metric", name.split("_")[0]), ("clips", *titles, "model", ""))
+def _rows(rows: Sequence[MetricRow], title: str, with_without: bool = False) -> Table:
+    """Lay out rows by part, under its title; how many clips are left out where this is asked for."""
+    titles = ("clips", *(["without"] * with_without), "model", "")
+    table = table_of((*PLACE, "metric", title), titles)
     previous = None
     for row in rows:
-        key = (row["corpus"], row["split"], row["task"], metric_name(row["metric"]))
-        shown = key if key != previous else ("", "", "", "")
-        previous = key
-        numbers = [str(row[count]) for count in ("num_clips", *counts)]
-        table.add_row(*shown, row[name], *numbers, number(row["value"]), _quoted(row))
+        place = _place(row) if row.key != previous else ("", "", "", "")
+        previous = row.key
+        counts = [str(row.num_clips), *([str(row.num_without)] * with_without)]
+        table.add_row(*place, row.part, *counts, number(row.model.value), _quoted(row.model))
     return table
 
 
-def _quoted(row: Mapping[str, Any], sign: bool = False) -> str:
-    return between(row, sign).replace("[", r"\[")  # not a style of rich
+def _place(row: MetricRow) -> tuple[str, str, str, str]:
+    return row.corpus, row.split, row.task, metric_name(row.metric)
+
+
+def _counted(row: MetricRow) -> list[str]:
+    return [str(row.num_clips), number(row.model.value), _quoted(row.model)]
+
+
+def _bold(estimate: Estimate) -> str:
+    return f"[bold]{number(estimate.value)}[/bold]"
+
+
+def _quoted(estimate: Estimate, sign: bool = False) -> str:
+    return between(estimate, sign).replace("[", r"\[")  # not a style of rich
 
 
 def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -263,18 +255,18 @@ def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _confusion(found: Mapping[str, Any]) -> Table:
-    table = table_of(("",), found["classes"])
-    for name, counts in zip(found["classes"], found["counts"], strict=True):
+def _confusion(confusion: Mapping[str, Any]) -> Table:
+    table = table_of(("",), confusion["classes"])
+    for name, counts in zip(confusion["classes"], confusion["counts"], strict=True):
         table.add_row(name, *map(str, counts))
     return table
 
 
-def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
-    """The strongest of each corpus between outputs of different tasks."""
+def _correlations(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the strongest of each corpus between outputs of different tasks."""
     table = table_of(("corpus", "split", "one", "other"), ("clips", "correlation", ""))
-    for each in found:
-        outputs, matrices = each["outputs"], each["spearman"]
+    for clips in rows:
+        outputs, matrices = clips["outputs"], clips["spearman"]
         pairs = [
             (row, column)
             for row, column in itertools.combinations(range(len(outputs)), 2)
@@ -285,13 +277,6 @@ def _correlations(found: Sequence[Mapping[str, Any]]) -> Table:
         for row, column in pairs[:NUM_PAIRS]:
             value, low, high = (matrices[name][row][column] for name in ("value", "low", "high"))
             shown = "" if low is None else rf"\[{low:+.2f}, {high:+.2f}]"
-            table.add_row(
-                each["corpus"],
-                each["split"],
-                outputs[row],
-                outputs[column],
-                str(each["num_clips"]),
-                f"{value:+.2f}",
-                shown,
-            )
+            place = (clips["corpus"], clips["split"], outputs[row], outputs[column])
+            table.add_row(*place, str(clips["num_clips"]), f"{value:+.2f}", shown)
     return table

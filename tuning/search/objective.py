@@ -1,9 +1,9 @@
-"""A search as its workers know it, and the objective of its trials."""
+"""A search as its file says and its workers know it, the clips that it sees, and the objective of its trials."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
-from mmpsr.config import ConfigError
+from mmpsr.config import ConfigError, find_config, read_toml, resolve
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
+from training.data.load import load_run_data
 from training.fit.loop import DivergedError, train
+from training.published_config import is_published, translate
 from training.runs.directory import RunDirectory
-from tuning.data import data_key
 from tuning.search import trials
 from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
 
-__all__ = ["HaltedError", "Objective", "Search", "SurplusTrial", "configured"]
+__all__ = ["HaltedError", "Objective", "Search", "SurplusTrial", "configured", "load_joined", "load_search"]
 
 Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
 
@@ -40,6 +41,65 @@ class HaltedError(Exception):
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+def load_search(
+    path: Path, settings: Iterable[str] = (), base: Path | None = None
+) -> tuple[SearchConfig, RunConfig, list[str]]:
+    """Load a search and the configuration that it starts from.
+
+    Args:
+        path: TOML file with a `[search]` section.
+        settings: `section.key=value` over the file, `search.key=value` included.
+        base: configuration to start from in place of `search.base`.
+
+    Returns:
+        The search, the configuration, and what to tell about settings that were not carried over.
+
+    Raises:
+        ConfigError: a file is missing or not TOML, there is no `[search]` section, or a key or value is wrong.
+    """
+    path, base = find_config(path), None if base is None else find_config(base)
+    tree = read_toml(path)
+    if not isinstance(tree.get("search"), dict):
+        raise ConfigError(f"{path}: there is no [search] section; configs/searches/ holds files that have one")
+    settings = list(settings)
+    own = [setting.removeprefix("search.") for setting in settings if setting.startswith("search.")]
+    search = resolve(SearchConfig, tree.pop("search"), own, f"{path}: search")
+    if base is None and search.base is not None:
+        base = path.parent / search.base
+    notes: list[str] = []
+    if base is not None:
+        start = read_toml(base)
+        if is_published(start):
+            start, notes = translate(start, base)
+            notes = [f"{base} has the published form; of its settings these are not carried over:", *notes]
+        tree = _over(start, tree)
+    rest = [setting for setting in settings if not setting.startswith("search.")]
+    source = str(path) if base is None else f"{path} over {base}"
+    return search, resolve(RunConfig, tree, rest, source), notes
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables, the second's values counting."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def load_joined(config: RunConfig, accelerator: Accelerator, console: Console) -> JoinedCorpora:
+    """Load train and dev clips of the corpora that are trained on; test clips are left out before anything reads them.
+
+    Returns:
+        The clips with their vectors, on the accelerator's device.
+
+    Raises:
+        ConfigError: see `training.data.load.load_run_data`.
+        CorpusError: see there.
+    """
+    return load_run_data(config, accelerator, console, ("train", "dev"), config.corpora.trained()).joined
 
 
 @dataclass(frozen=True)
@@ -65,8 +125,8 @@ class Search:
         """Where its results go."""
         return Path(self.base.output.directory) / "searches" / self.name
 
-    def study(self) -> optuna.Study:
-        """The trials so far; see `tuning.search.trials.open_study`."""
+    def open_study(self) -> optuna.Study:
+        """Open the trials so far; see `tuning.search.trials.open_study`."""
         config = self.config
         # how many trials, and what keeps them alive, may change between commands
         own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})
@@ -93,14 +153,16 @@ class TrialDirectory(RunDirectory):
         self.report(record["epoch"], record["dev_figure"])
 
 
-def configured(base: RunConfig, found: Sequence[Dimension], labels: Mapping[str, Label], source: str) -> RunConfig:
-    """The configuration with the labels' values in their fields; dimensions without a label stay as they are.
+def configured(base: RunConfig, space: Sequence[Dimension], labels: Mapping[str, Label], source: str) -> RunConfig:
+    """Put the labels' values into their fields; dimensions without a label stay as they are.
 
     Raises:
         ConfigError: the values do not fit together.
     """
-    chosen = [(each, each.value(labels[each.name])) for each in found if each.name in labels]
-    return apply(base, {field: value for each, value in chosen for field in each.fields}, source)
+    values = [
+        (dimension.fields, dimension.value(labels[dimension.name])) for dimension in space if dimension.name in labels
+    ]
+    return apply(base, {field: value for fields, value in values for field in fields}, source)
 
 
 class Objective:
@@ -111,7 +173,7 @@ class Objective:
 
     Args:
         search: the search.
-        found: its dimensions.
+        space: its dimensions.
         accelerator: device and precision.
         console: where loading speaks.
     """
@@ -119,18 +181,18 @@ class Objective:
     FAILURES = (ConfigError, CorpusError, DivergedError, torch.OutOfMemoryError, ValueError)
     """What a configuration can be at fault for; a model whose parts do not fit is a plain ValueError."""
 
-    def __init__(self, search: Search, found: Sequence[Dimension], accelerator: Accelerator, console: Console) -> None:
-        self.search, self.found, self.accelerator, self.console = search, found, accelerator, console
+    def __init__(self, search: Search, space: Sequence[Dimension], accelerator: Accelerator, console: Console) -> None:
+        self.search, self.space, self.accelerator, self.console = search, space, accelerator, console
         self._loaded: tuple[str, JoinedCorpora] | None = None
         self._worker = trials.worker_name()
 
     def joined(self, config: RunConfig) -> JoinedCorpora:
-        """The clips that the configuration trains on.
+        """Load the clips that the configuration trains on.
 
         Raises:
             RuntimeError: test clips are among them.
         """
-        key = data_key(config)
+        key = _data_key(config)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two at once might not fit
             joined = self.search.load(config, self.accelerator, self.console)
@@ -145,7 +207,11 @@ class Objective:
             raise SurplusTrial
         trial.set_user_attr("worker", self._worker)
         fixed = trial.user_attrs["fixed"]
-        labels = {each.name: each.suggest(trial) for each in self.found if fixed is None or each.name in fixed}
+        labels = {
+            dimension.name: dimension.suggest(trial)
+            for dimension in self.space
+            if fixed is None or dimension.name in fixed
+        }
         try:
             self._require_tries(trial)
             figures = [
@@ -167,8 +233,8 @@ class Objective:
             raise ConfigError(f"its worker was killed {deaths} times")
 
     def _train(self, trial: optuna.Trial, labels: Mapping[str, Label], seed: int, is_reported: bool) -> float:
-        """The best dev figure of one seed's epochs."""
-        config = configured(self.search.base, self.found, labels, f"trial {trial.number}")
+        """Train one seed; returns the best dev figure of its epochs."""
+        config = configured(self.search.base, self.space, labels, f"trial {trial.number}")
         config = apply(config, {"training.seed": seed}, "search.seeds")
         joined = self.joined(config)
         best = -np.inf
@@ -189,3 +255,10 @@ class Objective:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return float(best)
+
+
+def _data_key(config: RunConfig) -> str:
+    """Name the tensors that a configuration trains on: equal names, equal tensors."""
+    tasks = {name: [spec.kind, *spec.classes] for name, spec in config.tasks.resolve().items()}
+    sections = [config.corpora.model_dump_json(), config.features.model_dump_json()]
+    return repr((sections, config.data.modalities, tasks, config.model.reads_sequences))

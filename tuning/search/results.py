@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,49 +16,50 @@ from rich.table import Table
 from mmpsr.files import write_whole
 from training.config import RunConfig
 from tuning.search import trials
-from tuning.search.config import toml_text
 from tuning.search.objective import Search, configured
 from tuning.search.space import apply, dimensions
 
-__all__ = ["best_trial", "importances", "search_table", "trial_table", "value_table", "winner", "write_results"]
+__all__ = ["importances", "search_table", "toml_text", "trial_table", "value_table", "write_results"]
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial:
-    """The complete trial with the highest figure, of equal ones the earliest."""
-    return max(_complete(study), key=lambda trial: (trial.value, -trial.number))
+def best_trial(optuna_study: optuna.Study) -> FrozenTrial:
+    """Find the complete trial with the highest figure, of equal ones the earliest."""
+    return max(_complete(optuna_study), key=lambda trial: (trial.value, -trial.number))
 
 
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in trials.counted(study.get_trials(deepcopy=False)) if trial.state == TrialState.COMPLETE]
+def _complete(optuna_study: optuna.Study) -> list[FrozenTrial]:
+    return [
+        trial for trial in trials.counted(optuna_study.get_trials(deepcopy=False)) if trial.state == TrialState.COMPLETE
+    ]
 
 
-def winner(search: Search, study: optuna.Study) -> RunConfig:
-    """The best trial's whole configuration, with the first of its seeds."""
-    found = dimensions(search.config, search.base, search.source)
-    config = configured(search.base, found, best_trial(study).params, search.source)
+def winner(search: Search, optuna_study: optuna.Study) -> RunConfig:
+    """Make the best trial's whole configuration, with the first of its seeds."""
+    space = dimensions(search.config, search.base, search.source)
+    config = configured(search.base, space, best_trial(optuna_study).params, search.source)
     changes = {"training.seed": search.config.seeds[0], "output.name": f"{search.name}-best"}
     return apply(config, changes, search.source)
 
 
-def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of the figures' variation that each entry of the space accounts for, the highest first.
+def importances(optuna_study: optuna.Study) -> dict[str, float]:
+    """Share the figures' variation out to the entries of the space that account for it, the highest first.
 
     Empty where fewer than four trials are complete, or all have one figure.
 
     References:
         Hutter et al. An efficient approach for assessing hyperparameter importance. ICML 2014.
     """
-    complete = _complete(study)
+    complete = _complete(optuna_study)
     if len(complete) < 4 or np.ptp([trial.value for trial in complete]) == 0:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return optuna.importance.get_param_importances(optuna_study, evaluator=evaluator)
 
 
-def trial_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per trial that counts: number, state, dev figure, its deviation over seeds, and the values."""
+def trial_table(optuna_study: optuna.Study) -> pd.DataFrame:
+    """Make one row per trial that counts: number, state, dev figure, its deviation over seeds, and the values."""
     rows = []
-    for trial in trials.counted(study.get_trials(deepcopy=False)):
+    for trial in trials.counted(optuna_study.get_trials(deepcopy=False)):
         figures = trial.user_attrs.get("figures", [])
         rows.append(
             {
@@ -73,48 +76,40 @@ def trial_table(study: optuna.Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def value_table(study: optuna.Study) -> pd.DataFrame:
-    """One row per field and value tried: complete trials that had it, their mean figure, and their best."""
-    complete = _complete(study)
+def value_table(optuna_study: optuna.Study) -> pd.DataFrame:
+    """Make one row per field and value tried: complete trials that had it, their mean figure, and their best."""
+    complete = _complete(optuna_study)
     rows = []
     for name in dict.fromkeys(name for trial in complete for name in trial.params):
         figures: dict[object, list[float]] = {}
         for trial in complete:
             if name in trial.params:
                 figures.setdefault(trial.params[name], []).append(float(trial.value or 0.0))
-        for value, found in figures.items():
-            rows.append((name, value, len(found), float(np.mean(found)), max(found)))
+        for value, reached in figures.items():
+            rows.append((name, value, len(reached), float(np.mean(reached)), max(reached)))
     return pd.DataFrame(rows, columns=["field", "value", "num_trials", "mean", "best"], dtype=object)
 
 
-def write_results(search: Search, study: optuna.Study) -> Path:
+def write_results(search: Search, optuna_study: optuna.Study) -> Path:
     """Write `trials.csv`, `values.csv`, `importances.csv` and `best.toml`; returns the last one's path."""
-    shares = importances(study)
-    _write_csv(trial_table(study), search.folder / "trials.csv")
-    _write_csv(value_table(study), search.folder / "values.csv")
-    _write_csv(pd.DataFrame(shares.items(), columns=["field", "importance"]), search.folder / "importances.csv")
-    best, path = best_trial(study), search.folder / "best.toml"
-    head = f"# Best of {len(trials.counted(study.get_trials()))} trials of {search.name}: dev figure {best.value:.4f}"
-    write_whole(path, head + f" (mean over training.seed {_joined(search.config.seeds)})\n\n" + _text(search, study))
+    shares = pd.DataFrame(importances(optuna_study).items(), columns=["field", "importance"])
+    tables = {"trials": trial_table(optuna_study), "values": value_table(optuna_study), "importances": shares}
+    for name, table in tables.items():
+        write_whole(search.folder / f"{name}.csv", table.to_csv(index=False))
+    num_trials, best = len(trials.counted(optuna_study.get_trials())), best_trial(optuna_study)
+    head = (
+        f"# Best of {num_trials} trials of {search.name}: dev figure {best.value:.4f} "
+        f"(mean over training.seed {', '.join(map(str, search.config.seeds))})"
+    )
+    path = search.folder / "best.toml"
+    write_whole(path, f"{head}\n\n{toml_text(winner(search, optuna_study).model_dump(mode='json'))}")
     return path
 
 
-def _text(search: Search, study: optuna.Study) -> str:
-    return toml_text(winner(search, study).model_dump(mode="json"))
-
-
-def _joined(seeds: Sequence[int]) -> str:
-    return ", ".join(str(seed) for seed in seeds)
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    write_whole(path, table.to_csv(index=False))
-
-
-def search_table(study: optuna.Study, most: int = 10) -> Table:
-    """The best trials, and above each field the share of the variation that it accounts for."""
-    complete = sorted(_complete(study), key=lambda trial: (-float(trial.value or 0.0), trial.number))
-    finished, shares = trials.counted(study.get_trials(deepcopy=False)), importances(study)
+def search_table(optuna_study: optuna.Study, most: int = 10) -> Table:
+    """Lay out the best trials, and above each field the share of the variation that it accounts for."""
+    complete = sorted(_complete(optuna_study), key=lambda trial: (-float(trial.value or 0.0), trial.number))
+    finished, shares = trials.counted(optuna_study.get_trials(deepcopy=False)), importances(optuna_study)
     num_pruned = sum(trial.state == TrialState.PRUNED for trial in finished)
     num_failed = sum(trial.state == TrialState.FAIL for trial in finished)
     title = f"Best of {len(finished)} trials ({num_pruned} pruned, {num_failed} failed); dev figure, higher is better"
@@ -134,3 +129,48 @@ def search_table(study: optuna.Study, most: int = 10) -> Table:
 
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def toml_text(tree: Mapping[str, Any], prefix: str = "") -> str:
+    """Write plain values as a TOML document; None, which TOML has not, is left out.
+
+    Example:
+        >>> print(toml_text({"training": {"lr": 1e-4, "monitor": "mean", "seed": None}, "data": {"share": {"a b": 1}}}))
+        [training]
+        lr = 0.0001
+        monitor = "mean"
+        <BLANKLINE>
+        [data.share]
+        "a b" = 1
+        <BLANKLINE>
+    """
+    plain = [
+        f"{_key(key)} = {_value(value)}"
+        for key, value in tree.items()
+        if value is not None and not isinstance(value, Mapping)
+    ]
+    parts = []
+    if plain or (prefix and not tree):
+        parts.append("\n".join([*([f"[{prefix}]"] if prefix else []), *plain, ""]))
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            parts.append(toml_text(value, f"{prefix}.{_key(key)}" if prefix else _key(key)))
+    return "\n".join(part for part in parts if part)
+
+
+def _key(key: str) -> str:
+    is_bare = key.replace("-", "").replace("_", "").isalnum() and key.isascii()
+    return key if is_bare else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items() if each is not None)
+        return "{ " + inner + " }" if inner else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_value(each) for each in value) + "]"
+    return repr(value)

@@ -1,8 +1,12 @@
-"""What a search tries: the `[search]` section, and its fields as dimensions over a run's configuration."""
+"""Space of a search: the `[search]` section, its fields as dimensions over a run's configuration, and plans of trials.
+
+A plan says which trials a search needs, given what those that are finished found.
+"""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,10 +17,13 @@ import numpy as np
 import optuna
 from pydantic import Field, field_validator, model_validator
 
-from mmpsr.config import Config, ConfigError, nearest, validate
+from mmpsr.config import Config, ConfigError, nearest, put, validate
 from training.config import RunConfig
 
-__all__ = ["Dimension", "Range", "SearchConfig", "apply", "dimensions", "effective"]
+__all__ = [
+    "Dimension", "GridPlan", "Plan", "Range", "SampledPlan", "SearchConfig", "Slot", "apply", "dimensions", "effective",
+    "make_plan",
+]  # fmt: skip
 
 Label = bool | int | float | str
 
@@ -59,7 +66,7 @@ class Range(Config):
         return (self.high - self.low) / (self.step or 1)
 
     def values(self, whole: bool) -> list[Label]:
-        """All values, for a grid; none where they are not countable."""
+        """List all values, for a grid; none where they are not countable."""
         if self.log or (self.step is None and not whole):
             return []
         return [round(self.low + (self.step or 1) * index, 12) for index in range(round(self._num_steps) + 1)]
@@ -127,7 +134,7 @@ class SearchConfig(Config):
 
 
 def _flatten(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries of the space by dotted name; TOML nests a name that is not quoted."""
+    """Yield entries of the space by dotted name; TOML nests a name that is not quoted."""
     for key, value in space.items():
         if isinstance(value, Mapping) and not {"low", "high"} & set(value):
             yield from _flatten(value, f"{prefix}{key}.")
@@ -154,31 +161,31 @@ class Dimension:
     base: Label | None
 
     def suggest(self, trial: optuna.trial.Trial) -> Label:
-        """This trial's label."""
-        found = self.distribution
-        if isinstance(found, optuna.distributions.CategoricalDistribution):
-            return trial.suggest_categorical(self.name, found.choices)  # type: ignore[return-value]
-        if isinstance(found, optuna.distributions.IntDistribution):
-            return trial.suggest_int(self.name, found.low, found.high, step=found.step, log=found.log)
-        assert isinstance(found, optuna.distributions.FloatDistribution)
-        return trial.suggest_float(self.name, found.low, found.high, step=found.step, log=found.log)
+        """Ask for this trial's label."""
+        domain = self.distribution
+        if isinstance(domain, optuna.distributions.CategoricalDistribution):
+            return trial.suggest_categorical(self.name, domain.choices)  # type: ignore[return-value]
+        if isinstance(domain, optuna.distributions.IntDistribution):
+            return trial.suggest_int(self.name, domain.low, domain.high, step=domain.step, log=domain.log)
+        assert isinstance(domain, optuna.distributions.FloatDistribution)
+        return trial.suggest_float(self.name, domain.low, domain.high, step=domain.step, log=domain.log)
 
     def draw(self, generator: np.random.Generator) -> Label:
-        """A label at random."""
-        found = self.distribution
-        if isinstance(found, optuna.distributions.CategoricalDistribution):
-            return found.choices[int(generator.integers(len(found.choices)))]  # type: ignore[return-value]
-        assert isinstance(found, (optuna.distributions.IntDistribution, optuna.distributions.FloatDistribution))
-        if found.step is not None and not found.log:
-            number = int(generator.integers(round((found.high - found.low) / found.step) + 1))
-            return type(found.low)(min(found.low + number * found.step, found.high))
-        low, high = (math.log(found.low), math.log(found.high)) if found.log else (found.low, found.high)
+        """Draw a label at random."""
+        domain = self.distribution
+        if isinstance(domain, optuna.distributions.CategoricalDistribution):
+            return domain.choices[int(generator.integers(len(domain.choices)))]  # type: ignore[return-value]
+        assert isinstance(domain, (optuna.distributions.IntDistribution, optuna.distributions.FloatDistribution))
+        if domain.step is not None and not domain.log:
+            number = int(generator.integers(round((domain.high - domain.low) / domain.step) + 1))
+            return type(domain.low)(min(domain.low + number * domain.step, domain.high))
+        low, high = (math.log(domain.low), math.log(domain.high)) if domain.log else (domain.low, domain.high)
         value = generator.uniform(low, high)
-        value = min(max(math.exp(value) if found.log else value, found.low), found.high)
-        return round(value) if isinstance(found, optuna.distributions.IntDistribution) else value
+        value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
+        return round(value) if isinstance(domain, optuna.distributions.IntDistribution) else value
 
     def value(self, label: Label) -> Any:
-        """The configuration's value behind a label; lists and tables are stored as JSON."""
+        """Read the configuration's value behind a label; lists and tables are stored as JSON."""
         return json.loads(label[len(_JSON) :]) if isinstance(label, str) and label.startswith(_JSON) else label
 
 
@@ -201,7 +208,7 @@ def dimensions(search: SearchConfig, base: RunConfig, source: str) -> list[Dimen
         ConfigError: a field is not one of the configuration (the nearest is named), a value is not allowed there, or
             a grid has a range without a step.
     """
-    found, taken = [], set()
+    space, taken = [], set()
     for name, values in search.space.items():
         place = f"{source}: search.space: {name}"
         fields = tuple(field.strip() for field in name.split(","))
@@ -216,13 +223,13 @@ def dimensions(search: SearchConfig, base: RunConfig, source: str) -> list[Dimen
         read = [_read(apply(base, {field: value for field in fields}, place), fields, place) for value in tried]
         start = _base_label(base, fields)
         if isinstance(values, Range):
-            found.append(_ranged(name, fields, values, read, start, search.method, place))
+            space.append(_ranged(name, fields, values, read, start, search.method, place))
         else:
             labels = tuple(
                 _label(float(v) if type(v) is int and type(r) is float else v) for v, r in zip(tried, read, strict=True)
             )
-            found.append(_categorical(name, fields, labels, start, search.method))
-    return found
+            space.append(_categorical(name, fields, labels, start, search.method))
+    return space
 
 
 def _ranged(
@@ -250,13 +257,13 @@ def _ranged(
 def _categorical(
     name: str, fields: tuple[str, ...], labels: tuple[Label, ...], start: Label | None, method: str
 ) -> Dimension:
-    """Greedy's trials hold the starting value of later stages, so that is a choice even where it is not in the grid."""
+    """Make a choice of labels, and of the starting value, which greedy's trials hold where it is not in the grid."""
     extra = (start,) if method == "greedy" and start is not None and start not in labels else ()
     return Dimension(name, fields, optuna.distributions.CategoricalDistribution((*labels, *extra)), labels, start)
 
 
 def _base_label(base: RunConfig, fields: Iterable[str]) -> Label | None:
-    """The label that all fields have at the start, None where they differ or are not set."""
+    """Find the label that all fields have at the start, None where they differ or are not set."""
     labels = set()
     for field in fields:
         value: Any = effective(base)
@@ -267,7 +274,7 @@ def _base_label(base: RunConfig, fields: Iterable[str]) -> Label | None:
 
 
 def _read(config: RunConfig, fields: Sequence[str], place: str) -> Any:
-    """The value that a run would read of the last field, where all are read."""
+    """Read the value that a run would read of the last field, where all are read."""
     tree: Any = None
     for field in fields:
         tree = effective(config)
@@ -280,29 +287,100 @@ def _read(config: RunConfig, fields: Sequence[str], place: str) -> Any:
 
 
 def effective(config: RunConfig) -> dict[str, Any]:
-    """A configuration as plain values, with the active tasks' whole declarations."""
+    """Dump a configuration as plain values, with the active tasks' whole declarations."""
     tree = config.model_dump(mode="json")
     tree["tasks"]["specs"] = {name: spec.model_dump(mode="json") for name, spec in config.tasks.resolve().items()}
     return tree
 
 
 def apply(base: RunConfig, values: Mapping[str, Any], source: str) -> RunConfig:
-    """The configuration with dotted fields set to values.
+    """Set dotted fields of a configuration to values.
 
     Raises:
         ConfigError: a field or a value is not allowed.
     """
     tree = copy.deepcopy(base.model_dump(mode="json", exclude_unset=True))
     for field, value in values.items():
-        branch, (*path, last) = tree, field.split(".")
-        for depth, part in enumerate(path):
-            branch = branch.setdefault(part, {})
-            if not isinstance(branch, dict):
-                raise ConfigError(f"{source}: {'.'.join(path[: depth + 1])} is a value, not a section")
-        branch[last] = value
+        put(tree, field.split("."), value, source)
     config = validate(RunConfig, tree, source)
     try:
         config.tasks.resolve()
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     return config
+
+
+Slot = tuple[str, dict[str, Label] | None]
+"""Name of a trial that a search needs, and its labels by dimension; None where a sampler chooses them."""
+
+
+@dataclass(frozen=True)
+class SampledPlan:
+    """So many trials, whose values are drawn, or left to a sampler.
+
+    Attributes:
+        num_trials: how many.
+        drawn: what is drawn from; empty where a sampler chooses.
+        seed: of the draws; a trial's depend on it and the trial's place alone.
+    """
+
+    num_trials: int
+    drawn: Sequence[Dimension] = ()
+    seed: int = 0
+
+    def needed(self, figures: Mapping[str, float | None]) -> Iterator[Slot]:
+        """Yield the slots that are not finished; see `GridPlan.needed`."""
+        for number in range(self.num_trials):
+            if str(number) not in figures:
+                generator = np.random.default_rng([self.seed, number])
+                labels = {dimension.name: dimension.draw(generator) for dimension in self.drawn}
+                yield str(number), labels or None
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """Stages, each the grid of some dimensions, with all others at the best found before, or where the search starts.
+
+    A combination that an earlier stage has tried is not tried again; of equal figures the earlier combination is best.
+
+    Attributes:
+        stages: dimensions by stage.
+    """
+
+    stages: Sequence[Sequence[Dimension]]
+
+    def needed(self, figures: Mapping[str, float | None]) -> Iterator[Slot]:
+        """Yield the slots of the first stage that is not finished; none where all are.
+
+        Args:
+            figures: by finished slot its dev figure, None for one without.
+        """
+        best = {each.name: each.base for stage in self.stages for each in stage if each.base is not None}
+        highest = -np.inf
+        for stage in self.stages:
+            is_finished, start = True, dict(best)
+            for labels in itertools.product(*(dimension.grid for dimension in stage)):
+                slot = {**start, **{each.name: label for each, label in zip(stage, labels, strict=True)}}
+                name = json.dumps(slot, sort_keys=True)
+                if name not in figures:
+                    is_finished = False
+                    yield name, slot
+                    continue
+                figure = figures[name]
+                if figure is not None and figure > highest:
+                    best, highest = slot, figure
+            if not is_finished:
+                return
+
+
+Plan = SampledPlan | GridPlan
+
+
+def make_plan(search: SearchConfig, space: Sequence[Dimension]) -> Plan:
+    """Make the plan of a search over these dimensions."""
+    if search.num_trials is not None:
+        return SampledPlan(search.num_trials, space if search.method == "random" else (), search.seed)
+    if search.method == "grid":
+        return GridPlan([space])
+    by_name = {dimension.name: dimension for dimension in space}
+    return GridPlan([[by_name[name] for name in stage] for stage in search.stages or [(name,) for name in by_name]])

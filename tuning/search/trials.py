@@ -31,7 +31,7 @@ LIVING = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def open_study(url: str | None, name: str, folder: Path, heartbeat: int, contents: Mapping[str, Any]) -> optuna.Study:
-    """The search's study, made where there is none yet.
+    """Open the search's study, made where there is none yet.
 
     Args:
         url: a database's URL, the path of a journal file, or None for SQLite in the folder.
@@ -45,23 +45,23 @@ def open_study(url: str | None, name: str, folder: Path, heartbeat: int, content
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        study = optuna.create_study(
+        optuna_study = optuna.create_study(
             study_name=name, storage=_storage(url, folder, heartbeat), direction="maximize", load_if_exists=True
         )
     except ImportError as error:
         raise ConfigError(f"search.storage: {url}: its driver is not installed ({error.__cause__ or error})") from None
     except Exception as error:  # whatever the driver, or the file system, says
         raise ConfigError(f"search.storage: {url}: cannot be used: {error}") from None
-    found = study.user_attrs.get("contents")
-    if found is None:
-        study.set_user_attr("contents", dict(contents))
-    elif found != contents:
-        different = sorted(key for key in {*found, *contents} if found.get(key) != contents.get(key))
+    stored = optuna_study.user_attrs.get("contents")
+    if stored is None:
+        optuna_study.set_user_attr("contents", dict(contents))
+    elif stored != contents:
+        different = sorted(key for key in {*stored, *contents} if stored.get(key) != contents.get(key))
         raise ConfigError(
             f"{url or folder} holds a search named {name!r} of another configuration, which differs in "
             f"{', '.join(different)}; repeat its settings, or set another output.name"
         )
-    return study
+    return optuna_study
 
 
 def _storage(url: str | None, folder: Path, heartbeat: int) -> optuna.storages.BaseStorage:
@@ -100,56 +100,58 @@ def _lock_from_the_start(engine: sqlalchemy.Engine) -> None:
 
 
 def worker_name() -> str:
-    """This process, as trials name it: machine, process id, and when it started, since ids return."""
+    """Name this process as trials do: machine, process id, and when it started, since ids return."""
     return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
 
 
 def _is_gone(worker: str) -> bool:
-    """Whether a worker ran on this machine and does no more; of other machines' nothing is known."""
+    """Tell whether a worker ran on this machine and does no more; of other machines' nothing is known."""
     host, process, started = worker.rsplit(" ", 2)
     if host != socket.gethostname():
         return False
     try:
-        found = psutil.Process(int(process))
-        return found.create_time() != float(started) or found.status() == psutil.STATUS_ZOMBIE
+        namesake = psutil.Process(int(process))
+        return namesake.create_time() != float(started) or namesake.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def release(study: optuna.Study) -> None:
+def release(optuna_study: optuna.Study) -> None:
     """Queue the trials again whose worker is gone: at once where it was of this machine, or by its heartbeat."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
+        optuna.storages.fail_stale_trials(optuna_study)
         retry = RetryHeartbeatStaleTrialCallback()
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if "worker" in trial.user_attrs and _is_gone(trial.user_attrs["worker"]):
             try:
-                study.tell(trial.number, state=TrialState.FAIL)
+                optuna_study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 continue  # another worker was first
-            retry(study, study.get_trials()[trial.number])
+            retry(optuna_study, optuna_study.get_trials()[trial.number])
 
 
-def queue(study: optuna.Study, slot: str, labels: Mapping[str, Any] | None) -> None:
+def queue(optuna_study: optuna.Study, slot: str, labels: Mapping[str, Any] | None) -> None:
     """Queue a trial; without labels a sampler chooses them."""
-    study.enqueue_trial(dict(labels or {}), user_attrs={"slot": slot, "fixed": None if labels is None else [*labels]})
+    optuna_study.enqueue_trial(
+        dict(labels or {}), user_attrs={"slot": slot, "fixed": None if labels is None else [*labels]}
+    )
 
 
 def is_counted(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those that were asked for, and finished."""
+    """Tell whether a trial is one of those that were asked for, and finished."""
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or (
         trial.state == TrialState.FAIL and "reason" in trial.user_attrs
     )
 
 
 def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that were asked for, and finished."""
+    """Select the trials that were asked for, and finished."""
     return [trial for trial in trials if is_counted(trial)]
 
 
 def figures(trials: Iterable[FrozenTrial]) -> dict[str, float | None]:
-    """The dev figure by counted slot, None for pruned and failed ones."""
+    """Map every counted slot to its dev figure, None for pruned and failed ones."""
     return {
         trial.user_attrs["slot"]: trial.value if trial.state == TrialState.COMPLETE else None
         for trial in counted(trials)
@@ -157,12 +159,12 @@ def figures(trials: Iterable[FrozenTrial]) -> dict[str, float | None]:
 
 
 def living(trials: Iterable[FrozenTrial]) -> set[str]:
-    """Slots that wait or run."""
+    """List the slots that wait or run."""
     return {trial.user_attrs["slot"] for trial in trials if trial.state in LIVING and "slot" in trial.user_attrs}
 
 
 def is_surplus(number: int, trials: Iterable[FrozenTrial]) -> bool:
-    """Whether another trial stands for this one's slot, or nobody queued it."""
+    """Tell whether another trial stands for this one's slot, or nobody queued it."""
     trials = list(trials)
     slot = trials[number].user_attrs.get("slot")
     return slot is None or any(

@@ -10,20 +10,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import optuna
 import torch
-from accelerate import Accelerator
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from mmpsr.errors import Interrupted, UserError
-from training.config import RunConfig
+from training.runs.accelerator import create_accelerator
 from tuning.search import trials
 from tuning.search.objective import HaltedError, Objective, Search, SurplusTrial
-from tuning.search.plans import Plan, Slot, make_plan
-from tuning.search.space import SearchConfig, dimensions
+from tuning.search.space import Plan, SearchConfig, Slot, dimensions, make_plan
 
 __all__ = ["SearchError", "run_search", "work"]
 
@@ -39,22 +38,9 @@ class SearchError(UserError):
 
 
 def _sampler(search: SearchConfig, number: int, index: int) -> optuna.samplers.BaseSampler:
-    """Seeded anew for every trial, so that a worker that starts again does not repeat itself."""
+    """Seed anew for every trial, so that a worker that starts again does not repeat itself."""
     seed = int(np.random.SeedSequence([search.seed, number, index]).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed)
-
-
-def _pruner(search: SearchConfig, base: RunConfig) -> optuna.pruners.BasePruner:
-    if search.method != "hyperband":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.HyperbandPruner(min_resource=search.min_epochs, max_resource=base.training.num_epochs)
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    """CPU kernels are deterministic, so that the winner's run equals its trial."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
-    return Accelerator(mixed_precision=config.training.mixed_precision)
 
 
 def work(search: Search, index: int, say: Say) -> None:
@@ -67,13 +53,16 @@ def work(search: Search, index: int, say: Say) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
-    found = dimensions(config, search.base, search.source)
-    study, plan = search.study(), make_plan(config, found)
-    study.pruner = _pruner(config, search.base)
-    objective = Objective(search, found, _accelerator(search.base), Console(quiet=index > 0))
+    space = dimensions(config, search.base, search.source)
+    optuna_study, plan = search.open_study(), make_plan(config, space)
+    optuna_study.pruner = optuna.pruners.NopPruner()
+    if config.method == "hyperband":
+        most = search.base.training.num_epochs
+        optuna_study.pruner = optuna.pruners.HyperbandPruner(min_resource=config.min_epochs, max_resource=most)
+    objective = Objective(search, space, create_accelerator(search.base, with_trackers=False), Console(quiet=index > 0))
     while parent is None or parent.is_alive():
-        trials.release(study)
-        known = study.get_trials(deepcopy=False)
+        trials.release(optuna_study)
+        known = optuna_study.get_trials(deepcopy=False)
         missing = _missing(plan, known)
         if missing is None:
             return
@@ -81,22 +70,22 @@ def work(search: Search, index: int, say: Say) -> None:
             if not missing:
                 time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
                 continue
-            trials.queue(study, *missing[0])
-        study.sampler = _sampler(config, len(known), index)
+            trials.queue(optuna_study, *missing[0])
+        optuna_study.sampler = _sampler(config, len(known), index)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
+                optuna_study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
         except HaltedError as error:
             raise error.reason from None
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             say("a trial of this worker was taken for dead, without a heartbeat for too long, and is tried again")
             continue
-        _tell(study, known, say)
+        _tell(optuna_study, known, say)
 
 
 def _missing(plan: Plan, known: Sequence[FrozenTrial]) -> list[Slot] | None:
-    """The next slot that nobody serves, if there is one; None where the search is complete."""
+    """Find the next slot that nobody serves, if there is one; None where the search is complete."""
     living, is_complete = trials.living(known), True
     for slot in plan.needed(trials.figures(known)):
         is_complete = False
@@ -105,34 +94,23 @@ def _missing(plan: Plan, known: Sequence[FrozenTrial]) -> list[Slot] | None:
     return None if is_complete else []
 
 
-def _tell(study: optuna.Study, before: Sequence[FrozenTrial], say: Say) -> None:
-    """A line for every trial that this worker has finished."""
-    worker, open_before = trials.worker_name(), {t.number for t in before if t.state.is_finished()}
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number in open_before or trial.user_attrs.get("worker") != worker or not trials.is_counted(trial):
+def _tell(optuna_study: optuna.Study, before: Sequence[FrozenTrial], say: Say) -> None:
+    """Say a line for every trial that this worker has finished."""
+    worker, finished_before = trials.worker_name(), {t.number for t in before if t.state.is_finished()}
+    for trial in optuna_study.get_trials(deepcopy=False):
+        if trial.number in finished_before or trial.user_attrs.get("worker") != worker or not trials.is_counted(trial):
             continue
         values = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
         reason = trial.user_attrs.get("reason", f"pruned after {trial.last_step} epochs")
-        say(
-            f"trial {trial.number:3d}  "
-            + (f"dev {trial.value:6.2f}" if _is_complete(trial) else reason)
-            + f"  {values}"
-        )
-
-
-def _is_complete(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.COMPLETE
-
-
-def _print_line(message: str) -> None:
-    print(message, flush=True)
+        outcome = f"dev {trial.value:6.2f}" if trial.state == TrialState.COMPLETE else reason
+        say(f"trial {trial.number:3d}  {outcome}  {values}")
 
 
 def _worker_process(search: Search, index: int) -> None:
-    """What a worker process runs; exit status 2 after an error of the user's making, 130 after a signal."""
+    """Run a worker process; exit status 2 after an error of the user's making, 130 after a signal."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
-        work(search, index, _print_line)
+        work(search, index, partial(print, flush=True))
     except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
 
@@ -155,8 +133,8 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     dimensions(search.config, search.base, search.source)
-    study = search.study()
-    done = trials.counted(study.get_trials(deepcopy=False))
+    optuna_study = search.open_study()
+    done = trials.counted(optuna_study.get_trials(deepcopy=False))
     if done:
         say(f"continuing after {len(done)} finished trials")
     if num_workers == 1:
@@ -164,13 +142,13 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
     else:
         _serve(search, num_workers, say)
     shutil.rmtree(search.folder / "running", ignore_errors=True)
-    finished = trials.counted(study.get_trials())
-    if not any(_is_complete(trial) for trial in finished):
+    finished = trials.counted(optuna_study.get_trials())
+    if not any(trial.state == TrialState.COMPLETE for trial in finished):
         reasons = [trial.user_attrs["reason"] for trial in finished if "reason" in trial.user_attrs]
         raise SearchError(
             f"none of {len(finished)} trials has a figure" + (f"; one says: {reasons[0]}" if reasons else "")
         )
-    return study
+    return optuna_study
 
 
 def _serve(search: Search, num_workers: int, say: Say) -> None:

@@ -32,25 +32,48 @@ left out, and the table says why. So is one that comes to the same as a row abov
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
+from mmpsr.balancing.build import create_balancer
+from mmpsr.config import Config, ConfigError, find_config, nearest, parse_setting, put, read_toml, validate
+from mmpsr.errors import UserError
 from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
+from mmpsr.models.build import create_model
+from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
-from training.data.joined import active_features
-from training.runs.directory import comparable
-from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row
+from training.data.joined import active_features, require_metrics
+from training.runs.directory import RunDirectory, comparable
 
-__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "configuration_hash", "load_study"]
+__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "load_study", "resolve_row"]
+
+Settings = dict[str, Any] | list[str]
+
+
+class InapplicableError(UserError):
+    """The configuration lacks what a row is about."""
+
+
+class RowConfig(Config):
+    """One row of the table."""
+
+    name: str = Field(min_length=1)
+    """What the table calls it."""
+    settings: Settings = Field(default_factory=dict)
+    """What it changes: a table of dotted keys, or a list of section.key=value."""
+    without: tuple[str, ...] = ()
+    """Modalities and tasks that it leaves out, and corpora that it does not train on."""
+    only: tuple[str, ...] = ()
+    """Modalities, tasks and corpora: of each kind that is named here no other is used, or trained on."""
 
 
 class ColumnsConfig(Config):
@@ -127,6 +150,19 @@ class Cell:
         return configuration_hash(self.config.model_dump(mode="json"))
 
     @property
+    def is_done(self) -> bool:
+        """Whether the folder holds the results of this configuration."""
+        return RunDirectory(self.path).finished and self.stored_digest == self.digest
+
+    @property
+    def stored_digest(self) -> str | None:
+        """Hash of the configuration that the folder holds, None where it has none."""
+        try:
+            return configuration_hash(json.loads((self.path / "config.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    @property
     def data_key(self) -> str:
         """What the clips, their vectors and the linear baseline depend on, as text."""
         config = self.config
@@ -165,7 +201,7 @@ class Study:
 
 
 def configuration_hash(tree: dict[str, Any]) -> str:
-    """Hash of what decides a run's result in a resolved configuration, as `config.json` holds it."""
+    """Sum up what decides a run's result in a resolved configuration, as `config.json` holds it."""
     return sha256_of(json.dumps(comparable(tree), sort_keys=True))[:16]
 
 
@@ -207,7 +243,11 @@ def load_study(
             errors.append(message if message.startswith(source) else f"{source}: {message}")
     if errors:
         raise ConfigError("\n".join(errors))
-    for row_name, other in _repeated(resolved).items():
+    first_rows: dict[str, str] = {}
+    for row_name, row_config in list(resolved.items()):
+        other = first_rows.setdefault(configuration_hash(row_config.model_dump(mode="json")), row_name)
+        if other == row_name:
+            continue
         if base is None:
             raise ConfigError(
                 f"{path}: rows {other!r} and {row_name!r} are the same configuration; take one out, or mend the "
@@ -221,15 +261,15 @@ def load_study(
     _require_columns(path, config.columns, resolved)
     folder = Path(next(iter(resolved.values())).output.directory) / name
     cells = [
-        Cell(name, seed, _with_seed(each, seed, config.folds), folder / folders[name] / str(seed))
-        for name, each in resolved.items()
+        Cell(name, seed, _with_seed(row_config, seed, config.folds), folder / folders[name] / str(seed))
+        for name, row_config in resolved.items()
         for seed in config.seeds
     ]
     return Study(name, path, folder, file, config, tuple(cells), inapplicable)
 
 
 def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
-    """Folder by row: its name in small letters, with all that is no letter, digit or dot as dashes."""
+    """Name the folder of each row: its name in small letters, with all that is no letter, digit or dot as dashes."""
     folders: dict[str, str] = {}
     for row in config.rows:
         folder = re.sub(r"[^a-z0-9.]+", "-", row.name.lower()).strip("-.")
@@ -252,17 +292,6 @@ def _with_seed(config: RunConfig, seed: int, folds: int | None) -> RunConfig:
     return validate(RunConfig, tree, f"folds = {folds}")
 
 
-def _repeated(resolved: Mapping[str, RunConfig]) -> dict[str, str]:
-    """Rows that come to the same as one above them, and which."""
-    first: dict[str, str] = {}
-    found = {}
-    for name, config in resolved.items():
-        other = first.setdefault(configuration_hash(config.model_dump(mode="json")), name)
-        if other != name:
-            found[name] = other
-    return found
-
-
 def _require_columns(path: Path, columns: ColumnsConfig, resolved: Mapping[str, RunConfig]) -> None:
     known = {
         "corpora": {name for config in resolved.values() for name in config.corpora.sources},
@@ -273,3 +302,84 @@ def _require_columns(path: Path, columns: ColumnsConfig, resolved: Mapping[str, 
         for name in names:
             if name not in known[kind]:
                 raise ConfigError(f"{path}: columns.{kind}: nothing is named {name!r}; {nearest(name, known[kind])}")
+
+
+def resolve_row(
+    base: Mapping[str, Any], common: Settings, row: RowConfig, settings: Sequence[str], source: str
+) -> RunConfig:
+    """Make the configuration of a row.
+
+    Args:
+        base: tree that all rows start from.
+        common: settings of all rows, before the row's own.
+        row: the row.
+        settings: `section.key=value` over all rows.
+        source: names the row in errors.
+
+    Raises:
+        InapplicableError: the row takes away, or keeps alone, what is not there.
+        ConfigError: a setting is wrong.
+    """
+    tree = copy.deepcopy(dict(base))
+    for changes, is_own in ((common, False), (row.settings, True), (list(settings), False)):
+        for keys, value in _pairs(changes):
+            key = ".".join(keys)
+            if key == "training.seed":
+                raise ConfigError("training.seed is not a setting of a study; list its seeds in `seeds`")
+            if is_own and keys[0] == "output":
+                raise ConfigError(f"{key} cannot differ between rows; put it into the study's own settings")
+            put(tree, keys, copy.deepcopy(value), key)
+    config = validate(RunConfig, tree, source)
+    if row.without or row.only:
+        _narrow(tree, config, row, source)
+        config = validate(RunConfig, tree, source)
+    tasks = config.tasks.resolve()
+    require_metrics(config.corpora, tasks)
+    if not config.corpora.trained():
+        raise ConfigError("every corpus is zero_shot, so there is none to train on")
+    active = active_features(config.features, config.data.modalities)
+    create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
+    widths = dict.fromkeys(config.data.modalities, 2)
+    try:
+        create_model(config.model, widths, tasks, dict.fromkeys(active.sequences, 2))
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"model: {error}") from None
+    return config
+
+
+def _narrow(tree: dict[str, Any], config: RunConfig, row: RowConfig, source: str) -> None:
+    """Take away what the row names, and of every kind of which it keeps some alone, all others."""
+    has = {
+        "modality": config.data.modalities,
+        "task": config.tasks.active,
+        "corpus": tuple(config.corpora.sources),
+    }
+    absent = [name for name in (*row.without, *row.only) if not any(name in names for names in has.values())]
+    if absent:
+        raise InapplicableError(f"there is no modality, task or corpus {' or '.join(absent)}")
+    for kind, names in has.items():
+        used = config.corpora.trained() if kind == "corpus" else names
+        alone = [name for name in names if name in row.only]
+        kept = [name for name in alone or used if name not in row.without]
+        if not kept:
+            raise InapplicableError(f"no {kind} would be left")
+        if kind == "modality":
+            put(tree, ["data", "modalities"], kept, source)
+        elif kind == "task":
+            put(tree, ["tasks", "active"], kept, source)
+        else:
+            for name in names:
+                put(tree, ["corpora", "sources", name, "zero_shot"], name not in kept, source)
+
+
+def _pairs(settings: Settings) -> Iterator[tuple[list[str], Any]]:
+    """Yield keys and values in order; tables are opened down to values and empty tables."""
+    if isinstance(settings, list):
+        yield from map(parse_setting, settings)
+        return
+    for key, value in settings.items():
+        keys = key.split(".")
+        if isinstance(value, dict) and value:
+            yield from ((keys + below, leaf) for below, leaf in _pairs(value))
+        else:
+            yield keys, value

@@ -15,11 +15,10 @@ from rich.console import Console
 from mmpsr.files import sha256_of, write_whole
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions
-from tuning.study.cells import INPUTS, is_done
 from tuning.study.config import Cell, Study
 from tuning.study.rendering import to_csv, to_latex, to_markdown
 from tuning.study.table import StudyTable, read_table
-from tuning.study.workers import compute
+from tuning.study.workers import INPUTS, compute
 
 __all__ = ["run_study", "write_tables"]
 
@@ -41,7 +40,7 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
     Raises:
         Stopped: see `tuning.study.workers.compute`.
     """
-    todo = [cell for cell in study.cells if not is_done(cell)]
+    todo = [cell for cell in study.cells if not cell.is_done]
     order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
     for cell in todo[:1]:  # what is missing would fail every cell
         require_trackers(cell.config)
@@ -77,7 +76,7 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
 
 
 def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
-    """Write `table.md`, `table.tex`, `table.csv` and `manifest.json` of what is done.
+    """Write `table.md`, `table.tex`, `table.csv`, `table.json` and `manifest.json` of what is done.
 
     Args:
         study: the study.
@@ -88,6 +87,7 @@ def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTa
         "table.md": to_markdown(table, study.name, compare_to),
         "table.tex": to_latex(table, study.name),
         "table.csv": to_csv(table, compare_to),
+        "table.json": table.to_json(),
     }
     texts["manifest.json"] = json.dumps(_manifest(study, table, texts), indent=2) + "\n"
     for name, text in texts.items():
@@ -96,7 +96,7 @@ def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTa
 
 
 def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict[str, Any]:
-    """What is needed to check the table, or to make it again."""
+    """Collect what is needed to check the table, or to make it again."""
     cells = {}
     for cell in study.cells:
         entry: dict[str, Any] = {"folder": cell.path.relative_to(study.folder).as_posix(), "configuration": cell.digest}

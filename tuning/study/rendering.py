@@ -15,30 +15,27 @@ from tuning.study.table import COSTS, LINEAR, StudyTable
 
 __all__ = ["to_csv", "to_latex", "to_markdown"]
 
-_TEX = {
+_TEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
-    """The table, differences from a row where one is named, and what is missing."""
+    """Write the table, differences from a row where one is named, and what is missing."""
     lines = [f"# {title}", "", table.note, "", *_pipes(_grid(table, _markdown_cell, str))]
     lines += ["", *(f"- {note}" for note in _notes(table))]
     for other in table.compared_with(compare_to):
         grid = [["row", *(column.title for column in table.columns)]]
-        for row in table.values:
-            if row != other:
-                found = [table.difference(row, other, column) for column in table.columns]
-                cells = [f"{each.mean:+.2f}{_interval(each)}" if each.num_seeds else "-" for each in found]
-                grid.append([row, *cells])
+        for row, differences in table.differences(other).items():
+            grid.append([row, *(f"{d.mean:+.2f}{_interval(d)}" if d.num_seeds else "-" for d in differences)])
         lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
     return "\n".join(lines) + "\n"
 
 
 def to_latex(table: StudyTable, title: str) -> str:
-    """A `tabular` with booktabs' rules; notes are comments."""
-    head, *body = [" & ".join(cells) + r" \\" for cells in _grid(table, _latex_cell, _escape)]
+    """Write a `tabular` with booktabs' rules; notes are comments."""
+    head, *body = [" & ".join(cells) + r" \\" for cells in _grid(table, _latex_cell, lambda text: text.translate(_TEX))]
     lines = [*(f"% {line}" for line in (title, table.note, *_notes(table))), r"\begin{tabular}{l"]
     lines[-1] += "r" * (head.count(" & ")) + "}"
     lines += [r"\toprule", head, r"\midrule", *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
@@ -46,15 +43,15 @@ def to_latex(table: StudyTable, title: str) -> str:
 
 
 def to_csv(table: StudyTable, compare_to: str | None) -> str:
-    """One line per row and figure, unrounded; empty cells where there is no number."""
+    """Write one line per row and figure, unrounded; empty cells where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ("n", "mean", "sd", "low", "high")
     compared = [] if compare_to is None else [f"difference_{name}" for name in names]
     writer.writerow(["row", "corpus", "split", "task", "metric", *names, "best", "mean_rank", *compared])
     ranks = table.ranks()
-    for row, found in table.cost.items():
-        for name, values in found.items():
+    for row, costs in table.cost.items():
+        for name, values in costs.items():
             writer.writerow([row, "", "", "cost", name, *_numbers(seed_summary(values)), "", ""] + [""] * len(compared))
     for row in (*table.values, LINEAR):
         for column in table.columns:
@@ -68,7 +65,7 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
 
 
 def _grid(table: StudyTable, show: Callable[[SeedSummary, bool], str], escape: Callable[[str], str]) -> list[list[str]]:
-    """Header, a line per row, and the baseline's line, as cells."""
+    """Lay out header, a line per row, and the baseline's line, as cells."""
     lines = [
         [escape(text) for text in ("row", *(column.title for column in table.columns), "rank", "n", *_costs(table))]
     ]
@@ -77,9 +74,9 @@ def _grid(table: StudyTable, show: Callable[[SeedSummary, bool], str], escape: C
         cells = [escape(row)]
         done = table.num_seeds - len(table.missing.get(row, {}))
         for column in table.columns:
-            found = table.estimates(column)[row]
-            fewer = f" (n = {found.num_seeds})" if row != LINEAR and 0 < found.num_seeds < done else ""
-            cells.append(show(found, row in table.best(column)) + fewer if found.num_seeds else "-")
+            estimate = table.estimates(column)[row]
+            fewer = f" (n = {estimate.num_seeds})" if row != LINEAR and 0 < estimate.num_seeds < done else ""
+            cells.append(show(estimate, row in table.best(column)) + fewer if estimate.num_seeds else "-")
         rank = ranks.get(row, math.nan)
         cells.append("-" if math.isnan(rank) else f"{rank:.2f}")
         cells.append("-" if row == LINEAR or row in table.inapplicable else str(done))
@@ -88,7 +85,7 @@ def _grid(table: StudyTable, show: Callable[[SeedSummary, bool], str], escape: C
 
 
 def _costs(table: StudyTable) -> dict[str, str]:
-    """Names of what is told of the rows' cost, by title."""
+    """List the names of what is told of the rows' cost, by title."""
     return {title: name for name, title in COSTS.items()} if table.cost else {}
 
 
@@ -97,27 +94,23 @@ def _cost_cell(values: Sequence[float]) -> str:
     return "-" if not values else f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
-def _markdown_cell(found: SeedSummary, is_best: bool) -> str:
-    mean = f"**{found.mean:.2f}**" if is_best else f"{found.mean:.2f}"
-    return mean if found.num_seeds < 2 else f"{mean} ± {found.deviation:.2f}{_interval(found)}"
+def _markdown_cell(figure: SeedSummary, is_best: bool) -> str:
+    mean = f"**{figure.mean:.2f}**" if is_best else f"{figure.mean:.2f}"
+    return mean if figure.num_seeds < 2 else f"{mean} ± {figure.deviation:.2f}{_interval(figure)}"
 
 
-def _latex_cell(found: SeedSummary, is_best: bool) -> str:
-    mean = rf"\textbf{{{found.mean:.2f}}}" if is_best else f"{found.mean:.2f}"
-    return mean if found.num_seeds < 2 else rf"{mean} $\pm$ {found.deviation:.2f} {{\scriptsize{_interval(found)}}}"
+def _latex_cell(figure: SeedSummary, is_best: bool) -> str:
+    mean = rf"\textbf{{{figure.mean:.2f}}}" if is_best else f"{figure.mean:.2f}"
+    return mean if figure.num_seeds < 2 else rf"{mean} $\pm$ {figure.deviation:.2f} {{\scriptsize{_interval(figure)}}}"
 
 
-def _interval(found: SeedSummary) -> str:
-    return "" if found.num_seeds < 2 else f" [{found.low:.2f}, {found.high:.2f}]"
+def _interval(figure: SeedSummary) -> str:
+    return "" if figure.num_seeds < 2 else f" [{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def _pipes(grid: Sequence[Sequence[str]]) -> list[str]:
     head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in grid]
     return [head, "|---|" + "---:|" * (len(grid[0]) - 1), *body]
-
-
-def _escape(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
 
 
 def _notes(table: StudyTable) -> list[str]:
@@ -126,10 +119,10 @@ def _notes(table: StudyTable) -> list[str]:
         notes.append(f"The linear baseline is that of row {table.linear_row!r}: other features or tasks give another.")
     means = table.means
     if min(means.shape) > 1:
-        found = friedman_test(means)
+        test = friedman_test(means)
         notes.append(
-            f"Friedman test over figures as if they were independent: chi squared {found.statistic:.2f} with "
-            f"{found.degrees} degrees of freedom, p = {found.p:.3g}."
+            f"Friedman test over figures as if they were independent: chi squared {test.statistic:.2f} with "
+            f"{test.degrees} degrees of freedom, p = {test.p:.3g}."
         )
         if np.isfinite(means).all():
             difference = nemenyi_difference(*means.shape)
@@ -142,8 +135,8 @@ def _notes(table: StudyTable) -> list[str]:
     return notes
 
 
-def _numbers(found: SeedSummary) -> list[str]:
-    return [str(found.num_seeds), *map(_number, (found.mean, found.deviation, found.low, found.high))]
+def _numbers(figure: SeedSummary) -> list[str]:
+    return [str(figure.num_seeds), *map(_number, (figure.mean, figure.deviation, figure.low, figure.high))]
 
 
 def _number(value: float) -> str:

@@ -1,11 +1,10 @@
 """The command `mmpsr report`: of a run, or of a study, whose tables, ranks and manifest become one HTML file.
 
-A study is read from its folder: `manifest.json` names the cells, `table.csv` the figures.
+A study is read from its folder: `manifest.json` names the cells, `table.json` holds the figures.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from mmpsr.metrics.seeds import SeedSummary
+from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from training.report.charts import Range, forest, rank_axis
 from training.report.inputs import command_line
 from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, Section, Table, Text, Warning_
 from training.report.run import run_page
 from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
-from tuning.study.table import COSTS, LINEAR, Column, StudyTable, baseline_row
+from tuning.study.table import COSTS, LINEAR, StudyTable
 
 __all__ = ["read_stored_table", "report_page", "study_page"]
 
@@ -29,7 +28,7 @@ FEWEST_SEEDS = 3
 
 
 def report_page(path: Path, column: str | None, subsets: bool) -> tuple[Page, Path]:
-    """Report on a run, or on a study.
+    """Make the report of a run, or of a study.
 
     Args:
         path: a run's or a study's folder, or a study's TOML file.
@@ -51,55 +50,28 @@ def report_page(path: Path, column: str | None, subsets: bool) -> tuple[Page, Pa
     return study_page(folder) if is_study else run_page(folder, column, subsets), folder
 
 
-def read_stored_table(folder: Path, manifest: Mapping[str, Any]) -> StudyTable:
-    """A study's table as its folder holds it, with the value of every seed.
-
-    Args:
-        folder: of the study.
-        manifest: its `manifest.json`.
+def read_stored_table(folder: Path) -> StudyTable:
+    """Read a study's `table.json`, without the rows that do not apply: they have no cells.
 
     Raises:
-        RunError: the table or a cell's results cannot be read.
+        RunError: it is missing or damaged.
     """
+    path = folder / "table.json"
     try:
-        with open(folder / "table.csv", encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except OSError as error:
-        raise RunError(f"{folder / 'table.csv'} cannot be read ({error}); `mmpsr study` writes it") from None
-    columns: dict[Column, None] = {}
-    linear: dict[Column, float] = {}
-    cost: dict[str, dict[str, list[float]]] = {}
-    for line in lines:
-        column = Column(line["corpus"], line["split"], line["task"], line["metric"])
-        if line["task"] == "cost" and not line["corpus"]:
-            cost.setdefault(line["row"], {})[line["metric"]] = [float(line["mean"])] if line["mean"] else []
-            continue
-        columns[column] = None
-        if line["row"] == LINEAR and line["mean"]:
-            linear[column] = float(line["mean"])
-    table = StudyTable(
-        list(columns), {}, linear, None, {}, len(manifest["seeds"]), manifest.get("inapplicable", {}), cost,
-        manifest.get("warnings", []), manifest.get("folds"),
-    )  # fmt: skip
-    done = [name.rpartition("/")[0] for name, cell in manifest["cells"].items() if "missing" not in cell]
-    reference = baseline_row(manifest.get("compare_to"), done)
-    for name, cell in manifest["cells"].items():
-        row, _, seed = name.rpartition("/")
-        values = table.values.setdefault(row, {})
-        if "missing" in cell:
-            table.missing.setdefault(row, {})[int(seed)] = cell["missing"]
-            continue
-        for found in read_json(folder / cell["folder"], "results.json"):
-            column = Column(found["corpus"], found["split"], found["task"], found["metric"])
-            if column in table.columns:
-                values.setdefault(column, {})[int(seed)] = found["model"]
-                if table.folds and row == reference:
-                    table.linear_by_seed.setdefault(column, {})[int(seed)] = found["linear"]
+        table = StudyTable.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{folder} has no table.json, because its tables were written before there was one; `mmpsr study CONFIG` "
+            "run again writes it without computing any cell again"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{path} cannot be read ({error}); `mmpsr study` writes it") from None
+    table.values = {row: figures for row, figures in table.values.items() if row not in table.inapplicable}
     return table
 
 
 def study_page(folder: Path) -> Page:
-    """The report of a study.
+    """Make the report of a study.
 
     Args:
         folder: where its cells and tables are.
@@ -110,7 +82,7 @@ def study_page(folder: Path) -> Page:
     if not (folder / "manifest.json").exists():
         raise RunError(f"{folder} has no manifest.json, so the study has no table yet; `mmpsr study` writes it")
     manifest = read_json(folder, "manifest.json")
-    table, compare_to = read_stored_table(folder, manifest), manifest.get("compare_to")
+    table = read_stored_table(folder)
     num_missing = sum(map(len, table.missing.values()))
     facts = [
         ("rows", str(len(table.values))),
@@ -122,7 +94,7 @@ def study_page(folder: Path) -> Page:
         Section("ranks", "Ranks", _ranks(table)),
         Section("table", "Table", _table(table)),
         Section("figures", "Figures", _figures(table)),
-        Section("differences", "Differences", _differences(table, compare_to)),
+        Section("differences", "Differences", _differences(table, manifest.get("compare_to"))),
         Section("cost", "Cost", _cost(table)),
         Section("settings", "What was run", _settings(manifest)),
     ]
@@ -130,24 +102,24 @@ def study_page(folder: Path) -> Page:
 
 
 def _warnings(table: StudyTable, num_missing: int) -> list[Warning_]:
-    found = [Warning_("serious", text) for text in table.warnings]
+    warnings = [Warning_("serious", text) for text in table.warnings]
     if num_missing:
         cells = [f"{row}, seed {seed}: {why}" for row, seeds in table.missing.items() for seed, why in seeds.items()]
         more = f"; and {num_missing - 5} more" if num_missing > 5 else ""
         is_missing = f"{num_missing} of the cells {'is' if num_missing == 1 else 'are'} missing"
-        found.append(Warning_("serious", f"{is_missing}. {'; '.join(cells[:5])}{more}."))
-    found += [Warning_("note", f"Row {row!r} does not apply: {why}.") for row, why in table.inapplicable.items()]
+        warnings.append(Warning_("serious", f"{is_missing}. {'; '.join(cells[:5])}{more}."))
+    warnings += [Warning_("note", f"Row {row!r} does not apply: {why}.") for row, why in table.inapplicable.items()]
     if table.num_seeds < FEWEST_SEEDS:
         text = f"Fewer than {FEWEST_SEEDS} seeds: whether rows differ cannot be told from chance in training."
-        found.append(Warning_("caution", text))
+        warnings.append(Warning_("caution", text))
     below = []
     for column in table.columns:
-        means = [each.mean for row, each in table.estimates(column).items() if row != LINEAR and each.num_seeds]
+        means = [mean.mean for row, mean in table.estimates(column).items() if row != LINEAR and mean.num_seeds]
         if column in table.linear and means and max(means) < table.linear[column]:
             below.append(column.title)
     if below:
-        found.append(Warning_("caution", f"No row reaches the linear baseline: {', '.join(below)}."))
-    return found
+        warnings.append(Warning_("caution", f"No row reaches the linear baseline: {', '.join(below)}."))
+    return warnings
 
 
 def _ranks(table: StudyTable) -> list[Block]:
@@ -162,10 +134,9 @@ def _ranks(table: StudyTable) -> list[Block]:
     if difference is not None:
         notes = [f"{len(means)} rows over {means.shape[1]} figures"]
         cards.append(Card("Critical difference", f"{difference:.2f}", "ranks, Nemenyi, 95 %", notes))
-    found = friedman_test(means)
-    cards.append(
-        Card("Friedman test", f"p = {found.p:.3g}", notes=[f"χ² {found.statistic:.2f}, {found.degrees} degrees"])
-    )
+    test = friedman_test(means)
+    notes = [f"χ² {test.statistic:.2f}, {test.degrees} degrees"]
+    cards.append(Card("Friedman test", f"p = {test.p:.3g}", notes=notes))
     if difference is None:
         caption = "Mean rank over figures. No critical difference is drawn: some cells are missing."
     else:
@@ -193,28 +164,24 @@ def _table(table: StudyTable) -> list[Block]:
 def _figures(table: StudyTable) -> list[Block]:
     charts = []
     for index, column in enumerate(table.columns):
-        ranges = [
-            Range(row, _finite(each.mean), _finite(each.low), _finite(each.high))
-            if row != LINEAR
-            else Range(row, None, linear=_finite(each.mean))
-            for row, each in table.estimates(column).items()
-        ]
+        estimates = table.estimates(column)
+        linear = Range(LINEAR, None, linear=_finite(estimates.pop(LINEAR).mean))
+        ranges = [Range(row, _finite(e.mean), _finite(e.low), _finite(e.high)) for row, e in estimates.items()]
         axes = [("dot", "mean over seeds, 95 % interval"), ("diamond", LINEAR)]
-        caption = (
-            f"{column.task}, {column.metric.replace('_', ' ')}. Rows whose intervals overlap widely are not told apart."
-        )
-        charts.append(Chart(column.title, forest(ranges, "%, higher is better", f"column{index}"), caption, axes))
+        metric = column.metric.replace("_", " ")
+        caption = f"{column.task}, {metric}. Rows whose intervals overlap widely are not told apart."
+        svg = forest([*ranges, linear], "%, higher is better", f"column{index}")
+        charts.append(Chart(column.title, svg, caption, axes))
     return [Charts(charts)] if charts else []
 
 
 def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
     blocks: list[Block] = []
     for other in table.compared_with(compare_to):
-        rows: list[list[str | Cell]] = []
-        for row in table.values:
-            if row != other:
-                found = [table.difference(row, other, column) for column in table.columns]
-                rows.append([row, *(_cell(each, _is_apart(each), sign="+") for each in found)])
+        rows: list[list[str | Cell]] = [
+            [row, *(_cell(d, d.low > 0 or d.high < 0, sign="+") for d in differences)]
+            for row, differences in table.differences(other).items()
+        ]
         caption = (
             f"Percentage points more than {other!r}, paired by seed, with 95 % intervals; bold where the interval "
             "leaves out 0, which one in twenty does by chance."
@@ -225,18 +192,18 @@ def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
 
 def _cost(table: StudyTable) -> list[Block]:
     rows = [
-        [row, *(f"{found[name][0]:,.4g}" if found.get(name) else "-" for name in COSTS)]
-        for row, found in table.cost.items()
+        [row, *(f"{seed_summary(costs[name]).mean:,.4g}" if costs.get(name) else "-" for name in COSTS)]
+        for row, costs in table.cost.items()
     ]
     caption = "Means over seeds. Seconds are of the machine that computed the cells, and of what else it did."
     return [Table(["row", *COSTS.values()], rows, caption)] if rows else []
 
 
 def _settings(manifest: Mapping[str, Any]) -> list[Block]:
-    cells = [
-        [*_row_and_seed(name), f"{cell['folder']}/", cell["configuration"], cell.get("missing", "done")]
-        for name, cell in manifest["cells"].items()
-    ]
+    cells = []
+    for name, cell in manifest["cells"].items():
+        row, _, seed = name.rpartition("/")
+        cells.append([row, seed, f"{cell['folder']}/", cell["configuration"], cell.get("missing", "done")])
     hashes = [[name, digest] for kind in ("files", "tables") for name, digest in manifest[kind].items()]
     return [
         Text("To repeat it, or to fill what is missing:"),
@@ -247,24 +214,15 @@ def _settings(manifest: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _row_and_seed(name: str) -> tuple[str, str]:
-    row, _, seed = name.rpartition("/")
-    return row, seed
-
-
-def _cell(found: SeedSummary, is_strong: bool, sign: str = "") -> Cell:
-    if not found.num_seeds:
+def _cell(figure: SeedSummary, is_strong: bool, sign: str = "") -> Cell:
+    if not figure.num_seeds:
         return Cell("-")
     ends = (
-        f"± {found.deviation:.2f}\n[{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
-        if found.num_seeds > 1
+        f"± {figure.deviation:.2f}\n[{figure.low:{sign}.2f}, {figure.high:{sign}.2f}]"
+        if figure.num_seeds > 1
         else "one value"
     )
-    return Cell(f"{found.mean:{sign}.2f}", ends, is_strong)
-
-
-def _is_apart(found: SeedSummary) -> bool:
-    return found.num_seeds > 1 and (found.low > 0 or found.high < 0)
+    return Cell(f"{figure.mean:{sign}.2f}", ends, is_strong)
 
 
 def _finite(value: float) -> float | None:

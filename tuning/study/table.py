@@ -6,22 +6,23 @@ cross-validation they are over folds, too, and say both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from mmpsr.metrics.ranking import friedman_ranks
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
 from training.fit.cost import COST
 from training.runs.directory import RunDirectory
-from training.scoring.tables import SHORT_NAMES
-from tuning.study.cells import is_done
+from training.scoring.tables import metric_name
 from tuning.study.config import ColumnsConfig, Study
 
-__all__ = ["COSTS", "LINEAR", "Column", "StudyTable", "baseline_row", "read_table"]
+__all__ = ["COSTS", "LINEAR", "Column", "StudyTable", "read_table"]
 
 LINEAR = "linear baseline"
 
@@ -47,7 +48,7 @@ class Column:
     def title(self) -> str:
         """What the table calls it, for example `mosei mMF1`; dev is marked."""
         dev = " (dev)" if self.split == "dev" else ""
-        return f"{self.corpus} {SHORT_NAMES.get(self.metric, self.metric)}{dev}"
+        return f"{self.corpus} {metric_name(self.metric)}{dev}"
 
 
 @dataclass
@@ -102,15 +103,15 @@ class StudyTable:
         )
 
     def estimates(self, column: Column) -> dict[str, SeedSummary]:
-        """By row, and the baseline last."""
+        """Summarise a figure over seeds by row, the baseline last."""
         seeds = {row: list(values.get(column, {}).values()) for row, values in self.values.items()}
         alone = [self.linear[column]] if column in self.linear else []
         seeds[LINEAR] = list(self.linear_by_seed.get(column, {}).values()) or alone
         return {row: seed_summary(values, self.overlap) for row, values in seeds.items()}
 
     def best(self, column: Column) -> set[str]:
-        """Rows with the highest mean, as printed; the baseline counts."""
-        means = {row: round(each.mean, 2) for row, each in self.estimates(column).items() if each.num_seeds}
+        """Find the rows with the highest mean, as printed; the baseline counts."""
+        means = {row: round(summary.mean, 2) for row, summary in self.estimates(column).items() if summary.num_seeds}
         return {row for row, mean in means.items() if mean == max(means.values())}
 
     @property
@@ -122,23 +123,53 @@ class StudyTable:
         return np.array(cells, dtype=np.float64).reshape(len(self.values), len(self.columns))
 
     def ranks(self) -> dict[str, float]:
-        """Mean rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
+        """Average the rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
         return dict(zip(self.values, friedman_ranks(self.means).tolist(), strict=True))
 
     def compared_with(self, row: str | None) -> list[str]:
-        """What rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
+        """List what rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
         return [*([] if row is None else [row]), *([LINEAR] if self.linear_by_seed else [])]
 
+    def differences(self, other: str) -> dict[str, list[SeedSummary]]:
+        """Compare every other row with one in each figure; see `difference`."""
+        return {
+            row: [self.difference(row, other, column) for column in self.columns] for row in self.values if row != other
+        }
+
     def difference(self, row: str, other: str, column: Column) -> SeedSummary:
-        """Mean of a row minus another, or minus the baseline of folds, over the seeds that both have."""
+        """Summarise a row minus another, or minus the baseline of folds, over the seeds that both have."""
         ours = self.values[row].get(column, {})
         theirs = (self.linear_by_seed if other == LINEAR else self.values[other]).get(column, {})
         return seed_summary([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
 
+    def to_json(self) -> str:
+        """Write the content of `table.json`: all attributes; what is by figure is a list in the order of `columns`."""
+        tree = {
+            **vars(self),
+            "columns": [asdict(column) for column in self.columns],
+            "values": {row: [figures.get(column) for column in self.columns] for row, figures in self.values.items()},
+            "linear": [self.linear.get(column) for column in self.columns],
+            "linear_by_seed": [self.linear_by_seed.get(column) for column in self.columns],
+        }
+        return json.dumps(tree, indent=2) + "\n"
 
-def baseline_row(compare_to: str | None, done: Collection[str]) -> str | None:
-    """The row whose linear baseline stands beside all: that which rows are compared with, or the first that is done."""
-    return compare_to if compare_to in done else next(iter(done), None)
+    @classmethod
+    def from_json(cls, text: str) -> StudyTable:
+        """Read the content of `table.json`.
+
+        Raises:
+            ValueError: it is no JSON, or a value is not of its kind.
+            KeyError: an attribute is missing.
+        """
+        tree = json.loads(text)
+        columns = [Column(**column) for column in tree["columns"]]
+
+        def by_column(figures: list[Any]) -> dict[Column, Any]:
+            return {column: figure for column, figure in zip(columns, figures, strict=True) if figure is not None}
+
+        values = {row: by_column(figures) for row, figures in tree["values"].items()}
+        lists = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
+        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **lists})
 
 
 def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
@@ -155,29 +186,31 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     costs: dict[str, dict[str, list[float]]] = {}
     warnings = []
     for cell in study.cells:
-        if not is_done(cell):
+        if not cell.is_done:
             missing.setdefault(cell.row, {})[cell.seed] = failed.get((cell.row, cell.seed), "not computed yet")
             continue
         run = RunDirectory(cell.path)
-        for found in _wanted(run.read_json("results.json"), study.config.columns):
-            column = Column(found["corpus"], found["split"], found["task"], found["metric"])
-            values[cell.row].setdefault(column, {})[cell.seed] = found["model"]
-            linear.setdefault(cell.row, {}).setdefault(column, {})[cell.seed] = found["linear"]
+        for result in _wanted(run.read_json("results.json"), study.config.columns):
+            column = Column(result["corpus"], result["split"], result["task"], result["metric"])
+            values[cell.row].setdefault(column, {})[cell.seed] = result["model"]
+            linear.setdefault(cell.row, {}).setdefault(column, {})[cell.seed] = result["linear"]
         if study.config.columns.cost:
             for name, value in _cost(run).items():
                 costs.setdefault(cell.row, {}).setdefault(name, []).append(value)
         hashes = run.read_json("inputs.json")
-        differing = [name for name, each in inputs.setdefault(cell.data_key, hashes).items() if hashes[name] != each]
+        first = inputs.setdefault(cell.data_key, hashes)
+        differing = [name for name, digest in first.items() if hashes[name] != digest]
         if differing:
             warnings.append(
                 f"row {cell.row!r}, seed {cell.seed}, was computed from other {', '.join(differing)} than the rows "
                 "above it, which share its configuration of corpora and features; remove its folder to compute it again"
             )
-    reference = baseline_row(study.config.compare_to, linear)
+    compare_to = study.config.compare_to
+    reference = compare_to if compare_to in linear else next(iter(linear), None)
     columns = dict.fromkeys(column for row in study.rows for column in values[row])
     order = {name: i for i, name in enumerate(dict.fromkeys(n for c in study.cells for n in c.config.corpora.sources))}
     by_seed = linear.get(reference or "", {})
-    baseline = {column: seed_summary(list(found.values())).mean for column, found in by_seed.items()}
+    baseline = {column: seed_summary(list(figures.values())).mean for column, figures in by_seed.items()}
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
         len(study.config.seeds), study.inapplicable, costs, warnings, study.config.folds,
@@ -186,9 +219,9 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
 
 
 def _cost(run: RunDirectory) -> dict[str, float]:
-    """What was measured of a cell's cost; nothing for one computed before costs were kept."""
-    found = run.read_json(COST) if (run.path / COST).exists() else {}
-    return {name: found[name] for name in COSTS if found.get(name) is not None}
+    """Read what was measured of a cell's cost; nothing for one computed before costs were kept."""
+    costs = run.read_json(COST) if (run.path / COST).exists() else {}
+    return {name: costs[name] for name in COSTS if costs.get(name) is not None}
 
 
 def _wanted(results: Sequence[Mapping[str, Any]], columns: ColumnsConfig) -> list[Mapping[str, Any]]:

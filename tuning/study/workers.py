@@ -1,4 +1,7 @@
-"""Processes that compute a study's cells.
+"""Cells of a study computed by the parts of a training run, in processes.
+
+One that was stopped continues from its checkpoint; one of another configuration is set aside as `<seed>.replaced-<k>`
+and computed anew. A lock that a process holds on the cell it computes keeps a second one from computing it, too.
 
 With one worker the calling process computes. With several each is a process of its own, in a session of its own, so
 that Ctrl-C reaches the calling process alone, which asks each worker once to stop: it writes a checkpoint and ends. A
@@ -9,9 +12,11 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,16 +24,28 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from filelock import FileLock
 from rich.console import Console
 
+from corpora.clips import CorpusError
+from encoders.errors import ExtractionError
+from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
+from training.config import RunConfig
 from training.data.joined import active_features
-from training.data.load import extract_features, load_clips
-from tuning.study.cells import CellRunner
+from training.data.load import RunData, extract_features, load_clips, load_run_data
+from training.fit.baseline import LinearBaseline
+from training.pipeline import train_joined
+from training.runs.accelerator import create_accelerator
+from training.runs.directory import RunDirectory, package_versions
 from tuning.study.config import Cell
 
-__all__ = ["Stopped", "compute"]
+__all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare"]
+
+FAILURE, INPUTS = "failure.txt", "inputs.json"
 
 PATIENCE = 60.0
 """Seconds that workers have to write a checkpoint."""
@@ -38,6 +55,80 @@ Report = Callable[[Cell, str | None, float], None]
 
 class Stopped(Interrupted):
     """The study was stopped by a signal; what is complete is kept."""
+
+
+def prepare(config: RunConfig, accelerator: Accelerator) -> tuple[RunData, LinearBaseline]:
+    """Load what cells with the same corpora, features and tasks share, and fit the linear baseline on it.
+
+    Nothing is printed but extraction's progress: what a run would say is in the folder of each cell.
+    """
+    data = load_run_data(config, accelerator)
+    return data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
+
+
+class CellRunner:
+    """Computes cells one after another, and keeps the data of the last one."""
+
+    def __init__(self) -> None:
+        self._data: tuple[str, RunData, LinearBaseline] | None = None
+        self._refused: dict[str, Exception] = {}
+        torch.set_num_threads(1)  # sums depend on how they are split over threads
+
+    def run(self, cell: Cell) -> str | None:
+        """Compute a cell, or continue it.
+
+        Returns:
+            Why it failed, in one line, with the whole story in its folder's `failure.txt`; None where it is done.
+
+        Raises:
+            Interrupted: a signal came in training, and a checkpoint was written.
+        """
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(cell.path.parent / f".{cell.path.name}.lock"):
+            if cell.is_done:
+                return None
+            run = _open(cell)
+            try:
+                self._compute(cell.config, cell.data_key, run)
+            except Interrupted:
+                raise
+            except Exception as error:
+                (run.path / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
+                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None
+
+    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
+        AcceleratorState._reset_state()  # it refuses another precision than that of the first cell
+        accelerator = create_accelerator(config)
+        if self._data is None or self._data[0] != data_key:
+            self._data = None  # the old one need not stay while the new one is made
+            if data_key in self._refused:
+                raise self._refused[data_key]  # the row's other seeds need not try in vain again
+            try:
+                self._data = data_key, *prepare(config, accelerator)
+            except (ConfigError, CorpusError, ExtractionError) as error:
+                self._refused[data_key] = error
+                raise
+        _, data, baseline = self._data
+        run.write_json(INPUTS, data.hashes)
+        train_joined(config, data, baseline, accelerator, run, lambda message: None)
+
+
+def _open(cell: Cell) -> RunDirectory:
+    """Make the cell's folder, with its configuration and versions in it."""
+    stored = cell.stored_digest
+    if stored is not None and stored != cell.digest:
+        number = 1
+        while (aside := cell.path.with_name(f"{cell.path.name}.replaced-{number}")).exists():
+            number += 1
+        cell.path.rename(aside)
+    cell.path.mkdir(exist_ok=True)
+    run = RunDirectory(cell.path)
+    (run.path / FAILURE).unlink(missing_ok=True)
+    if stored != cell.digest:
+        run.write_json("versions.json", {"python": platform.python_version(), **package_versions()})
+        run.write_json("config.json", cell.config.model_dump(mode="json"))
+    return run
 
 
 @dataclass
@@ -145,7 +236,7 @@ def _stop(workers: Sequence[_Worker]) -> None:
 
 
 def _work(connection: Connection, parent: int) -> None:
-    """What a worker does: compute the cells that it is sent, until there is no one to send any."""
+    """Compute the cells that a worker is sent, until there is no one to send any."""
     os.setsid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     runner = CellRunner()
@@ -164,7 +255,7 @@ def _watch(parent: int) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM as KeyboardInterrupt, in the main thread."""
+    """Turn SIGTERM into KeyboardInterrupt, in the main thread."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

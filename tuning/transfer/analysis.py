@@ -1,4 +1,4 @@
-"""Negative transfer: what tasks do to each other, from finished runs that differ in their tasks.
+"""Negative transfer: what tasks do to each other, from finished runs that differ in their tasks, and its tables.
 
 Runs of one set of tasks are seeds of one system. Each task's figures with others are compared with its own alone, on
 the same clips and averaged over seeds, in resamples of the clips' groups. How far gradients conflict, how weights moved
@@ -11,47 +11,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
-from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, plain, split_parts
+from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, estimate, split_parts
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
-from tuning.study.cells import is_done
+from training.scoring.rows import Estimate
+from training.scoring.tables import between, metric_name, number, table_of
 from tuning.study.config import Study
 
-__all__ = ["System", "find_runs", "study_runs", "transfer_report"]
+__all__ = ["System", "find_runs", "study_runs", "transfer_report", "transfer_tables"]
 
 System = tuple[str, ...]
 """Tasks that were trained jointly."""
 
 
 def study_runs(study: Study) -> list[Path]:
-    """Folders of a study's cells that are done.
+    """List the folders of a study's cells that are done.
 
     Raises:
         RunError: none is.
     """
-    found = [cell.path for cell in study.cells if is_done(cell)]
-    if not found:
+    runs = [cell.path for cell in study.cells if cell.is_done]
+    if not runs:
         raise RunError(f"no cell of {study.path} is done; fill it first: mmpsr study {study.path}")
-    return found
+    return runs
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The finished runs in a folder, or the folder itself where it is one.
+    """List the finished runs in a folder, or the folder itself where it is one.
 
     Raises:
         RunError: there is none.
     """
-    found = sorted(path.parent for path in folder.rglob("results.json") if ".replaced-" not in path.parent.name)
-    if not found:
+    runs = sorted(path.parent for path in folder.rglob("results.json") if ".replaced-" not in path.parent.name)
+    if not runs:
         raise RunError(f"{folder} holds no finished run; name a study's TOML file, or folders of runs")
-    return found
+    return runs
 
 
 def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
         ],
         "figures": figures,
         **{
-            name: [{"tasks": tasks, **found} for tasks in systems for found in trajectories(systems[tasks], name)]
+            name: [{"tasks": tasks, **course} for tasks in systems for course in trajectories(systems[tasks], name)]
             for name in ("conflicts", "weights", "accepted")
         },
     }
@@ -105,20 +108,20 @@ def transfer_report(paths: Sequence[Path], split: str | None) -> dict[str, Any]:
 def _compare(
     tasks: System, task: str, runs: Sequence[RunPredictions], alone: Sequence[RunPredictions], split: str | None
 ) -> Iterator[dict[str, Any]]:
-    ours, theirs = (_parts(each, task, split) for each in (runs, alone))
+    ours, theirs = (_parts(seeds, task, split) for seeds in (runs, alone))
     for place in (place for place in ours if place in theirs):
         _require_same(task, [*ours[place], *theirs[place]])
         first, num_groups = ours[place][0], len(np.unique(ours[place][0].groups))
         for metric in first.metrics:
             before, after = (_mean([part.statistic(metric) for part in parts[place]]) for parts in (theirs, ours))
-            found = paired_bootstrap(before, after, num_groups, NUM_RESAMPLES)
-            p = found.p_value()
-            values = [float(each(np.ones((1, num_groups)))[0]) for each in (before, after)]
+            difference = paired_bootstrap(before, after, num_groups, NUM_RESAMPLES)
+            p = difference.p_value()
+            values = [float(statistic(np.ones((1, num_groups)))[0]) for statistic in (before, after)]
             yield {
                 "tasks": tasks, **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
                 "num_seeds": len(ours[place]), "num_seeds_alone": len(theirs[place]),
                 **{n: v if np.isfinite(v) else None for n, v in zip(("alone", "joint"), values, strict=True)},
-                "difference": plain(found), "p": p if np.isfinite(p) else None,
+                "difference": asdict(estimate(difference)), "p": p if np.isfinite(p) else None,
             }  # fmt: skip
 
 
@@ -129,14 +132,14 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def _parts(runs: Sequence[RunPredictions], task: str, split: str | None) -> dict[tuple[str, str], list[TaskSplit]]:
-    """A task's parts of every run by corpus and split, clips in the order of their ids."""
-    found: dict[tuple[str, str], list[TaskSplit]] = {}
+    """List a task's parts of every run by corpus and split, clips in the order of their ids."""
+    parts: dict[tuple[str, str], list[TaskSplit]] = {}
     for run in runs:
         for part in split_parts(run, split):
             if part.task == task:
                 ordered = part.take(np.argsort(part.clips["clip_id"].to_numpy(str), kind="stable"))
-                found.setdefault((part.corpus, part.split), []).append(ordered)
-    return found
+                parts.setdefault((part.corpus, part.split), []).append(ordered)
+    return parts
 
 
 def _require_same(task: str, parts: Sequence[TaskSplit]) -> None:
@@ -156,12 +159,12 @@ def _require_same(task: str, parts: Sequence[TaskSplit]) -> None:
 
 
 def _mean(statistics: Sequence[Statistic]) -> Statistic:
-    """The mean of one figure over seeds, in the same resamples."""
-    return lambda counts_BG: np.mean([each(counts_BG) for each in statistics], axis=0)
+    """Average one figure over seeds, in the same resamples."""
+    return lambda counts_BG: np.mean([statistic(counts_BG) for statistic in statistics], axis=0)
 
 
 def trajectories(runs: Sequence[RunPredictions], name: str) -> Iterator[dict[str, Any]]:
-    """By epoch, means over the runs that reached it.
+    """Average by epoch over the runs that reached it.
 
     Args:
         runs: seeds of one system.
@@ -169,14 +172,15 @@ def trajectories(runs: Sequence[RunPredictions], name: str) -> Iterator[dict[str
             looked), `weights` (of the loss `term` at the end of the epoch), or `accepted` (share of the candidates for
             pseudo-labels of `task` that counted, the mean over its classes).
     """
-    found: dict[tuple[str, ...], dict[int, list[float]]] = {}
+    courses: dict[tuple[str, ...], dict[int, list[float]]] = {}
     for run in runs:
-        for record in _log(run.path):
+        for line in (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
             for key, value in _values(record, name):
                 if value is not None and np.isfinite(value):
-                    found.setdefault(key, {}).setdefault(record["epoch"], []).append(value)
+                    courses.setdefault(key, {}).setdefault(record["epoch"], []).append(value)
     labels = {"conflicts": ("first", "second"), "weights": ("term",), "accepted": ("task",)}[name]
-    for key, by_epoch in found.items():
+    for key, by_epoch in courses.items():
         epochs = sorted(by_epoch)
         yield {
             **dict(zip(labels, key, strict=True)),
@@ -190,13 +194,88 @@ def _values(record: Mapping[str, Any], name: str) -> Iterator[tuple[tuple[str, .
         for first, others in record.get("gradient_cosines", {}).items():
             yield from (((first, second), value) for second, value in others.items())
     elif name == "weights":
-        yield from (((term,), found["weight"]) for term, found in record["terms"].items())
+        yield from (((term,), loss["weight"]) for term, loss in record["terms"].items())
     else:
         for task, classes in record.get("accepted", {}).items():
             known = [value for value in classes.values() if value is not None and np.isfinite(value)]
             yield (task,), float(np.mean(known)) if known else None
 
 
-def _log(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path / "metrics.jsonl", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+def transfer_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
+    """Lay out a report of `transfer_report` for a terminal."""
+    yield (
+        "Joint - alone on the same clips (in so many groups), percentage points, means over seeds (joint / alone), "
+        "intervals over groups"
+    )
+    yield _figures(report["figures"])
+    yield "Who helps whom: mean difference over a task's figures, beside the task alone"
+    yield _matrix(report)
+    if report["conflicts"]:
+        yield "Cosine between gradients over shared parameters: below 0 the losses pull against each other"
+        yield _spans(report["conflicts"], ("first", "second"), counts_negative=True)
+    else:
+        yield "No run logged cosines between gradients."
+    joint = [row for row in report["weights"] if len(row["tasks"]) > 1]
+    moved = [row for row in joint if np.ptp(row["values"]) > 0]
+    yield "Weights of losses" if moved else "Weights of losses did not move."
+    if moved:
+        yield _spans(joint, ("term",))
+    if report["accepted"]:
+        yield "Share of candidates for pseudo-labels that counted"
+        yield _spans(report["accepted"], ("task",))
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
+    figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "corr. p", "verdict")
+    table = table_of(("task", "with", "corpus", "metric"), figures)
+    for row in rows:
+        p, difference = row["corrected_p"], Estimate(**row["difference"])
+        seeds = f"{row['num_seeds']}"
+        if row["num_seeds"] != row["num_seeds_alone"]:
+            seeds += f" / {row['num_seeds_alone']}"
+        table.add_row(
+            row["task"], _others(row), f"{row['corpus']} {row['split']}", metric_name(row["metric"]),
+            f"{row['num_clips']} in {row['num_groups']}", seeds, number(row["alone"]), number(row["joint"]),
+            f"{number(difference.value, True)} {between(difference, True)}", "-" if p is None else f"{p:.3f}",
+            row["verdict"],
+        )  # fmt: skip
+    return table
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    return ", ".join(task for task in row["tasks"] if task != row["task"])
+
+
+def _matrix(report: Mapping[str, Any]) -> Table:
+    """Lay out a row per task, a column per set of others that it was trained with."""
+    cells: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in report["figures"]:
+        cells.setdefault(row["task"], {}).setdefault(_others(row), []).append(row)
+    columns = list(dict.fromkeys(others for by_others in cells.values() for others in by_others))
+    table = table_of(("task",), [f"with {others}" for others in columns])
+    for task, by_others in cells.items():
+        table.add_row(task, *(_summary(by_others.get(others, [])) for others in columns))
+    return table
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = [row["difference"]["value"] for row in rows if row["difference"]["value"] is not None]
+    if not known:
+        return "-"
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in ("helped", "hurt")}
+    verdicts = ", ".join(f"{count} of {len(rows)} {verdict}" for verdict, count in counts.items() if count)
+    return f"{np.mean(known):+.2f}" + (f" ({verdicts})" if verdicts else "")
+
+
+def _spans(rows: Sequence[Mapping[str, Any]], names: Sequence[str], counts_negative: bool = False) -> Table:
+    """Lay out a row per trajectory: its first, middle and last value, its mean."""
+    table = table_of(("trained", *names), ("first", "middle", "last", "mean", *(["epochs below 0"] * counts_negative)))
+    for row in rows:
+        values = row["values"]
+        shown = [values[0], values[len(values) // 2], values[-1], float(np.mean(values))]
+        below = sum(value < 0 for value in values)
+        table.add_row(
+            ", ".join(row["tasks"]), *(row[name] for name in names), *(f"{value:.3f}" for value in shown),
+            *([f"{below} of {len(values)}"] * counts_negative),
+        )  # fmt: skip
+    return table

@@ -39,7 +39,7 @@ class NoAttention(nn.Module):
 def create_attention(
     kind: str, width: int, num_heads: int, dropout: float, num_nodes: int, options: AttentionConfig
 ) -> nn.Module:
-    """The attention layer named `mha`, `mta`, `crossmpt`, `bica`, `fa` or `none`.
+    """Create the attention layer named `mha`, `mta`, `crossmpt`, `bica`, `fa` or `none`.
 
     Args:
         kind: name.

@@ -17,7 +17,7 @@ __all__ = ["FA", "MTA", "CrossAttention", "head_width", "join_heads", "split_hea
 
 
 def head_width(width: int, num_heads: int) -> int:
-    """D, the width of one head.
+    """Find D, the width of one head.
 
     Raises:
         ValueError: the number of heads does not divide the width.
@@ -28,12 +28,12 @@ def head_width(width: int, num_heads: int) -> int:
 
 
 def split_heads(nodes_BMH: Tensor, num_heads: int) -> Tensor:
-    """`[B, M, H] -> [B, N, M, D]`."""
+    """Split nodes into heads, `[B, M, H] -> [B, N, M, D]`."""
     return nodes_BMH.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 def join_heads(heads_BNMD: Tensor) -> Tensor:
-    """`[B, N, M, D] -> [B, M, H]`."""
+    """Join heads into nodes, `[B, N, M, D] -> [B, M, H]`."""
     return heads_BNMD.transpose(1, 2).flatten(2)
 
 
@@ -93,11 +93,11 @@ class CrossAttention(nn.Module):
         return self.output(join_heads(self.finish(weights_BNMM @ values)))
 
     def weigh(self, scores_BNMM: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """Attention weights of scores, `[B, N, M, M]`, the last dimension being keys; zero for absent ones."""
+        """Turn scores into attention weights, `[B, N, M, M]`, the last dimension being keys; zero for absent ones."""
         return masked_softmax(scores_BNMM, mask_BM[:, None, None, :])
 
     def finish(self, heads_BNMD: Tensor) -> Tensor:
-        """What is done to each head's outputs before they are joined: nothing."""
+        """Finish each head's outputs before they are joined; here they stay."""
         return heads_BNMD
 
 
@@ -147,21 +147,21 @@ class MTA(CrossAttention):
         self.gate = Linear(width // num_heads, 1)
 
     def weigh(self, scores_BNMM: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """Attention weights `[B, N, M, M]`, which need not sum to one; zero for absent queries and keys."""
+        """Turn scores into weights `[B, N, M, M]`, which need not sum to one; zero for absent queries and keys."""
         absent_B1MM = ~(mask_BM.unsqueeze(1) & mask_BM.unsqueeze(2)).unsqueeze(1)
         scores = _convolve(scores_BNMM.masked_fill(absent_B1MM, 0.0), self.score_kernel, self.score_mixing)
         weights = super().weigh(scores, keys_BMH, mask_BM).masked_fill(absent_B1MM, 0.0)
         return _convolve(weights, self.weight_kernel, self.weight_mixing).masked_fill(absent_B1MM, 0.0)
 
     def finish(self, heads_BNMD: Tensor) -> Tensor:
-        """Root-mean-square normalisation by head, and a gate of what it gives."""
+        """Normalise by head to a root mean square of 1, and gate what that gives."""
         gain_BD = per_clip(self.gain, heads_BNMD.shape[0])
         normed = functional.rms_norm(heads_BNMD, heads_BNMD.shape[-1:], eps=1e-5) * gain_BD[:, None, None]
         return normed * torch.sigmoid(self.gate(normed))
 
 
 def _convolve(maps_BNMM: Tensor, kernel_NRC: nn.Parameter, mixing_NN: nn.Parameter) -> Tensor:
-    """Cross-correlation by head, zero outside the map, then mixing of heads, `[B, N, M, M] -> [B, N, M, M]`."""
+    """Correlate by head, zero outside the map, then mix heads, `[B, N, M, M] -> [B, N, M, M]`."""
     num_clips, (rows, columns) = maps_BNMM.shape[0], kernel_NRC.shape[1:]
     padded = functional.pad(maps_BNMM, (columns // 2, columns // 2, rows // 2, rows // 2))
     windows_BNMMRC = padded.unfold(2, rows, 1).unfold(3, columns, 1)
@@ -197,7 +197,7 @@ class FA(CrossAttention):
         self.forget = Linear(width, num_heads)
 
     def weigh(self, scores_BNMM: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """Attention weights `[B, N, M, M]` of scores and forget gates."""
+        """Turn scores and forget gates into attention weights `[B, N, M, M]`."""
         gates_BMN = self.forget(keys_BMH)
         log_gates_BMN = functional.logsigmoid(gates_BMN.to(torch.promote_types(gates_BMN.dtype, torch.float32)))
         log_gates_BNM = log_gates_BMN.masked_fill(~mask_BM.unsqueeze(-1), 0.0).transpose(1, 2)

@@ -18,7 +18,7 @@ __all__ = ["BiCA", "CrossMPT", "TwoStreams"]
 
 
 class TwoStreams(nn.Module):
-    """What CrossMPT and BiCA have in common: the mean of both streams."""
+    """Base of CrossMPT and BiCA, which give the mean of both streams."""
 
     def forward(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> Tensor:
         """Attend both ways.
@@ -35,7 +35,7 @@ class TwoStreams(nn.Module):
         return (first_BMH + second_BMH) / 2
 
     def streams(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> tuple[Tensor, Tensor]:
-        """Updated queries and updated keys, each `[B, M, H]`."""
+        """Update queries and keys, each `[B, M, H]`."""
         raise NotImplementedError
 
 
@@ -71,7 +71,7 @@ class CrossMPT(TwoStreams):
         self.norm = LayerNorm(width)
 
     def streams(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> tuple[Tensor, Tensor]:
-        """Updated queries and updated keys, each `[B, M, H]`."""
+        """Update queries and keys, each `[B, M, H]`."""
         # A residual carries what stands in an absent node through every norm, where large numbers would overflow.
         absent_BM1 = ~mask_BM.unsqueeze(-1)
         queries_BMH, keys_BMH = queries_BMH.masked_fill(absent_BM1, 0.0), keys_BMH.masked_fill(absent_BM1, 0.0)
@@ -117,7 +117,7 @@ class BiCA(TwoStreams):
         self.dropout = nn.Dropout(dropout)
 
     def streams(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> tuple[Tensor, Tensor]:
-        """Updated queries and updated keys, each `[B, M, H]`."""
+        """Update queries and keys, each `[B, M, H]`."""
         queries, query_values, keys, key_values = (
             split_heads(part, self.num_heads)
             for part in (*self.query_value(queries_BMH).chunk(2, dim=-1), *self.key_value(keys_BMH).chunk(2, dim=-1))

@@ -63,7 +63,7 @@ class NoGraph(nn.Module):
 def create_graph(
     kind: str, width: int, dropout: float, num_nodes: int = 0, options: GraphConfig | None = None
 ) -> nn.Module:
-    """The graph layer of a name.
+    """Create the graph layer of a name.
 
     Args:
         kind: `ucgnn`, `gat`, `edgnn`, `hgnn`, `ncgnn` or `none`.

@@ -76,7 +76,7 @@ class EDGNN(nn.Module):
         self.theta.clamp_(0.0, math.pi / 2)
 
     def propagation(self, mask_BM: Tensor) -> Tensor:
-        """P of each clip, zero from and to absent modalities, `[B, M, M]`."""
+        """Compute P of each clip, zero from and to absent modalities, `[B, M, M]`."""
         theta_BP = per_clip(self.theta, mask_BM.shape[0])
         zeros_B1 = theta_BP.new_zeros(mask_BM.shape[0], 1)
         entries = torch.cat([theta_BP.cos().square(), theta_BP.sin().square(), zeros_B1], dim=1)
@@ -88,7 +88,7 @@ class EDGNN(nn.Module):
         return out_BM1.rsqrt() * weights_BMM * in_B1M.rsqrt()
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
         if nodes_BMH.shape[1] != len(self.slots):
             raise ValueError(f"EDGNN was made for {len(self.slots)} modalities; found {nodes_BMH.shape[1]}")
         along_BMM = self.propagation(mask_BM)

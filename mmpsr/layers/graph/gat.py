@@ -42,7 +42,7 @@ class GAT(nn.Module):
             nn.init.xavier_uniform_(vector.data.unsqueeze(0))
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`; zero where no modality is present."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`; zero where no modality is present."""
         hidden_BMH = self.linear(nodes_BMH)
         target_BM1, source_BM1 = (
             hidden_BMH @ per_clip(vector, nodes_BMH.shape[0]).unsqueeze(-1) for vector in (self.target, self.source)

@@ -49,7 +49,7 @@ class HGNN(nn.Module):
         self.step_size = step_size
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
         steps, size = self.num_steps, self.step_size
         position_BMH, velocity_BMH = self.position(nodes_BMH), size * self.velocity(nodes_BMH)
         # 1 + 2 sinh^2(u/2) = cosh(u) and 1 - 2 sin^2(v/2) = cos(v): no digits are lost for small steps.

@@ -1,19 +1,24 @@
 """Random walks over a clip's present modalities, read by recurrent networks.
 
-Shape suffixes: B clips, M modalities (nodes), H hidden width, I inner width, W walks, L nodes of a walk.
+A walk has L nodes and never stays where it is, except at a node without present neighbours, where all its nodes are
+that one. The anonymous form of a walk keeps, of each of its nodes, the rank of its first appearance: (3, 1, 3, 0)
+becomes (0, 1, 0, 2).
+
+Shape suffixes: B clips, M modalities (nodes), H hidden width, I inner width, W walks, K walks from each node, L nodes
+of a walk.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
 
-from mmpsr.layers.graph.walks import all_walks, anonymous_ranks, sample_walks, walk_probabilities
 from mmpsr.layers.recorded import Linear
 
-__all__ = ["NCGNN", "GRUCell"]
+__all__ = ["NCGNN", "GRUCell", "all_walks", "anonymous_ranks", "sample_walks", "walk_probabilities"]
 
 # Up to these, all walks are read at evaluation.
 MAX_EXACT_LENGTH = 4
@@ -44,7 +49,7 @@ class GRUCell(nn.Module):
             nn.init.uniform_(parameter, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
     def forward(self, gates: Tensor, state: Tensor) -> Tensor:
-        """`from_input(x)` `[..., 3 I]` and h `[..., I]` to h' `[..., I]`."""
+        """Map `from_input(x)` `[..., 3 I]` and h `[..., I]` to h' `[..., I]`."""
         input_reset, input_update, input_new = gates.chunk(3, dim=-1)
         state_reset, state_update, state_new = self.from_state(state).chunk(3, dim=-1)
         update = torch.sigmoid(input_update + state_update)
@@ -131,7 +136,7 @@ class NCGNN(nn.Module):
                 self.register_buffer("form_of_walk", form_of_walk, persistent=False)
 
     def initial_states(self, ranks_BWL: Tensor) -> Tensor:
-        """What the anonymous forms say, `[B, W, L] -> [B, W, I]`."""
+        """Read the anonymous forms, `[B, W, L] -> [B, W, I]`."""
         length = ranks_BWL.shape[-1]
         angles_BWL = ranks_BWL.flip(-1).to(self.cell.from_input.weight.dtype) * (2 * math.pi / length)
         encoded = torch.stack([angles_BWL.sin(), angles_BWL.cos()], dim=-1)
@@ -145,16 +150,16 @@ class NCGNN(nn.Module):
         return (finals[0] + finals[1]) / 2
 
     def read(self, gates_BMI: Tensor, walks_BWL: Tensor, state_BWI: Tensor) -> Tensor:
-        """Final states after the nodes of each walk, its start last, `[B, W, I]`; `gates_BMI` is 3 I wide."""
+        """Give final states after the nodes of each walk, its start last, `[B, W, I]`; `gates_BMI` is 3 I wide."""
         names = torch.arange(self.num_nodes, device=gates_BMI.device)
         for nodes_BW in reversed(walks_BWL.unbind(dim=-1)):
             # A product instead of an index: its gradient is the same at every run, on any device.
-            chosen_BWM = (nodes_BW.unsqueeze(-1) == names).to(gates_BMI.dtype)
-            state_BWI = self.cell(chosen_BWM @ gates_BMI, state_BWI)
+            onehot_BWM = (nodes_BW.unsqueeze(-1) == names).to(gates_BMI.dtype)
+            state_BWI = self.cell(onehot_BWM @ gates_BMI, state_BWI)
         return state_BWI
 
     def expectation(self, gates_BMI: Tensor, mask_BM: Tensor) -> Tensor:
-        """Mean of the final states over all walks from each node, `[B, M, I]`; zero for absent nodes."""
+        """Average the final states over all walks from each node, `[B, M, I]`; zero for absent nodes."""
         num_clips = mask_BM.shape[0]
         states = self.initial_states(self.forms.expand(num_clips, -1, -1))
         states_BWI = states.index_select(1, self.form_of_walk)
@@ -166,14 +171,14 @@ class NCGNN(nn.Module):
         return torch.stack(means, dim=1)
 
     def sample(self, gates_BMI: Tensor, mask_BM: Tensor, scores: Tensor) -> Tensor:
-        """Mean of the final states over sampled walks from each node, `[B, M, I]`."""
+        """Average the final states over sampled walks from each node, `[B, M, I]`."""
         walks = sample_walks(scores, mask_BM)
         walks_BWL = walks.flatten(1, 2)
         states_BWI = self.initial_states(anonymous_ranks(walks_BWL))
         return self.read(gates_BMI, walks_BWL, states_BWI).unflatten(1, walks.shape[1:3]).mean(dim=2)
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
         if nodes_BMH.shape[1] != self.num_nodes:
             raise ValueError(f"NCGNN was made for {self.num_nodes} modalities; found {nodes_BMH.shape[1]}")
         gates_BMI = self.cell.from_input(nodes_BMH)
@@ -185,3 +190,75 @@ class NCGNN(nn.Module):
         else:
             means_BMI = self.sample(gates_BMI, mask_BM, self.scores)
         return nodes_BMH + self.dropout(self.up(means_BMI))
+
+
+def anonymous_ranks(walks: Tensor) -> Tensor:
+    """Rank the first appearance of every node of a walk, `[..., L] -> [..., L]`.
+
+    Example:
+        >>> anonymous_ranks(torch.tensor([3, 1, 3, 0]))
+        tensor([0, 1, 0, 2])
+    """
+    first = (walks.unsqueeze(-1) == walks.unsqueeze(-2)).int().argmax(dim=-1)
+    is_new = first == torch.arange(walks.shape[-1], device=walks.device)
+    return (is_new.long().cumsum(dim=-1) - 1).gather(-1, first)
+
+
+def all_walks(num_nodes: int, length: int) -> Tensor:
+    """List every walk from every node, `[M, W, L]`: the (M - 1)^(L - 1) that move, and last the one that stays.
+
+    Walks of the same place W have the same anonymous form.
+
+    Example:
+        >>> all_walks(2, 3).tolist()
+        [[[0, 1, 0], [0, 0, 0]], [[1, 0, 1], [1, 1, 1]]]
+    """
+    moving = [
+        walk
+        for walk in itertools.product(range(num_nodes), repeat=length)
+        if walk[0] == 0 and all(now != after for now, after in itertools.pairwise(walk))
+    ]
+    from_zero = torch.tensor([*moving, (0,) * length])
+    # From node i: every name moves up by i.
+    return (from_zero + torch.arange(num_nodes).view(-1, 1, 1)) % num_nodes
+
+
+def walk_probabilities(walks_WL: Tensor, mask_BM: Tensor, dtype: torch.dtype) -> Tensor:
+    """Compute the probability of each of `all_walks` from one node, `[B, W]`; zeros where the node is absent.
+
+    Example:
+        >>> mask = torch.tensor([[True, True, True], [True, False, True], [True, False, False]])
+        >>> walk_probabilities(torch.tensor([[0, 1], [0, 2], [0, 0]]), mask, torch.float32)
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.0000, 1.0000, 0.0000],
+                [0.0000, 0.0000, 1.0000]])
+    """
+    present_BWL = mask_BM[:, walks_WL]
+    num_present_B1 = mask_BM.sum(dim=1, keepdim=True)
+    stays_W = walks_WL[:, 0] == walks_WL[:, 1]
+    # A node stays only where it is the only present one, and moves only where it is not.
+    possible_BW = present_BWL.all(dim=2) & (stays_W == (num_present_B1 == 1))
+    steps = walks_WL.shape[1] - 1
+    return possible_BW.to(dtype) / (num_present_B1 - 1).clamp(min=1) ** steps
+
+
+def sample_walks(scores: Tensor, mask_BM: Tensor) -> Tensor:
+    """Walk, at each step, to the present neighbour of the highest score.
+
+    Args:
+        scores: independent and uniform in [0, 1), `[B or 1, L - 1, M, K, M]`: by step, start, walk and next node.
+        mask_BM: bool, which nodes are present.
+
+    Returns:
+        K walks from each node, `[B, M, K, L]`.
+    """
+    _, _, num_nodes, num_walks, _ = scores.shape
+    nodes = torch.arange(num_nodes, device=mask_BM.device)
+    current = nodes.view(1, -1, 1).expand(mask_BM.shape[0], num_nodes, num_walks)
+    walks = [current]
+    for step_scores in scores.unbind(dim=1):
+        allowed = mask_BM[:, None, None, :] & (nodes != current.unsqueeze(-1))
+        best = step_scores.masked_fill(~allowed, -1.0).argmax(dim=-1)
+        current = torch.where(allowed.any(dim=-1), best, current)
+        walks.append(current)
+    return torch.stack(walks, dim=-1)

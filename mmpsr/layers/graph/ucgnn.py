@@ -80,7 +80,7 @@ class UCGNN(nn.Module):
             nn.init.orthogonal_(self.linear.weight)
 
     def propagate(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """exp(iA) applied to nodes whose halves are real and imaginary parts, `[B, M, H] -> [B, M, H]`."""
+        """Apply exp(iA) to nodes whose halves are real and imaginary parts, `[B, M, H] -> [B, M, H]`."""
         real, imaginary = nodes_BMH.chunk(2, dim=-1)
         present = mask_BM.to(nodes_BMH.dtype).unsqueeze(-1)
         count = present.sum(dim=1, keepdim=True)
@@ -97,11 +97,11 @@ class UCGNN(nn.Module):
         return torch.cat([new_real, new_imaginary], dim=-1)
 
     def mix(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """The layer before bias and activation, `[B, M, H] -> [B, M, H]`."""
+        """Apply the layer before bias and activation, `[B, M, H] -> [B, M, H]`."""
         return self.propagate(self.linear(nodes_BMH), mask_BM)
 
     def forward(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """`[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
+        """Map `[B, M, H]` nodes and bool `[B, M]` presence to `[B, M, H]`."""
         mixed_BMH = self.mix(nodes_BMH, mask_BM) + per_clip(self.bias, nodes_BMH.shape[0]).unsqueeze(1)
         return self.dropout(self.activation(mixed_BMH))
 
@@ -130,7 +130,7 @@ class LieUCGNN(UCGNN):
     undeferrable: ClassVar[bool] = True
 
     def exponentials(self, num_nodes: int) -> Tensor:
-        """e^S, and e^{-S/k} for k = 1, ..., M - 1, `[M, H, H]`."""
+        """Compute e^S, and e^{-S/k} for k = 1, ..., M - 1, `[M, H, H]`."""
         weight = self.linear.weight
         common = math.lcm(*range(1, num_nodes))
         # Single precision throughout: a product in half precision would not stay orthogonal.
@@ -141,13 +141,13 @@ class LieUCGNN(UCGNN):
             return torch.stack([torch.matrix_power(root, common), *inverses])
 
     def mix(self, nodes_BMH: Tensor, mask_BM: Tensor) -> Tensor:
-        """exp(g) applied to nodes, `[B, M, H] -> [B, M, H]`."""
+        """Apply exp(g) to nodes, `[B, M, H] -> [B, M, H]`."""
         num_nodes = nodes_BMH.shape[1]
         exponentials_MHH = self.exponentials(num_nodes)
         count_B1 = mask_BM.sum(dim=1, keepdim=True)
         active_BM1 = (mask_BM & (count_B1 >= 2)).unsqueeze(-1)
         mean_B1H = masked_mean(nodes_BMH, mask_BM).unsqueeze(1)
-        chosen_BK = count_B1 - 1 == torch.arange(1, num_nodes, device=nodes_BMH.device)
-        deviations_BMKH = (nodes_BMH - mean_B1H).unsqueeze(2) * chosen_BK[:, None, :, None].to(nodes_BMH.dtype)
+        onehot_BK = count_B1 - 1 == torch.arange(1, num_nodes, device=nodes_BMH.device)
+        deviations_BMKH = (nodes_BMH - mean_B1H).unsqueeze(2) * onehot_BK[:, None, :, None].to(nodes_BMH.dtype)
         turned_BMH = torch.einsum("bmkh,khg->bmg", deviations_BMKH, exponentials_MHH[1:])
         return torch.where(active_BM1, mean_B1H @ exponentials_MHH[0] + turned_BMH, nodes_BMH)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from corpora.bah.annotation import chunks_of, language_columns, number
 from corpora.bah.corpus import QUESTIONS, BahCorpus
-from corpora.bah.facts import chunks_of, language_columns, number
 from corpora.bah.files import find_files, video_key
-from corpora.bah.layout import BahVideo, media_path, write_bah
 from corpora.clips import CLIP_COLUMNS, ClipTable, CorpusError, Defects
+from corpora.demo.layouts import BahVideo, bah_path, write_bah
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support.bah_tree import (
     CUES,
@@ -30,6 +30,7 @@ from tests.support.bah_tree import (
     clean,
     faces_path,
     metadata,
+    path_2025,
     touch,
 )
 
@@ -67,7 +68,7 @@ def notes(table: ClipTable, *kinds: str) -> list[tuple[str, str, str]]:
 
 
 def clip(video: BahVideo) -> str:
-    return media_path(video).stem
+    return bah_path(video).stem
 
 
 def row(table: ClipTable, clip_id: str) -> dict[str, Any]:
@@ -239,20 +240,20 @@ def test_only_the_wanted_split_is_spoken_of(tmp_path: Path) -> None:
 
 
 def test_folders_of_pictures_are_not_entered(folder: Path, tmp_path: Path) -> None:
-    touch(folder / "Frames" / media_path(PLAIN) / "frame-0.jpg")
+    touch(folder / "Frames" / bah_path(PLAIN) / "frame-0.jpg")
     files = find_files(tmp_path / "bah", tmp_path, Defects("bah"))
     assert not [file for file in files.tree.files if file.endswith(".jpg")]
     assert len(files.tree.closed) == len(VIDEOS) + 1
-    assert files.faces[video_key(str(media_path(PLAIN)))] == f"data/{faces_path(PLAIN)}"
+    assert files.faces[video_key(str(bah_path(PLAIN)))] == f"data/{faces_path(bah_path(PLAIN))}"
     assert len(files.transcripts) == len(VIDEOS)
 
 
 def test_text_comes_from_transcript_or_annotation_where_the_list_has_none(folder: Path) -> None:
     for video in (PLAIN, QUIET):
         name = {"train": "train", "test": "test"}[video.split]
-        change(folder / f"split/{name}.txt", f"{media_path(video)},0,{video.text}", f"{media_path(video)},0")
-    shutil.rmtree(folder / "transcription" / media_path(QUIET))
-    file = folder / "transcription" / media_path(PLAIN) / f"{media_path(PLAIN).stem}.yml"
+        change(folder / f"split/{name}.txt", f"{bah_path(video)},0,{video.text}", f"{bah_path(video)},0")
+    shutil.rmtree(folder / "transcription" / bah_path(QUIET))
+    file = folder / "transcription" / bah_path(PLAIN) / f"{bah_path(PLAIN).stem}.yml"
     change(file, "text: ' Well, I walk, and I rest.'", "text: ' Well, I walk,   and I  rest. '")
     table = scan(folder)
     assert row(table, clip(PLAIN))["text"] == "Well, I walk,   and I  rest."
@@ -273,8 +274,8 @@ def test_text_comes_from_transcript_or_annotation_where_the_list_has_none(folder
 
 def test_labels_come_from_the_table_or_the_annotation_where_the_list_has_none(folder: Path) -> None:
     for video in (PLAIN, MARKED):
-        change(folder / "split/train.txt", f"{media_path(video)},{video.label},", f"{media_path(video)},,")
-    change(folder / "bah-video.csv", f"{media_path(MARKED)},1\n", "")
+        change(folder / "split/train.txt", f"{bah_path(video)},{video.label},", f"{bah_path(video)},,")
+    change(folder / "bah-video.csv", f"{bah_path(MARKED)},1\n", "")
     table = scan(folder)
     assert table.clips[PRESENT].tolist()[:2] == [0.0, 1.0]
     assert notes(table) == []
@@ -303,9 +304,9 @@ def test_release_of_2025(tmp_path: Path, shape: str) -> None:
     folder = clean(tmp_path, "2025")
     if shape == "folders of 2026":
         for video in VIDEOS:
-            target = folder / media_path(video)
+            target = folder / bah_path(video)
             target.parent.mkdir(parents=True, exist_ok=True)
-            (folder / media_path(video, "2025")).rename(target)
+            (folder / path_2025(video)).rename(target)
     if shape == "lists of 2026":
         for file in (folder / "split").glob("[!.]*.txt"):
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -497,7 +498,7 @@ def test_segments_and_the_gaps_between_them(folder: Path) -> None:
     ]
     assert notes(table) == []
     one = row(table, f"{marked}/present-0")
-    assert one["media"] == str(folder / media_path(MARKED))
+    assert one["media"] == str(folder / bah_path(MARKED))
     assert (one["group"], one["split"], one["raw.segments"][:3]) == ("90001", "train", '[["')
 
 
@@ -530,7 +531,7 @@ def test_segments_may_overlap_touch_and_be_numbers(folder: Path) -> None:
         ("present-4", 1.0, 2.0), ("absent-0", 0.0, 1.0), ("absent-1", 2.0, 10.0), ("absent-2", 20.0, 62.5),
         ("absent-3", 64.0, -1.0),
     ]  # fmt: skip
-    place = f"bah/data/{ANNOTATION}, {video_key(str(media_path(FRENCH)))!r}"
+    place = f"bah/data/{ANNOTATION}, {video_key(str(bah_path(FRENCH)))!r}"
     assert notes(table) == [("disagreement", place, "5 segments, but cues of 1")]
     assert table.clips["raw.cues"].notna().tolist() == [True] + [False] * 8
 
@@ -541,7 +542,7 @@ def test_segments_that_cannot_be_are_noted(folder: Path) -> None:
     )
     assert spans(table) == [("present-5", 5.0, 6.0), ("absent-0", 0.0, 5.0), ("absent-1", 6.0, -1.0)]
     found = notes(table, "bad_span")
-    place = f"bah/data/{ANNOTATION}, {video_key(str(media_path(FRENCH)))!r}"
+    place = f"bah/data/{ANNOTATION}, {video_key(str(bah_path(FRENCH)))!r}"
     assert [where for _, where, _ in found] == [f"{place}, segment {position}" for position in (0, 1, 2, 3, 4, 6, 7)]
     tail = "is no [start, end] as HH:MM:SS.mmm with the start first; it is not used"
     assert found[0][2] == f"['00:00:03.000', '00:00:02.000'] {tail}"
@@ -550,7 +551,7 @@ def test_segments_that_cannot_be_are_noted(folder: Path) -> None:
 def test_label_and_segments_that_disagree(folder: Path) -> None:
     table = segments(folder, "[[1, 2]]", label=0)
     assert spans(table) == [("present-0", 1.0, 2.0), ("absent-0", 0.0, 1.0), ("absent-1", 2.0, -1.0)]
-    place = f"bah/data/{ANNOTATION}, {video_key(str(media_path(FRENCH)))!r}"
+    place = f"bah/data/{ANNOTATION}, {video_key(str(bah_path(FRENCH)))!r}"
     reason = f"is labelled absent, but {place} has segments, which are used"
     assert ("disagreement", "bah/data/split/val.txt, row 1", reason) in notes(table)
 
@@ -577,7 +578,7 @@ def test_frames(folder: Path) -> None:
         "release": "2026",
         "split": "train",
         "clip_id": f"{clip(MARKED)}/frame-7",
-        "media": f"{folder / faces_path(MARKED)}/frame-7.jpg",
+        "media": f"{folder / faces_path(bah_path(MARKED))}/frame-7.jpg",
         "group": "90001",
         "group_kind": "participant",
         "speaker": "90001",
@@ -635,23 +636,23 @@ def test_frames_come_from_the_annotation_where_no_list_has_them(folder: Path, la
 
 def test_what_is_wrong_with_frames_is_noted(folder: Path) -> None:
     listed = folder / "split-frames/val.txt"
-    change(listed, f"{media_path(FRENCH)}/frame-3.jpg,1", f"{media_path(FRENCH)}/frame-3.jpg,yes")
+    change(listed, f"{bah_path(FRENCH)}/frame-3.jpg,1", f"{bah_path(FRENCH)}/frame-3.jpg,yes")
     with listed.open("a", encoding="utf-8") as lines:
         lines.write(
-            f"\nVideos/9/Visite_1/9_Question_1_x_Video.mp4/frame-0.jpg,1\nrubbish\n{media_path(FRENCH)}/frame-x.jpg,1\n"
+            f"\nVideos/9/Visite_1/9_Question_1_x_Video.mp4/frame-0.jpg,1\nrubbish\n{bah_path(FRENCH)}/frame-x.jpg,1\n"
         )
-        lines.write(f"{media_path(QUIET)}/frame-90.jpg, 1 \n")
-    change(folder / "split-frames/test.txt", f"{media_path(QUIET)}/frame-5.jpg,0\n", "")
-    shutil.rmtree(folder / faces_path(QUIET))
+        lines.write(f"{bah_path(QUIET)}/frame-90.jpg, 1 \n")
+    change(folder / "split-frames/test.txt", f"{bah_path(QUIET)}/frame-5.jpg,0\n", "")
+    shutil.rmtree(folder / faces_path(bah_path(QUIET)))
     train = (folder / "split-frames/train.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in train if not line.startswith(str(media_path(PLAIN)))]
+    kept = [line for line in train if not line.startswith(str(bah_path(PLAIN)))]
     (folder / "split-frames/train.txt").write_text("".join(kept), encoding="utf-8")
     annotation = (folder / ANNOTATION).read_text(encoding="utf-8")
-    name = f"{media_path(PLAIN)}/frame-"
+    name = f"{bah_path(PLAIN)}/frame-"
     (folder / ANNOTATION).write_text(annotation.replace(f"- - {name}", f"- - {name}no-"), encoding="utf-8")
 
     table = scan(folder, level="frame")
-    place = f"bah/data/{ANNOTATION}, '{media_path(PLAIN)}', frame_annotation"
+    place = f"bah/data/{ANNOTATION}, '{bah_path(PLAIN)}', frame_annotation"
     entry = ("unusable_row", place, "an entry is no [.../frame-N.jpg, label]; it is not used")
     assert notes(table) == [
         ("unusable_row", "bah/data/split-frames/val.txt, row 15", "2 lines are no .../frame-N.jpg,label, the first: "
@@ -659,7 +660,7 @@ def test_what_is_wrong_with_frames_is_noted(folder: Path) -> None:
         ("unusable_row", "bah/data/split-frames/val.txt",
          "'Videos/9/Visite_1/9_Question_1_x_Video.mp4' is in no list of videos; its frames are not used"),
         ("disagreement", "bah/data/split-frames/val.txt",
-         f"'{media_path(QUIET)}' is in the list of split 'test', where its frames are counted"),
+         f"'{bah_path(QUIET)}' is in the list of split 'test', where its frames are counted"),
         *[entry] * 6,
         ("missing_annotation", "bah/data/split/train.txt, row 1",
          "none of its frames is annotated; it is not used at level 'frame'"),
@@ -739,14 +740,12 @@ def test_annotation_may_be_laid_out_otherwise(folder: Path, layout: str) -> None
 
 
 def test_annotations_that_contradict_each_other_or_are_none(folder: Path) -> None:
-    text = (
-        f"{media_path(PLAIN)}:\n  global_ah: 1\nVideos/9/Visite_1/x.mp4:\n  global_ah: 0\n{media_path(FRENCH)}:\n- 3\n"
-    )
+    text = f"{bah_path(PLAIN)}:\n  global_ah: 1\nVideos/9/Visite_1/x.mp4:\n  global_ah: 0\n{bah_path(FRENCH)}:\n- 3\n"
     (folder / "annotation.yml").write_text(text, encoding="utf-8")
     assert notes(scan(folder)) == [
-        ("disagreement", f"bah/data/annotation.yml, '{media_path(PLAIN)}'",
+        ("disagreement", f"bah/data/annotation.yml, '{bah_path(PLAIN)}'",
          f"bah/data/{ANNOTATION} annotates this video otherwise, and is used"),
-        ("unusable_row", f"bah/data/annotation.yml, '{media_path(FRENCH)}'",
+        ("unusable_row", f"bah/data/annotation.yml, '{bah_path(FRENCH)}'",
          "expected a mapping; this annotation is not used"),
         ("unusable_row", "bah/data/annotation.yml, '9/Visite_1/x.mp4'",
          "no list of videos names this video; it is not used"),
@@ -755,7 +754,7 @@ def test_annotations_that_contradict_each_other_or_are_none(folder: Path) -> Non
 
 @pytest.mark.parametrize("name", [ANNOTATION, "meta_data.yml", "transcript"])
 def test_a_tag_that_would_execute_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
-    transcript = folder / "transcription" / media_path(FRENCH) / f"{media_path(FRENCH).stem}.yml"
+    transcript = folder / "transcription" / bah_path(FRENCH) / f"{bah_path(FRENCH).stem}.yml"
     file = transcript if name == "transcript" else folder / name
     bad = f"!!python/object/apply:os.mkdir ['{tmp_path / 'made'}']"
     for text in (f"a: {bad}\n", f"a:\n  frame_annotation:\n  - {bad}\n  b: 1\n"):
@@ -837,7 +836,7 @@ def damage(root: Path, name: str, cuts: int, flips: int) -> None:
     """Truncate a file and put random bytes into it, and read it each time."""
     folder = root / "bah/data"
     write_bah(folder, [PLAIN, MARKED, FRENCH], {video.participant: metadata() for video in (PLAIN, FRENCH)})
-    transcript = folder / "transcription" / media_path(MARKED) / f"{media_path(MARKED).stem}.yml"
+    transcript = folder / "transcription" / bah_path(MARKED) / f"{bah_path(MARKED).stem}.yml"
     file = transcript if name == "transcript" else folder / name
     whole, chance = file.read_bytes(), random.Random(name)
     damaged = [whole[: len(whole) * cut // cuts] for cut in range(cuts)]

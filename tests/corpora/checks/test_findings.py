@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpora.checks.findings import Case, Finding, check_corpus, file_sizes, text_keys, without_texts
-from corpora.checks.overlap import between_corpora, between_splits
+from corpora.checks.findings import (
+    Case,
+    Finding,
+    between_corpora,
+    between_splits,
+    check_corpus,
+    file_sizes,
+    text_keys,
+    without_texts,
+)
 from corpora.checks.statistics import ClassFigures, ConsentFigures, SplitFigures, corpus_figures
 from corpora.table import TableCorpus
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec

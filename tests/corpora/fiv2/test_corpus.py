@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError, label_columns
+from corpora.demo.layouts import fiv2_path
 from corpora.fiv2.corpus import FirstImpressionsCorpus, _split_of
-from corpora.fiv2.layout import media_path
 from corpora.registry import CorporaConfig
 from mmpsr.tasks import BUILTIN_TASKS, PERSONALITY, TaskSpec
 from tests.support.fiv2_tree import CLIPS, build
@@ -109,7 +109,7 @@ def test_official_layout(root: Path) -> None:
         "raw.ethnicity": "Caucasian",
         "raw.gender": "male",
     }
-    assert clips["media"].tolist() == [str(root / "fiv2" / media_path(clip)) for clip in sorted_clips()]
+    assert clips["media"].tolist() == [str(root / "fiv2" / fiv2_path(clip)) for clip in sorted_clips()]
     assert clips["text"].tolist()[2:5] == [
         "Café first, then — work.", "Nothing here costs a thing.", "A list; with semicolons, too.",
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def sorted_clips() -> list[Any]:
 
 
 def test_the_layout_that_is_written(root: Path) -> None:
-    assert [media_path(clip).as_posix() for clip in CLIPS[3:7]] == [
+    assert [fiv2_path(clip).as_posix() for clip in CLIPS[3:7]] == [
         "train-2/training80_14/xYz12345678.000.mp4", "train-6/training80_75/xYz12345678.004.mp4",
         "val-1/validation80_01/-aB3_dots.in.it.003.mp4", "val-2/validation80_25/kLm_opQrSt9.002.mp4",
     ]  # fmt: skip
@@ -156,7 +156,7 @@ def test_videos_may_lie_anywhere(root: Path, shape: str) -> None:
         folder = {"flat": "all", "by split": {"dev": "val"}.get(clip.split, clip.split), "deep": "a/b/Test80_01"}[shape]
         target = root / "fiv2" / folder / f"{clip.clip_id}.mp4"
         target.parent.mkdir(parents=True, exist_ok=True)
-        (root / "fiv2" / media_path(clip)).rename(target)
+        (root / "fiv2" / fiv2_path(clip)).rename(target)
         expected[clip.clip_id] = str(target)
     table = scan(root)
     assert dict(zip(table.clips["clip_id"], table.clips["media"], strict=True)) == expected
@@ -299,14 +299,14 @@ def test_the_same_video_twice(root: Path) -> None:
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(b"x" * number)
     table = scan(root, splits=["train"])
-    first = media_path(CLIPS[1]).as_posix()
+    first = fiv2_path(CLIPS[1]).as_posix()
     reason = f"is not as large as fiv2/{first}, which is used; remove one of them"
     assert notes(table) == [(f"{DOTS}.005", "disagreement", f"fiv2/zz_copies/{DOTS}.005.mp4", reason)]
     assert table.clips["media"].iloc[1] == str(root / "fiv2" / first)
 
 
 def test_links_to_nothing_are_no_files(root: Path) -> None:
-    path = root / "fiv2" / media_path(CLIPS[0])
+    path = root / "fiv2" / fiv2_path(CLIPS[0])
     path.unlink()
     path.symlink_to(root / "nowhere.mp4")
     assert scan(root, splits=["train"]).defects["kind"].tolist() == ["missing_media"]

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError, label_columns
+from corpora.demo.layouts import COLUMNS, MeldUtterance, meld_path, write_meld
 from corpora.meld.corpus import MeldCorpus, seconds
-from corpora.meld.layout import COLUMNS, MeldUtterance, media_path, write_meld
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.config import Config, load_config
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TasksConfig
@@ -154,7 +154,7 @@ def test_published_counts_and_metrics() -> None:
 
 
 def test_the_layout_is_written_as_it_is_published(tmp_path: Path) -> None:
-    assert media_path("dev", 3, 12).as_posix() == "MELD.Raw/dev_splits_complete/dia3_utt12.mp4"
+    assert meld_path("dev", 3, 12).as_posix() == "MELD.Raw/dev_splits_complete/dia3_utt12.mp4"
     said = MeldUtterance("dev", 3, 12, 'Say "when", now.', "Ann", "joy", "positive", 3723.25, 3724.0, 5, 9)
     write_meld(tmp_path, [said])
     assert (tmp_path / "MELD.Raw/dev_sent_emo.csv").read_bytes().decode().split("\r\n") == [

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError, Defects, label_columns
-from corpora.mosei.corpus import MoseiCorpus
+from corpora.demo.layouts import DIMENSIONS, MoseiSegment, mosei_path, write_csd, write_mosei
+from corpora.mosei.corpus import MoseiCorpus, match_spans
 from corpora.mosei.labels import CSD, MOST_SEGMENTS
-from corpora.mosei.layout import DIMENSIONS, MoseiSegment, segment_path, write_csd, write_mosei
-from corpora.mosei.transcripts import match_spans
 from corpora.registry import CorporaConfig, read_corpora
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION, TaskSpec
 from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, STRAY, UNDER, build, full_path, sound_path
@@ -129,7 +128,7 @@ def test_every_defect_of_the_tree(root: Path) -> None:
 
 def test_a_clean_tree_has_no_defect_and_is_a_source(tmp_path: Path) -> None:
     plain(tmp_path, *LINES[1:8])
-    put(tmp_path, *(segment_path(line.video, line.clip) for line in LINES[1:8]))
+    put(tmp_path, *(mosei_path(line.video, line.clip) for line in LINES[1:8]))
     config = CorporaConfig.model_validate({"root": str(tmp_path), "sources": {"m": {"adapter": "mosei"}}})
     table = read_corpora(config, BUILTIN_TASKS)
     assert len(table.clips) == 7
@@ -175,10 +174,10 @@ def test_choice_of_media(root: Path) -> None:
 def test_media_elsewhere(tmp_path: Path) -> None:
     plain(tmp_path)
     put(tmp_path, f"Audio/WAV_16000/{LONG}.wav", f"clips/{LONG}_1.MKV", f"clips/{LONG}_2.txt", f"a/{LONG}_0.mp4")
-    put(tmp_path, segment_path(LONG, 0))
+    put(tmp_path, mosei_path(LONG, 0))
     table = scan(tmp_path)
     clips = table.clips.set_index("clip_id")
-    assert clips.loc[f"{LONG}_0", "media"] == str(tmp_path / "mosei" / segment_path(LONG, 0))
+    assert clips.loc[f"{LONG}_0", "media"] == str(tmp_path / "mosei" / mosei_path(LONG, 0))
     assert clips.loc[f"{LONG}_1", "media"] == str(tmp_path / f"mosei/clips/{LONG}_1.MKV")
     assert pd.isna(clips.loc[f"{LONG}_2", "media"])
     assert clips["audio_start"].tolist() == [0.0, 4.25, 8.75]
@@ -236,7 +235,7 @@ def test_times_that_cannot_be(tmp_path: Path) -> None:
         for clip, start, end in ((0, 5.0, 5.0), (1, 7.0, 6.0), (2, -2.0, -1.0), (3, 8.0, 9.0))
     ]
     plain(tmp_path, *odd, MoseiSegment(LONG, 4, np.nan, 3.0, "x", 0.0, {}))
-    put(tmp_path, full_path(LONG), sound_path(LONG), segment_path(LONG, 0))
+    put(tmp_path, full_path(LONG), sound_path(LONG), mosei_path(LONG, 0))
     table = scan(tmp_path).validate(BUILTIN_TASKS)
     assert len(table.clips) == 4
     clips = table.clips.set_index("clip_id")

@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 
 from corpora.clips import ClipTable, CorpusError
+from corpora.demo.layouts import MoseiSegment, mosei_path, write_csd, write_folds, write_mosei, write_transcripts
 from corpora.mosei.corpus import Labels, MoseiCorpus
 from corpora.mosei.labels import CSD
-from corpora.mosei.layout import (
-    MoseiSegment,
-    segment_path,
-    write_csd,
-    write_folds,
-    write_mosei,
-    write_table,
-    write_transcripts,
-)
 from mmpsr.tasks import BUILTIN_TASKS
-from tests.support.mosei_tree import DASH, LINES, LONG, SHORT, full_path, mmsa_path, write_answers, write_mmsa
+from tests.support.mosei_tree import (
+    DASH,
+    LINES,
+    LONG,
+    SHORT,
+    full_path,
+    mmsa_path,
+    write_answers,
+    write_mmsa,
+    write_table,
+)
 
 JOY = {"Happiness": 0.75, "Surprise": 0.25}
 EMOTIONS = [f"emotion.{name}" for name in ("Neutral", "Happiness", "Sadness", "Anger", "Surprise", "Disgust", "Fear")]
@@ -67,11 +69,11 @@ def answered(tmp_path: Path) -> Path:
 
 
 def test_answers_are_averaged_over_workers(answered: Path) -> None:
-    put(answered / "m", full_path(LONG), segment_path(LONG, 1), segment_path(LONG, 8), segment_path(DASH, 0))
+    put(answered / "m", full_path(LONG), mosei_path(LONG, 1), mosei_path(LONG, 8), mosei_path(DASH, 0))
     table = scan(answered)
     assert row(table, 0) == {
         "corpus": "m", "split": "train", "clip_id": f"{LONG}_1", "group": LONG, "group_kind": "video",
-        "language": "en", "text": "It was fine.", "media": str(answered / "m" / segment_path(LONG, 1)),
+        "language": "en", "text": "It was fine.", "media": str(answered / "m" / mosei_path(LONG, 1)),
         "fallback_media": str(answered / "m" / full_path(LONG)), "fallback_start": 4.25, "fallback_end": 9.0,
         "emotion.Neutral": 0.0, "emotion.Happiness": pytest.approx(5 / 9), "emotion.Sadness": 0.0,
         "emotion.Anger": pytest.approx(1 / 9), "emotion.Surprise": 0.0, "emotion.Disgust": 0.0, "emotion.Fear": 0.0,
@@ -165,7 +167,7 @@ def test_flat_tables(flat: Path) -> None:
 def test_table_with_the_official_files_beside_it(flat: Path) -> None:
     write_csd(flat / "m", LINES[:3])
     write_transcripts(flat / "m", LINES[:10])
-    put(flat / "m", segment_path(LONG, 0), segment_path(SHORT, 2))
+    put(flat / "m", mosei_path(LONG, 0), mosei_path(SHORT, 2))
     table = scan(flat)
     assert table.clips["raw.sentiment"].fillna("?").tolist() == ["1", "?", "?"]  # 0 to 4.4 of 0 to 4.5 s shared
     assert table.clips["text"].tolist() == ["Kites, three.", "Warm.", "Bus."]

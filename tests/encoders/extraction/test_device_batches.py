@@ -34,7 +34,6 @@ from encoders.extraction.read import clip_records, read_vectors
 from encoders.extraction.workers import Workers
 from encoders.media import clip as media
 from encoders.media.clip import ClipMedia
-from encoders.spec import EncoderSpec
 from encoders.store.claims import Item
 from encoders.store.progress import ExtractionSummary
 from encoders.store.vector_store import FeatureStore
@@ -89,7 +88,7 @@ def embedded(
             check(embedder)
         assert finished == [(job, "text", outcome)]
         assert (embedder.num_clips, embedder.num_bytes, embedder.jobs) == (0, 0, [])
-    return {**dict(zip(outcome.rows, outcome.vectors, strict=True)), **dict(outcome.failures)}
+    return {**{row: encoded.vector for row, (encoded, _) in outcome.made.items()}, **outcome.failures}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_every_kind_of_clip(tmp_path: Path) -> None:
     }
     kept = {"clip0", "clip6", "clip7"}
     assert {clip for modality, clip in rows_in(tmp_path) if modality == "text"} == kept
-    notes = FeatureStore(tmp_path).notes("fake", EncoderSpec.of(Attentive("text")))
+    notes = FeatureStore(tmp_path).notes("fake", Attentive("text").spec)
     assert {clip: note for (clip, _), note in notes.items()} == {"clip6": "note on clip6"}
     assert Attentive.passes == [5, 1, 1, 1, 1, 1]
     assert not list((tmp_path / ".claims").glob("*.json"))
@@ -336,7 +335,7 @@ def test_a_light_and_a_device_encoder_share_the_decoded_clip(tmp_path: Path, mon
     result = encode_job(job_of(clips, encoders, features(tmp_path, encoders=encoders)))
     assert len(calls) == 1
     assert result.outcomes["video"].prepared[0].arrays["pixels"].shape == (4, 32, 32, 3)
-    assert len(result.outcomes["behavior"].vectors) == 1
+    assert len(result.outcomes["behavior"].made) == 1
     assert result.media_seconds == pytest.approx(2.0, abs=0.05)
 
 
@@ -472,7 +471,7 @@ def test_stop_hands_out_what_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
         embedder.add(job, "text", outcome)
         time.sleep(0.1)
         assert list(embedder.stop()) == [(job, "text", outcome)]
-    assert len(outcome.rows) == 2
+    assert len(outcome.made) == 2
     assert Attentive.passes == [2]
 
 

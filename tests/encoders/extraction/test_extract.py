@@ -25,7 +25,7 @@ from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import _Work, extract
 from encoders.extraction.read import encoder_specs, read_vectors
 from encoders.media.clip import ClipMedia
-from encoders.spec import EncoderSpec, source_of
+from encoders.spec import source_of
 from encoders.store.claims import Claims, Item
 from encoders.store.progress import Count, ExtractionSummary
 from encoders.store.vector_store import LEDGER_COLUMNS, FeatureStore
@@ -129,7 +129,7 @@ def test_reasons_are_shown_as_they_are() -> None:
 
 def test_notes_are_kept(mixed: Mixed) -> None:
     store, _, _ = mixed
-    notes = FeatureStore(store).notes("fake", EncoderSpec.of(Obedient("text")))
+    notes = FeatureStore(store).notes("fake", Obedient("text").spec)
     assert {clip: note for (clip, _), note in notes.items()} == {"clip8": "repeated frames in clip8"}
 
 

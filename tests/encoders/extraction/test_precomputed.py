@@ -19,7 +19,7 @@ from encoders.config import FeaturesConfig, PrecomputedConfig
 from encoders.creation import create_encoder
 from encoders.errors import ExtractionError, Failure, MissingModality
 from encoders.extraction import precomputed, workers
-from encoders.extraction import precomputed_files as feature_files
+from encoders.extraction import precomputed as feature_files
 from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import extract
 from encoders.extraction.precomputed import Precomputed
@@ -90,7 +90,7 @@ def test_vectors_of_earlier_stores_keep_their_names(encoder: str, modality: str,
 
 
 def test_an_own_encoder_keeps_its_name_and_width() -> None:
-    spec = EncoderSpec.of(Obedient("text"))
+    spec = Obedient("text").spec
     assert (spec.key, spec.pooling, spec.vector_width) == ("obedient-67206c560bc1", "mean+std", 4)
 
 
@@ -207,7 +207,7 @@ def test_one_vector_per_clip_is_stored_as_it_is(tmp_path: Path) -> None:
         Failure("failed", "infinity in the vector"),  # too large for float32
     ]
     assert encode(path, *rows("a", "c"), pooling="mean+std") == [[1.0, 2.0, 0.0, 0.0], POOLED]
-    spec, pooled = (EncoderSpec.of(Precomputed("m", "video", declared(path, pooling=p))) for p in (None, "mean+std"))
+    spec, pooled = (Precomputed("m", "video", declared(path, pooling=p)).spec for p in (None, "mean+std"))
     assert (spec.pooling, spec.width, spec.vector_width) == ("none", 2, 2)
     assert (pooled.pooling, pooled.width, pooled.vector_width) == ("mean+std", 2, 4)
     assert spec.fingerprint != pooled.fingerprint
@@ -435,7 +435,7 @@ def test_the_fingerprint_says_where_the_vectors_came_from(tmp_path: Path) -> Non
     np.savez(tmp_path / "a.npz", x=np.array(FRAMES))
 
     def spec(path: Path | str = path, name: str = "m", **values: Any) -> EncoderSpec:
-        return EncoderSpec.of(Precomputed(name, "audio", declared(path, **{"field": "x", **values})))
+        return Precomputed(name, "audio", declared(path, **{"field": "x", **values})).spec
 
     assert spec().settings == {"path": str(path), "format": "pickle", "field": "x", "key": "{clip_id}"}
     assert spec().key == f"m-{spec().fingerprint}"

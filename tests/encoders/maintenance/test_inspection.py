@@ -245,7 +245,7 @@ def test_a_table_is_inspected_in_order(media: Mapping[str, Path], monkeypatch: p
 
 
 def test_a_table_without_media_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("a worker was started"))
+    monkeypatch.setattr(inspection, "start_pool", lambda *_, **__: pytest.fail("a worker was started"))
     found = inspect_media(pd.DataFrame({"corpus": ["a"], "clip_id": ["1"], "text": ["hello"]}), 2, False)
     assert found.columns.tolist() == ["corpus", "clip_id", "kind", "reason"]
     assert (len(found), found.attrs["num_inspected"]) == (0, 0)

@@ -21,9 +21,8 @@ from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
 from encoders.maintenance import inventory
-from encoders.maintenance.inventory import FolderReport, take_inventory
+from encoders.maintenance.inventory import FolderReport, Usage, take_inventory, usage_of
 from encoders.maintenance.pruning import Leftover, find_leftovers, prunable, remove
-from encoders.maintenance.usage import Usage, usage_of
 from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
@@ -359,7 +358,7 @@ def test_usage_follows_the_clips_as_they_are(tmp_path: Path) -> None:
     features = FeaturesConfig(store=str(tmp_path / "store"), encoders={"text": "minilm"})
     usage = usage_of(features, {"mine": clips, "broken": None})
     encoder = make_encoder("minilm", "text")
-    key = EncoderSpec.of(encoder).key
+    key = encoder.spec.key
     assert usage.folders == {f"mine/text/{key}": "minilm", f"broken/text/{key}": "minilm"}
     assert usage.clips == {"mine": frozenset("ab")}
     row = {"text": "good", "description": None, "media": str(tmp_path / "a.mp4"), "start": 0.0, "end": 1.0}

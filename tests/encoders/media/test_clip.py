@@ -634,7 +634,8 @@ def test_the_store_is_told_of_the_file_that_a_vector_was_made_from(tmp_path: Pat
     encoders = {name: ("tests.encoders.media.test_clip:Brightness", Brightness(name).fingerprint()) for name in wanted}
     job = Job("a", [{**spans, **row} for row in rows], wanted, encoders, FeaturesConfig())
     outcomes = encode_job(job).outcomes
-    assert outcomes["video"].rows == [1, 2]
-    assert outcomes["video"].notes == [f"{media}: every frame is black; taken from {full}", None]
-    assert outcomes["audio"].rows == [0, 1, 2]
-    assert outcomes["audio"].notes == [None, None, None]  # also after a failure of another modality
+    notes = {name: [note for _, note in outcome.made.values()] for name, outcome in outcomes.items()}
+    assert list(outcomes["video"].made) == [1, 2]
+    assert notes["video"] == [f"{media}: every frame is black; taken from {full}", None]
+    assert list(outcomes["audio"].made) == [0, 1, 2]
+    assert notes["audio"] == [None, None, None]  # also after a failure of another modality

@@ -17,7 +17,7 @@ from encoders.creation import CATALOGUE, create_encoder
 from encoders.errors import ExtractionError
 from encoders.face.crops import face_crops
 from encoders.models.emotion_faces import read_tensors
-from encoders.models.image import PictureEncoder
+from encoders.models.image import ImageEncoder
 from mmpsr.config import ConfigError
 from tests.support.face_scenes import clip_of, scene
 from tests.support.tiny_images import affectnet_state
@@ -26,9 +26,9 @@ AFFECTNET, EFFICIENT = "emo-affect-net", "emotiefflib/enet_b0_8_best_afew"
 FRAMES = (scene((20, 60, 240)), scene((20, 60, 240), angle=20.0))
 
 
-def encoder_of(encoder_id: str, weights: Path) -> PictureEncoder:
+def encoder_of(encoder_id: str, weights: Path) -> ImageEncoder:
     encoder = create_encoder(encoder_id, "video", FeaturesConfig(weights={CATALOGUE[encoder_id].home: str(weights)}))
-    assert isinstance(encoder, PictureEncoder)
+    assert isinstance(encoder, ImageEncoder)
     return encoder
 
 

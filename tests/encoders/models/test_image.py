@@ -17,7 +17,7 @@ from encoders.errors import ExtractionError, MissingModality
 from encoders.face.crops import face_crops
 from encoders.media.clip import ClipMedia
 from encoders.models import image as image_models
-from encoders.models.image import PictureEncoder, VideoMAE
+from encoders.models.image import ImageEncoder, VideoMAE
 from tests.support.face_scenes import WALL, clip_of, scene
 from tests.support.tiny_checkpoints import write_clip
 from tests.support.tiny_images import write_dinov2, write_resnet, write_videomae, write_vit
@@ -49,10 +49,10 @@ FAMILIES: dict[str, tuple[Callable[[Path], Path], Any, Callable[[Any, torch.Tens
 """By id: who writes the checkpoint, the class that reads it independently, how it embeds, width, side of a crop."""
 
 
-def encoder_of(encoder_id: str, folder: Path, modality: str = "video", **faces: Any) -> PictureEncoder:
+def encoder_of(encoder_id: str, folder: Path, modality: str = "video", **faces: Any) -> ImageEncoder:
     features = FeaturesConfig(weights={CATALOGUE[encoder_id].home: str(folder)}, faces=FacesConfig(**faces))
     encoder = create_encoder(encoder_id, modality, features)
-    assert isinstance(encoder, PictureEncoder)
+    assert isinstance(encoder, ImageEncoder)
     return encoder
 
 
@@ -70,7 +70,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder_of
 
 
-def embedded(encoder: PictureEncoder, *clips: ClipMedia) -> list[NDArray[np.float32]]:
+def embedded(encoder: ImageEncoder, *clips: ClipMedia) -> list[NDArray[np.float32]]:
     results = encoder.encode(clips)
     assert all(isinstance(result, np.ndarray) for result in results), results
     return results  # type: ignore[return-value]

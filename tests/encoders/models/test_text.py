@@ -184,7 +184,7 @@ def test_a_model_that_reads_special_tokens_alone_is_a_failure(
 ) -> None:
     encoder: Any = loaded(folders, "google-bert/bert-base-uncased")
     rows_of(encoder, "stop")  # opens the tokenizer
-    monkeypatch.setattr(encoder, "_limit", 2)  # the special tokens alone
+    monkeypatch.setattr(encoder, "_tokenizer", (encoder._tokenizer[0], 2))  # the special tokens alone
     (failure,) = rows_of(encoder, "stop it")
     assert isinstance(failure, EncodingError)
     assert "reads 2 tokens at once, all of them special ones" in str(failure)

@@ -22,8 +22,7 @@ from encoders.spec import source_of
 from encoders.store.claims import Claims
 from encoders.store.text_store import TextStore, Written
 from encoders.writers import fill as text_filling
-from encoders.writers.fill import FilledTexts, fill_texts
-from encoders.writers.work import TextWork
+from encoders.writers.fill import FilledTexts, TextWork, fill_texts
 from mmpsr.config import ConfigError, validate
 from tests.support.fake_writers import FakeWriter, batches, features, table
 
@@ -183,8 +182,8 @@ def test_a_failure_that_another_process_tried_again_meanwhile_is_settled(desk: D
     asked = features(desk.store, retry_failed=True)
     desk.writer.batch_size = 1
     here, there = (TextWork(table(ids), desk.writer, asked) for _ in range(2))
-    assert here.refresh()
-    assert there.refresh()
+    assert here.find_missing()
+    assert there.find_missing()
     with Claims(desk.store) as claims, Claims(desk.store) as others:
         rows = there.claim(others, set())
         assert here.claim(claims, waits_for := set()) == [1]  # the first is taken

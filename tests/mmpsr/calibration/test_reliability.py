@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ from mmpsr.calibration.reliability import (
     confidences,
     correct_shares,
     reliability_curve,
-    risk_coverage,
     trained_targets,
 )
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
@@ -138,38 +135,3 @@ def test_correct_shares_by_kind_of_task() -> None:
     probabilities, targets = np.array([[0.1, 0.4, 0.5]]), np.array([[0.0, 0.2, 0.0]])
     assert correct_shares(probabilities, targets, MOODS) == pytest.approx([2 / 3])
     assert correct_shares(probabilities, targets, MOODS, np.array([0.3, 0.3, 0.6])) == pytest.approx([1.0])
-
-
-def test_risk_and_coverage_by_hand() -> None:
-    # Kept, surest first: right; right, wrong (equal confidence); right.
-    confidence, correct = np.array([0.7, 0.9, 0.6, 0.7]), np.array([1.0, 1.0, 1.0, 0.0])
-    curve = risk_coverage(confidence, correct)
-    assert curve.coverage.tolist() == [0.25, 0.75, 1.0]
-    assert curve.confidence.tolist() == [0.9, 0.7, 0.6]
-    assert curve.accuracy == pytest.approx([1.0, 2 / 3, 3 / 4])
-    # 0.25 * 0 + 0.5 * 1/3 + 0.25 * 1/4
-    assert curve.area == pytest.approx(0.5 / 3 + 0.0625)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_risk_and_coverage_are_those_of_every_limit(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    confidence, correct = generator.integers(0, 12, 60) / 12, generator.random(60)
-    curve = risk_coverage(confidence, correct)
-    limits = np.unique(confidence)[::-1]
-    assert curve.confidence.tolist() == limits.tolist()
-    for limit, coverage, accuracy in zip(limits, curve.coverage, curve.accuracy, strict=True):
-        assert (coverage, accuracy) == pytest.approx(
-            ((confidence >= limit).mean(), correct[confidence >= limit].mean())
-        )
-
-
-def test_confidence_that_knows_nothing_has_the_risk_of_all() -> None:
-    correct = np.array([1.0, 0.0, 1.0, 0.0])
-    best, worst = (risk_coverage(values, correct).area for values in (correct, -correct))
-    assert best < risk_coverage(np.zeros(4), correct).area == 0.5 < worst
-    areas = [risk_coverage(np.array(order, dtype=float), correct).area for order in itertools.permutations(range(4))]
-    # the best order keeps the two right ones first: (0 + 0 + 1/3 + 1/2)/4
-    assert min(areas) == pytest.approx(5 / 24)
-    empty = risk_coverage(np.zeros(0), np.zeros(0))
-    assert len(empty.coverage) == len(empty.accuracy) == 0

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from mmpsr.explanation.explain import explain, prediction_conflicts
-from mmpsr.explanation.shapley import shapley
+from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import ModelConfig
 from mmpsr.probabilities import probabilities
@@ -22,7 +22,8 @@ SMALL = {"hidden_width": 8, "head_width": 8, "num_heads": 2}
 
 def test_holds_contributions_and_predictions_of_single_modalities() -> None:
     model, batch = model_of(ModelConfig(**SMALL)), batch_of()
-    found, expected = explain(model, batch, CALIBRATION), shapley(model, batch, CALIBRATION)
+    found, subsets = explain(model, batch, CALIBRATION), subset_predictions(model, batch, CALIBRATION)
+    expected = {task: attribute(values) for task, values in subsets.items()}
     assert [each.present for each in found] == [tuple(WIDTHS), ("video", "text"), ()]
     text_only = batch.with_presence(PRESENCE & torch.tensor([False, False, True, False]))
     for task, spec in model.tasks.items():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmpsr.batch import Batch
-from mmpsr.explanation.shapley import attribute, shapley, shapley_values, subset_predictions
+from mmpsr.explanation.shapley import attribute, shapley_values, subset_predictions
 from mmpsr.models.build import create_model
 from mmpsr.models.mcdm import ModelConfig
 from mmpsr.probabilities import probabilities
@@ -55,19 +55,16 @@ def test_symmetry_null_player_and_efficiency_of_a_game() -> None:
     assert found[1] > found[0] > 0
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
 @pytest.mark.parametrize("kind", ["mcdm", "conflict_aware"])
-def test_contributions_to_predictions(kind: str, scale: str) -> None:
+def test_contributions_to_predictions(kind: str) -> None:
     has_sequences = kind == "conflict_aware"
     model = model_of(AWARE_CONFIG, {"audio": 2}) if has_sequences else model_of(MCDM_CONFIG)
     batch = batch_of(with_sequences=has_sequences)
-    found = shapley(model, batch, CALIBRATION, scale)  # type: ignore[arg-type]
+    found = subset_predictions(model, batch, CALIBRATION)
     nothing = batch.with_presence(torch.zeros_like(PRESENCE))
     for task, spec in model.tasks.items():
-        values, outputs = found[task], [model(each).of(task).detach() for each in (batch, nothing)]
+        values, outputs = attribute(found[task]), [model(each).of(task).detach() for each in (batch, nothing)]
         expected = [CALIBRATION.apply(task, probabilities(each, spec).double().numpy()) for each in outputs]
-        if scale == "logit" and spec.kind != "regression":  # of a softmax: logarithms, centred
-            expected = [np.log(each) - np.log(each).mean(axis=1, keepdims=True) for each in expected]
         np.testing.assert_allclose(values.prediction, expected[0], atol=1e-5)
         np.testing.assert_allclose(values.baseline, expected[1], atol=1e-5)
         np.testing.assert_allclose(values.values.sum(axis=1), values.prediction - values.baseline, atol=1e-12)
@@ -77,7 +74,7 @@ def test_contributions_to_predictions(kind: str, scale: str) -> None:
 
 def test_equals_brute_force_on_a_model_masked_one_subset_at_a_time() -> None:
     model, batch = model_of(MCDM_CONFIG), batch_of()
-    found = shapley(model, batch)["personality"].values
+    found = attribute(subset_predictions(model, batch)["personality"]).values
     one_by_one = []
     for subset in range(16):
         members = torch.tensor([bool(subset >> i & 1) for i in range(4)])
@@ -88,7 +85,7 @@ def test_equals_brute_force_on_a_model_masked_one_subset_at_a_time() -> None:
 def test_a_clip_is_explained_alike_whatever_the_batch_and_the_mode() -> None:
     model, batch = model_of(MCDM_CONFIG).train(), batch_of()
     alone = Batch({name: vectors[1:2] for name, vectors in batch.features.items()}, PRESENCE[1:2])
-    both = [shapley(model, each)["emotion"].values for each in (batch, alone)]
+    both = [attribute(subset_predictions(model, each)["emotion"]).values for each in (batch, alone)]
     np.testing.assert_allclose(both[0][1], both[1][0], atol=1e-6)
     assert model.training
 
@@ -128,4 +125,4 @@ def test_too_many_modalities_are_refused() -> None:
     model = create_model(ModelConfig(hidden_width=4, num_heads=1, graph="none"), widths, small.tasks())
     batch = Batch({name: torch.zeros(1, 2) for name in widths}, torch.ones(1, 11, dtype=torch.bool))
     with pytest.raises(ValueError, match="up to 10 modalities; the model has 11"):
-        shapley(model, batch)
+        subset_predictions(model, batch)

@@ -98,7 +98,7 @@ def reference(model: ConflictAware, batch: Batch, clip: int) -> list[tuple[Tenso
     result = []
     for task, spec in BUILTIN_TASKS.items():
         tower, found = model.towers[task], []
-        guide = None if model.guide is None else pooled.get(model.modalities[model.guide])
+        guide = None if model.auxiliary_index is None else pooled.get(model.modalities[model.auxiliary_index])
         for inputs, head in ((fused, tower.head), (guide, tower.guide_head)):
             if inputs is None:
                 found.append(None)
@@ -128,7 +128,7 @@ def test_is_the_formula_on_present_modalities_alone(options: dict[str, Any]) -> 
     with torch.no_grad():
         predicted, trained = model(batch), model.train()(batch)
         assert not predicted.auxiliary
-        assert bool(trained.auxiliary) == (model.guide is not None)
+        assert bool(trained.auxiliary) == (model.auxiliary_index is not None)
         for clip in range(len(batch)):
             for (task, spec), (main, auxiliary) in zip(
                 BUILTIN_TASKS.items(), reference(model, batch, clip), strict=True
@@ -136,7 +136,7 @@ def test_is_the_formula_on_present_modalities_alone(options: dict[str, Any]) -> 
                 expected = probabilities(main, spec)
                 torch.testing.assert_close(trained.of(task)[clip], main, rtol=1e-9, atol=1e-9)
                 if auxiliary is not None:
-                    share = model.guide_share
+                    share = model.auxiliary_share
                     expected = share * probabilities(auxiliary, spec) + (1 - share) * expected
                     torch.testing.assert_close(trained.auxiliary[task][clip], auxiliary, rtol=1e-9, atol=1e-9)
                 torch.testing.assert_close(

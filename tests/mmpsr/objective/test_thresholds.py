@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, chosen, distributions, identity, marginal
+from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, distributions, identity, marginal, onehot
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN, SOFT
 
@@ -156,8 +156,8 @@ def test_a_marginal_of_no_label_is_an_error() -> None:
 def test_distributions_and_choices() -> None:
     chances = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
     assert distributions(chances, AMBIVALENCE).tolist() == [[[0.25, 0.75]], [[0.5, 0.5]]]
-    assert chosen(distributions(chances, AMBIVALENCE)).tolist() == [[[0.0, 1.0]], [[1.0, 0.0]]]
+    assert onehot(distributions(chances, AMBIVALENCE)).tolist() == [[[0.0, 1.0]], [[1.0, 0.0]]]
     for spec in (BINARY, PERSONALITY):
         sides = distributions(chances, spec)
         assert sides.tolist() == [[[0.75, 0.25], [0.25, 0.75]], [[0.5, 0.5], [0.5, 0.5]]]
-        assert chosen(sides)[..., 1].tolist() == [[0.0, 1.0], [0.0, 0.0]]
+        assert onehot(sides)[..., 1].tolist() == [[0.0, 1.0], [0.0, 0.0]]

@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 
 from tests.support import joined as small
 from tests.support.bundled import small_bundle, small_run
-from training.bundle import check as bundle_check
-from training.bundle.bundle import read_bundle
-from training.bundle.check import Repeated, compare_predictions, repeat_predictions
+from training.bundle import bundle as bundle_module
+from training.bundle.bundle import Repeated, compare_predictions, read_bundle, repeat_predictions
 from training.runs.trained import TrainedModel
 from tuning.console import app
 
@@ -65,7 +64,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 def test_the_verdict(
     found: Repeated, status: int, said: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_check, "repeat_predictions", lambda *_: found)
+    monkeypatch.setattr(bundle_module, "repeat_predictions", lambda *_: found)
     got, out, _ = call(run, "-o", tmp_path / "bundle")
     assert got == status
     assert said in out
@@ -92,7 +91,7 @@ def test_predictions_are_compared_clip_by_clip(run: Path, tmp_path_factory: pyte
 def test_clips_come_from_the_corpora_and_the_store(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     clips = small.joined()
-    monkeypatch.setattr(bundle_check, "read_corpora", lambda *_: type("Table", (), {"clips": clips.clips})())
+    monkeypatch.setattr(bundle_module, "read_corpora", lambda *_: type("Table", (), {"clips": clips.clips})())
 
     def gather(given: pd.DataFrame, features: object, *_: object) -> object:
         asked.append(features)
@@ -100,7 +99,7 @@ def test_clips_come_from_the_corpora_and_the_store(run: Path, tmp_path: Path, mo
         assert rows.all()
         return clips
 
-    monkeypatch.setattr(bundle_check, "gather", gather)
+    monkeypatch.setattr(bundle_module, "gather", gather)
     trained = TrainedModel.read(run)
     found = repeat_predictions(trained, run)
     assert (found.num_clips, found.reason) == (72, "")

@@ -24,32 +24,13 @@ from training.doctor import doctor
 from training.runs import accelerator
 from tuning.console import app
 
-CONFIG = """
-[corpora]
-root = "."
-[corpora.sources.mine]
-adapter = "table"
-files = "mine.csv"
-id = "id"
-text = "text"
-split = "split"
-labels.ambivalence = { column = "label" }
-[features]
-encoders = { text = "minilm" }
-[data]
-modalities = ["text"]
-[tasks]
-active = ["ambivalence"]
-"""
 ROWS = ["a,one,train,present", "b,two,train,absent", "c,three,dev,present", "d,four,test,absent"]
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("run.toml").write_text(CONFIG, encoding="utf-8")
+def place(table_run: Path) -> Path:
     write(*ROWS)
-    return tmp_path
+    return table_run
 
 
 def write(*rows: str) -> None:

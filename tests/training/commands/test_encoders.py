@@ -17,23 +17,6 @@ from tests.support import tiny_checkpoints as tiny
 from tests.support.starting import assert_starts_light
 from training.commands.console import app
 
-CONFIG = """
-[corpora]
-root = "."
-[corpora.sources.mine]
-adapter = "table"
-files = "mine.csv"
-id = "id"
-text = "text"
-split = "split"
-labels.ambivalence = { column = "label" }
-[features]
-encoders = { text = "minilm" }
-[data]
-modalities = ["text"]
-[tasks]
-active = ["ambivalence"]
-"""
 BERT, JINA, EAGLE = "google-bert/bert-base-uncased", "jinaai/jina-embeddings-v3", "nvidia/Eagle2-2B"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -52,11 +35,9 @@ def listed(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+def configured(table_run: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    Path("run.toml").write_text(CONFIG, encoding="utf-8")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(table_run / "cache"))
     return "--config", "run.toml"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support import stored_run
 from training.commands.console import app
 from training.evaluation import evaluate as full_evaluation
 from training.evaluation.evaluate import EvaluationOptions
+from training.scoring.rows import Estimate, LeakageEffect, MetricRow
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -90,18 +92,15 @@ def test_several_seeds(path: Path) -> None:
 
 
 def test_what_leaks_is_printed_first_with_its_effect(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"corpus": "bah", "split": "test", "task": "ambivalence", "metric": "uar", "num_clips": 9, "num_groups": 3}
-    value = {"value": 81.0, "low": 70.0, "high": 90.0}
+    row = MetricRow("bah", "test", "ambivalence", "uar", 9, 3, Estimate(81.0, 70.0, 90.0))
+    unseen = replace(row, model=Estimate(72.5, 70.0, 90.0), num_clips=5, num_groups=2)
     found = {
         "checked": True,
         "findings": [
             {"kind": "trained_clip", "severity": "error", "message": "trained on 3"},
             {"kind": "group", "severity": "warning", "message": "4 of 9 share"},
         ],
-        "effects": [
-            {"kind": "group", **row, **value, "unseen": {**value, "value": 72.5, "num_clips": 5, "num_groups": 2}},
-            {"kind": "text", **row, **value, "unseen": None},
-        ],
+        "effects": [LeakageEffect("group", row, unseen), LeakageEffect("text", row, None)],
     }
     monkeypatch.setattr(full_evaluation, "guard", lambda *_: found)
     lines = run(str(path))[0].splitlines()

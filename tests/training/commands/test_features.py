@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.encode import make_encoder
 from encoders.maintenance import pruning
-from encoders.spec import EncoderSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.vector_store import FeatureStore
@@ -27,26 +26,8 @@ from encoders.writers.build import text_writers
 from tests.support.starting import assert_starts_light
 from training.commands.console import app
 
-CONFIG = """
-[corpora]
-root = "."
-[corpora.sources.mine]
-adapter = "table"
-files = "mine.csv"
-id = "id"
-text = "text"
-split = "split"
-labels.ambivalence = { column = "label" }
-[features]
-store = "store"
-encoders = { text = "minilm", video = "face-mesh" }
-[data]
-modalities = ["text"]
-[tasks]
-active = ["ambivalence"]
-"""
 ENCODER = make_encoder("minilm", "text")
-SPEC = EncoderSpec.of(ENCODER)
+SPEC = ENCODER.spec
 OLD = dataclasses.replace(SPEC, fingerprint="0123456789ab")
 USED, UNUSED = f"mine/text/{SPEC.key}", f"mine/text/{OLD.key}"
 VECTOR = np.arange(768, dtype=np.float32)[np.newaxis]
@@ -54,12 +35,10 @@ CONFIGURED = ("--config", "run.toml")
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+def store(table_run: Path) -> FeatureStore:
     """A store with a used and an unused fingerprint of one clip, a lost clip, and a leftover."""
-    monkeypatch.chdir(tmp_path)
-    Path("run.toml").write_text(CONFIG, encoding="utf-8")
     Path("mine.csv").write_text("id,text,split,label\na,one,train,present\nb,two,dev,absent\n", encoding="utf-8")
-    store = FeatureStore(tmp_path / "store")
+    store = FeatureStore(table_run / "store")
     row = {"media": None, "start": None, "end": None, "description": None}
     store.write("mine", SPEC, ["a"], [ENCODER.source({**row, "text": "one"})], VECTOR)
     store.write("mine", SPEC, ["a", "gone"], ["s", "s"], np.concatenate([VECTOR, VECTOR]))

@@ -13,35 +13,23 @@ from mmpsr.config import ConfigError, load_config
 from tests.support import joined as small
 from training.commands.train import extract, train
 from training.config import RunConfig
-from training.data.joined import _check, active_features
+from training.data.joined import active_features, require_trainable
 from training.launch import requested_processes
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 
 HEADER = "id,text,split,happy,sad"
 ROWS = ["a,good,train,1,0", "b,bad,dev,0,1", "c,fine,test,1,0"]
-SECTION = """
-[corpora]
-root = "."
-[corpora.sources.mine]
-adapter = "table"
-files = "mine.csv"
-id = "id"
-text = "text"
-split = "split"
-labels.emotion.Happiness = "happy"
-labels.emotion.Sadness = "sad"
-labels.emotion.Anger = "happy"
-labels.emotion.Disgust = "happy"
-labels.emotion.Fear = "happy"
-labels.emotion.Surprise = "happy"
-[features]
-encoders = { text = "minilm" }
-[data]
-modalities = ["text"]
-[tasks]
-active = ["emotion"]
-"""
+CLASSES = dict.fromkeys(("Anger", "Disgust", "Fear", "Surprise"), "happy") | {"Happiness": "happy", "Sadness": "sad"}
+
+
+@pytest.fixture
+def emotion_run(table_run: Path) -> None:
+    """The working folder's `run.toml` is of emotion, in a column for each class."""
+    path = table_run / "run.toml"
+    labels = "".join(f'labels.emotion.{name} = "{column}"\n' for name, column in CLASSES.items())
+    text = path.read_text(encoding="utf-8").replace('labels.ambivalence = { column = "label" }\n', labels)
+    path.write_text(text.replace("ambivalence", "emotion"), encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
@@ -53,12 +41,8 @@ def test_every_shipped_configuration_loads_and_resolves(path: Path) -> None:
     assert set(active_features(config.features, config.data.modalities).encoders) == set(config.data.modalities)
 
 
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, rows: list[str] = ROWS, header: str = HEADER
-) -> str:
+def run(*arguments: str, rows: list[str] = ROWS, header: str = HEADER) -> str:
     """What a failing command prints as its error."""
-    monkeypatch.chdir(tmp_path)
-    Path("run.toml").write_text(SECTION, encoding="utf-8")
     Path("mine.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     app = typer.Typer()
     app.command()(train)
@@ -68,36 +52,36 @@ def run(
     return " ".join(result.output.split())
 
 
-def test_a_mistyped_key_names_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "training.lrr is not a setting; did you mean 'lr'?" in run(tmp_path, monkeypatch, "--set", "training.lrr=1")
+def test_a_mistyped_key_names_the_right_one(emotion_run: None) -> None:
+    assert "training.lrr is not a setting; did you mean 'lr'?" in run("--set", "training.lrr=1")
 
 
-def test_an_unknown_task_names_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(tmp_path, monkeypatch, "--set", 'tasks.active=["emotoin"]')
+def test_an_unknown_task_names_the_right_one(emotion_run: None) -> None:
+    found = run("--set", 'tasks.active=["emotoin"]')
     assert "no task is named 'emotoin'; did you mean 'emotion'?" in found
 
 
-def test_a_missing_column_is_named_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(tmp_path, monkeypatch, header="id,text,split,happpy,sad")
+def test_a_missing_column_is_named_with_its_file(emotion_run: None) -> None:
+    found = run(header="id,text,split,happpy,sad")
     assert "mine.csv" in found
     assert "'happy'" in found
     assert "did you mean 'happpy'?" in found
 
 
-def test_a_label_out_of_range_is_named_with_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(tmp_path, monkeypatch, rows=["a,good,train,1,0", "b,bad,dev,0,7"])
+def test_a_label_out_of_range_is_named_with_its_row(emotion_run: None) -> None:
+    found = run(rows=["a,good,train,1,0", "b,bad,dev,0,7"])
     assert "mine.csv, row 3" in found
     assert "7" in found
     assert "'sad'" in found or "sad" in found
 
 
-def test_an_empty_split_is_named_with_its_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(tmp_path, monkeypatch, "--set", 'corpora.sources.mine.splits=["train", "dev"]', rows=[ROWS[0], ROWS[2]])
+def test_an_empty_split_is_named_with_its_corpus(emotion_run: None) -> None:
+    found = run("--set", 'corpora.sources.mine.splits=["train", "dev"]', rows=[ROWS[0], ROWS[2]])
     assert "corpus 'mine' has no clip in split 'dev'" in found
 
 
-def test_an_unknown_metric_names_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(tmp_path, monkeypatch, "--set", 'corpora.sources.mine.metrics.emotion=["macro_f"]')
+def test_an_unknown_metric_names_the_right_one(emotion_run: None) -> None:
+    found = run("--set", 'corpora.sources.mine.metrics.emotion=["macro_f"]')
     assert "no metric is named 'macro_f'; did you mean 'macro_f1'?" in found
 
 
@@ -136,7 +120,7 @@ def test_processes_asked_of_the_launcher(command: str, expected: int) -> None:
 
 def test_corpora_that_cannot_be_trained_on_are_refused() -> None:
     clips, corpora = small.joined(), small.config().corpora
-    _check(clips, corpora)
+    require_trainable(clips, corpora)
     for column, value, message in (
         ("split", "train", "corpus 'mosei' has no clip in split 'dev'.*zero_shot = true"),
         ("split", "test", "corpus 'mosei' has no clip in split 'train'"),
@@ -144,22 +128,22 @@ def test_corpora_that_cannot_be_trained_on_are_refused() -> None:
         broken = small.joined()
         broken.clips.loc[broken.clips["corpus"].eq("mosei"), column] = value
         with pytest.raises(CorpusError, match=message):
-            _check(broken, corpora)
+            require_trainable(broken, corpora)
     unlabeled = small.joined()
     unlabeled.labels["emotion"][:] = float("nan")
     with pytest.raises(CorpusError, match=r"no train clip of .* has a label for task 'emotion'"):
-        _check(unlabeled, corpora)
+        require_trainable(unlabeled, corpora)
     mute = small.joined()
     mute.presence[:, 1] = False
     with pytest.raises(CorpusError, match="no training clip has a audio vector"):
-        _check(mute, corpora)
+        require_trainable(mute, corpora)
     everything = corpora.model_copy(
         update={
             "sources": {name: source.model_copy(update={"zero_shot": True}) for name, source in corpora.sources.items()}
         }
     )
     with pytest.raises(CorpusError, match="every corpus is zero_shot"):
-        _check(clips, everything)
+        require_trainable(clips, everything)
 
 
 def test_a_corpus_without_labels_needs_no_dev_split() -> None:
@@ -168,15 +152,15 @@ def test_a_corpus_without_labels_needs_no_dev_split() -> None:
     extra = clips.clips["corpus"].eq("fiv2").to_numpy(dtype=bool)
     clips.labels["personality"] = clips.labels["emotion"][:, :5].clone()  # labelled elsewhere
     clips.clips.loc[extra, "split"] = "train"
-    _check(clips, corpora)
+    require_trainable(clips, corpora)
     clips.labels["personality"][int(extra.argmax()), 2] = 0.5  # partly labelled
     with pytest.raises(CorpusError, match="corpus 'fiv2' has no clip in split 'dev'"):
-        _check(clips, corpora)
+        require_trainable(clips, corpora)
     clips = small.joined()
     clips.labels["personality"] = clips.labels["emotion"][:, :5].clone()
     clips.clips.loc[extra, "split"] = "test"
     with pytest.raises(CorpusError, match="corpus 'fiv2' has no clip in split 'train'"):
-        _check(clips, corpora)
+        require_trainable(clips, corpora)
 
 
 def test_rows_and_batches_are_cut_as_asked() -> None:

@@ -19,6 +19,7 @@ from training.commands.console import app
 from training.evaluation.breakdowns import adapted_rows, aggregate, aggregated_rows
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
+from training.scoring.rows import plain
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -35,7 +36,7 @@ def repeated(path: Path, times: int = 20) -> list[TaskSplit]:
 
 def test_figures_of_the_shifted_predictions(path: Path) -> None:
     parts = repeated(path)
-    rows = list(adapted_rows(parts, {}, ("mosei", "fiv2", "bah")))
+    rows = plain({"adapted": list(adapted_rows(parts, {}, ("mosei", "fiv2", "bah")))})["adapted"]
     assert {(row["corpus"], row["task"]) for row in rows} == {("meld", "emotion")}
     assert [row["metric"] for row in rows] == ["macro_f1", "weighted_f1", "uar"]
     (part,) = (part for part in parts if part.corpus == "meld")
@@ -50,21 +51,21 @@ def test_figures_of_the_shifted_predictions(path: Path) -> None:
 def test_no_label_is_read(path: Path) -> None:
     (part,) = (part for part in repeated(path) if part.corpus == "meld")
     other = replace(part, targets=part.targets[::-1].copy())
-    found, again = (next(iter(adapted_rows([each], {}, ()))) for each in (part, other))
+    found, again = (plain({"adapted": list(adapted_rows([each], {}, ()))})["adapted"][0] for each in (part, other))
     assert found["shares"] == again["shares"]
     assert found["value"] != again["value"]
 
 
 def test_the_linear_baseline_is_fitted_likewise(path: Path) -> None:
     (part,) = (part for part in repeated(path) if part.corpus == "meld")
-    (row, *_) = adapted_rows([part], {("meld", part.split, "emotion"): part}, ())
+    (row, *_) = plain({"adapted": list(adapted_rows([part], {("meld", part.split, "emotion"): part}, ()))})["adapted"]
     assert row["linear"]["value"] == row["value"] != row["before"]
     assert row["over_linear"]["value"] == 0.0
 
 
 def test_few_clips_are_left_alone(path: Path) -> None:
     (part,) = (part for part in repeated(path) if part.corpus == "meld")
-    (row,) = adapted_rows([part.take(np.arange(29))], {}, ())
+    (row,) = plain({"adapted": list(adapted_rows([part.take(np.arange(29))], {}, ()))})["adapted"]
     assert row == {**part.key, "reason": "29 clips, fewer than 30"}
 
 
@@ -119,7 +120,7 @@ def test_videos_of_frames_by_hand() -> None:
     np.testing.assert_allclose(videos.predicted, [[0.9, 0.1], [0.55, 0.45]])
     # a is right, b is decided absent: F1 of absent 2/3, of present 0.
     row = next(aggregated_rows(frames, pd.Series(["b", "a", "b"])))
-    assert (row["value"], row["num_clips"], row["num_wholes"]) == (pytest.approx(100 / 3), 3, 2)
+    assert (row.model.value, row.num_clips, row.num_wholes) == (pytest.approx(100 / 3), 3, 2)
 
 
 def test_labels_of_the_other_kinds() -> None:

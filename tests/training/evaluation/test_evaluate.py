@@ -22,10 +22,18 @@ from tests.support import fresh_run
 from tests.support import joined as small
 from training.commands.console import app
 from training.evaluation.breakdowns import masked, modality_subsets
-from training.evaluation.evaluate import EvaluationOptions, evaluate
+from training.evaluation.evaluate import EvaluationOptions
+from training.evaluation.evaluate import evaluate as evaluation
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
+from training.scoring.rows import plain
+
+
+def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
+    """The document as `--json` prints it."""
+    return plain(evaluation(path, options))
+
 
 OWN = {"train": 30, "dev": 16, "test": 12}
 

@@ -14,9 +14,16 @@ from mmpsr.metrics.paired_tests import holm
 from tests.support import joined as small
 from tests.support import stored_run
 from training.evaluation import figures as detailed_evaluation
-from training.evaluation.figures import decided_classes, evaluate_run, split_parts
+from training.evaluation.figures import decided_classes, split_parts
+from training.evaluation.figures import evaluate_run as evaluation
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions
+from training.scoring.rows import plain
+
+
+def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> dict[str, Any]:
+    """The document as `--json` prints it."""
+    return plain(evaluation(run, split, column))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,11 +12,19 @@ import pytest
 from mmpsr.config import ConfigError
 from tests.support import fresh_run
 from training.config import require_choice_on_dev
-from training.evaluation.evaluate import EvaluationOptions, evaluate
+from training.evaluation.evaluate import EvaluationOptions
+from training.evaluation.evaluate import evaluate as evaluation
 from training.evaluation.leakage import refuse_trained_clips
 from training.runs.directory import RunError
 from training.runs.identities import FILE, read_identities, same_clips, shared
 from training.runs.stored import RunPredictions
+from training.scoring.rows import plain
+
+
+def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
+    """The document as `--json` prints it."""
+    return plain(evaluation(path, options))
+
 
 OWN = {"train": 30, "dev": 16, "test": 20}
 LONG = "nine words are said here by everybody every time"

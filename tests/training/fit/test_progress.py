@@ -15,7 +15,8 @@ from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.objective import Objective
 from tests.support import joined as small
 from training.fit.loop import build_model
-from training.fit.progress import Totals, monitor, require_monitor
+from training.fit.progress import monitor, require_monitor
+from training.fit.state import Totals
 from training.fit.step import CONFLICT_STEPS, training_step
 from training.fit.views import StepResult
 from training.scoring.scores import MetricValue, dev_mean, evaluate_rows

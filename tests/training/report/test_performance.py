@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from training.report.page import Cards, Charts, Section, Table
 from training.report.performance import calibration_section, classes_section, confusion_section, figures_section
 from training.report.subgroups import correlations_section, leakage_section, subgroups_section, subsets_section
+from training.scoring.rows import Difference, Estimate, LeakageEffect, MetricRow
 
 PLACE = {"corpus": "meld", "split": "test", "task": "emotion"}
-ROW: dict[str, Any] = {
-    **PLACE, "metric": "macro_f1", "num_clips": 1200, "num_groups": 30, "value": 54.613, "low": 45.0, "high": 63.5,
-    "linear": {"value": 50.0, "low": 40.0, "high": 60.0},
-    "over_linear": {"value": 4.613, "low": -1.0, "high": 9.0, "p": 0.02, "corrected_p": 0.04},
-}  # fmt: skip
+OVER = Difference(4.613, -1.0, 9.0, p=0.02, corrected_p=0.04)
+ROW = MetricRow(
+    **PLACE, metric="macro_f1", num_clips=1200, num_groups=30, model=Estimate(54.613, 45.0, 63.5),
+    linear=Estimate(50.0, 40.0, 60.0), over_linear=OVER,
+)  # fmt: skip
 RESULT = {**PLACE, "metric": "macro_f1", "num_clips": 1200, "model": 54.613, "linear": 50.0, "chance": 14.5}
 
 
@@ -48,20 +49,20 @@ def test_figures() -> None:
     [(-0.2, "0.20 below the linear baseline"), (0.001, "the same as the linear baseline"), (None, "not comparable")],
 )
 def test_how_the_model_stands_beside_the_baseline(over: float | None, note: str) -> None:
-    row = {**ROW, "over_linear": {**ROW["over_linear"], "value": over}}
+    row = replace(ROW, over_linear=replace(OVER, value=over))
     [cards] = [block for block in figures_section([row], [], []).blocks if isinstance(block, Cards)]
     assert note in cards.cards[0].notes[0]
 
 
 def test_without_a_stored_baseline_there_is_none_beside() -> None:
-    row = {name: value for name, value in ROW.items() if "linear" not in name}
+    row = replace(ROW, linear=None, over_linear=None)
     [[cells], _] = tables(figures_section([row], [RESULT], []))
     assert cells[3:6] == ["-", "-", "-"]
 
 
 def test_classes_are_drawn_by_metric_and_hostile_names_stay_names() -> None:
-    rows = [{**ROW, "class": name, "num_clips": 3} for name in ("<i>", "Anger")]
-    section = classes_section([*rows, {**rows[0], "metric": "uar"}], [])
+    rows = [replace(ROW, part=name, num_clips=3) for name in ("<i>", "Anger")]
+    section = classes_section([*rows, replace(rows[0], metric="uar")], [])
     first, second = svgs(section)
     assert "&lt;i&gt;" in first
     assert "Anger" not in second
@@ -85,7 +86,7 @@ def test_calibration_tells_the_error() -> None:
 
 def test_subgroups_that_are_small_are_in_the_table_alone() -> None:
     values = {"video+text": 700, "text": 500, "audio": 4}
-    rows = [{**ROW, "modalities": name, "num_clips": count} for name, count in values.items()]
+    rows = [replace(ROW, part=name, num_clips=count) for name, count in values.items()]
     section = subgroups_section({"presence": rows, "by": [], "column": None}, [])
     [svg] = svgs(section)
     assert ">V+T (n=700)<" in svg
@@ -94,14 +95,14 @@ def test_subgroups_that_are_small_are_in_the_table_alone() -> None:
     assert [row[2:] for row in tables(section)[0]] == [
         [name, "54.61 [45.00, 63.50]", f"{count}"] for name, count in values.items()
     ]
-    by = [{**ROW, "value_of_column": name} for name in ("en", "fr")]
+    by = [replace(ROW, part=name) for name in ("en", "fr")]
     [svg] = svgs(subgroups_section({"presence": [], "by": by, "column": "language"}, []))
     assert ">en (n=1200)<" in svg
 
 
 def test_subsets_stand_by_value() -> None:
     values = {"text": 60.0, "video+text": 70.0, "audio": None}
-    rows = [{**ROW, "modalities": name, "value": value} for name, value in values.items()]
+    rows = [replace(ROW, part=name, model=replace(ROW.model, value=value)) for name, value in values.items()]
     [svg] = svgs(subsets_section(rows, []))
     assert svg.index(">V+T<") < svg.index(">T<")
     assert ">A<" not in svg
@@ -117,8 +118,8 @@ def test_correlations_between_tasks() -> None:
 
 
 def test_what_is_shared_with_training_stands_beside_what_is_not() -> None:
-    unseen = {"value": 40.0, "low": 30.0, "high": 50.0, "num_clips": 7}
-    rows = [{**ROW, "kind": "group", "unseen": unseen}, {**ROW, "kind": "text", "unseen": None}]
+    unseen = replace(ROW, model=Estimate(40.0, 30.0, 50.0), num_clips=7)
+    rows = [LeakageEffect("group", ROW, unseen), LeakageEffect("text", ROW, None)]
     first, second = tables(leakage_section(rows, []))[0]
     assert first[2:] == ["group", "54.61 [45.00, 63.50]\n1,200 clips", "40.00 [30.00, 50.00]\n7 clips"]
     assert second[-1] == "no such clip"

@@ -17,6 +17,7 @@ from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.report.page import render
 from training.report.run import run_page, write_report
 from training.runs.directory import RunError
+from training.scoring.rows import plain
 from tuning.console import app
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
@@ -83,7 +84,7 @@ def test_unseen_corpora_are_fitted_too(path: Path, html: str, monkeypatch: pytes
     assert title not in html  # MELD has fewer than 30 clips
     monkeypatch.setattr("training.evaluation.breakdowns.MIN_CLIPS", 2)
     text = Outline(render(run_page(path))).text
-    rows = evaluate(path, EvaluationOptions(adapt=True))["adapted"]
+    rows = plain(evaluate(path, EvaluationOptions(adapt=True)))["adapted"]
     part = text[text.index(title) :]
     assert len(rows) == 3
     for row in rows:

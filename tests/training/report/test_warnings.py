@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,18 +11,18 @@ import pytest
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from tests.support import joined as small
 from training.report.warnings import run_warnings
+from training.scoring.rows import Difference, Estimate, MetricRow
 
 FITTED = Calibration(tasks={"emotion": TaskCalibration(form="softmax", num_clips=50)})
 
 
-def figure(**changes: Any) -> dict[str, Any]:
+def figure(**changes: Any) -> MetricRow:
     """A sound figure: many groups, a narrow interval, clearly above the baseline."""
-    row = {
-        "corpus": "mosei", "split": "test", "task": "emotion", "metric": "macro_f1", "num_clips": 900,
-        "num_groups": 300, "value": 60.0, "low": 57.0, "high": 63.0,
-        "over_linear": {"value": 2.0, "low": 1.0, "high": 3.0, "corrected_p": 0.01},
-    }  # fmt: skip
-    return {**row, **changes}
+    row = MetricRow(
+        "mosei", "test", "emotion", "macro_f1", 900, 300, Estimate(60.0, 57.0, 63.0),
+        over_linear=Difference(2.0, 1.0, 3.0, corrected_p=0.01),
+    )  # fmt: skip
+    return replace(row, **changes)
 
 
 def record(epoch: int, dev_figure: float, loss: float = 0.1) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def found(**changes: Any) -> list[tuple[str, str]]:
     return [(warning.level, warning.text) for warning in run_warnings(**{**sound, **changes})]
 
 
-def over(value: float | None, p: float | None = 0.2) -> dict[str, Any]:
-    return figure(over_linear={"value": value, "corrected_p": p})
+def over(value: float | None, p: float | None = 0.2) -> MetricRow:
+    return figure(over_linear=Difference(value, corrected_p=p))
 
 
 def test_a_sound_run_has_none() -> None:
@@ -58,8 +59,9 @@ def test_a_sound_run_has_none() -> None:
     ("changes", "level", "text"),
     [
         ({"figures": [figure(num_groups=29)]}, "caution", "Fewer than 30 groups: mosei emotion (29)."),
-        ({"figures": [figure(high=67.5)]}, "caution", "wider than 10 percentage points: mosei emotion MF1 (10)."),
-        ({"figures": [figure(low=None, high=None)]}, "caution", "No interval can be given: mosei emotion MF1."),
+        ({"figures": [figure(model=Estimate(60.0, 57.0, 67.5))]}, "caution",
+         "wider than 10 percentage points: mosei emotion MF1 (10)."),
+        ({"figures": [figure(model=Estimate(60.0))]}, "caution", "No interval can be given: mosei emotion MF1."),
         ({"figures": [figure(corpus="meld")]}, "note", "Zero-shot, never trained on: meld."),
         ({"figures": [figure(split="dev")]}, "serious", "mosei: there is no labelled test clip"),
         ({"records": [record(1, 50.0), record(2, float("nan"))]}, "serious", "loss or dev figure of epoch 2 is"),
@@ -89,8 +91,7 @@ def test_beside_the_linear_baseline() -> None:
     ]
     assert found(figures=[over(1.0)]) == [("caution", none_above)]
     assert found(figures=[over(None, None)]) == [("caution", none_above)]
-    without = figure()
-    del without["over_linear"]  # a run that did not store the baseline's predictions
+    without = figure(over_linear=None)  # a run that did not store the baseline's predictions
     assert found(figures=[without]) == []
 
 

@@ -12,9 +12,9 @@ import pytest
 from mmpsr.config import ConfigError, load_config, validate
 from tests.support import joined as small
 from training.config import RunConfig
-from tuning.search.config import load_search, toml_text
-from tuning.search.plans import GridPlan, SampledPlan, make_plan
-from tuning.search.space import Dimension, SearchConfig, apply, dimensions
+from tuning.search.objective import load_search
+from tuning.search.results import toml_text
+from tuning.search.space import Dimension, GridPlan, SampledPlan, SearchConfig, apply, dimensions, make_plan
 
 SHIPPED = Path(__file__).parents[3] / "configs" / "searches"
 

@@ -27,7 +27,6 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 import training.data.load
-import tuning.data
 import tuning.search.objective
 from corpora.clips import ClipTable
 from encoders.errors import ExtractionError
@@ -80,24 +79,24 @@ def test_every_method_finishes_its_trials_and_writes_its_results(
 ) -> None:
     imitate(monkeypatch, lambda config, epoch: config.training.lr + config.model.dropout + config.model.hidden_width)
     search = searched.search(tmp_path, method=method, **SPACES[method])
-    study = run_search(search, 1, silent)
-    assert len(trials.counted(study.trials)) == NUMBERS[method]
-    assert write_results(search, study) == tmp_path / "searches" / "mine" / "best.toml"
+    optuna_study = run_search(search, 1, silent)
+    assert len(trials.counted(optuna_study.trials)) == NUMBERS[method]
+    assert write_results(search, optuna_study) == tmp_path / "searches" / "mine" / "best.toml"
     table = pd.read_csv(search.folder / "trials.csv")
     assert len(table) == NUMBERS[method]
     assert not (search.folder / "running").exists()
     run_search(search, 1, silent)  # the same command again has nothing left to do
-    assert len(study.get_trials()) == NUMBERS[method]
+    assert len(optuna_study.get_trials()) == NUMBERS[method]
 
 
 def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path) -> None:
     search = searched.search(
         tmp_path, method="random", num_trials=3, seeds=[4], space={"training.lr": {"low": 1e-3, "high": 1e-1}}
     )
-    study = run_search(search, 1, silent)
-    config, notes = load_run_config(write_results(search, study))
+    optuna_study = run_search(search, 1, silent)
+    config, notes = load_run_config(write_results(search, optuna_study))
     assert notes == []
-    assert config.training.lr == study.best_trial.params["training.lr"]
+    assert config.training.lr == optuna_study.best_trial.params["training.lr"]
     assert config.training.seed == 4
     assert config.output.name == "mine-best"
     figures: list[float] = []
@@ -108,7 +107,7 @@ def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path
 
     (tmp_path / "run").mkdir()
     train(config, small.joined(), small.tasks(), Accelerator(cpu=True), Kept(tmp_path / "run"), silent)  # all splits
-    assert max(figures) == study.best_value
+    assert max(figures) == optuna_study.best_value
 
 
 def test_the_figure_is_the_mean_over_seeds_of_their_best_epochs(
@@ -117,11 +116,11 @@ def test_the_figure_is_the_mean_over_seeds_of_their_best_epochs(
     values = {(1, 1): 10.0, (1, 2): 30.0, (1, 3): 20.0, (2, 1): 50.0, (2, 2): float("nan"), (2, 3): 40.0}
     trained = imitate(monkeypatch, lambda config, epoch: values[config.training.seed, epoch])
     search = searched.search(tmp_path, {"training": {"num_epochs": 3}}, num_trials=1, seeds=[1, 2])
-    study = run_search(search, 1, silent)
+    optuna_study = run_search(search, 1, silent)
     assert [config.training.seed for config in trained] == [1, 2]
-    assert study.best_value == 40.0  # (30 + 50) / 2
-    assert study.trials[0].intermediate_values == {1: 10.0, 2: 30.0, 3: 20.0}  # of the first seed
-    table = trial_table(study)
+    assert optuna_study.best_value == 40.0  # (30 + 50) / 2
+    assert optuna_study.trials[0].intermediate_values == {1: 10.0, 2: 30.0, 3: 20.0}  # of the first seed
+    table = trial_table(optuna_study)
     assert table.loc[0, "deviation"] == pytest.approx(200**0.5)  # (10^2 + 10^2) / (2 - 1), its root
 
 
@@ -182,9 +181,9 @@ def test_hyperband_ends_the_worse_trials_early(tmp_path: Path, monkeypatch: pyte
         seeds=[0, 1],
         space={"model.dropout": {"low": 0.0, "high": 0.9}},
     )
-    study = run_search(search, 1, silent)
-    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]
-    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    optuna_study = run_search(search, 1, silent)
+    pruned = [trial for trial in optuna_study.trials if trial.state == TrialState.PRUNED]
+    complete = [trial for trial in optuna_study.trials if trial.state == TrialState.COMPLETE]
     assert len(pruned) + len(complete) == 12
     assert pruned
     assert max(trial.last_step or 0 for trial in pruned) < 9
@@ -207,14 +206,14 @@ def test_a_configuration_that_fails_is_a_failed_trial_with_its_reason(
     imitate(monkeypatch, figure)
     said: list[str] = []
     search = searched.search(tmp_path, method="grid", space={"model.hidden_width": [8, 16, 32]})
-    study = run_search(search, 1, said.append)
-    table = trial_table(study)
+    optuna_study = run_search(search, 1, said.append)
+    table = trial_table(optuna_study)
     assert table["state"].tolist() == ["fail", "complete", "fail"]
     assert table["reason"].tolist() == ["the dev figure was not a number", "", "these do not fit"]
     assert [line.split("  ")[-2].strip() for line in said] == [
         "the dev figure was not a number", "1.00", "these do not fit",
     ]  # fmt: skip
-    assert study.best_trial.params == {"model.hidden_width": 16}
+    assert optuna_study.best_trial.params == {"model.hidden_width": 16}
 
 
 def test_values_that_do_not_fit_together_fail_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -304,12 +303,12 @@ def test_test_clips_are_left_out_before_their_features_are_read(
     monkeypatch.setattr(training.data.load, "join", joined)
     settings: dict[str, Any] = {"method": "grid", "space": {"model.hidden_width": [16]}}
     clean = run_search(searched.search(tmp_path / "clean", **settings), 1, silent)
-    search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.data.load_joined)
-    study = run_search(search, 1, silent)
+    search = replace(searched.search(tmp_path / "poisoned", **settings), load=tuning.search.objective.load_joined)
+    optuna_study = run_search(search, 1, silent)
     assert not seen[0]["split"].eq("test").any()
     assert set(seen[0]["corpus"]) == {"mosei", "fiv2", "bah"}  # meld is zero-shot
-    assert np.isfinite(study.best_value)
-    assert study.trials[0].intermediate_values.keys() == clean.trials[0].intermediate_values.keys()
+    assert np.isfinite(optuna_study.best_value)
+    assert optuna_study.trials[0].intermediate_values.keys() == clean.trials[0].intermediate_values.keys()
 
 
 def test_clips_are_loaded_once_and_again_only_for_other_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,10 +321,10 @@ def test_clips_are_loaded_once_and_again_only_for_other_clips(tmp_path: Path, mo
     imitate(monkeypatch, lambda config, epoch: 1.0)
     space = {"data.modalities": [["text", "audio"], ["text"]], "training.lr": [1e-2, 1e-3]}
     search = replace(searched.search(tmp_path, method="grid", space=space), load=load)
-    study = run_search(search, 1, silent)
+    optuna_study = run_search(search, 1, silent)
     assert loaded == [("text", "audio"), ("text",)]
-    assert study.trials[0].params["data.modalities"] == 'json:["text", "audio"]'
-    config, _ = load_run_config(write_results(search, study))
+    assert optuna_study.trials[0].params["data.modalities"] == 'json:["text", "audio"]'
+    config, _ = load_run_config(write_results(search, optuna_study))
     assert config.data.modalities == ("text", "audio")
 
 
@@ -336,7 +335,7 @@ def kill_at_random(search: Search, num_kills: int, stop: threading.Event, killed
     """Kill workers of this machine in the middle of a trial, one after the other."""
     chosen = random.Random(0)
     while len(killed) < num_kills and not stop.wait(0.1 + chosen.random()):
-        running = [trial for trial in search.study().get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+        running = [trial for trial in search.open_study().get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
         found = [int(trial.user_attrs["worker"].split()[1]) for trial in running if "worker" in trial.user_attrs]
         alive = [process for process in found if process not in killed and psutil.pid_exists(process)]
         if alive:
@@ -346,21 +345,21 @@ def kill_at_random(search: Search, num_kills: int, stop: threading.Event, killed
 
 def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
     """A search whose workers are killed finishes every slot once, and says that it replaced them."""
-    search.study()
+    search.open_study()
     stop, killed, said = threading.Event(), [], []
     killer = threading.Thread(target=kill_at_random, args=(search, num_kills, stop, killed))
     killer.start()
     try:
-        study = run_search(search, num_workers, said.append)
+        optuna_study = run_search(search, num_workers, said.append)
     finally:
         stop.set()
         killer.join()
-    finished = trials.counted(study.get_trials())
+    finished = trials.counted(optuna_study.get_trials())
     assert sorted(int(trial.user_attrs["slot"]) for trial in finished) == list(range(search.config.num_trials or 0))
     assert all(trial.state == TrialState.COMPLETE for trial in finished)
     assert len(killed) == num_kills
     assert sum("killed by signal 9 and is replaced" in line for line in said) == num_kills
-    assert len(trial_table(study)) == search.config.num_trials
+    assert len(trial_table(optuna_study)) == search.config.num_trials
 
 
 LONG = {"training": {"num_epochs": 8, "batch_size": 8, "patience": 8}}
@@ -438,21 +437,23 @@ def test_the_same_command_continues_after_a_kill_with_the_same_values(
         assert process.stdout.readline() == "training\n"
         process.kill()
     imitate(monkeypatch, lambda config, epoch: config.training.lr)
-    study = run_search(searched.search(tmp_path, method="random", num_trials=2, storage=storage, **settings), 1, silent)
-    states = [trial.state for trial in study.trials]
+    optuna_study = run_search(
+        searched.search(tmp_path, method="random", num_trials=2, storage=storage, **settings), 1, silent
+    )
+    states = [trial.state for trial in optuna_study.trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
-    assert study.trials[1].params == study.trials[0].params  # at once, though its last heartbeat is new
-    assert len(trial_table(study)) == 2
+    assert optuna_study.trials[1].params == optuna_study.trials[0].params  # at once, though its last heartbeat is new
+    assert len(trial_table(optuna_study)) == 2
 
 
 def started(search: Search, worker: str, slot: str = "0") -> optuna.Study:
     """A study with a trial that runs in the worker."""
-    study = search.study()
-    trials.queue(study, slot, {"model.hidden_width": 16})
-    trial = study.ask()
+    optuna_study = search.open_study()
+    trials.queue(optuna_study, slot, {"model.hidden_width": 16})
+    trial = optuna_study.ask()
     trial.set_user_attr("worker", worker)
     trial.suggest_categorical("model.hidden_width", [8, 16])
-    return study
+    return optuna_study
 
 
 def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_stops(
@@ -460,24 +461,24 @@ def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_stops(
 ) -> None:
     imitate(monkeypatch, lambda config, epoch: 1.0)
     search = searched.search(tmp_path, num_trials=1, heartbeat=1)
-    study = started(search, "elsewhere 1 0.0")
-    storage = study._storage
-    storage.record_heartbeat(0 if not study.trials else study.trials[0]._trial_id)  # type: ignore[attr-defined]
-    trials.release(study)
-    assert study.trials[0].state == TrialState.RUNNING
+    optuna_study = started(search, "elsewhere 1 0.0")
+    storage = optuna_study._storage
+    storage.record_heartbeat(0 if not optuna_study.trials else optuna_study.trials[0]._trial_id)  # type: ignore[attr-defined]
+    trials.release(optuna_study)
+    assert optuna_study.trials[0].state == TrialState.RUNNING
     start = time.monotonic()
     run_search(search, 1, silent)  # waits for it, in vain
     assert time.monotonic() - start > 1.0
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
-    assert study.trials[1].params == {"model.hidden_width": 16}
+    assert [trial.state for trial in optuna_study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert optuna_study.trials[1].params == {"model.hidden_width": 16}
 
 
 def test_a_trial_that_always_kills_its_worker_fails_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imitate(monkeypatch, lambda config, epoch: 1.0)
     search = searched.search(tmp_path, method="grid", num_retries=0)
-    study = started(search, worker_of_a_dead_process(), '{"model.hidden_width": 8}')
+    optuna_study = started(search, worker_of_a_dead_process(), '{"model.hidden_width": 8}')
     run_search(search, 1, silent)
-    table = trial_table(study)
+    table = trial_table(optuna_study)
     assert sorted(table["state"]) == ["complete", "fail"]
     assert "its worker was killed 1 times" in table["reason"].tolist()
 
@@ -492,29 +493,29 @@ def worker_of_a_dead_process() -> str:
 def test_a_slot_that_was_queued_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = imitate(monkeypatch, lambda config, epoch: 1.0)
     search = searched.search(tmp_path, num_trials=2)
-    study = search.study()
+    optuna_study = search.open_study()
     for slot in ("0", "0", "1"):
-        trials.queue(study, slot, None)
-    study.enqueue_trial({})  # and one without a slot
+        trials.queue(optuna_study, slot, None)
+    optuna_study.enqueue_trial({})  # and one without a slot
     run_search(search, 1, silent)
     assert len(trained) == 2
-    assert [trial.user_attrs["slot"] for trial in trials.counted(study.trials)] == ["0", "1"]
+    assert [trial.user_attrs["slot"] for trial in trials.counted(optuna_study.trials)] == ["0", "1"]
 
 
 def test_importances_and_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imitate(monkeypatch, lambda config, epoch: config.model.hidden_width + config.model.dropout)
     space = {"model.hidden_width": [8, 16], "model.dropout": [0.0, 0.5]}
-    study = run_search(searched.search(tmp_path, method="grid", space=space), 1, silent)
-    shares = importances(study)
+    optuna_study = run_search(searched.search(tmp_path, method="grid", space=space), 1, silent)
+    shares = importances(optuna_study)
     assert list(shares) == ["model.hidden_width", "model.dropout"]
     assert shares["model.hidden_width"] > 0.8
-    rows = value_table(study).itertuples(index=False, name=None)
+    rows = value_table(optuna_study).itertuples(index=False, name=None)
     assert [row for row in rows if row[0] == "model.hidden_width"] == [
         ("model.hidden_width", 8, 2, 8.25, 8.5), ("model.hidden_width", 16, 2, 16.25, 16.5),
     ]  # fmt: skip
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(search_table(study))
+        console.print(search_table(optuna_study))
     lines = shown.get().splitlines()
     assert "Best of 4 trials (0 pruned, 0 failed); dev figure, higher" in lines[0]
     best = next(line for line in lines if "16.50" in line)

@@ -37,11 +37,11 @@ from training import pipeline
 from training.report.page import render
 from training.runs.stored import RunPredictions
 from tuning.console import app
-from tuning.study import cells as study_cells
+from tuning.study import workers as study_workers
 from tuning.study.config import Study, load_study
 from tuning.study.fill import run_study
 from tuning.study.report import read_stored_table, study_page
-from tuning.study.table import LINEAR, Column
+from tuning.study.table import LINEAR, Column, StudyTable
 from tuning.study.workers import Stopped
 
 BASE = """
@@ -141,7 +141,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
     """Runs that are trained from now on, and the modalities of data that are made ready for them, in order."""
     trained: list[str] = []
     prepared: list[tuple[str, ...]] = []
-    real, real_prepare = pipeline.train, study_cells.prepare
+    real, real_prepare = pipeline.train, study_workers.prepare
 
     def train(config: Any, joined: Any, tasks: Any, accelerator: Any, run: Any, *rest: Any) -> Any:
         trained.append(run.path.relative_to("runs/study").as_posix())
@@ -152,7 +152,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[tuple[str,
         return real_prepare(config, accelerator)
 
     monkeypatch.setattr(pipeline, "train", train)
-    monkeypatch.setattr(study_cells, "prepare", prepare)
+    monkeypatch.setattr(study_workers, "prepare", prepare)
     return trained, prepared
 
 
@@ -168,7 +168,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
         (run.path / "predictions.parquet").write_bytes(b"")
         run.write_json("results.json", found)
 
-    monkeypatch.setattr(study_cells.CellRunner, "_compute", compute)
+    monkeypatch.setattr(study_workers.CellRunner, "_compute", compute)
     return trained
 
 
@@ -185,6 +185,7 @@ def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeyp
     assert trained == everything
     assert not table.missing
     assert table.columns == [MF1, UAR]
+    assert StudyTable.from_json((study.folder / "table.json").read_text()) == table
     found = figures(study)
     for row in study.rows:
         seeds = [next(r["model"] for r in found[row, seed] if r["split"] == "test") for seed in (0, 1)]
@@ -349,7 +350,7 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     assert (
         f"| full | {found.mean:+.2f} [{found.low:.2f}, {found.high:.2f}]" in text[text.index("from linear baseline") :]
     )
-    stored = read_stored_table(study.folder, json.loads((study.folder / "manifest.json").read_text()))
+    stored = read_stored_table(study.folder)
     assert (stored.linear_by_seed, stored.folds) == (table.linear_by_seed, 3)
     assert "more than 'linear baseline', paired by seed" in html.unescape(render(study_page(study.folder)))
     assert "each of them one of 3 folds of the groups" in text
@@ -442,7 +443,7 @@ def test_what_cannot_be_prepared_is_tried_once_for_all_seeds(place: Path, monkey
         tried.append(config.data.modalities)
         raise ExtractionError("its weights (605 MB) cannot be had")
 
-    monkeypatch.setattr(study_cells, "prepare", prepare)
+    monkeypatch.setattr(study_workers, "prepare", prepare)
     assert command() == 1
     assert tried == [("text", "audio"), ("text",)]
     text = Path("runs/study/table.md").read_text()

@@ -36,22 +36,13 @@ def write(folder: Path, values: dict[str, Any] = VALUES, missing: dict[str, dict
     cost = {"full": {"num_parameters": [4000.0, 5000.0], "seconds_per_epoch": []}}
     table = StudyTable([MF1, UAR], values, LINEAR, "full", missing, 3, cost=cost)
     (folder / "table.csv").write_text(to_csv(table, "full"), encoding="utf-8")
+    (folder / "table.json").write_text(table.to_json(), encoding="utf-8")
     cells = {}
-    for place, (row, figures) in enumerate(values.items()):
+    for place, row in enumerate(values):
         for seed in (0, 1, 2):
             cell = {"folder": f"row{place}/{seed}", "configuration": "abc"}
             if seed in missing.get(row, {}):
                 cell["missing"] = missing[row][seed]
-            else:
-                path = folder / cell["folder"]
-                path.mkdir(parents=True, exist_ok=True)
-                results = [
-                    {"corpus": c.corpus, "split": c.split, "task": c.task, "metric": c.metric, "model": v[seed]}
-                    for c, v in figures.items()
-                    if seed in v
-                ]
-                results.append({**results[0], "split": "dev"})  # a figure that is no column
-                (path / "results.json").write_text(json.dumps(results), encoding="utf-8")
             cells[f"{row}/{seed}"] = cell
     manifest = {
         "study": "table<1>", "command": ["mmpsr", "study", "a.toml"], "versions": {"torch": "9"}, "seeds": [0, 1, 2],
@@ -59,6 +50,15 @@ def write(folder: Path, values: dict[str, Any] = VALUES, missing: dict[str, dict
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "table.json").read_text())  # type: ignore[no-any-return]
+
+
+def change(folder: Path, **values: Any) -> None:
+    """Change values of a study's stored table."""
+    (folder / "table.json").write_text(json.dumps({**stored(folder), **values}))
 
 
 def lines(folder: Path, section: str) -> list[list[str]]:
@@ -74,7 +74,7 @@ def warned(folder: Path) -> list[str]:
 
 def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path)
-    table = read_stored_table(tmp_path, json.loads((tmp_path / "manifest.json").read_text()))
+    table = read_stored_table(tmp_path)
     assert (table.columns, table.values, table.linear) == ([MF1, UAR], VALUES, LINEAR)
 
 
@@ -92,8 +92,7 @@ def test_means_and_differences(tmp_path: Path) -> None:
 
 def test_warnings(tmp_path: Path) -> None:
     assert warned(write(tmp_path)) == ["caution: No row reaches the linear baseline: bah UAR."]
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "warnings": ["other clips"], "seeds": [0, 1]}))
+    change(tmp_path, warnings=["other clips"], num_seeds=2)
     assert warned(tmp_path)[:2] == [
         "serious: other clips",
         "caution: Fewer than 3 seeds: whether rows differ cannot be told from chance in training.",
@@ -106,9 +105,11 @@ def test_what_rows_cost_is_no_figure(tmp_path: Path) -> None:
 
 def test_rows_that_do_not_apply_are_told(tmp_path: Path) -> None:
     write(tmp_path)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "inapplicable": {"fusion": "one modality"}}))
+    change(
+        tmp_path, inapplicable={"fusion": "one modality"}, values={**stored(tmp_path)["values"], "fusion": [None, None]}
+    )
     assert "note: Row 'fusion' does not apply: one modality." in warned(tmp_path)
+    assert [row for row, *_ in lines(tmp_path, "table")] == ["full", HOSTILE, "linear baseline"]
 
 
 def test_missing_cells(tmp_path: Path) -> None:
@@ -166,12 +167,11 @@ def test_a_study_without_a_table(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no manifest.json, so the study has no table yet; `mmpsr study` writes it"):
         study_page(tmp_path)
     write(tmp_path)
-    (tmp_path / "table.csv").unlink()
-    with pytest.raises(RunError, match=r"table.csv cannot be read .*; `mmpsr study` writes it"):
+    (tmp_path / "table.json").write_text("{}")
+    with pytest.raises(RunError, match=r"table.json cannot be read .*; `mmpsr study` writes it"):
         study_page(tmp_path)
-    write(tmp_path)
-    (tmp_path / "row0" / "1" / "results.json").unlink()
-    with pytest.raises(RunError, match=r"row0/1 has no results.json"):
+    (tmp_path / "table.json").unlink()
+    with pytest.raises(RunError, match=r"no table.json, .*; `mmpsr study CONFIG` run again writes it without"):
         study_page(tmp_path)
 
 

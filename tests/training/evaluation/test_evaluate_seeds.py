@@ -8,28 +8,31 @@ from pathlib import Path
 import pytest
 
 from tests.support import stored_run
-from training.evaluation.seeds import over_seeds, require_seeds
+from training.evaluation.evaluate import over_seeds, require_seeds
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions
+from training.scoring.rows import Estimate, MetricRow
 
-PLACE = {"corpus": "a", "split": "test", "task": "t", "metric": "m"}
+
+def figure(value: float | None) -> MetricRow:
+    return MetricRow("a", "test", "t", "m", 9, 3, Estimate(value))
 
 
 def test_mean_deviation_and_range_by_hand() -> None:
     # 60, 66 and 63: mean 63, deviation sqrt((9 + 9 + 0) / 2) = 3, t of 2 degrees 4.3027 * 3 / sqrt(3) = 7.4524.
-    documents = [{"figures": [{**PLACE, "num_clips": 9, "value": value}]} for value in (60.0, 66.0, 63.0)]
+    documents = [{"figures": [figure(value)]} for value in (60.0, 66.0, 63.0)]
     row = over_seeds(documents)[0]
-    assert (row["mean"], row["deviation"], row["least"], row["most"]) == (63.0, 3.0, 60.0, 66.0)
-    assert (row["low"], row["high"]) == pytest.approx((63 - 7.4524, 63 + 7.4524), abs=1e-4)
-    assert row["values"] == [60.0, 66.0, 63.0]
-    assert (row["num_seeds"], row["num_clips"]) == (3, 9)
+    assert (row.model.value, row.deviation, row.least, row.most) == (63.0, 3.0, 60.0, 66.0)
+    assert (row.model.low, row.model.high) == pytest.approx((63 - 7.4524, 63 + 7.4524), abs=1e-4)
+    assert row.values == [60.0, 66.0, 63.0]
+    assert (row.num_seeds, row.num_clips) == (3, 9)
 
 
 def test_a_figure_that_some_seeds_lack() -> None:
-    documents = [{"figures": [{**PLACE, "num_clips": 9, "value": None}]}, {"figures": []}]
-    row = over_seeds([*documents, {"figures": [{**PLACE, "num_clips": 9, "value": 5.0}]}])[0]
-    assert (row["values"], row["mean"], row["deviation"], row["num_seeds"]) == ([None, None, 5.0], 5.0, None, 1)
-    assert over_seeds(documents)[0]["mean"] is None
+    documents = [{"figures": [figure(None)]}, {"figures": []}]
+    row = over_seeds([*documents, {"figures": [figure(5.0)]}])[0]
+    assert (row.values, row.model.value, row.deviation, row.num_seeds) == ([None, None, 5.0], 5.0, None, 1)
+    assert over_seeds(documents)[0].model.value is None
 
 
 def test_only_the_seed_may_differ(tmp_path: Path) -> None:

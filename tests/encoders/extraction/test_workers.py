@@ -10,7 +10,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction import jobs
 from encoders.extraction.extract import extract
 from encoders.extraction.read import read_vectors
-from encoders.extraction.warm import WarmEncoders
+from encoders.extraction.workers import WarmEncoders
 from tests.support.fake_encoders import Attentive, Obedient, features, table
 
 
@@ -47,8 +47,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_encoders_are_loaded_once_for_many_extractions(tmp_path: Path) -> None:
     encoders = {
-        "text": "tests.encoders.extraction.test_warm:Counted",
-        "behavior": "tests.encoders.extraction.test_warm:CountedAttentive",
+        "text": "tests.encoders.extraction.test_workers:Counted",
+        "behavior": "tests.encoders.extraction.test_workers:CountedAttentive",
     }
     config = features(tmp_path, encoders=encoders)
     with WarmEncoders(config) as warm:
@@ -65,7 +65,7 @@ def test_encoders_are_loaded_once_for_many_extractions(tmp_path: Path) -> None:
 
 
 def test_another_setting_is_another_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_warm:Counted"})
+    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_workers:Counted"})
     with WarmEncoders(config) as warm:
         extract(table(["one"]), config, show_progress=False, warm=warm)
     monkeypatch.setattr(Counted, "factor", 2.0)
@@ -75,7 +75,7 @@ def test_another_setting_is_another_encoder(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_failure_of_all_leaves_the_encoders_usable(tmp_path: Path) -> None:
-    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_warm:Counted"}, chunk_size=1)
+    config = features(tmp_path, encoders={"text": "tests.encoders.extraction.test_workers:Counted"}, chunk_size=1)
     with WarmEncoders(config) as warm:
         with pytest.raises(ExtractionError, match="needs a library"):
             extract(table(["library", *["sleep 0.05"] * 9]), config, show_progress=False, warm=warm)

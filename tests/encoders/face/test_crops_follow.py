@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.face.tracking import follow
+from encoders.face.crops import follow
 
 
 def box(x: float, y: float = 50, side: float = 20) -> list[float]:

@@ -13,9 +13,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.models.mcdm import MCDM
 from tests.support import joined as small
 from training.config import RunConfig
-from training.fit import blending
-from training.fit.baseline import SPREADS, LinearBaseline
-from training.fit.blending import SHARES, TOLERANCE, Blend, choose_blends
+from training.fit.baseline import SHARES, SPREADS, TOLERANCE, Blend, LinearBaseline, choose_blends
 from training.fit.loop import build_model, train
 from training.runs.directory import RunDirectory
 from training.scoring.scores import evaluate_rows, predict
@@ -88,7 +86,7 @@ def test_no_dev_metric_falls_below_the_linear_baseline(monkeypatch: pytest.Monke
     test = clips.rows(["fiv2"], "test")
     clips.labels["personality"][test] = 1 - clips.labels["personality"][test]
     assert choose_blends(model, clips, config, baseline) == chosen
-    assert blending.SHARES[0] == 0.0
+    assert SHARES[0] == 0.0
 
 
 def test_the_best_weights_hold_the_chosen_share(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ from mmpsr.config import ConfigError
 from tests.support import tiny_checkpoints as tiny
 from tests.support.bundled import small_run
 from tests.support.predicted_run import write_run, write_video
-from training.bundle.bundle import save_bundle
+from training.bundle.bundle import hint_at_local_weights, save_bundle, with_local_weights
 from training.bundle.collect import collect_bundle
 from training.bundle.files import BundleError
-from training.predict.local_weights import hint_at_local_weights, with_local_weights
 from training.predict.predictor import Predictor
 from training.runs.trained import TrainedModel
 from tuning.console import app

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from mmpsr.layers.graph.walks import all_walks, anonymous_ranks, sample_walks, walk_probabilities
+from mmpsr.layers.graph.ncgnn import all_walks, anonymous_ranks, sample_walks, walk_probabilities
 from tests.support.graph_cases import all_masks
 
 

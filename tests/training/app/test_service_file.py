@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.analysed import analysed, small_predictor, without_faces
 from training.app.analysis import Wishes
-from training.app.download import write_zip
+from training.app.service import write_zip
 
 
 def test_json_csv_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
