@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -197,7 +198,7 @@ def _changes(voice: Voice) -> list[CueEvent]:
 
 
 def filler_events(
-    text: str | None, seconds: float, words: list[tuple[str, float, float]] | None = None
+    text: str | None, seconds: float, words: Sequence[tuple[str, float, float]] | None = None
 ) -> list[CueEvent]:
     """Fillers of a transcript such as "um" or "euh".
 

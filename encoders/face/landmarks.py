@@ -138,7 +138,7 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
 def face_frames(
     clip: ClipMedia, num_frames: int, follows_length: bool = True
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Read the frames in which faces are looked for, as `ClipMedia.frames`: more of a longer clip, and the right way up.
+    """Read the frames in which faces are looked for, as `ClipMedia.frames`: more of a longer one, the right way up.
 
     Frames in which faces are found with more certainty upside down are turned, with a remark on the clip: detectors
     give an upright face, with wrong cues, for one that stands on its head.

@@ -210,13 +210,15 @@ def _whole_track(path: Path, changed: tuple[int, int], index: int, rate: int) ->
 
 def _read_track(path: Path, index: int, rate: int, start: float | None, end: float | None) -> _Track:
     with opened(path) as container:
-        stream = container.streams[index]
+        if index >= len(container.streams):
+            raise EncodingError(f"{path}: its sound stream is not found again; the file is damaged")
+        stream: Any = container.streams[index]
         stream.codec_context.thread_count = 1  # workers are processes
         stated = 0.0 if container.format.name in ESTIMATED_DURATION else duration_of(container, stream, path)
         first = 0.0 if start is None else max(start - _RUN_UP, 0.0)
         if first > 0.5:
             container.seek(int((first + origin_of(container)) / stream.time_base), stream=stream)
-        runs, damaged = _decode(container, stream, rate, np.inf if end is None else end + GAP)
+        runs, damaged = _decode(container, stream, rate, np.inf if end is None else end + GAP, stated or np.inf)
     spans: list[tuple[float, float]] = []
     for run in runs:
         begin = max(run.begin, spans[-1][1] if spans else first)
@@ -238,12 +240,19 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
     return _Track(mono, first, spans, damaged, stated, note)
 
 
-def _decode(container: Any, stream: Any, rate: int, last: float) -> tuple[list[_Run], list[tuple[float, float]]]:
-    """Runs of resampled samples from the current position to `last`, and the spans of damaged packets."""
+def _decode(
+    container: Any, stream: Any, rate: int, last: float, stated: float
+) -> tuple[list[_Run], list[tuple[float, float]]]:
+    """Decode runs of resampled samples from the current position to `last`; also the spans of damaged packets.
+
+    Time stamps that jump back, far ahead, or beyond the end that the file states are a clock set anew: sound goes on.
+    """
     from av import AudioResampler
     from av.error import FFmpegError
 
-    origin, runs, damaged = origin_of(container), [], []
+    origin = origin_of(container)
+    runs: list[_Run] = []
+    damaged: list[tuple[float, float]] = []
     resampler: Any = None
     settings: tuple[int, str] | None = None
     expected, shift = 0.0, 0.0  # second that follows the last sample; what a clock set anew is behind
@@ -262,7 +271,9 @@ def _decode(container: Any, stream: Any, rate: int, last: float) -> tuple[list[_
             continue
         for frame in frames:
             time = expected if frame.pts is None else float(frame.pts * frame.time_base) - origin + shift
-            if runs and (time < expected - _SET_BACK or time > expected + _LONGEST_GAP):
+            if runs and (
+                time < expected - _SET_BACK or time > min(expected + _LONGEST_GAP, max(expected, stated) + SLACK)
+            ):
                 shift += expected - time
                 time = expected
             found = (frame.sample_rate, frame.layout.name)

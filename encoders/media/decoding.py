@@ -130,17 +130,23 @@ def _last_packet(path: Path, changed: tuple[int, int], index: int) -> float:
     from av.error import FFmpegError
 
     with opened(path) as container:
-        stream = container.streams[index]
+        if index >= len(container.streams):  # in some formats streams come to light as packets are read
+            return 0.0
+        stream: Any = container.streams[index]
+        shown = 1 / float(stream.average_rate) if stream.type == "video" and stream.average_rate else 0.0
         stated = _stated_duration(container, stream) or (container.duration or 0) / _MICROSECONDS
-        if stated and container.format.name not in ESTIMATED_DURATION:
+        seeks = [stated + origin_of(container)] if stated and container.format.name not in ESTIMATED_DURATION else []
+        for second in [*seeks, 0.0]:  # from the beginning, where nothing comes after a jump to the end
             with suppress(FFmpegError):
-                container.seek(int((stated + origin_of(container)) / stream.time_base), stream=stream)
-        ends = [
-            float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            for packet in packets_of(container, stream)
-            if packet.pts is not None
-        ]
-        return max(ends) - origin_of(container) if ends else 0.0
+                container.seek(int(second / stream.time_base), stream=stream)
+            ends = [
+                float(packet.pts * packet.time_base) + (float((packet.duration or 0) * packet.time_base) or shown)
+                for packet in packets_of(container, stream)
+                if packet.pts is not None
+            ]
+            if ends:
+                return max(ends) - origin_of(container)
+        return 0.0
 
 
 def span_of(
@@ -195,7 +201,7 @@ def packets_of(container: InputContainer, stream: Any) -> Iterator[Any]:
 
     try:
         yield from container.demux(stream)
-    except FFmpegError:
+    except (FFmpegError, IndexError):  # the latter of a stream that comes to light on the way
         return
 
 
