@@ -30,41 +30,20 @@ def without(extra_modules: set[str], program: str, folder: Path) -> subprocess.C
 
 
 ALL = {module for modules in EXTRAS.values() for module in modules} - ALSO_CORE
-COMMAND = """
-from tuning.console import app
-for line in {lines!r}:
-    try: app(line)
-    except SystemExit as end: print(end.code)
-"""
-
-
-@pytest.mark.timeout(280)
-def test_every_command_says_which_extra_it_lacks(tmp_path: Path) -> None:
-    lines = {
-        "tune": ("optuna", "tune"),
-        "predict nothing nothing": ("av", "media"),
-        "app nothing": ("fastapi", "app"),
-        "report nothing": ("matplotlib", "report"),
-        "train": ("tensorboard", "track"),
-        "train --set output.trackers=[]": ("av", "media"),
-        "extract": ("av", "media"),
-        "doctor": ("av", "media"),
-        "doctor --media": ("av", "media"),
-        "study studies/table1": ("tensorboard", "track"),
-    }
-    done = without(ALL, COMMAND.format(lines=[line.split() for line in lines]), tmp_path)
-    assert done.stdout.split() == ["2"] * len(lines), done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in done.stderr
-    for error, (module, extra) in zip(errors, lines.values(), strict=True):
-        assert f"{module} is not installed" in error
-        assert error.endswith(f'pip install "mmpsr[{extra}]"')
-    assert not (tmp_path / "runs" / "table1" / "table.md").exists()  # a study is not begun
-
-
-@pytest.mark.timeout(280)
-def test_the_core_imports_and_fits_without_any_extra(tmp_path: Path) -> None:
-    program = f"""
+LINES = {
+    "tune": ("optuna", "tune"),
+    "predict nothing nothing": ("av", "media"),
+    "app nothing": ("fastapi", "app"),
+    "report nothing": ("matplotlib", "report"),
+    "train": ("tensorboard", "track"),
+    "train --set output.trackers=[]": ("av", "media"),
+    "extract": ("av", "media"),
+    "doctor": ("av", "media"),
+    "doctor --media": ("av", "media"),
+    "study studies/table1": ("tensorboard", "track"),
+}
+"""Commands, each with the module that it lacks first and the extra that brings it."""
+PROGRAM = f"""
 import importlib, pathlib
 root = pathlib.Path({str(ROOT)!r})
 needs_an_extra = []
@@ -77,10 +56,41 @@ for package in ("mmpsr", "corpora", "encoders", "training", "tuning"):
             from mmpsr.extras import extra_of
             needs_an_extra.append(f"{{module}} {{extra_of(error.name)}}")
 print("\\n".join(needs_an_extra))
+print("commands")
+from tuning.console import app
+for line in {[line.split() for line in LINES]!r}:
+    try: app(line)
+    except SystemExit as end: print(end.code)
 """
-    done = without(ALL, program, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("extras")
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> subprocess.CompletedProcess[str]:
+    """Every module imported, then every command called, in one process without any extra."""
+    return without(ALL, PROGRAM, place)
+
+
+@pytest.mark.timeout(280)
+def test_every_command_says_which_extra_it_lacks(done: subprocess.CompletedProcess[str], place: Path) -> None:
+    statuses = done.stdout.partition("commands\n")[2]
+    assert statuses.split() == ["2"] * len(LINES), done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    for error, (module, extra) in zip(errors, LINES.values(), strict=True):
+        assert f"{module} is not installed" in error
+        assert error.endswith(f'pip install "mmpsr[{extra}]"')
+    assert not (place / "runs" / "table1" / "table.md").exists()  # a study is not begun
+
+
+@pytest.mark.timeout(280)
+def test_the_core_imports_and_fits_without_any_extra(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
-    found = {tuple(line.split()) for line in done.stdout.splitlines()}
+    found = {tuple(line.split()) for line in done.stdout.partition("commands\n")[0].splitlines()}
     rooms = {"report", "app", "search", "tune"}  # whole capabilities; nothing below them may need an extra at import
     wrong = {(module, extra) for module, extra in found if not rooms & set(re.split(r"[._]", module)) - {""}}
     allowed = {

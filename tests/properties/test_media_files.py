@@ -87,7 +87,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_no_file_stops_a_run(files: dict[str, Path], tmp_path: Path) -> None:
     clips = pd.DataFrame({"corpus": "toy", "clip_id": list(files), "media": [str(path) for path in files.values()]})
-    features = FeaturesConfig(store=str(tmp_path / "store"), encoders=ENCODERS, chunk_size=4)
+    features = FeaturesConfig(store=str(tmp_path / "store"), encoders=ENCODERS, chunk_size=4, num_workers=1)
     summary = extract(clips, features, show_progress=False)
     reasons = {(row.modality, row.clip_id): row.reason for row in summary.ledger.itertuples()}
     assert all(reason.strip() for reason in reasons.values())

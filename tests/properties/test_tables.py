@@ -133,7 +133,7 @@ kinds = st.sampled_from(["csv", "tsv", "txt", "jsonl", "ndjson", "parquet"])
 HEADER = b"id,text,start,end,split,o,x,ah,states\n"
 
 
-@quick(100)
+@quick(50)
 @given(st.binary(max_size=200), kinds, st.sampled_from(["utf-8-sig", "latin-1", "utf-16"]))
 def test_any_bytes_are_a_table_or_an_error_with_the_file(content: bytes, kind: str, encoding: str) -> None:
     survives(content, kind, encoding=encoding)
@@ -153,7 +153,7 @@ cells = st.one_of(
 NAMES = ["id", "text", "start", "end", "split", "o", "x", "ah", "states"]
 
 
-@quick(60)
+@quick(50)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(NAMES, cells)), max_size=4), st.text(max_size=6))
 def test_any_json_lines_are_a_table_or_an_error_with_the_file(lines: list[dict[str, Any]], end: str) -> None:
     content = "\n".join([*(json.dumps(line) for line in lines), end])
@@ -169,7 +169,7 @@ def parquet() -> bytes:
 PARQUET = parquet()
 
 
-@quick(60)
+@quick(50)
 @given(st.integers(0, len(PARQUET)), st.integers(0, len(PARQUET) - 1), st.integers(0, 255))
 def test_a_damaged_parquet_file_is_a_table_or_an_error_with_the_file(length: int, place: int, byte: int) -> None:
     survives(PARQUET[:length], "parquet")

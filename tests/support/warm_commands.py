@@ -21,6 +21,7 @@ COMMANDS = (
     "training.predict.document", "training.predict.predictor", "training.predict.results",
     "training.report.cards", "training.report.run", "training.estimator.estimator", "tuning.console",
     "tuning.search.workers", "tuning.study.fill", "tuning.transfer.analysis",
+    "torch._dynamo", "torch.utils.tensorboard",  # which the first optimizer and the first tracker import
 )  # fmt: skip
 PROGRAMS = ("mmpsr", "python", "accelerate")
 CLIENT = """#!{python} -IS

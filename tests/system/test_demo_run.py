@@ -34,7 +34,7 @@ from training.runs.stored import RunPredictions, add_predictions
 from training.scoring.scores import predict, prediction_table
 
 REPOSITORY = Path(__file__).parents[2]
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 pytestmark = pytest.mark.slow
 
 
@@ -52,13 +52,13 @@ def demo() -> JoinedCorpora:
     return join(clips, config.features, tasks, config.corpora)
 
 
-def scores(config: RunConfig, clips: JoinedCorpora, folder: Path) -> pd.DataFrame:
+def scores(config: RunConfig, clips: JoinedCorpora, folder: Path, seeds: tuple[int, ...]) -> pd.DataFrame:
     """Test figures of the model, the linear baseline and chance, by task, metric and seed (over all test clips)."""
     tasks = config.tasks.resolve()
     rows = clips.rows(list(config.corpora.sources), "test")
     baseline = LinearBaseline(clips, tasks, config.corpora)
     table, found = add_predictions(prediction_table(clips, tasks, rows), "linear", baseline.predict(rows), tasks), []
-    for seed in SEEDS:
+    for seed in seeds:
         run = RunDirectory(folder / f"seed{seed}")
         run.path.mkdir()
         seeded = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
@@ -71,7 +71,7 @@ def scores(config: RunConfig, clips: JoinedCorpora, folder: Path) -> pd.DataFram
 
 @pytest.mark.timeout(1200)
 def test_the_model_beats_chance_and_is_not_below_the_linear_baseline(demo: JoinedCorpora, tmp_path: Path) -> None:
-    found = scores(configuration(), demo, tmp_path)
+    found = scores(configuration(), demo, tmp_path, SEEDS)
     print(found)
     assert set(found.index.get_level_values("corpus")) == {"mosei", "fiv2", "bah", "meld"}
     ahead = (found["value"] - found["linear"]).groupby(level="task").mean()
@@ -101,7 +101,7 @@ def test_with_shuffled_labels_it_falls_to_chance(demo: JoinedCorpora, tmp_path: 
     clips = clips[~(clips["corpus"].eq("meld") & clips["split"].eq("train"))].reset_index(drop=True)
     shuffled = join(clips, config.features, tasks, config.corpora)
     assert shuffled.presence.float().mean() > 0.9  # the media are the same, and so are their vectors
-    found = scores(config, shuffled, tmp_path)
+    found = scores(config, shuffled, tmp_path, SEEDS[:1])
     gain = (found["value"] - found["chance"]).drop(index="mean_accuracy", level="metric")
     assert abs(gain.mean()) < 6, found
     assert (gain < 15).all(), found
@@ -142,7 +142,7 @@ def test_broken_clips_are_in_the_ledger_and_stay_with_what_they_have(demo: Joine
 def command(tmp_path: Path, *arguments: str) -> list[str]:
     settings = [
         f"corpora.root={REPOSITORY / 'data' / 'demo'}", f"features.store={REPOSITORY / 'data' / 'features'}",
-        f"output.directory={tmp_path}", "training.num_epochs=4", "training.checkpoint_steps=3",
+        f"output.directory={tmp_path}", "training.num_epochs=2", "training.checkpoint_steps=3",
     ]  # fmt: skip
     sets = [part for setting in settings for part in ("--set", setting)]
     launch = [sys.executable, "-m", "accelerate.commands.launch", str(REPOSITORY / "training" / "run.py")]

@@ -117,18 +117,24 @@ def table(folder: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
+def read(config: dict[str, object]) -> list[float]:
+    """What `READ` prints of a configuration's corpora."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, json.dumps(config)], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    numbers: list[float] = json.loads(done.stdout)
+    return numbers
+
+
 @pytest.mark.parametrize("write", [mosei, fiv2, meld, table])
 def test_25000_clips_are_indexed_in_seconds(tmp_path: Path, write: object) -> None:
     assert callable(write)
     source = write(tmp_path / "corpus")
     config = {"root": str(tmp_path), "sources": {"one": {**source, "path": "corpus"}}}
-    runs = []
-    for _ in range(2):  # the better of two, since other work on the machine only slows
-        done = subprocess.run(
-            [sys.executable, "-c", READ, json.dumps(config)], capture_output=True, text=True, check=True,
-            cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-        runs.append(json.loads(done.stdout))
+    runs = [read(config)]
+    if runs[0][2] >= MOST_TIMES:  # the better of two, since other work on the machine only slows
+        runs.append(read(config))
     print(write.__name__, runs)
     clips, with_media, times, peak, most = min(runs, key=lambda run: run[2])
     assert (clips, with_media) == (NUM_CLIPS, NUM_CLIPS)

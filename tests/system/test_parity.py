@@ -27,7 +27,7 @@ from training.predict.predictor import Predictor
 ROOT = Path(__file__).parents[2]
 DEMO, FEATURES = ROOT / "data" / "demo", ROOT / "data" / "features"
 COLUMNS = [f"predicted.{column}" for task, spec in BUILTIN_TASKS.items() for column in label_columns(task, spec)]
-CLIPS = 3  # of each corpus, besides the broken ones
+CLIPS = 2  # of each corpus, besides the broken ones
 TOLERANCE = 1e-5
 SERVE = """
 import sys
@@ -45,7 +45,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     settings = [
-        f"corpora.root={DEMO}", f"features.store={FEATURES}", f"output.directory={folder}", "training.num_epochs=2",
+        f"corpora.root={DEMO}", f"features.store={FEATURES}", f"output.directory={folder}", "training.num_epochs=1",
     ]  # fmt: skip
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", str(ROOT / "training" / "run.py")]
     command += [part for setting in settings for part in ("--set", setting)]

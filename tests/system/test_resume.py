@@ -74,6 +74,13 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDirectory]:
+    """A run of each of the `SETTINGS` that never stopped."""
+    folder = tmp_path_factory.mktemp("wholes")
+    return {name: run_once(small.config(**sections), folder / name) for name, sections in SETTINGS.items()}
+
+
 def combined(balancing: str, semi: str, optimizer: str, scheduler: str) -> dict[str, dict[str, object]]:
     """Settings that use one of each; agreement of scores where the method has two views."""
     two_views = semi in ("consistency", "adaptive_consistency", "mean_teacher")
@@ -143,10 +150,13 @@ def test_every_method_continues_exactly(
 @pytest.mark.parametrize("name", list(SETTINGS))
 @pytest.mark.parametrize("deaths", [(1,), (4,), (7, 9), (13, 14, 20)])
 def test_killed_and_resumed_equals_never_stopped(
-    name: str, deaths: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    deaths: tuple[int, ...],
+    wholes: dict[str, RunDirectory],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = small.config(**SETTINGS[name])
-    whole = run_once(config, tmp_path / "whole")
     real, taken = training.fit.loop.training_step, 0
 
     def dying(*arguments: object, **named: object) -> StepResult:
@@ -161,12 +171,13 @@ def test_killed_and_resumed_equals_never_stopped(
         with pytest.raises(KilledError):
             run_once(config, tmp_path / "killed")
         torch.manual_seed(99)  # nothing may depend on what a new process' generator holds
-    assert_same(whole, run_once(config, tmp_path / "killed"))
+    assert_same(wholes[name], run_once(config, tmp_path / "killed"))
 
 
-def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_saves_at_once_and_resume_continues(
+    wholes: dict[str, RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small.config()
-    whole = run_once(config, tmp_path / "whole")
     real, taken = training.fit.loop.training_step, 0
 
     def interrupted(*arguments: object, **named: object) -> StepResult:
@@ -181,17 +192,16 @@ def test_interrupt_saves_at_once_and_resume_continues(tmp_path: Path, monkeypatc
         run_once(config, tmp_path / "stopped")
     state = json.loads((tmp_path / "stopped" / "checkpoints" / "step-00000005" / "state.json").read_text())
     assert state["step"] == 5
-    assert_same(whole, run_once(config, tmp_path / "stopped"))
+    assert_same(wholes["plain"], run_once(config, tmp_path / "stopped"))
 
 
-def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
+def test_a_half_written_checkpoint_is_ignored(wholes: dict[str, RunDirectory], tmp_path: Path) -> None:
     config = small.config()
-    whole = run_once(config, tmp_path / "whole")
     stopped = run_once(small.config(training={"num_epochs": 2}), tmp_path / "stopped")
     torn = stopped.checkpoints / ".step-00000099"
     torn.mkdir()
     (torn / "model.safetensors").write_bytes(b"half")
-    assert_same(whole, run_once(config, tmp_path / "stopped"))
+    assert_same(wholes["plain"], run_once(config, tmp_path / "stopped"))
 
 
 def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:

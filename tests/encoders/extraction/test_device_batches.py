@@ -539,7 +539,7 @@ def test_interrupt_keeps_what_is_embedded(tmp_path: Path) -> None:
 def test_killed_at_random_moments_nothing_is_lost_or_stored_twice(tmp_path: Path, seed: int) -> None:
     """Two processes work on one store; now one of them is killed, now a worker of it, and a little later the other."""
     dice = random.Random(seed)
-    for kill_worker in (False, True) * 2:
+    for kill_worker in (False, True):
         peers = [start(tmp_path, [0.03] * 80) for _ in range(2)]
         enough = len(rows_in(tmp_path)) + dice.randint(1, 15)
         while len(rows_in(tmp_path)) < enough:

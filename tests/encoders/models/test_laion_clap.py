@@ -20,19 +20,25 @@ ROOT = Path(__file__).parents[3]
 needs_library = pytest.mark.skipif(importlib.util.find_spec("laion_clap") is None, reason="laion-clap is not installed")
 
 PROGRAM = """
-import json, sys
+import json, os, sys
+from pathlib import Path
 import numpy as np, torch
 sys.path[:0] = [{root!r}]
 from tests.support import tiny_checkpoints as tiny
 from encoders.creation import CATALOGUE, create_encoder
 from encoders.config import FeaturesConfig
 from encoders.errors import ExtractionError
-from encoders.models.laion_clap import import_laion_clap
+from encoders.models.laion_clap import create_clap, import_laion_clap
 from encoders.media.clip import ClipMedia
 from encoders.models.windowed_audio import same_crops
 
 path = list(sys.path)
 entry, checkpoint, found = CATALOGUE["laion-clap/630k-audioset-fusion"], {checkpoint!r}, {{}}
+try:  # with an empty cache
+    create_clap("laion-clap/x", Path("nowhere.pt"))
+except ExtractionError as error:
+    found["missing"] = str(error)
+os.rename({filled!r}, os.environ["HF_HUB_CACHE"])
 library = import_laion_clap(entry.id)
 found["path is as before"] = sys.path == path
 
@@ -146,26 +152,30 @@ def write_cache(cache: Path) -> None:
         config.save_pretrained(folder)
 
 
-def run(tmp_path: Path, program: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `PROGRAM` prints: in one process, since the library takes long to import."""
+    folder = tmp_path_factory.mktemp("laion_clap")
+    write_cache(folder / "filled")
+    places = {"filled": "filled", "checkpoint": "clap.pt", "twin": "twin"}
+    program = PROGRAM.format(root=str(ROOT), **{name: str(folder / place) for name, place in places.items()})
     environment = {
         **os.environ,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(ROOT),
     }
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
 @needs_library
 @pytest.mark.slow
-def test_it_constructs_and_encodes_from_a_local_cache(tmp_path: Path) -> None:
-    write_cache(tmp_path / "cache")
-    program = PROGRAM.format(root=str(ROOT), checkpoint=str(tmp_path / "clap.pt"), twin=str(tmp_path / "twin"))
-    done = run(tmp_path, program)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+def test_it_constructs_and_encodes_from_a_local_cache(found: dict[str, Any]) -> None:
     assert found["path is as before"]
     assert found["audio shapes"] == [[32, 768], [32, 768]]
     assert found["batch"] < 1e-4
@@ -185,19 +195,10 @@ def test_it_constructs_and_encodes_from_a_local_cache(tmp_path: Path) -> None:
 
 @needs_library
 @pytest.mark.slow
-def test_without_the_text_weights_it_says_what_to_fetch(tmp_path: Path) -> None:
-    program = """
-from pathlib import Path
-from encoders.errors import ExtractionError
-from encoders.models.laion_clap import create_clap
-try:
-    create_clap("laion-clap/x", Path("nowhere.pt"))
-except ExtractionError as error:
-    print(error)
-"""
-    done = run(tmp_path, program)
-    assert "encoder 'laion-clap/x': laion-clap reads the tokenizers of bert-base-uncased, roberta-base" in done.stdout
-    assert "they are not all in the local cache and HF_HUB_OFFLINE is set" in done.stdout, done.stderr[-2000:]
+def test_without_the_text_weights_it_says_what_to_fetch(found: dict[str, Any]) -> None:
+    missing = found["missing"]
+    assert "encoder 'laion-clap/x': laion-clap reads the tokenizers of bert-base-uncased, roberta-base" in missing
+    assert "they are not all in the local cache and HF_HUB_OFFLINE is set" in missing
 
 
 def test_without_its_vocabulary_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

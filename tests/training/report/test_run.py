@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from tests.support import report_in_browser, stored_run
 from tests.training.report.test_page import Outline
 from training.evaluation.evaluate import EvaluationOptions, evaluate
-from training.report.page import render
+from training.report.page import Page, render
 from training.report.run import run_page, write_report
 from training.runs.directory import RunError
 from training.scoring.rows import plain
@@ -48,17 +48,28 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def html(path: Path) -> str:
-    return render(run_page(path))
+def page(path: Path) -> Page:
+    return run_page(path)
+
+
+@pytest.fixture(scope="module")
+def html(page: Page) -> str:
+    return render(page)
+
+
+@pytest.fixture(scope="module")
+def written(path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """What the command says and the file it writes, of the same run once more."""
+    output = tmp_path_factory.mktemp("reports") / "new" / "r.html"
+    return report(path, output), output
 
 
 def report(run: Path, output: Path, *options: str) -> Result:
     return CliRunner().invoke(app, ["report", str(run), "-o", str(output), *options], catch_exceptions=False)
 
 
-def test_the_file(path: Path, html: str, tmp_path: Path) -> None:
-    output = tmp_path / "new" / "r.html"
-    result = report(path, output)
+def test_the_file(written: tuple[Result, Path], html: str) -> None:
+    result, output = written
     assert result.exit_code == 0
     assert output.read_text(encoding="utf-8") == html
     assert result.stdout.startswith(f"report {output} (0.")
@@ -111,11 +122,11 @@ def test_training_clips_are_counted_where_the_run_noted_them(path: Path, html: s
     assert 'id="training"' not in found
 
 
-def test_the_same_run_gives_the_same_bytes(path: Path, html: str) -> None:
-    assert render(run_page(path)) == html
+def test_the_same_run_gives_the_same_bytes(written: tuple[Result, Path], html: str) -> None:
+    assert written[1].read_bytes() == html.encode()
 
 
-def test_what_cannot_be_reported(path: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_reported(path: Path, page: Page, tmp_path: Path) -> None:
     result = report(tmp_path, tmp_path / "r.html")
     assert result.exit_code == 2
     assert "has no config.json: name the folder of a finished run" in result.stderr
@@ -123,7 +134,7 @@ def test_what_cannot_be_reported(path: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot be written .* name another file with -o"):
-        write_report(run_page(path), tmp_path / "file" / "r.html")
+        write_report(page, tmp_path / "file" / "r.html")
 
 
 browser = report_in_browser.browser

@@ -362,14 +362,14 @@ def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
     assert len(trial_table(optuna_study)) == search.config.num_trials
 
 
-LONG = {"training": {"num_epochs": 8, "batch_size": 8, "patience": 8}}
+LONG = {"training": {"num_epochs": 6, "batch_size": 8, "patience": 6}}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_workers_cost_no_trial_on_sqlite(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
-    check_killed(searched.search(tmp_path, LONG, num_trials=6, **settings), num_workers=4, num_kills=2)
+    check_killed(searched.search(tmp_path, LONG, num_trials=4, **settings), num_workers=3, num_kills=2)
 
 
 @pytest.fixture
@@ -403,8 +403,8 @@ def postgresql() -> Iterator[str]:
 @pytest.mark.timeout(600)
 def test_killed_workers_cost_no_trial_on_postgresql(tmp_path: Path, postgresql: str) -> None:
     settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
-    search = searched.search(tmp_path / "out", LONG, num_trials=6, storage=postgresql, **settings)
-    check_killed(search, num_workers=4, num_kills=2)
+    search = searched.search(tmp_path / "out", LONG, num_trials=4, storage=postgresql, **settings)
+    check_killed(search, num_workers=2, num_kills=1)
 
 
 KILLED = """

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -556,34 +555,45 @@ def test_two_workers_give_what_one_gives(place: Path) -> None:
     assert Path("runs/study/table.csv").read_text() == text
 
 
-COMMAND = [sys.executable, "go.py"]
-COMPILED = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
-ENVIRONMENT = {**os.environ, **COMPILED, "PYTHONPATH": str(Path(__file__).parents[3])}
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(Path(__file__).parents[3])}
 TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
+import sys
 from tuning.console import app
 if __name__ == "__main__":
-    settings = ["--set", "training.num_epochs=100", "--set", "training.patience=100"]
-    app(["study", "study.toml", *settings, "--workers", "2", "--seeds", "0,1"])
+    app(sys.argv[1:])
 """
 
 
-def started() -> subprocess.Popen[str]:
-    """The study by two workers in a process of its own, which has begun to train."""
+def arguments(num_epochs: int, num_workers: int) -> list[str]:
+    settings = [f"training.num_epochs={num_epochs}", f"training.patience={num_epochs}"]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    return ["study", "study.toml", *sets, "--workers", str(num_workers), "--seeds", "0,1"]
+
+
+def started(num_epochs: int) -> subprocess.Popen[str]:
+    """The study of a number of epochs by two workers in a process of its own, which has begun to train, or goes on."""
     Path("go.py").write_text(RUN, encoding="utf-8")
     write(TWO_ROWS)
-    process = subprocess.Popen(COMMAND, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    before = num_logged()
+    command = [sys.executable, "go.py", *arguments(num_epochs, 2)]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while len(list(Path("runs").glob("study/full/*/checkpoints/step-*"))) < 3:
+    while num_logged() < before + 3:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
     return process
 
 
+def num_logged() -> int:
+    """Epochs of the first row that have been logged."""
+    return sum(len(path.read_text().splitlines()) for path in Path("runs").glob("study/full/*/metrics.jsonl"))
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
-    process = started()
+    process = started(30)
     workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in str(each.cmdline())]
     assert len(workers) == 2
     workers[0].kill()
@@ -595,22 +605,25 @@ def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_killed_processes_lose_at_most_a_checkpoint(place: Path, number: signal.Signals) -> None:
+@pytest.mark.timeout(600)
+def test_killed_processes_lose_at_most_a_checkpoint(place: Path) -> None:
     """The command is killed in training; its workers notice, and the same command goes on where they stopped."""
-    process = started()
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=90)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), out
-    for seed in (0, 1):  # which a worker holds until it has noticed
-        FileLock(f"runs/study/full/.{seed}.lock", timeout=60).acquire().lock.release()
-    logs = {path: path.read_text() for path in Path("runs").glob("study/full/*/metrics.jsonl")}
-    assert logs
-    assert not list(Path("runs").glob("study/*/*/results.json"))
+    logs: list[tuple[Path, str]] = []
+    for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        process = started(80)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=90)
+        assert process.returncode == status, out
+        for seed in (0, 1):  # which a worker holds until it has noticed
+            FileLock(f"runs/study/full/.{seed}.lock", timeout=60).acquire().lock.release()
+        stopped = [(path, path.read_text()) for path in Path("runs").glob("study/full/*/metrics.jsonl")]
+        assert stopped
+        logs += stopped
+        assert not list(Path("runs").glob("study/*/*/results.json"))
     write(TWO_ROWS.replace('"w/o graph"', '"other name"'))  # rows that have not begun may be renamed
-    done = subprocess.run(COMMAND, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for path, log in logs.items():
+    done = CliRunner().invoke(app, arguments(80, 1), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    for path, log in logs:
         assert path.read_text().startswith(log)
-        assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 101))
+        assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 81))
     assert not list(Path("runs").glob("study/*/*.replaced-*"))
