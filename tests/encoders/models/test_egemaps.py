@@ -60,6 +60,18 @@ def test_loudness_is_kept(encoder: EGeMAPS, tmp_path: Path) -> None:
     assert loud > 2 * soft
 
 
+def test_samples_beyond_full_scale_are_clipped_and_do_not_wrap_around(encoder: EGeMAPS) -> None:
+    sound = voice(140, 1.0, 0.9)
+    loud, clipped, fits = (ClipMedia() for _ in range(3))
+    for clip, samples in ((loud, 3.3 * sound), (clipped, np.clip(3.3 * sound, -1, 1 - 2**-15)), (fits, sound)):
+        clip.cached(("waveform", 16_000), lambda samples=samples: samples.astype(np.float32))
+    rows = [np.asarray(result) for result in encoder.encode([loud, clipped, fits])]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    pitch = list(encoder.feature_names).index("F0semitoneFrom27.5Hz_sma3nz")
+    voiced = [(result[:, pitch] > 0).mean() for result in rows]
+    assert voiced[0] > 0.9 * voiced[2]  # wrapped around, half of the frames would lose their pitch
+
+
 def test_failures_say_why(encoder: EGeMAPS, tmp_path: Path) -> None:
     clips = [
         ClipMedia(media=write_media(tmp_path / "short.wav", samples=voice(140, 0.03))),
