@@ -1,4 +1,7 @@
-"""How long, beside a loop of Python, corpora of full size take to index, and how much memory: each is read in a process of its own."""
+"""How long corpora of full size take to index, beside a loop of Python, and how much memory.
+
+Each is read in a process of its own.
+"""
 
 from __future__ import annotations
 
