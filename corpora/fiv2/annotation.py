@@ -115,7 +115,7 @@ def _raw(score: object) -> str | None:
 
 def _from_table(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
     """The annotation of the first release, which has no transcripts and no interview score."""
-    cells = _cells(tree, file)
+    cells = _cells(tree, file, defects)
     names = cells.column("VideoName").str.strip()
     clips = pd.DataFrame({"clip_id": names.str.removesuffix(".mp4"), "where": cells.places(), "release": "V1"})
     for trait, column in FIRST_COLUMNS.items():
@@ -126,22 +126,22 @@ def _from_table(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
     return clips[~unnamed]
 
 
-def _cells(tree: Tree, file: str) -> Cells:
-    """A table file, whether separated by `;` or `,`."""
+def _cells(tree: Tree, file: str, defects: Defects) -> Cells:
+    """A table file, separated by `;` as some are published, or as its head tells."""
     with tree.path(file).open("rb") as lines:
-        separator = ";" if b";" in lines.readline() else ","
-    return read_cells(tree.path(file), tree.root, separator)
+        separator = ";" if b";" in lines.readline() else None
+    return read_cells(tree.path(file), tree.root, separator, defects=defects)
 
 
 def add_people(clips: pd.DataFrame, tree: Tree, defects: Defects) -> None:
     """Add the ethnicity, gender and age of the clips' people, from whatever files of these there are."""
     for name in tree.by_name:
         if _ETHNICITY_FILE.fullmatch(name):
-            cells = _cells(tree, tree.one([name], "annotation of ethnicity and gender"))
+            cells = _cells(tree, tree.one([name], "annotation of ethnicity and gender"), defects)
             facts = {"ethnicity": cells.column("Ethnicity").str.strip().replace(ETHNICITIES),
                      "gender": cells.column("Gender").str.strip().replace(GENDERS)}  # fmt: skip
         elif _AGE_FILE.fullmatch(name):
-            cells = _cells(tree, tree.one([name], "annotation of ages"))
+            cells = _cells(tree, tree.one([name], "annotation of ages"), defects)
             ages = [column for column in map(str, cells.frame) if column.lower().startswith("age")]
             if not ages or "VideoName" not in cells.frame:
                 defects.add("ignored", cells.file, "has no columns 'VideoName' and 'AgeGroup'; not used")

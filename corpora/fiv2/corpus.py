@@ -22,6 +22,7 @@ import pandas as pd
 
 from corpora.clips import SPLITS, CorpusError, Defects, Split, label_column
 from corpora.fiv2.annotation import TRAITS, add_people, read_scores, read_transcripts
+from corpora.reading.numbers import read_numbers
 from corpora.reading.paths import Tree, walk
 from corpora.source import OfficialCorpus
 from mmpsr.config import nearest
@@ -207,16 +208,9 @@ def _add_labels(name: str, clips: pd.DataFrame, spec: TaskSpec, defects: Defects
             )
         trait = TRAIT_OF[label]
         text = clips[f"raw.{trait}"]
-        numbers = np.array([_number(score) for score in text.fillna("nan")])
+        numbers, _ = read_numbers(text.str.strip())
         wrong = text.notna().to_numpy(bool) & ~((numbers >= 0.0) & (numbers <= 1.0))
         for score, clip, where in clips.loc[wrong, [f"raw.{trait}", "clip_id", "where"]].itertuples(index=False):
             defects.add("bad_label", where, f"{trait} is {score[:40]!r}, expected a number in [0, 1]", clip)
         clips[label_column("personality", label)] = np.where(wrong, np.nan, numbers)
         defects.add_rows("missing_label", clips, text.isna() & clips["annotated"], f"no score of {trait}")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

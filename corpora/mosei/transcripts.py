@@ -12,6 +12,7 @@ import pandas as pd
 
 from corpora.clips import Defects
 from corpora.reading.paths import Tree
+from mmpsr.delimited import text_lines
 
 __all__ = ["join_lines", "match_spans", "read_transcripts"]
 
@@ -42,7 +43,7 @@ def read_transcripts(tree: Tree, defects: Defects) -> pd.DataFrame:
         text = content.decode("utf-8-sig", errors="replace")
         if "\ufffd" in text and "\ufffd".encode() not in content:
             defects.add("mended", shown, "bytes that are not UTF-8 were replaced")
-        for number, line in enumerate(text.split("\n"), start=1):
+        for number, line in enumerate(text_lines(text), start=1):
             if line.strip():
                 rows.append(_read_line(vid, shown, number, line, defects))
     lines = pd.DataFrame([row for row in rows if row], columns=_COLUMNS)

@@ -17,6 +17,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
+from mmpsr.files import read_json_lines
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
 from training.bundle.format import FORMAT_VERSION, Bundle, BundledCorpus, BundledEncoder, BundledFigure, TrainingSummary
@@ -110,8 +111,7 @@ def _installed(features: FeaturesConfig, modality: str, key: str) -> dict[str, A
 
 def _training(run: Path, model: FusionModel) -> TrainingSummary | None:
     path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    epochs = [json.loads(line) for line in lines]
+    epochs = read_json_lines(path) if path.exists() else []
     defined = [epoch for epoch in epochs if math.isfinite(epoch["dev_figure"])]
     if not defined:
         return None

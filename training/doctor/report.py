@@ -70,8 +70,9 @@ def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:
     for task, by_split in labels.items():
         labeled = [f"{by_split[split].labeled:,} labeled{_imbalance(by_split[split])}" if split in by_split else ""
                    for split in SPLITS]  # fmt: skip
-        table.add_row(task, "", *labeled)
-        for name in next(iter(by_split.values())).classes:
+        table.add_row(task, "" if by_split else "no clip", *labeled)
+        classes = dict.fromkeys(name for figures in by_split.values() for name in figures.classes)
+        for name in classes:
             cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in SPLITS)
             table.add_row("", Text(name), *cells)
     return table

@@ -68,7 +68,7 @@ def work(search: Search, index: int, say: Say) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
     found = dimensions(config, search.base, search.source)
-    study, plan = search.study(), make_plan(config, found)
+    study, plan = search.study(say), make_plan(config, found)
     study.pruner = _pruner(config, search.base)
     objective = Objective(search, found, _accelerator(search.base), Console(quiet=index > 0))
     while parent is None or parent.is_alive():
@@ -155,7 +155,7 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     dimensions(search.config, search.base, search.source)
-    study = search.study()
+    study = search.study(say)
     done = trials.counted(study.get_trials(deepcopy=False))
     if done:
         say(f"continuing after {len(done)} finished trials")

@@ -9,13 +9,13 @@ Shape suffixes: B resamples, G groups.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmpsr.files import read_json_lines
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
 from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, plain, split_parts
@@ -198,5 +198,4 @@ def _values(record: Mapping[str, Any], name: str) -> Iterator[tuple[tuple[str, .
 
 
 def _log(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path / "metrics.jsonl", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    yield from read_json_lines(path / "metrics.jsonl")
