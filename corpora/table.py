@@ -367,7 +367,7 @@ def _split_names(found: Iterable[str], values: Mapping[str, Split]) -> tuple[dic
             words.setdefault(split, {})[cell] = cell.casefold()
         if split is not None:
             names[cell] = split
-    unclear = {}
+    unclear: dict[str, str] = {}
     for split, cells in words.items():
         if len(set(cells.values())) > 1:
             shown = " and ".join(map(repr, cells))

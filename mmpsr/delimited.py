@@ -13,6 +13,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mmpsr.errors import UserError
 
@@ -25,6 +26,7 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # a spreadsheet program's first line
 _BREAK = re.compile(r"[\t\r\n]")
+_HOW: Mapping[bool | None, Literal[0, 3]] = {None: csv.QUOTE_MINIMAL, True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
 _SHOWN = 24  # characters of a cell in a message
 _SAMPLE = 50  # lines by which separators are compared
 
@@ -149,7 +151,7 @@ def _told_separator(lines: Sequence[str], usual: str, quoting: bool | None) -> s
     csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines[:_SAMPLE])) + 1))
     columns = {}
     for separator in likely:
-        how = csv.QUOTE_NONE if quoting is False else csv.QUOTE_MINIMAL
+        how = _HOW[quoting]
         first, *rows = [len(row) for row in csv.reader(lines[:_SAMPLE], delimiter=separator, quoting=how) if row]
         rows = rows[:-1] if len(lines) > _SAMPLE else rows  # the last may go on
         if sum(row == first for row in rows) >= 0.9 * len(rows):
@@ -165,7 +167,7 @@ def _records(
     lines: Sequence[str], skipped: int, separator: str, quoting: bool | None, settings: tuple[str, str] | None
 ) -> list[tuple[int, list[str]]]:
     """Number and cells of every record that is not blank, the head first."""
-    how = csv.QUOTE_NONE if quoting is False else csv.QUOTE_MINIMAL
+    how = _HOW[quoting]
     csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines)) + 1))
     reader = csv.reader(lines, delimiter=separator, quoting=how, strict=True)
     records: list[tuple[int, list[str]]] = []
@@ -252,9 +254,12 @@ def _fit(table: TextTable, records: Sequence[tuple[int, list[str]]]) -> None:
     for number, cells in records:
         beyond = [cell for cell in cells[width:] if cell.strip()]
         if beyond:
+            blank = (
+                " without a blank before them" if any(cell.lstrip() != cell and '"' in cell for cell in cells) else ""
+            )
             reason = (
                 f"has {len(cells)} cells, the head has {width}; beyond it stands {_beginning(beyond[0])} (a cell that "
-                f'holds a {name} is written in quotation marks: "yes{table.separator} no")'
+                f'holds a {name} is written in quotation marks{blank}: "yes{table.separator} no")'
             )
             table.faults.append((number, reason))
         elif cells == table.head:

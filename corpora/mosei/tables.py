@@ -140,8 +140,8 @@ def read_mmsa(tree: Tree, defects: Defects) -> pd.DataFrame:
         CorpusError: there is neither, or it is not laid out as MMSA's.
     """
     if MMSA_LABELS in tree.by_name:
-        file = tree.path(tree.one([MMSA_LABELS], "label table"))
-        frame = _read_label_csv(read_cells(file, tree.root, defects=defects), defects)
+        table = tree.path(tree.one([MMSA_LABELS], "label table"))
+        frame = _read_label_csv(read_cells(table, tree.root, defects=defects), defects)
     elif files := pickle_files(tree):
         frame = _read_pickle(tree, files[0], defects)
         for file in files[1:]:

@@ -247,7 +247,7 @@ def read_cells(
     told = f"; {table.notes[0][1]}" if table.notes and table.notes[0][0] == 1 else ""
     frame = pd.DataFrame(table.rows, columns=_distinct(table.head), dtype="string")
     repeated = tuple(name for name, count in Counter(table.head).items() if count > 1)
-    written = frame.ne("").any(axis=1).to_numpy(dtype=bool)
+    written = (frame != "").any(axis=1).to_numpy(dtype=bool)
     rows = [number for number, some in zip(table.numbers, written, strict=True) if some]
     return Cells(shown, frame[written].reset_index(drop=True), rows, decimal, told, repeated)
 
@@ -270,12 +270,24 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame if frame.index.name is None else frame.reset_index()  # ids that were written as the index
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its pairs.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} occurs twice")
+    return dict(pairs)
+
+
 def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
     rows = []
     with path.open(encoding=encoding) as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line) if line.strip() else {}
+                row = json.loads(line, object_pairs_hook=_without_repeats) if line.strip() else {}
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"row {number} is not JSON ({error}); it begins {line[:24]!r}") from None
             if not isinstance(row, dict):

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from corpora.clips import ClipTable, CorpusError
+from corpora.bah.files import read_labels_table, read_list
+from corpora.clips import ClipTable, CorpusError, Defects
+from corpora.fiv2.annotation import FIRST_COLUMNS, read_scores
+from corpora.meld import MeldCorpus
+from corpora.mosei.tables import read_tables
+from corpora.reading.paths import walk
 from corpora.table import TableCorpus
 from mmpsr.tasks import BUILTIN_TASKS
+from tests.support import meld_tree
 
 SOURCE: dict[str, Any] = {"adapter": "table", "id": "id", "text": "text", "files": "t.tsv"}
 FEAR = {"emotion": {"columns": {"Fear": "score"}}}
@@ -129,3 +135,81 @@ def test_class_names_are_read_in_any_case_where_that_is_clear(tmp_path: Path) ->
     text = "id,text,state,split\na,x,A,train\nb,y,a,train\n"
     table = scan(tmp_path, text, split="split", labels={"ambivalence": {"column": "state", "values": codes}})
     assert table.clips["ambivalence.present"].tolist() == [1.0, 0.0]
+
+
+def test_lines_that_are_no_json_name_their_row(tmp_path: Path) -> None:
+    for line, message in (
+        ('{"id": "b", "te', "row 2 is not JSON"),
+        ('{"id": "b", "text": "x", "text": "y"}', "row 2 is not JSON ('text' occurs twice)"),
+    ):
+        with pytest.raises(CorpusError) as error:
+            scan(tmp_path, '{"id": "a", "text": "x"}\n' + line, "t.jsonl")
+        assert str(error.value).startswith("t.jsonl cannot be read as a table: ")
+        assert message in str(error.value)
+
+
+def test_quotation_marks_behind_a_blank_quote_nothing(tmp_path: Path) -> None:
+    assert scan(tmp_path, 'id,text\na, "yes"\n').clips["text"].tolist() == [' "yes"']
+    (row,) = [reason for kind, _, reason in noted(scan(tmp_path, 'id,text\na, "yes, no"\nb,x\n')) if kind == "bad_row"]
+    assert "is written in quotation marks without a blank before them" in row
+
+
+UNCLOSED = '"I never said'
+
+
+def test_marks_that_quote_nothing_swallow_no_row_of_meld(tmp_path: Path) -> None:
+    meld_tree.build(tmp_path)
+    (file,) = tmp_path.rglob("train_sent_emo.csv")
+    text = file.read_text(encoding="utf-8").replace('"I could go on all day, and I will."', UNCLOSED)
+    file.write_text(text, encoding="utf-8", newline="")
+    source = MeldCorpus.model_validate({"adapter": "meld"})
+    with pytest.raises(CorpusError, match=r"train_sent_emo\.csv: row 5 \(line .*'Utterance'") as error:
+        source.scan("meld", tmp_path, BUILTIN_TASKS)
+    assert "quoting =" not in str(error.value)  # there is no such setting
+
+
+def test_marks_that_quote_nothing_swallow_no_row_of_first_impressions(tmp_path: Path) -> None:
+    columns = ["VideoName", *FIRST_COLUMNS.values()]
+    rows = [
+        "a.mp4,0.1,0.2,0.3,0.4,0.5",
+        '"b.mp4,0.1,0.2,0.3,0.4,0.5',
+        'c.mp4,0.1,0.2,0.3,0.4,"0.5',
+        "d.mp4,0.1,0.2,0.3,0.4,0.5",
+    ]
+    (tmp_path / "training_gt.csv").write_text("\n".join([",".join(columns), *rows]), encoding="utf-8")
+    tree = walk(tmp_path, tmp_path)
+    with pytest.raises(CorpusError, match=r"training_gt\.csv: row 3 \(lines 3 to 4\), column 'VideoName'"):
+        read_scores(tree, "training_gt.csv", Defects("fiv2"))
+    comma = "\n".join([";".join(columns), "a.mp4;0,1;0,2;0,3;0,4;0,5"])
+    (tmp_path / "training_gt.csv").write_text(comma, encoding="utf-8")
+    assert read_scores(walk(tmp_path, tmp_path), "training_gt.csv", Defects("fiv2"))["raw.openness"].tolist() == ["0,5"]
+
+
+def test_marks_that_quote_nothing_swallow_no_row_of_mosei(tmp_path: Path) -> None:
+    head = "video_name,text,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
+    lines = [head, f"v_0_1,{UNCLOSED},1,0,0,0,0,0,0", 'v_1_2,that.",1,0,0,0,0,0,0', "v_2_3,x,1,0,0,0,0,0,0"]
+    (tmp_path / "train.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(
+        CorpusError, match=r"train\.csv: row 2 \(lines 2 to 3\), column 'text': .* 2 rows written without"
+    ):
+        read_tables(walk(tmp_path, tmp_path), "mosei", BUILTIN_TASKS["emotion"], Defects("mosei"))
+    (tmp_path / "train.csv").write_text(
+        "\n".join(line.replace(",", ";").replace('"', "") for line in lines), encoding="utf-8"
+    )
+    found = read_tables(walk(tmp_path, tmp_path), "mosei", BUILTIN_TASKS["emotion"], Defects("mosei"))
+    assert found["clip_id"].tolist() == ["v_0_1", "v_1_2", "v_2_3"]
+
+
+def test_lists_of_bah_keep_their_lines_whatever_ends_them(tmp_path: Path) -> None:
+    name = "Videos/9/Visite_1/9_Question_{}_2024-01-31 10-00-00_Video.mp4"
+    lines = [f'{name.format(number)},0,"I never, said' for number in (1, 2, 3)]
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "train.txt").write_text(end.join(lines), encoding="utf-8", newline="")
+        found = read_list(walk(tmp_path, tmp_path), "train.txt", Defects("bah"))
+        assert found["question"].tolist() == ["1", "2", "3"]
+        assert found["text"].tolist() == ['"I never, said'] * 3
+    (tmp_path / "bah-video.csv").write_text(
+        f'video-path,label\n"{name.format(1)},0\n{name.format(2)},1\n', encoding="utf-8"
+    )
+    with pytest.raises(CorpusError, match=r"bah-video\.csv: row 2 \(lines 2 to 3\), column 'video-path'"):
+        read_labels_table(walk(tmp_path, tmp_path), "bah-video.csv")

@@ -41,7 +41,7 @@ LISTS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 
 
 _LANGUAGE = re.compile(
-    r"\.([a-z]{2}|eng|ger|deu|fra|fre|spa|ita|por|nld|dut|rus|zho|chi|jpn|kor|ara|hin|tur|pol|swe|dan|nor|fin|heb)"
+    r"(.+)\.([a-z]{2}|eng|ger|deu|fra|fre|spa|ita|por|nld|dut|rus|zho|chi|jpn|kor|ara|hin|tur|pol|swe|dan|nor|fin|heb)"
     r"(?:[-_][A-Za-z0-9]+)*",
     re.IGNORECASE,
 )
@@ -147,7 +147,8 @@ def find_inputs(
             each if text is None else replace(each, transcript=Transcript(text))
             for each, text in zip(found.recordings, texts, strict=True)
         ]
-    found.recordings = [_with_transcript(each, transcripts, found) for each in found.recordings]
+    listed = _Transcripts()
+    found.recordings = [_with_transcript(each, transcripts, listed, found) for each in found.recordings]
     return found
 
 
@@ -270,14 +271,14 @@ def _second(name: str, value: float, reason: str | None) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _with_transcript(recording: Recording, folder: Path | None, found: Inputs) -> Recording:
+def _with_transcript(recording: Recording, folder: Path | None, listed: _Transcripts, found: Inputs) -> Recording:
     """The recording with the transcript that lies in the folder or beside it, unless it has one."""
     if recording.transcript is not None:
         return recording
     name = Path(recording.id)
     named = [] if folder is None else [folder / name, folder / recording.path.name]
     for media in [*named, recording.path]:
-        paths = _transcripts_of(media)
+        paths = listed.of(media)
         if not paths:
             continue
         languages = {language for language, _ in paths}
@@ -300,30 +301,37 @@ def _with_transcript(recording: Recording, folder: Path | None, found: Inputs) -
     return recording
 
 
-def _transcripts_of(media: Path) -> list[tuple[str, Path]]:
-    """Transcripts of a recording with their languages, those of the same stem, then suffix, first.
+class _Transcripts:
+    """Transcripts by folder, each listed once."""
 
-    `talk.srt` and `talk.wav.srt` come without a language before `talk.en.vtt` or `talk.wav.en-GB.srt`; where there is
-    one without, the others do not count.
-    """
-    stem = media.with_suffix("").name if media.suffix.lower() in MEDIA_SUFFIXES else media.name
-    try:
-        names = sorted(entry.name for entry in os.scandir(media.parent) if entry.is_file() or entry.is_dir())
-    except OSError:
-        return []
-    plain: list[tuple[int, int, Path]] = []
-    spoken: list[tuple[str, int, str, Path]] = []
-    for name in names:
-        base, suffix = os.path.splitext(name)
-        if suffix.lower() not in TRANSCRIPT_SUFFIXES:
-            continue
-        rank = TRANSCRIPT_SUFFIXES.index(suffix.lower())
-        for order, whole in enumerate((stem, media.name)):
-            language = _LANGUAGE.fullmatch(base.removeprefix(whole)) if base.startswith(whole) else None
-            if base == whole:
-                plain.append((order, rank, media.with_name(name)))
-            elif language:
-                spoken.append((language[1].lower(), rank, name, media.with_name(name)))
-    if plain:
-        return [("", min(plain)[2])]
-    return [(language, path) for language, _, _, path in sorted(spoken)]
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, list[tuple[str, int, str]]]] = {}
+
+    def of(self, media: Path) -> list[tuple[str, Path]]:
+        """Transcripts of a recording with their languages, the first to be taken.
+
+        `talk.srt`, then `talk.wav.srt`, come before `talk.en.vtt` or `talk.wav.en-GB.srt`; where there is one without a
+        language, the others do not count.
+        """
+        listed = self._listed(media.parent)
+        stem = media.with_suffix("").name if media.suffix.lower() in MEDIA_SUFFIXES else media.name
+        files = [file for whole in dict.fromkeys((stem, media.name)) for file in sorted(listed.get(whole, ()))]
+        plain = [file for file in files if not file[0]]
+        return [(language, media.with_name(name)) for language, _, name in plain[:1] or files]
+
+    def _listed(self, folder: Path) -> dict[str, list[tuple[str, int, str]]]:
+        """Language, rank of the suffix, and name of every transcript, by the name that its recording would have."""
+        if folder not in self._folders:
+            listed = self._folders[folder] = {}
+            try:
+                names = os.listdir(folder)
+            except OSError:  # no such folder
+                names = []
+            for name in names:
+                base, suffix = os.path.splitext(name)
+                if suffix.lower() in TRANSCRIPT_SUFFIXES:
+                    rank = TRANSCRIPT_SUFFIXES.index(suffix.lower())
+                    listed.setdefault(base, []).append(("", rank, name))
+                    if match := _LANGUAGE.fullmatch(base):
+                        listed.setdefault(match[1], []).append((match[2].lower(), rank, name))
+        return self._folders[folder]
