@@ -125,9 +125,9 @@ def read_text_table(
     lines, skipped = text_lines(text), 0
     named = _SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
     if named and separator is None:
-        separator, lines, skipped = named[1], lines[1:], 1
-    while lines and not lines[0].strip():
-        lines, skipped = lines[1:], skipped + 1
+        separator, lines, skipped = separator_of(named[1]), lines[1:], 1
+    blank = next((place for place, line in enumerate(lines) if line.strip()), len(lines))
+    lines, skipped = lines[blank:], skipped + blank
     if not lines:
         raise TableError("it is empty; its first line names the columns")
     told = separator is None
@@ -182,7 +182,7 @@ def _records(
         end = reader.line_num
         if records and not quotes and '"' in lines[begin]:
             _require_one_reading(lines[begin:end], begin + skipped + 1, number, separator, cells, records, settings)
-        if len(cells) > 1 or (cells and cells[0].strip()):
+        if len(cells) > 1 or (cells and cells[0].strip()) or not records:
             records.append((number, cells))
         begin = end
     return records

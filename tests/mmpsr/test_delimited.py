@@ -128,6 +128,7 @@ def test_only_line_ends_end_lines() -> None:
     assert text_lines("a\x0bb\x85c\u2028d\x1ce\n\rf") == ["a\x0bb\x85c\u2028d\x1ce\n", "\r", "f"]
     assert read_text_table("id,text\ra,x\u2028y\rb,z").rows == [["a", "x\u2028y"], ["b", "z"]]
     assert "it is empty" in error(" \n\n")
+    assert read_text_table('""\na\n').head == [""]  # a head without a name is no row
 
 
 def test_marks_of_byte_order_are_no_content() -> None:
