@@ -138,7 +138,7 @@ def read_text_table(
         table.notes.append(
             (1, f"its cells are separated by {SEPARATORS.get(separator, repr(separator))}, as its head says")
         )
-    _fit(table, records)
+    _fit(table, records, quoting is not False)
     return table
 
 
@@ -248,19 +248,18 @@ def _beginning(cell: str) -> str:
     return f"{shown!r} ..."
 
 
-def _fit(table: TextTable, records: Sequence[tuple[int, list[str]]]) -> None:
+def _fit(table: TextTable, records: Sequence[tuple[int, list[str]]], has_quoting: bool) -> None:
     """Sort the records into rows, faults and notes by how many cells they have."""
     width, name = len(table.head), SEPARATORS.get(table.separator, repr(table.separator))
     for number, cells in records:
         beyond = [cell for cell in cells[width:] if cell.strip()]
         if beyond:
-            blank = (
-                " without a blank before them" if any(cell.lstrip() != cell and '"' in cell for cell in cells) else ""
-            )
-            reason = (
-                f"has {len(cells)} cells, the head has {width}; beyond it stands {_beginning(beyond[0])} (a cell that "
-                f'holds a {name} is written in quotation marks{blank}: "yes{table.separator} no")'
-            )
+            blanks = any(cell.lstrip() != cell and '"' in cell for cell in cells)
+            blank = " without a blank before them" if blanks else ""
+            advice = f'a cell that holds a {name} is written in quotation marks{blank}: "yes{table.separator} no"'
+            advice = advice if has_quoting else f"without quoting no cell can hold a {name}"
+            shown = _beginning(beyond[0])
+            reason = f"has {len(cells)} cells, the head has {width}; beyond it stands {shown} ({advice})"
             table.faults.append((number, reason))
         elif cells == table.head:
             table.notes.append((number, "repeats the head; left out"))

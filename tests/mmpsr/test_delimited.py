@@ -85,6 +85,8 @@ def test_cells_beyond_the_head_and_broken_rows_are_faults() -> None:
     (first, beyond), (second, one) = table.faults
     assert (first, second) == (2, 4)
     assert beyond.startswith("has 4 cells, the head has 2; beyond it stands 'or not' ... (a cell that holds a comma is")
+    (unquoted,) = read_text_table("path,text\na,I am sure, or not\n", quoting=False).faults
+    assert unquoted[1].endswith("beyond it stands 'or not' ... (without quoting no cell can hold a comma)")
     assert one.startswith("has 1 of 2 cells and begins 'world' ... (a text with a line break is written in quotation")
 
 
