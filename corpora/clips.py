@@ -24,6 +24,7 @@ __all__ = [
     "DEFECT_COLUMNS",
     "DEFECT_KINDS",
     "SPLITS",
+    "SPLIT_NAMES",
     "ClipTable",
     "CorpusError",
     "Defects",
@@ -40,6 +41,11 @@ __all__ = [
 Split = Literal["train", "dev", "test"]
 GroupKind = Literal["participant", "video", "dialogue", "clip"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_NAMES: Mapping[str, Split] = {
+    "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
+    "training": "train", "development": "dev", "testing": "test",
+}  # fmt: skip
+"""What files call a split, in lower case -> its name here."""
 
 CLIP_COLUMNS: Mapping[str, str] = {
     "corpus": "name of the corpus in the configuration",
@@ -73,8 +79,10 @@ DEFECT_COLUMNS = ("corpus", "clip_id", "kind", "where", "reason")
 DEFECT_KINDS: Mapping[str, Severity] = {
     "bad_label": "error",  # a cell that is no label of its task
     "bad_number": "error",  # a cell that should be a number
+    "bad_row": "error",  # a row whose cells do not fit the head of its table
     "duplicate_id": "error",  # a clip occurs twice
     "unknown_split": "error",  # a cell, or a folder of media, that names no split
+    "short_row": "warning",  # a row of fewer cells than the head; those that are not there are empty
     "unusable_row": "warning",  # a row without what a clip needs; it is not used
     "missing_media": "warning",  # a clip without its media file
     "missing_text": "warning",  # a clip without the transcript that it should have

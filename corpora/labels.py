@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -134,10 +135,17 @@ def one_hot(
     stripped = cells.column(column).str.strip()
     stripped = stripped.where(stripped.isin(list(classes)), plain_numbers(stripped))
     stripped = stripped.mask(cells.missing(stripped, missing))
+    cases = Counter(name.casefold() for name in classes)
+    folded = {name.casefold(): name for name in classes if cases[name.casefold()] == 1}
+    read_as: dict[str, str] = {}
     targets = np.full((len(stripped), spec.num_outputs), np.nan)
     for cell in stripped.dropna().unique():
         named = [cell] if separator is None else [part.strip() for part in cell.split(separator) if part.strip()]
         rows = np.flatnonzero(stripped.eq(cell).fillna(False).to_numpy(dtype=bool))
+        read_as |= {
+            part: folded[part.casefold()] for part in named if part not in classes and part.casefold() in folded
+        }
+        named = [part if part in classes else read_as.get(part, part) for part in named]
         unknown = [part for part in named or [cell] if part not in classes]
         for row in rows if unknown else ():
             reason = f"unknown label {unknown[0]!r}; {nearest(unknown[0], classes)}{advice}"
@@ -146,6 +154,9 @@ def one_hot(
             target = np.zeros(spec.num_outputs)
             target[[spec.classes.index(classes[part]) for part in named]] = 1.0
             targets[rows] = target
+    if read_as:
+        names = ", ".join(f"{part!r} as {name!r}" for part, name in read_as.items())
+        defects.add("mended", f"{cells.file}, column {column!r}", f"labels are read in any case of letters: {names}")
     return targets
 
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from corpora.clips import SPLITS, CorpusError, Defects, GroupKind, Split
+from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Defects, GroupKind, Split
 from corpora.labels import LabelColumns, read_labels
 from corpora.reading.cells import Cells, ColumnPattern, Selector, plain_numbers, read_cells
+from corpora.reading.numbers import Decimal
 from corpora.reading.paths import MEDIA_SUFFIXES
 from corpora.source import CorpusSource
 from corpora.splitting import Fraction, split_by_group
 from mmpsr.config import Config, nearest
+from mmpsr.delimited import separator_of
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["MEDIA_COLUMNS", "SplitColumn", "TableCorpus", "find_media"]
@@ -117,7 +119,7 @@ class SplitColumn(Config):
     column: str
     """Column of the split."""
     values: dict[str, Split] = Field(default_factory=dict)
-    """Split by cell, for cells that are not train, dev or test themselves."""
+    """Split by cell, for cells other than the usual names (train, training, dev, val, validation, test and so on)."""
 
 
 class TableCorpus(CorpusSource):
@@ -128,7 +130,11 @@ class TableCorpus(CorpusSource):
     files: str | dict[Split, str]
     """One table file, or one per split; relative to `path`."""
     separator: str | None = None
-    """What separates the cells of a text table; left out, told by the suffix."""
+    """What separates the cells of a text table: a character or its name; left out, told from its head."""
+    quoting: bool | None = None
+    """Whether a quotation mark that begins a cell quotes it (true) or is content (false); left out, doubt stops."""
+    decimal: Decimal | None = None
+    """The sign before decimals, `.` or `,`; left out, both are read where a column has no doubt."""
     encoding: str = "utf-8-sig"
     """Encoding of text files."""
     missing: tuple[str, ...] = ("nan", "NaN", "NA")
@@ -152,7 +158,7 @@ class TableCorpus(CorpusSource):
     media_root: str = "."
     """Folder of the media files, relative to `path`."""
     start: Selector | None = None
-    """Seconds into the media where clips start."""
+    """Where clips start in the media: seconds, minutes:seconds or hours:minutes:seconds; so in all such columns."""
     end: Selector | None = None
     """Seconds into the media where clips end."""
     audio_start: Selector | None = None
@@ -184,6 +190,11 @@ class TableCorpus(CorpusSource):
     keep: tuple[str, ...] = ()
     """Further columns to keep as `raw.<column>`, to hold out or analyse by."""
 
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str | None) -> str | None:
+        return None if separator is None else separator_of(separator)
+
     @model_validator(mode="after")
     def _one_split(self) -> TableCorpus:
         own = isinstance(self.files, dict) + (self.split is not None)
@@ -203,10 +214,9 @@ class TableCorpus(CorpusSource):
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
         """Read the files; see `CorpusSource.collect`."""
         parts = [
-            self._read_file(name, root, read_cells(root / self.path / file, root, self.separator, self.encoding), split,
-                            tasks, defects)
+            self._read_file(name, root, self._cells(name, root, file, defects), split, tasks, defects)
             for split, file in self._files_by_split(name)
-        ]  # fmt: skip
+        ]
         clips = pd.concat(parts, ignore_index=True)
         for split, share in self.shares.items():
             drawn = split_by_group(f"{name}/shares", clips["clip_id"], {"train": share, "test": 1.0 - share})
@@ -216,6 +226,12 @@ class TableCorpus(CorpusSource):
                 defects.add("ignored", place, f"{left.sum()} of {clips['split'].eq(split).sum()} clips are not used")
             clips = clips[~left]
         return find_media(clips.reset_index(drop=True), defects)
+
+    def _cells(self, name: str, root: Path, file: str, defects: Defects) -> Cells:
+        return read_cells(
+            root / self.path / file, root, self.separator, self.encoding, quoting=self.quoting, decimal=self.decimal,
+            setting=f"corpora.sources.{name}", defects=defects,
+        )  # fmt: skip
 
     def _files_by_split(self, name: str) -> list[tuple[Split | None, str]]:
         if isinstance(self.files, str):
@@ -267,7 +283,7 @@ class TableCorpus(CorpusSource):
             clips[column] = paths.map(lambda path: str(folder / path), na_action="ignore").astype("string")
         for column in _SECONDS:
             source = getattr(self, column)
-            clips[column] = cells.numbers(select(source), _named(source), self.missing, defects)
+            clips[column] = cells.numbers(select(source), _named(source), self.missing, defects, clock=True)
         for column in ("consent_challenges", "consent_publications"):
             source = getattr(self, column)
             clips[column] = self._consents(cells, select(source), _named(source), defects)
@@ -322,16 +338,41 @@ class TableCorpus(CorpusSource):
             return pd.Series("train", index=cells.frame.index, dtype="string")
         source = SplitColumn(column=self.split) if isinstance(self.split, str) else self.split
         found = cells.select(source.column).str.strip()
-        names: dict[str, Split] = dict(zip(SPLITS, SPLITS, strict=True)) | source.values
+        names, unclear = _split_names(found.dropna().unique(), source.values)
+        place = f"corpora.sources.{name}.split.values"
         unknown = found.notna() & ~found.isin(list(names))
         for row in np.flatnonzero(unknown):
-            defects.add(
-                "unknown_split",
-                f"{cells.where(int(row))}, column {source.column!r}",
-                f"unknown split {found[row]!r}; {nearest(found[row], names)}; set corpora.sources.{name}.split.values "
-                "to translate it",
-            )
+            reason = f"unknown split {found[row]!r}; {nearest(found[row], [*SPLITS, *source.values])}"
+            reason = f"{unclear.get(found[row], reason)}; set {place} to translate it"
+            defects.add("unknown_split", f"{cells.where(int(row))}, column {source.column!r}", reason)
+        read_as = [f"{cell!r} as {split}" for cell, split in names.items() if cell not in (*SPLITS, *source.values)]
+        if read_as:
+            defects.add("mended", f"{cells.file}, column {source.column!r}", f"splits are read: {', '.join(read_as)}")
         return found.map(names).astype("string").mask(unknown, _UNKNOWN)
+
+
+def _split_names(found: Iterable[str], values: Mapping[str, Split]) -> tuple[dict[str, Split], dict[str, str]]:
+    """The split by cell, and why a cell's is unclear: two words that usually mean one split stand beside each other.
+
+    Args:
+        found: different cells.
+        values: the split by cell where the configuration says it; in any case of letters where that is no other cell.
+    """
+    folded = {cell.casefold(): split for cell, split in values.items()}
+    names: dict[str, Split] = {}
+    words: dict[Split, dict[str, str]] = {}
+    for cell in found:
+        split = values.get(cell, folded.get(cell.casefold()))
+        if split is None and (split := SPLIT_NAMES.get(cell.casefold())) is not None:
+            words.setdefault(split, {})[cell] = cell.casefold()
+        if split is not None:
+            names[cell] = split
+    unclear: dict[str, str] = {}
+    for split, cells in words.items():
+        if len(set(cells.values())) > 1:
+            shown = " and ".join(map(repr, cells))
+            unclear |= dict.fromkeys(cells, f"{shown} both usually mean {split}, and may be two splits here")
+    return {cell: split for cell, split in names.items() if cell not in unclear}, unclear
 
 
 def _named(source: Selector | SplitColumn | None) -> str:

@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPORARY", "replacing", "sha256_of", "write_json", "write_whole"]
+from mmpsr.errors import UserError
+
+__all__ = ["TEMPORARY", "json_lines", "read_json_lines", "replacing", "sha256_of", "write_json", "write_whole"]
 
 TEMPORARY = ".temporary-"
 """Begins the names of files that are being written; a killed writer leaves one behind."""
@@ -58,6 +61,65 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object], dur
 def write_json(path: Path, value: Any) -> None:
     """Write JSON values whole, indented by two."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def json_lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
+    r"""Read records that stand one a line, as far as they are whole.
+
+    A full disk or a kill takes the end of the last line, or leaves zeros in its place. A record without the end of its
+    line is whole.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+
+    Returns:
+        The records, and how many bytes they take; more bytes are a last line that is not whole.
+
+    Raises:
+        UserError: a line before the last is no record; file and line are named.
+
+    Example:
+        >>> json_lines(b'{"a": 1}\n{"a"', Path("log.jsonl"))
+        ([{'a': 1}], 9)
+    """
+    lines = content.split(b"\n")
+    records: list[dict[str, Any]] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        record = _record(line) if line.strip(b"\0 \t\r") else None
+        if record is None and line.strip():
+            if any(other.strip(b"\0 \t\r") for other in lines[number:]):
+                raise UserError(
+                    f"{path}, line {number}: is no whole record, it begins {line[:40].decode(errors='replace')!r}; "
+                    "restore the file from a copy, or remove the line if what it says may be lost"
+                )
+            return records, size
+        if record is not None:
+            records.append(record)
+        size += len(line) + (number < len(lines))
+    return records, size
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of records, one a line; a last line that is not whole is left out with a warning.
+
+    Raises:
+        UserError: a line before the last is no record.
+    """
+    content = path.read_bytes()
+    records, size = json_lines(content, path)
+    if size < len(content):
+        warnings.warn(f"{path}: its last line is not whole and is left out", stacklevel=2)
+    return records
 
 
 def sha256_of(content: str | bytes | Path) -> str:

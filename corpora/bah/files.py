@@ -16,6 +16,7 @@ import pandas as pd
 from corpora.clips import CorpusError, Defects, Split
 from corpora.reading.cells import read_cells
 from corpora.reading.paths import Tree, walk
+from mmpsr.delimited import text_lines
 
 __all__ = ["BahFiles", "find_files", "read_bytes", "read_labels_table", "read_list", "read_text", "video_key"]
 
@@ -148,7 +149,7 @@ def read_list(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
         Columns `path, key, participant, question, label, text, where`, all `string`, blank cells missing.
     """
     rows = []
-    for number, line in enumerate(read_text(tree, file).split("\n"), start=1):
+    for number, line in enumerate(text_lines(read_text(tree, file)), start=1):
         if not line.strip():
             continue
         path, label, text = (*(part.strip() for part in line.split(",", 2)), "", "")[:3]

@@ -22,6 +22,7 @@ import pandas as pd
 
 from corpora.clips import SPLITS, CorpusError, Defects, Split, label_column
 from corpora.reading.cells import Cells, read_cells
+from corpora.reading.numbers import read_numbers
 from corpora.reading.paths import Tree, walk
 from corpora.reading.untrusted import load_pickle
 from corpora.source import OfficialCorpus
@@ -219,19 +220,12 @@ def _add_labels(name: str, clips: pd.DataFrame, spec: TaskSpec, defects: Defects
             )
         trait = TRAIT_OF[label]
         text = clips[f"raw.{trait}"]
-        numbers = np.array([_number(score) for score in text.fillna("nan")])
+        numbers, _ = read_numbers(text.str.strip())
         wrong = text.notna().to_numpy(bool) & ~((numbers >= 0.0) & (numbers <= 1.0))
         for score, clip, where in clips.loc[wrong, [f"raw.{trait}", "clip_id", "where"]].itertuples(index=False):
             defects.add("bad_label", where, f"{trait} is {score[:40]!r}, expected a number in [0, 1]", clip)
         clips[label_column("personality", label)] = np.where(wrong, np.nan, numbers)
         defects.add_rows("missing_label", clips, text.isna() & clips["annotated"], f"no score of {trait}")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def _read_transcripts(tree: Tree, file: str, defects: Defects) -> dict[str, str | None]:
@@ -305,7 +299,7 @@ def _raw(score: object) -> str | None:
 
 def _from_table(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
     """Read the annotation of the first release (`release` is V1), which has no transcripts and no interview score."""
-    cells = _cells(tree, file)
+    cells = _cells(tree, file, defects)
     names = cells.column("VideoName").str.strip()
     clips = pd.DataFrame({"clip_id": names.str.removesuffix(".mp4"), "where": cells.places(), "release": "V1"})
     for trait, column in FIRST_COLUMNS.items():
@@ -316,22 +310,22 @@ def _from_table(tree: Tree, file: str, defects: Defects) -> pd.DataFrame:
     return clips[~unnamed]
 
 
-def _cells(tree: Tree, file: str) -> Cells:
-    """Read a table file, whether separated by `;` or `,`."""
+def _cells(tree: Tree, file: str, defects: Defects) -> Cells:
+    """Read a table file, separated by `;` as some are published, or as its head tells."""
     with tree.path(file).open("rb") as lines:
-        separator = ";" if b";" in lines.readline() else ","
-    return read_cells(tree.path(file), tree.root, separator)
+        separator = ";" if b";" in lines.readline() else None
+    return read_cells(tree.path(file), tree.root, separator, defects=defects)
 
 
 def _add_people(clips: pd.DataFrame, tree: Tree, defects: Defects) -> None:
     """Add the ethnicity, gender and age of the clips' people, from whatever files of these there are."""
     for name in tree.by_name:
         if _ETHNICITY_FILE.fullmatch(name):
-            cells = _cells(tree, tree.one([name], "annotation of ethnicity and gender"))
+            cells = _cells(tree, tree.one([name], "annotation of ethnicity and gender"), defects)
             facts = {"ethnicity": cells.column("Ethnicity").str.strip().replace(ETHNICITIES),
                      "gender": cells.column("Gender").str.strip().replace(GENDERS)}  # fmt: skip
         elif _AGE_FILE.fullmatch(name):
-            cells = _cells(tree, tree.one([name], "annotation of ages"))
+            cells = _cells(tree, tree.one([name], "annotation of ages"), defects)
             ages = [column for column in map(str, cells.frame) if column.lower().startswith("age")]
             if not ages or "VideoName" not in cells.frame:
                 defects.add("ignored", cells.file, "has no columns 'VideoName' and 'AgeGroup'; not used")

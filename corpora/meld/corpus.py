@@ -158,7 +158,7 @@ def _read_annotation(path: Path, root: Path, defects: Defects) -> Cells:
                 f"{shown_path(path, root)} is neither UTF-8 nor cp1252 at byte {error.start}; get the file anew"
             ) from None
         encoding = "latin-1"  # cp1252, once C1 code points are mended
-    cells = read_cells(path, root, encoding=encoding)
+    cells = read_cells(path, root, encoding=encoding, defects=defects)
     num_mended = 0
     for column in ("Utterance", "Speaker"):
         texts = cells.column(column)

@@ -22,6 +22,7 @@ from corpora.mosei.media import MediaChoice, attach_media
 from corpora.mosei.tables import MMSA_LABELS, mmsa_folds, pickle_files, read_mmsa, read_tables, table_files, table_folds
 from corpora.reading.paths import Tree, shown_path, walk
 from corpora.source import OfficialCorpus
+from mmpsr.delimited import text_lines
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Labels", "MoseiCorpus", "match_spans"]
@@ -195,7 +196,7 @@ def _read_transcripts(tree: Tree, defects: Defects) -> pd.DataFrame:
         text = content.decode("utf-8-sig", errors="replace")
         if "\ufffd" in text and "\ufffd".encode() not in content:
             defects.add("mended", shown, "bytes that are not UTF-8 were replaced")
-        for number, line in enumerate(text.split("\n"), start=1):
+        for number, line in enumerate(text_lines(text), start=1):
             if line.strip():
                 rows.append(_read_line(vid, shown, number, line, defects))
     lines = pd.DataFrame([row for row in rows if row], columns=_LINE_COLUMNS)

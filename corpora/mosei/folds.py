@@ -9,18 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from corpora.clips import CorpusError, Split
+from corpora.clips import SPLIT_NAMES, CorpusError, Split
 from corpora.reading.paths import Tree
 
-__all__ = ["SPLIT_NAMES", "Folds", "folds_of", "read_folds"]
-
-SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
-}  # fmt: skip
-"""What files call a split -> its name here."""
+__all__ = ["Folds", "folds_of", "read_folds"]
 
 _FOLDS = re.compile(r"[^/]*fold[^/]*\.(json|txt|csv|py)", re.IGNORECASE)
-_LIST = re.compile(r"(train|dev|val|valid|validation|test)(?:[^a-z/][^/]*)?\.txt", re.IGNORECASE)
+_LIST = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:[^a-z/][^/]*)?\.txt", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

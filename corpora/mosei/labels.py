@@ -165,12 +165,14 @@ def read_answers(tree: Tree, defects: Defects) -> pd.DataFrame:
     parts, others = [], []
     for file in answer_files(tree):
         # workers' comments in other columns may be in any encoding
-        cells = read_cells(tree.path(file), tree.root, encoding="latin-1")
+        noted = Defects(defects.corpus)
+        cells = read_cells(tree.path(file), tree.root, encoding="latin-1", defects=noted)
         missing = [column for column in _ANSWERS if column not in cells.frame]
         if missing:
             others.append(f"; {cells.file} has no column {missing[0]!r}")
             defects.add("ignored", cells.file, f"it has no column {missing[0]!r}; not read as answers")
             continue
+        defects.rows += noted.rows
         parts.append(_answers(cells, defects))
     if not parts:
         raise CorpusError(

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from corpora.clips import SPLITS, CorpusError, Defects, Split, label_columns
+from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Defects, Split, label_columns
 from corpora.labels import LabelColumns, read_labels
-from corpora.mosei.folds import SPLIT_NAMES, Folds, folds_of
+from corpora.mosei.folds import Folds, folds_of
 from corpora.mosei.labels import label_frame
 from corpora.reading.cells import Cells, read_cells
 from corpora.reading.paths import Tree
+from mmpsr.delimited import SEPARATORS
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["MMSA_LABELS", "mmsa_folds", "pickle_files", "read_mmsa", "read_tables", "table_files", "table_folds"]
@@ -23,7 +24,7 @@ __all__ = ["MMSA_LABELS", "mmsa_folds", "pickle_files", "read_mmsa", "read_table
 MMSA_LABELS = "label.csv"
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
 
-_SPLIT = re.compile(r"(?:.*[^a-z])?(train|dev|val|valid|validation|test)(?:[^a-z].*)?\.csv", re.IGNORECASE)
+_SPLIT = re.compile(rf"(?:.*[^a-z])?({'|'.join(SPLIT_NAMES)})(?:[^a-z].*)?\.csv", re.IGNORECASE)
 _NAME = r"^(?P<vid>.+)_(?P<start>-?[0-9]{1,7}(?:\.[0-9]+)?)_(?P<end>-?[0-9]{1,7}(?:\.[0-9]+)?)$"
 _MMSA_ID = r"^(.+)\$_\$(.+)$"
 
@@ -55,8 +56,8 @@ def _lacking(tree: Tree, file: str) -> list[str]:
     """List columns of a flat table that a file does not have."""
     with tree.path(file).open("rb") as opened:
         line = opened.readline(1 << 16).decode("utf-8-sig", errors="replace")
-    header = {cell.strip().strip('"') for cell in line.split(",")}
-    return [column for column in ("video_name", *CLASSES) if column not in header]
+    parts = [{cell.strip().strip('"') for cell in line.split(separator)} for separator in SEPARATORS]
+    return min(([name for name in ("video_name", *CLASSES) if name not in head] for head in parts), key=len)
 
 
 def read_tables(tree: Tree, place: str, spec: TaskSpec, defects: Defects) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def read_tables(tree: Tree, place: str, spec: TaskSpec, defects: Defects) -> pd.
         CorpusError: there is no table, or one cannot be read.
     """
     parts = [
-        _read_table(read_cells(tree.path(file), tree.root), split, place, spec, defects)
+        _read_table(read_cells(tree.path(file), tree.root, defects=defects), split, place, spec, defects)
         for split, file in table_files(tree).items()
     ]
     if not parts:
@@ -139,7 +140,8 @@ def read_mmsa(tree: Tree, defects: Defects) -> pd.DataFrame:
         CorpusError: there is neither, or it is not laid out as MMSA's.
     """
     if MMSA_LABELS in tree.by_name:
-        frame = _read_label_csv(read_cells(tree.path(tree.one([MMSA_LABELS], "label table")), tree.root), defects)
+        table = tree.path(tree.one([MMSA_LABELS], "label table"))
+        frame = _read_label_csv(read_cells(table, tree.root, defects=defects), defects)
     elif files := pickle_files(tree):
         frame = _read_pickle(tree, files[0], defects)
         for file in files[1:]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import string
-import warnings
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from corpora.clips import CorpusError, Defects
+from corpora.reading.numbers import Decimal, read_numbers
 from corpora.reading.paths import missing_path, shown_path
 from mmpsr.config import Config, nearest
+from mmpsr.delimited import TableError, decode_table, read_text_table, separator_of
 
 __all__ = ["Cells", "ColumnPattern", "RawCells", "Selector", "plain_numbers", "read_cells"]
 
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+"""Suffix of a text table -> its separator where the head tells none."""
 
 
 def _one_group(pattern: str) -> str:
@@ -66,11 +69,17 @@ class Cells:
         file: the file's path as a user knows it.
         frame: the cells; an empty cell is `""`, wholly blank rows are left out.
         rows: number of each row as a spreadsheet or editor shows it.
+        decimal: the sign before the decimals of numbers, where it is known.
+        told: what separates the cells, where the head told that and not the suffix; for messages.
+        repeated: names that several columns have.
     """
 
     file: str
     frame: pd.DataFrame
     rows: list[int]
+    decimal: Decimal | None = None
+    told: str = ""
+    repeated: tuple[str, ...] = ()
 
     def where(self, row: int) -> str:
         """Name of a row, counted from 0, for messages."""
@@ -84,13 +93,15 @@ class Cells:
         """The cells of a column.
 
         Raises:
-            CorpusError: there is no such column; the nearest and all existing ones are named.
+            CorpusError: there is no such column (the nearest and all existing ones are named), or several.
         """
+        if name in self.repeated:
+            raise CorpusError(f"{self.file} has several columns {name!r}; rename all but the one that is meant")
         if name not in self.frame:
             columns = list(self.frame.columns)
             near = nearest(name, columns)
             known = f"; columns are {', '.join(columns)}" if near.startswith("did") else ""
-            raise CorpusError(f"{self.file} has no column {name!r}; {near}{known}")
+            raise CorpusError(f"{self.file} has no column {name!r}; {near}{known}{self.told}")
         return self.frame[name]
 
     def select(self, source: Selector, **fields: pd.Series) -> pd.Series:
@@ -125,6 +136,8 @@ class Cells:
             if field not in known:
                 hint = nearest(field, known)
                 raise CorpusError(f"template {template!r} names {field!r}, which is no column of {self.file}; {hint}")
+            if field in self.repeated:
+                self.column(field)  # says that there are several
             text = text + known[field].where(known[field].str.strip().ne(""))
         return text
 
@@ -134,19 +147,29 @@ class Cells:
         return plain.isin(["", *plain_numbers(pd.Series(list(missing), dtype="string"))])
 
     def numbers(
-        self, text: pd.Series, origin: str, missing: Collection[str], defects: Defects, kind: str = "bad_number"
+        self,
+        text: pd.Series,
+        origin: str,
+        missing: Collection[str],
+        defects: Defects,
+        kind: str = "bad_number",
+        clock: bool = False,
     ) -> NDArray[np.float64]:
         """Finite numbers of `text` by row, NaN where it is blank or one of `missing`; `origin` names where it stands.
 
-        A cell that is no number is a defect of the given kind, and NaN.
+        A cell that is no number is a defect of the given kind, and NaN. Decimals may stand behind a comma; with `clock`
+        the numbers are seconds, and times such as `1:02:03.5` are read, too; see `read_numbers`.
         """
         stripped = text.fillna("").str.strip()
-        unknown = self.missing(text, missing)
-        numbers = pd.to_numeric(stripped.mask(unknown), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        numbers[~np.isfinite(numbers)] = np.nan
-        for row in np.flatnonzero(np.isnan(numbers) & ~unknown.to_numpy(dtype=bool)):
-            reason = f"{text.iloc[row]!r} is not a number; list cells that mean 'unknown' under `missing`"
-            defects.add(kind, f"{self.where(int(row))}, {origin}", reason)
+        unknown = self.missing(text, missing).to_numpy(dtype=bool)
+        numbers, reasons = read_numbers(stripped.mask(unknown), self.decimal, clock, missing)
+        for row, reason in reasons.items():
+            defects.add(kind, f"{self.where(row)}, {origin}", reason)
+        for sign, what in {",": "decimal commas are read as decimal points", ":": "times are read as seconds"}.items():
+            rows = np.flatnonzero(stripped.str.contains(sign, regex=False).fillna(False) & np.isfinite(numbers))
+            if len(rows):
+                example = f"{stripped.iloc[rows[0]]!r} as {numbers[rows[0]]:g}"
+                defects.add("mended", f"{self.where(int(rows[0]))}, {origin}", f"{len(rows)} {what} ({example})")
         return numbers
 
 
@@ -161,14 +184,28 @@ class RawCells(Cells):
         return self.rows[row]
 
 
-def read_cells(path: Path, root: Path, separator: str | None = None, encoding: str = "utf-8-sig") -> Cells:
+def read_cells(
+    path: Path,
+    root: Path,
+    separator: str | None = None,
+    encoding: str = "utf-8-sig",
+    *,
+    quoting: bool | None = None,
+    decimal: Decimal | None = None,
+    setting: str | None = None,
+    defects: Defects | None = None,
+) -> Cells:
     """Read a table file, its kind told by its suffix.
 
     Args:
         path: `.csv`, `.tsv`, `.txt` (tab-separated), `.parquet`, or `.jsonl` / `.ndjson`.
         root: `corpora.root`, for messages.
-        separator: what separates the cells of a text table, where it is not the suffix' usual.
+        separator: what separates the cells of a text table; left out, told from its head.
         encoding: of text files.
+        quoting: whether a quotation mark at the beginning of a cell quotes it, see `read_text_table`.
+        decimal: the sign before the decimals of numbers, where it is known.
+        setting: the setting of the corpus under which `quoting` stands; None where a user cannot set it.
+        defects: notes rows that do not fit the head; None raises for the first of them.
 
     Raises:
         CorpusError: the file is not there, of an unknown kind, or cannot be parsed.
@@ -178,25 +215,51 @@ def read_cells(path: Path, root: Path, separator: str | None = None, encoding: s
     shown, suffix = shown_path(path, root), path.suffix.lower()
     try:
         if suffix == ".parquet":
-            return _as_text(shown, _text_frame(_read_parquet(path)), first_row=1)
+            return _as_text(shown, _text_frame(_read_parquet(path)), decimal)
         if suffix in (".jsonl", ".ndjson"):
-            return _as_text(shown, _text_frame(_read_json_lines(path, encoding)), first_row=1)
-        if suffix not in SEPARATORS:
-            kinds = ", ".join([*SEPARATORS, ".parquet", ".jsonl", ".ndjson"])
+            return _as_text(shown, _text_frame(_read_json_lines(path, encoding)), decimal)
+        if suffix not in USUAL_SEPARATORS:
+            kinds = ", ".join([*USUAL_SEPARATORS, ".parquet", ".jsonl", ".ndjson"])
             raise CorpusError(f"{shown} is not a table file; kinds are {kinds}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header would lose cells
-            frame = pd.read_csv(
-                path, sep=separator or SEPARATORS[suffix], encoding=encoding, dtype=str, keep_default_na=False,
-                index_col=False, skip_blank_lines=False,
-            )  # fmt: skip
-        return _as_text(shown, frame.fillna("").astype("string"), first_row=2)
+        settings = (f"{setting}.quoting = true", f"{setting}.quoting = false") if setting else None
+        given = None if separator is None else separator_of(separator)
+        text = decode_table(path.read_bytes(), encoding)
+        table = read_text_table(text, USUAL_SEPARATORS[suffix], given, quoting, settings)
     except UnicodeDecodeError as error:
         raise CorpusError(f"{shown} is not {encoding} at byte {error.start}; set the corpus' `encoding`") from None
     except CorpusError:
         raise
+    except TableError as error:
+        raise CorpusError(
+            f"{shown}: {error}" if str(error).startswith("row ") else f"{shown} cannot be read as a table: {error}"
+        ) from None
     except Exception as error:  # the parsers' own errors are of many kinds
         raise CorpusError(f"{shown} cannot be read as a table: {error}") from None
+    for number, reason in table.faults:
+        if defects is None:
+            raise CorpusError(f"{shown}, row {number}: {reason}")
+        defects.add("bad_row", f"{shown}, row {number}", reason)
+    if defects is not None:
+        for number, reason in table.short:
+            defects.add("short_row", f"{shown}, row {number}", reason)
+        for number, reason in table.notes:
+            defects.add("mended", shown if number == 1 else f"{shown}, row {number}", reason)
+    told = f"; {table.notes[0][1]}" if table.notes and table.notes[0][0] == 1 else ""
+    frame = pd.DataFrame(table.rows, columns=_distinct(table.head), dtype="string")
+    repeated = tuple(name for name, count in Counter(table.head).items() if count > 1)
+    written = (frame != "").any(axis=1).to_numpy(dtype=bool)
+    rows = [number for number, some in zip(table.numbers, written, strict=True) if some]
+    return Cells(shown, frame[written].reset_index(drop=True), rows, decimal, told, repeated)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns, a number behind those that stood before."""
+    counts: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        distinct.append(f"{name}.{counts[name]}" if counts[name] else name)
+        counts[name] += 1
+    return distinct
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -207,11 +270,26 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame if frame.index.name is None else frame.reset_index()  # ids that were written as the index
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of its pairs.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} occurs twice")
+    return dict(pairs)
+
+
 def _read_json_lines(path: Path, encoding: str) -> pd.DataFrame:
     rows = []
     with path.open(encoding=encoding) as lines:
         for number, line in enumerate(lines, start=1):
-            row = json.loads(line) if line.strip() else {}
+            try:
+                row = json.loads(line, object_pairs_hook=_without_repeats) if line.strip() else {}
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"row {number} is not JSON ({error}); it begins {line[:24]!r}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"row {number} is not a JSON object")
             rows.append(row)
@@ -225,7 +303,8 @@ def _text_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({str(name): [text(cell) for cell in frame[name]] for name in frame}, dtype="string")
 
 
-def _as_text(file: str, cells: pd.DataFrame, first_row: int) -> Cells:
-    cells.columns = cells.columns.astype(str)
+def _as_text(file: str, cells: pd.DataFrame, decimal: Decimal | None) -> Cells:
+    """The cells of a table whose rows are counted from 1, without its blank rows."""
     written = (cells != "").any(axis=1)
-    return Cells(file, cells[written].reset_index(drop=True), [first_row + int(row) for row in np.flatnonzero(written)])
+    rows = [1 + int(row) for row in np.flatnonzero(written)]
+    return Cells(file, cells[written].reset_index(drop=True), rows, decimal)

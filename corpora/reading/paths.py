@@ -15,7 +15,7 @@ __all__ = ["MEDIA_SUFFIXES", "Tree", "missing_path", "shown_path", "walk"]
 
 MEDIA_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".flv", ".wav", ".flac", ".mp3", ".m4a", ".ogg")
 """Suffixes of video and audio files, lower case."""
-_RUBBISH = ("__MACOSX", ".DS_Store")
+_RUBBISH = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 _NO_TEXT = re.compile(r"[\x00-\x1f\ud800-\udfff]")  # controls, and bytes that are not UTF-8
 
 

@@ -15,12 +15,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 import pyarrow as pa
 
 from encoders.errors import StoreError
 from encoders.spec import EncoderSpec
 from encoders.store.vector_store import FeatureStore
+from mmpsr.delimited import decode_table, read_text_table
 
 __all__ = ["CORRECTIONS", "TEXTS", "TextStore", "Word", "Written"]
 
@@ -82,20 +82,22 @@ class TextStore(FeatureStore):
         """
         path = self.folder(corpus, spec) / CORRECTIONS
         try:
-            rows = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
+            table = read_text_table(decode_table(path.read_bytes()))
         except FileNotFoundError:
             return {}
         except (ValueError, OSError) as error:
             raise StoreError(f"{path}: not a table of corrections ({error}); it must be CSV in UTF-8") from None
-        if not {"clip_id", "text"} <= set(rows.columns):
+        if any(table.head.count(name) != 1 for name in ("clip_id", "text")):
             raise StoreError(
-                f"{path}: columns must be clip_id,text (separated by a comma), found {','.join(rows.columns)}"
+                f"{path}: columns must be clip_id,text (separated by a comma), found {','.join(table.head)}"
             )
-        ids = rows["clip_id"]
-        wrong = ids.duplicated() | (ids.str.strip() == "")
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            what = f"clip {ids.iloc[row]!r} occurs twice; keep one" if ids.iloc[row].strip() else "clip_id is empty"
-            raise StoreError(f"{path}, row {row + 2}: {what}")
-        texts = rows["text"].str.strip()
-        return {clip_id: text or None for clip_id, text in zip(ids, texts, strict=True)}
+        for number, reason in table.faults:
+            raise StoreError(f"{path}, row {number}: {reason}")
+        corrections: dict[str, str | None] = {}
+        for number, row in zip(table.numbers, table.rows, strict=True):
+            clip, text = (row[table.head.index(name)] for name in ("clip_id", "text"))
+            if clip in corrections or not clip.strip():
+                what = f"clip {clip!r} occurs twice; keep one" if clip.strip() else "clip_id is empty"
+                raise StoreError(f"{path}, row {number}: {what}")
+            corrections[clip] = text.strip() or None
+        return corrections

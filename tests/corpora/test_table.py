@@ -266,7 +266,11 @@ BAD = {
     ),
     "template format": (CSV, {"media": "{name:04d}"}, "formats are not supported"),
     "template brace": (CSV, {"media": "{name"}, "template '{name': "),
-    "split value": (CSV, {"files": "t.csv", "split": "fold"}, "t.csv, row 3, column 'fold': unknown split 'valid'"),
+    "split value": (
+        CSV.replace("valid", "held"),
+        {"files": "t.csv", "split": "fold"},
+        "t.csv, row 3, column 'fold': unknown split 'held'",
+    ),
     "empty split": (
         "name,fold\na,train\n",
         {"files": "t.csv", "split": "fold", "splits": ["dev"]},
@@ -285,8 +289,8 @@ BAD = {
     ),
     "split without file": (CSV, {"splits": ["dev"]}, "toy.splits asks for 'dev', but files has only train"),
     "no bytes": ("", {}, "t.csv cannot be read as a table"),
-    "long row": ("name,x\na,1,2\nb,1,2\n", {}, "t.csv cannot be read as a table"),
-    "longer row": ("name,x\na,1\nb,1,2\n", {}, "line 3"),
+    "long row": ("name,x\na,1,2\nb,1,2\n", {}, "t.csv, row 2: has 3 cells, the head has 2; beyond it stands '2' ..."),
+    "longer row": ("name,x\na,1\nb,1,2\n", {}, "t.csv, row 3: has 3 cells"),
     "start": ("name,s\na,soon\n", {"start": "s"}, "t.csv, row 2, column 's': 'soon' is not a number"),
 }
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmpsr.files import TEMPORARY, replacing, sha256_of, write_json, write_whole
+from mmpsr.errors import UserError
+from mmpsr.files import TEMPORARY, json_lines, read_json_lines, replacing, sha256_of, write_json, write_whole
 
 
 def test_the_sum_is_that_of_the_standard() -> None:
@@ -72,3 +73,26 @@ def test_content_is_on_the_disk_before_the_name_is_given(
     monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("rename"), replace(*paths))[1])
     write_whole(tmp_path / "a", "text", durable=durable)
     assert steps == ["flush", "rename"][not durable :]
+
+
+LOG = b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+
+
+def test_a_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    for size in range(len(LOG) + 1):
+        records, whole = json_lines(LOG[:size], path)
+        # a line of nine bytes counts from its closing brace on
+        assert [record["a"] for record in records] == [1, 2, 3][: (size + 1) // 9]
+        assert whole == (size if size % 9 in (0, 8) else 9 * (size // 9))
+    assert json_lines(LOG + b"\0" * 40, path) == ([{"a": 1}, {"a": 2}, {"a": 3}], len(LOG))
+    assert json_lines(b"\n" + LOG + b"\n", path)[1] == len(LOG) + 2
+    path.write_bytes(LOG[:-3])
+    with pytest.warns(UserWarning, match=r"log\.jsonl: its last line is not whole and is left out"):
+        assert read_json_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("line", [b'{"a"', b"4", b'{"a": 1}{"a": 2}', b"\0\0{", b"\xff"])
+def test_a_log_that_is_damaged_elsewhere_names_the_line(line: bytes) -> None:
+    with pytest.raises(UserError, match=r"log\.jsonl, line 4: is no whole record, it begins "):
+        json_lines(LOG + line + b"\n" + LOG, Path("log.jsonl"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from corpora.clips import ClipTable, CorpusError
+from corpora.clips import ClipTable, CorpusError, Defects
 from corpora.reading.cells import read_cells
 from corpora.table import TableCorpus
 from mmpsr.tasks import BUILTIN_TASKS
@@ -199,3 +201,84 @@ def test_a_wrong_cell_is_told_with_file_row_and_column(table: list[dict[str, str
     told = found[found["kind"].eq(kind)]
     assert told["where"].tolist() == [f"t.csv, row {row + 2}, column {column!r}"]
     assert "'wrong?'" in told["reason"].iloc[0]
+
+
+pieces = st.text(st.sampled_from('ab "",;|\t\n\ré'), max_size=8)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> tuple[int, list[list[str]], dict[str, Any], bytes]:
+    """Columns of a table, its rows (one may lack cells or have too many), how it is written, and the file."""
+    width = draw(st.integers(1, 4))
+    quoted = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]))
+    how = {"separator": draw(st.sampled_from(",;|\t")), "end": draw(st.sampled_from(["\r\n", "\n", "\r"]))}
+    breaks = "\r\n" + how["separator"] if quoted == csv.QUOTE_NONE else ""
+    cell = pieces.map(lambda text: "".join(sign for sign in text if sign not in breaks))
+    rows = draw(st.lists(st.lists(cell, min_size=width, max_size=width), max_size=6))
+    if rows and draw(st.booleans()):
+        row = draw(st.integers(0, len(rows) - 1))
+        ends = st.sampled_from([["more"], [""], ["a", "b"]])
+        rows[row] = draw(st.one_of(st.just(rows[row][:-1]), ends.map(lambda end: [*rows[row], *end])))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]))
+    lines = [[f"c{column}" for column in range(width)], *rows]
+    if quoted == csv.QUOTE_NONE:
+        text = how["end"].join(how["separator"].join(line) for line in lines)
+    else:
+        file = io.StringIO(newline="")
+        csv.writer(file, delimiter=how["separator"], quoting=quoted, lineterminator="\r\n").writerows(lines)
+        text = file.getvalue()
+    how |= {"encoding": encoding, "quoted": quoted != csv.QUOTE_NONE}
+    return width, rows, how, text.encode(encoding)
+
+
+def outcome(folder: Path, content: bytes, how: Mapping[str, Any], **settings: Any) -> tuple[list[list[str]], set[int]]:
+    """Rows that are read, and numbers of those that are refused; 0 is the whole file, whose error names a row."""
+    (folder / "t.csv").write_bytes(content)
+    defects, encoding = Defects("toy"), "latin-1" if how["encoding"] == "latin-1" else "utf-8-sig"
+    try:
+        found = read_cells(folder / "t.csv", folder, encoding=encoding, defects=defects, **settings)
+    except CorpusError as error:
+        message = str(error)
+    else:
+        message = ""
+    if message:
+        assert re.search(r"t\.csv: row \d+ \(lines? \d+", message), message
+        return [], {0}
+    bad = {int(where.rpartition(" ")[2]) for _, _, kind, where, _ in defects.rows if kind == "bad_row"}
+    return found.frame.to_numpy().tolist(), bad
+
+
+def is_blank(row: Sequence[str]) -> bool:
+    return not any(row) if len(row) > 1 else not "".join(row).strip()
+
+
+def without_marks(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    plain = [[cell.replace('"', "") for cell in row] for row in rows]
+    return [row for row in plain if any(row)]
+
+
+@quick(100)
+@given(written())
+def test_a_written_table_is_read_whole_or_an_error_names_the_row(
+    case: tuple[int, list[list[str]], dict[str, Any], bytes],
+) -> None:
+    width, rows, how, content = case
+    misfits = {number for number, row in enumerate(rows, start=2) if len(row) != width}
+    with tempfile.TemporaryDirectory() as name:
+        for settings in ({}, {"quoting": how["quoted"]}):
+            if width == 1 or "quoting" in settings:  # a head of one column tells no separator
+                settings = {**settings, "separator": how["separator"]}
+            found, bad = outcome(Path(name), content, how, **settings)
+            if bad == {0}:
+                assert "quoting" not in settings  # what is said how it was written is always read
+                continue
+            if misfits and not how["quoted"] and "quoting" not in settings:
+                continue  # marks may make up for the cells that a row lacks or has too many
+            assert bad <= misfits
+            assert {number for number in misfits if any(map(str.strip, rows[number - 2][width:]))} <= bad
+            kept = [row for number, row in enumerate(rows, start=2) if number not in bad and not is_blank(row)]
+            expected = [[*row, *[""] * width][:width] for row in kept]
+            if how["quoted"] or "quoting" in settings:
+                assert found == expected
+            else:
+                assert without_marks(found) == without_marks(expected)

@@ -19,6 +19,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from encoders.spec import EncoderSpec
 from mmpsr.config import ConfigError
+from mmpsr.files import read_json_lines
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
 from training.bundle.format import (
@@ -121,8 +122,7 @@ def _encoder(modality: str, trained: TrainedModel) -> BundledEncoder:
 
 def _training(run: Path, model: FusionModel) -> TrainingSummary | None:
     path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    epochs = [json.loads(line) for line in lines]
+    epochs = read_json_lines(path) if path.exists() else []
     judged = [epoch for epoch in epochs if math.isfinite(epoch["dev_figure"])]
     if not judged:
         return None

@@ -46,10 +46,18 @@ SHOWN = 20
 @guarded("stopped")
 def predict(
     model: ModelArgument,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs or CSV files.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs or tables.")],
     text: Annotated[str | None, typer.Option("--text", help="What is said in the one recording.")] = None,
     transcripts: Annotated[
         Path | None, typer.Option("--transcripts", help="Folder of .srt, .vtt or .txt files named like the recordings.")
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option("--separator", help="Of tables: a character, comma, semicolon, tab or pipe."),
+    ] = None,
+    quoting: Annotated[
+        bool | None,
+        typer.Option("--quoting/--no-quoting", help="Whether quotation marks in tables quote cells."),
     ] = None,
     window: Annotated[float | None, typer.Option("--window", help="Cut recordings into windows of S seconds.")] = None,
     hop: Annotated[
@@ -88,7 +96,8 @@ def predict(
         format_ = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
-        read = find_inputs(inputs, texts=None if text is None else [text], transcripts=transcripts)
+        given = None if text is None else [text]
+        read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
         clips = clips_of(read.recordings, window, hop)
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)

@@ -72,8 +72,9 @@ def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:
         for split, figures in by_split.items():
             imbalance = "" if figures.imbalance is None else f", imbalance {figures.imbalance:.3g}"
             labeled[split] = f"{figures.labeled:,} labeled{imbalance}"
-        table.add_row(task, "", *labeled.values())
-        for name in next(iter(by_split.values())).classes:
+        table.add_row(task, "" if by_split else "no clip", *labeled.values())
+        classes = dict.fromkeys(name for figures in by_split.values() for name in figures.classes)
+        for name in classes:
             cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in SPLITS)
             table.add_row("", Text(name), *cells)
     return table

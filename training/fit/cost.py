@@ -5,7 +5,6 @@ Not among the files that figures follow from: a repeated run takes other seconds
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mmpsr.files import read_json_lines
 from training.fit.checkpoint import latest_checkpoint
 from training.runs.directory import RunDirectory
 
@@ -46,7 +46,7 @@ class CostMeter:
         measured is null.
         """
         seconds = time.perf_counter() - self.started
-        last = json.loads((self.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        last = read_json_lines(self.run.path / "metrics.jsonl")[-1]
         epoch, step = last["epoch"], last["step"]
         first_step = int(self.checkpoint.name.removeprefix("step-")) if self.checkpoint is not None else 0
         per_step = seconds / (step - first_step) if step > first_step else None

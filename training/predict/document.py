@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from mmpsr.explanation.explain import Explanation
-from mmpsr.files import sha256_of
+from mmpsr.files import json_lines, sha256_of
 from training.predict.inputs import Defect
 from training.predict.results import Results
 from training.runs.trained import TrainedModel
@@ -50,11 +50,10 @@ class FinishedRows:
         if self.path.exists():
             content = self.path.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(self.path, len(whole))
-            for line in whole.splitlines():
-                row = json.loads(line)
-                self.rows[row.pop("key")] = row
+            rows, size = json_lines(whole, self.path)
+            if size < len(content):
+                os.truncate(self.path, size)
+            self.rows = {row.pop("key"): row for row in rows}
 
     def add(self, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows in one write, and see them on the disk."""

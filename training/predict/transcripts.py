@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
+from mmpsr.delimited import text_lines
 from mmpsr.errors import UserError
 
 __all__ = ["TRANSCRIPT_SUFFIXES", "Cue", "Transcript", "TranscriptError", "read_transcript"]
 
 TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".txt")
 
+NEAR_SECONDS = 0.5
+"""Longest pause after which a cue can still show lines of the one before again."""
+SURE_WORDS = 3
+"""Words that nobody says twice in a row by chance, at the beginning of a cue."""
 _MOMENT = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s*{_MOMENT}\s*-->\s*{_MOMENT}(?:\s.*)?")
+_WORD_TIME = re.compile(rf"<{_MOMENT}>")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 
 
@@ -39,10 +46,12 @@ class Transcript:
     Attributes:
         text: all of it.
         cues: its parts with their seconds; none where the file gives no seconds.
+        note: a sentence on what was done to the file, where it is not taken as it is.
     """
 
     text: str
     cues: tuple[Cue, ...] = ()
+    note: str | None = None
 
     def between(self, start: float, end: float) -> str:
         """Join the words said from `start` to before `end`, see `words`.
@@ -91,30 +100,110 @@ def read_transcript(path: Path) -> Transcript:
         raise TranscriptError(f"{path}: cannot be read ({error.strerror})") from None
     if path.suffix.lower() == ".txt":
         return Transcript(" ".join(content.split()))
-    cues = tuple(_cues(content, path))
-    if not cues and content.removeprefix("WEBVTT").strip():
+    shown = list(_shown(content, path))
+    if not shown and content.removeprefix("WEBVTT").strip():
         raise TranscriptError(f"{path}: has no line of times such as 00:00:01,000 --> 00:00:02,500")
-    return Transcript(" ".join(cue.text for cue in cues), cues)
+    said = without_repeats(shown)
+    note = None if said == shown else f"{path}: captions that show lines again; each word is taken once"
+    cues = tuple(part for cue in said for part in cue.parts() if part.text)
+    return Transcript(" ".join(cue.text for cue in cues), cues, note)
 
 
-def _cues(content: str, path: Path) -> Iterator[Cue]:
-    """Every line of times with the lines below it, up to an empty one; numbers, notes and styles are passed over."""
-    lines = iter(content.splitlines())
-    for line in lines:
-        times = _TIMES.fullmatch(line)
-        if times is None:
-            continue
+@dataclass(frozen=True)
+class _ShownCue:
+    """Lines that stand on the screen together, in pieces of text with the second at which the first word is said."""
+
+    start: float
+    end: float
+    lines: tuple[tuple[tuple[float | None, str], ...], ...]
+
+    def words(self, first: int = 0) -> list[str]:
+        """Words of the lines from the first on."""
+        return [word for line in self.lines[first:] for _, text in line for word in text.split()]
+
+    def without(self, num_words: int) -> _ShownCue:
+        """The cue without its first words."""
+        lines = []
+        for line in self.lines:
+            pieces = []
+            for moment, text in line:
+                words = text.split()
+                if words[num_words:]:
+                    pieces.append((moment, " ".join(words[num_words:])))
+                num_words -= min(num_words, len(words))
+            if pieces:
+                lines.append(tuple(pieces))
+        return _ShownCue(self.start, self.end, tuple(lines))
+
+    def parts(self) -> list[Cue]:
+        """A cue for every stretch of words that has times of its own; moments outside the cue are its ends."""
+        stretches: list[tuple[float, list[str]]] = [(self.start, [])]
+        for moment, text in (piece for line in self.lines for piece in line):
+            if moment is not None and moment > stretches[-1][0]:
+                stretches.append((min(moment, self.end), []))
+            stretches[-1][1].append(text)
+        ends = [*(begin for begin, _ in stretches[1:]), self.end]
+        return [
+            Cue(begin, end, " ".join(" ".join(texts).split()))
+            for (begin, texts), end in zip(stretches, ends, strict=True)
+        ]
+
+
+def without_repeats(cues: Sequence[_ShownCue]) -> list[_ShownCue]:
+    """Take each word of roll-up captions once; other cues stay as they are.
+
+    Roll-up captions show the last lines again and build the next below them, or grow a line word by word. Cues are
+    taken for such where at least half of those that say something new begin with whole lines of the cue before; a
+    single one does where words have times of their own, or it shows at least three words again. A cue that only shows
+    lines again (for a moment, while they move up) adds nothing then.
+    """
+    carried = [0] * len(cues[:1])
+    for last, cue in pairwise(cues):
+        words = cue.words()
+        tails = (last.words(line) for line in range(len(last.lines)))
+        near = cue.start - last.end <= NEAR_SECONDS
+        carried.append(next((len(tail) for tail in tails if near and tail and words[: len(tail)] == tail), 0))
+    num_words = [len(cue.words()) for cue in cues]
+    grown = [again for again, num in zip(carried, num_words, strict=True) if 0 < again < num]
+    fresh = sum(num > again for again, num in zip(carried[1:], num_words[1:], strict=True))
+    timed = any(moment is not None for cue in cues for line in cue.lines for moment, _ in line)
+    if not grown or len(grown) < 0.5 * fresh or not (timed or len(grown) > 1 or max(grown) >= SURE_WORDS):
+        return list(cues)
+    return [cue.without(again) if again else cue for again, cue in zip(carried, cues, strict=True)]
+
+
+def _shown(content: str, path: Path) -> Iterator[_ShownCue]:
+    """Every line of times with the lines below it; numbers, notes and styles are passed over.
+
+    A cue of WebVTT ends at an empty line (one of blanks is shown); one of SubRip at the next line of times, or the
+    number before that.
+    """
+    lines = [line.rstrip("\r\n") for line in text_lines(content)]
+    places = [place for place, line in enumerate(lines) if _TIMES.fullmatch(line)]
+    for place, next_place in pairwise([*places, len(lines)]):
+        times = _TIMES.fullmatch(lines[place])
+        assert times is not None
         start, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
         if end < start:
-            raise TranscriptError(f"{path}: a cue ends before it begins: {line.strip()!r}")
-        lines_said = []
-        for words in lines:
-            if not words.strip():
-                break
-            lines_said.append(unescape(_TAG.sub("", words)))
-        text = " ".join(" ".join(lines_said).split())
-        if text:
-            yield Cue(start, end, text)
+            raise TranscriptError(f"{path}: a cue ends before it begins: {lines[place].strip()!r}")
+        below = lines[place + 1 : next_place]
+        if path.suffix.lower() == ".vtt" and "" in below:
+            below = below[: below.index("")]
+        elif next_place < len(lines) and len(below) > 1 and below[-1].strip().isdigit() and not below[-2].strip():
+            below = below[:-1]
+        shown = tuple(pieces for line in below if (pieces := _pieces(line)))
+        if shown:
+            yield _ShownCue(start, end, shown)
+
+
+def _pieces(line: str) -> tuple[tuple[float | None, str], ...]:
+    """Text of a line between its times, without tags; a time belongs to what follows it."""
+    first, *timed = _WORD_TIME.split(line)
+    parts: list[tuple[float | None, str]] = [(None, first)]
+    for place in range(0, len(timed), 5):
+        parts.append((_seconds(tuple(timed[place : place + 4])), timed[place + 4]))
+    texts = [(moment, " ".join(unescape(_TAG.sub("", text)).split())) for moment, text in parts]
+    return tuple((moment, text) for moment, text in texts if text)
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:

@@ -89,7 +89,8 @@ def clips_of(recordings: Iterable[Recording], length: float | None = None, hop: 
     if length is not None and hop is not None and not 0.0 < hop <= length:
         raise InputError(f"windows of {length:g} s every {hop:g} s: lengths are above 0, a hop at most as long")
     rows = [row for recording in recordings for row in _rows(recording, length, hop)]
-    return conform(pd.DataFrame(rows)).astype({"recording": "string", "no_transcript": "string", "words": "string"})
+    frame = pd.DataFrame(rows, columns=None if rows else ["recording", "no_transcript", "words"])
+    return conform(frame).astype({"recording": "string", "no_transcript": "string", "words": "string"})
 
 
 def _rows(recording: Recording, length: float | None, hop: float | None) -> Iterator[dict[str, object]]:

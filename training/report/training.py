@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmpsr.files import read_json_lines
 from training.report.charts import Line, heat, legend, lines
 from training.report.page import Block, Card, Cards, Chart, Charts, Section, Text
 from training.scoring.tables import metric_name
@@ -22,7 +22,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the records of `metrics.jsonl`, none where there is no such file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return read_json_lines(path)
 
 
 def best_epoch(records: Records) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,14 +126,14 @@ class Search:
         """Where its results go."""
         return Path(self.base.output.directory) / "searches" / self.name
 
-    def open_study(self) -> optuna.Study:
+    def open_study(self, say: Callable[[str], None] = warnings.warn) -> optuna.Study:
         """Open the trials so far; see `tuning.search.trials.open_study`."""
         config = self.config
         # how many trials, and what keeps them alive, may change between commands
         own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})
         contents = {f"search.{key}": value for key, value in own.items()}
         contents |= {key: value for key, value in effective(self.base).items() if key != "output"}
-        return trials.open_study(config.storage, self.name, self.folder, config.heartbeat, contents)
+        return trials.open_study(config.storage, self.name, self.folder, config.heartbeat, contents, say)
 
 
 class TrialDirectory(RunDirectory):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,26 @@ import psutil
 import sqlalchemy
 import sqlalchemy.event
 from optuna.storages import RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from mmpsr.config import ConfigError
+from mmpsr.errors import UserError
+from mmpsr.files import json_lines
 
 __all__ = ["counted", "figures", "is_counted", "is_surplus", "living", "open_study", "queue", "release", "worker_name"]
 
 LIVING = (TrialState.WAITING, TrialState.RUNNING)
 
 
-def open_study(url: str | None, name: str, folder: Path, heartbeat: int, contents: Mapping[str, Any]) -> optuna.Study:
+def open_study(
+    url: str | None,
+    name: str,
+    folder: Path,
+    heartbeat: int,
+    contents: Mapping[str, Any],
+    say: Callable[[str], None] = warnings.warn,
+) -> optuna.Study:
     """Open the search's study, made where there is none yet.
 
     Args:
@@ -39,11 +48,14 @@ def open_study(url: str | None, name: str, folder: Path, heartbeat: int, content
         folder: of the search's output.
         heartbeat: seconds between signs of life of a running trial; journal files have none.
         contents: what the study is of, flat; a study of something else is refused.
+        say: takes a sentence where a journal was mended.
 
     Raises:
         ConfigError: the storage cannot be used, or holds a study of this name of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if url is not None and "://" not in url:
+        _mend_journal(Path(url), say)
     try:
         optuna_study = optuna.create_study(
             study_name=name, storage=_storage(url, folder, heartbeat), direction="maximize", load_if_exists=True
@@ -62,6 +74,40 @@ def open_study(url: str | None, name: str, folder: Path, heartbeat: int, content
             f"{', '.join(different)}; repeat its settings, or set another output.name"
         )
     return optuna_study
+
+
+def _mend_journal(path: Path, say: Callable[[str], None]) -> None:
+    """Cut a journal back to its last whole line, where a full disk or a kill took the end of the last.
+
+    Raises:
+        ConfigError: another line is damaged, or the file cannot be read.
+    """
+    try:
+        if not path.exists() or _whole_size(path) == path.stat().st_size:
+            return
+        lock = JournalFileSymlinkLock(str(path))
+        lock.acquire()  # a worker may be writing the line
+        try:
+            size, whole = path.stat().st_size, _whole_size(path)
+            if whole < size:
+                os.truncate(path, whole)
+                say(f"{path}: its last line was not whole; {size - whole} bytes are cut off, all lines before it stay")
+        finally:
+            lock.release()
+    except OSError as error:
+        raise ConfigError(f"search.storage: {path}: cannot be used: {error}") from None
+    except UserError as error:
+        raise ConfigError(f"search.storage: {error}") from None
+
+
+def _whole_size(path: Path) -> int:
+    """Bytes of a journal's whole lines."""
+    content = path.read_bytes()
+    records, size = json_lines(content[: content.rfind(b"\n") + 1], path)
+    for number, record in enumerate(records, start=1):
+        if not {"op_code", "worker_id"} <= set(record):
+            raise UserError(f"{path}, record {number}: is none of a journal; restore the file from a copy")
+    return size
 
 
 def _storage(url: str | None, folder: Path, heartbeat: int) -> optuna.storages.BaseStorage:

@@ -54,7 +54,7 @@ def work(search: Search, index: int, say: Say) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
     space = dimensions(config, search.base, search.source)
-    optuna_study, plan = search.open_study(), make_plan(config, space)
+    optuna_study, plan = search.open_study(say), make_plan(config, space)
     optuna_study.pruner = optuna.pruners.NopPruner()
     if config.method == "hyperband":
         most = search.base.training.num_epochs
@@ -133,7 +133,7 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     dimensions(search.config, search.base, search.source)
-    optuna_study = search.open_study()
+    optuna_study = search.open_study(say)
     done = trials.counted(optuna_study.get_trials(deepcopy=False))
     if done:
         say(f"continuing after {len(done)} finished trials")

@@ -9,7 +9,6 @@ Shape suffixes: B resamples, G groups.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from mmpsr.files import read_json_lines
 from mmpsr.metrics.bootstrap import Statistic
 from mmpsr.metrics.paired_tests import paired_bootstrap
 from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, estimate, split_parts
@@ -174,8 +174,7 @@ def trajectories(runs: Sequence[RunPredictions], name: str) -> Iterator[dict[str
     """
     courses: dict[tuple[str, ...], dict[int, list[float]]] = {}
     for run in runs:
-        for line in (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
+        for record in read_json_lines(run.path / "metrics.jsonl"):
             for key, value in _values(record, name):
                 if value is not None and np.isfinite(value):
                     courses.setdefault(key, {}).setdefault(record["epoch"], []).append(value)

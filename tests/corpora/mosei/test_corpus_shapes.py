@@ -105,7 +105,7 @@ def test_answers_that_cannot_be_used(answered: Path) -> None:
     unusable = "an answer needs Input.VIDEO_ID and a whole number in Input.CLIP; not used"
     assert found[:6] == [
         ("bad_label", "m/Raw/Labels/first_batch.csv, row 6, column 'Answer.anger'",
-         "'much' is not a number; list cells that mean 'unknown' under `missing`"),
+         "'much' is not a number; correct the cell"),
         ("bad_label", f"m/Raw/Labels/first_batch.csv, row 6, video '{LONG}', column 'Answer.fear'",
          "fear is 7, outside [0, 3]"),
         ("unusable_row", "m/Raw/Labels/first_batch.csv, row 8", unusable),
@@ -188,7 +188,7 @@ def test_table_rows_that_cannot_be_used(flat: Path) -> None:
     table = scan(flat, splits=["dev"])
     assert defects(table)[:4] == [
         ("bad_label", "m/mosei_val.csv, row 4, column 'Anger'",
-         "'x' is not a number; list cells that mean 'unknown' under `missing`"),
+         "'x' is not a number; correct the cell"),
         ("bad_label", "m/mosei_val.csv, row 4, column 'Sadness'",
          "label 1.5 lies outside [0, 1]; set `scale = [lowest, highest]`"),
         ("unusable_row", "m/mosei_val.csv, row 3, column 'video_name'",
@@ -264,9 +264,10 @@ def test_mmsa_rows_that_cannot_be_used(mmsa: Path) -> None:
     table = scan(mmsa)
     assert defects(table) == [
         ("bad_label", "m/label.csv, row 6, column 'label'",
-         "'x' is not a number; list cells that mean 'unknown' under `missing`"),
+         "'x' is not a number; correct the cell"),
         ("unknown_split", "m/label.csv, row 8",
-         "'other' is no split; splits are train, dev, val, valid, validation, test"),
+         "'other' is no split; splits are train, dev, val, valid, validation, test, training, "
+         "development, testing"),
         ("unusable_row", "m/label.csv, row 7", "a clip needs a video id and a clip id; not used"),
         ("bad_label", "m/label.csv, row 5, video 'v'", "sentiment is 4, outside [-3, 3]"),
     ]  # fmt: skip

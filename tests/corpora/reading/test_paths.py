@@ -27,7 +27,16 @@ def test_files_are_found_in_order_however_deep(tmp_path: Path) -> None:
 
 
 def test_what_archives_and_desktops_leave_behind_is_left_out(tmp_path: Path) -> None:
-    fill(tmp_path, "a.mp4", "._a.mp4", ".DS_Store", "__MACOSX/a.mp4", "in/__MACOSX/deep/b.mp4", "in/._folder/c.mp4")
+    fill(
+        tmp_path,
+        "a.mp4",
+        "._a.mp4",
+        ".DS_Store",
+        "Thumbs.db",
+        "__MACOSX/a.mp4",
+        "in/__MACOSX/deep/b.mp4",
+        "in/._folder/c.mp4",
+    )
     fill(tmp_path, "in/.hidden.mp4", "in/_d.mp4", "MACOSX/e.mp4")
     assert walk(tmp_path, tmp_path).files == ("MACOSX/e.mp4", "a.mp4", "in/.hidden.mp4", "in/_d.mp4")
 

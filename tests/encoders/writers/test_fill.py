@@ -246,11 +246,14 @@ def test_a_corrected_clip_needs_no_model(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("clip_id;text\na;b\n", "columns must be clip_id,text (separated by a comma), found clip_id;text"),
+        ("clip;text\na;b\n", "columns must be clip_id,text (separated by a comma), found clip,text"),
+        ("clip_id,text\na,well, yes\n", "corrections.csv, row 2: has 3 cells, the head has 2; beyond it stands 'yes'"),
+        ('clip_id,text\na,"well\nb,no\n', "row 2 (lines 2 to 3), column 'text': the quotation mark that begins 'well'"),
+        ("clip_id,text\na\n", "corrections.csv, row 2: has 1 of 2 cells"),
         ("clip_id,text\na,x\na,y\n", "corrections.csv, row 3: clip 'a' occurs twice; keep one"),
         ("clip_id,text\n ,x\n", "corrections.csv, row 2: clip_id is empty"),
         ("clip_id,text\nq,x\nr,y\n", "corpus 'fake' has no clip 'q' (nor 1 others)"),
-        ("", "not a table of corrections (No columns to parse from file); it must be CSV in UTF-8"),
+        ("", "not a table of corrections (it is empty; its first line names the columns); it must be CSV in UTF-8"),
     ],
 )
 def test_corrections_that_cannot_be_used(desk: Desk, content: str, message: str) -> None:

@@ -228,6 +228,8 @@ def test_the_subcommands_and_the_version() -> None:
                 "inputs",
                 "--text",
                 "--transcripts",
+                "--separator",
+                "--quoting",
                 "--window",
                 "--hop",
                 "--confidence",

@@ -138,7 +138,7 @@ def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
     assert [(each["id"], each["clips"][0]["text"]) for each in document["recordings"]] == [
         ("a.mkv 0-2 s", "one"), ("a.mkv 2-4 s", "two"),
     ]  # fmt: skip
-    assert "list.csv, row 4: start 'x' is no number of seconds" in result.stderr
+    assert "list.csv, row 4: start 'x' is not a number; correct the cell" in result.stderr
 
 
 def test_windows_of_a_long_recording(run: Path, place: Path) -> None:

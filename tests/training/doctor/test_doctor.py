@@ -364,3 +364,43 @@ def test_why_a_corpus_cannot_be_read_carries_no_transcript(place: Path, monkeypa
     error = CorpusError("one.csv, row 2: 'and then we went home' is no time")
     monkeypatch.setattr(doctor, "scan_corpora", lambda *_: {"one": error, "two": error})
     assert told(diagnose())[0] == ("one", "unreadable_corpus", "one.csv, row 2: '...' (5 words) is no time")
+
+
+EMPTY = {"id": "", "text": "", "split": "", "group": "", "media": "", "label": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({"split": "somewhere"}, {"unknown_split", "untrainable"}),  # no split, so no clip
+        ({"label": ""}, {"unlabeled_split", "untrainable"}),
+        ({"label": "absent"}, {"constant_label"}),  # one class
+        ({"id": ""}, {"unusable_row", "untrainable"}),
+        (None, {"untrainable"}),  # no row
+    ],
+)
+def test_there_is_a_report_over_nothing(place: Path, changes: dict[str, str] | None, kinds: set[str]) -> None:
+    table = [] if changes is None else [row | changes for row in rows("one")]
+    write(one=table)
+    if changes is None:
+        Path("one.csv").write_text(",".join(EMPTY) + "\n", encoding="utf-8")
+    found = diagnose(with_media=True)
+    assert kinds <= {kind for _, kind, _ in told(found)}
+    assert "ambivalence" in shown(found)
+    assert json.loads(json.dumps(found.to_json()))["findings"]
+
+
+def test_names_of_splits_in_any_case_are_no_fault(place: Path) -> None:
+    names = {"train": "Train", "dev": "Val", "test": "TEST"}
+    write(one=[row | {"split": names[row["split"]]} for row in rows("one")])
+    found = diagnose()
+    assert found.exit_status == 0
+    figures = found.corpora["one"].figures
+    assert figures is not None
+    assert {split: row.clips for split, row in figures.splits.items()} == {"train": 4, "dev": 2, "test": 2}
+    assert "splits are read: 'Train' as train, 'Val' as dev, 'TEST' as test" in shown(found, 300)
+
+
+def test_a_separator_that_the_head_tells_is_named(place: Path) -> None:
+    pd.DataFrame(rows("one")).to_csv("one.csv", index=False, sep=";")
+    assert "its cells are separated by semicolon, as its head says" in shown(diagnose(), 300)

@@ -87,11 +87,11 @@ def test_rows_that_cannot_be_used_are_defects(place: Path) -> None:
     found = find_inputs(["list.csv"])
     assert [each.id for each in found.recordings] == ["b.MOV"]
     assert [(each.id, each.reason) for each in found.defects] == [
-        ("one", "list.csv, row 2: start 'x' is no number of seconds"),
-        ("list.csv, row 3", "list.csv, row 3: end '-1' is no number of seconds"),
+        ("one", "list.csv, row 2: start 'x' is not a number; correct the cell"),
+        ("list.csv, row 3", "list.csv, row 3: end '-1' lies before the beginning"),
         ("list.csv, row 4", "list.csv, row 4: path is empty"),
         ("list.csv, row 5", "list.csv, row 5: runs from 5 s to 5 s; an end must come after the start"),
-        ("list.csv, row 6", "list.csv, row 6: start 'nan' is no number of seconds"),
+        ("list.csv, row 6", "list.csv, row 6: start 'nan' is not a number; correct the cell"),
     ]
     assert found.notes == ["list.csv: columns 'mood' are not read (path, text, start, end, id, description are)"]
 
@@ -139,3 +139,72 @@ def test_a_transcript_that_cannot_be_used_says_why(place: Path) -> None:
     assert str(one.no_transcript).startswith("a.srt: has no line of times")
     assert two.transcript is None
     assert two.no_transcript == "b.txt: is empty"
+
+
+def test_transcripts_of_a_language_or_of_the_whole_name(place: Path) -> None:
+    Path("a.en.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\ntimed\n", encoding="utf-8")
+    Path("b.MOV.srt").write_text("00:00:00,000 --> 00:00:01,000\nwhole\n", encoding="utf-8")
+    Path("deep/er/c.wav.en-GB.SRT").write_text("00:00:00,000 --> 00:00:01,000\nboth\n", encoding="utf-8")
+    Path("deep/a.notes.txt").write_text("no language", encoding="utf-8")
+    assert said(".") == ["timed", "whole", None, "both"]
+    Path("a.TXT").write_text("plain", encoding="utf-8")
+    assert said("a.mp4") == ["plain"]  # without a language comes first
+
+
+def test_transcripts_in_several_languages_have_to_be_chosen(place: Path) -> None:
+    for language in ("de", "en"):
+        Path(f"a.{language}.txt").write_text(language, encoding="utf-8")
+    (only,) = find_inputs(["a.mp4"]).recordings
+    assert only.transcript is None
+    assert only.no_transcript == (
+        ".: a.de.txt and a.en.txt are transcripts in several languages; name one of them as the recording is, without "
+        "a language"
+    )
+
+
+def test_hidden_files_are_passed_over(place: Path) -> None:
+    for name in ("._a.mp4", ".DS_Store", "Thumbs.db", "deep/._c.wav", "._a.srt"):
+        Path(name).write_bytes(b"\0")
+    found = find_inputs(["."])
+    assert [each.id for each in found.recordings] == ["a.mp4", "b.MOV", "deep/a.mp4", "deep/er/c.wav"]
+    assert found.notes == []
+    Path(".old").mkdir()
+    Path(".old/x.mp4").write_bytes(b"")
+    assert find_inputs(["."]).notes == [".: 1 hidden files are passed over, such as .old/x.mp4"]
+    assert ids(".old") == ["x.mp4"]
+
+
+def test_a_text_with_commas_that_was_not_quoted_is_a_defect(place: Path) -> None:
+    Path("list.csv").write_text("path,text\na.mp4,I am sure, or not, honestly\nb.MOV,yes\n", encoding="utf-8")
+    found = find_inputs(["list.csv"])
+    assert [each.id for each in found.recordings] == ["b.MOV"]
+    (defect,) = found.defects
+    assert (defect.id, defect.path) == ("list.csv, row 2", "list.csv")
+    assert defect.reason == (
+        "list.csv, row 2: has 4 cells, the head has 2; beyond it stands 'or not' ... (a cell that holds a comma is "
+        'written in quotation marks: "yes, no")'
+    )
+
+
+def test_tables_of_any_separator_with_decimal_commas_and_times(place: Path) -> None:
+    Path("list.csv").write_text("path;text;start;end\na.mp4;yes, no;0,5;0:05\nb.MOV;;1:02:03.5;\n", encoding="utf-8")
+    found = find_inputs(["list.csv"])
+    assert [(each.start, each.end) for each in found.recordings] == [(0.5, 5.0), (3723.5, None)]
+    assert found.notes == ["list.csv: its cells are separated by semicolon, as its head says"]
+    assert said("list.csv", separator="semicolon") == ["yes, no", None]
+    with pytest.raises(InputError, match=r"no column 'path'.*taken as separated by comma, --separator says otherwise"):
+        find_inputs(["list.csv"], separator=",")
+    with pytest.raises(InputError, match=r"list\.csv: a separator is one character"):
+        find_inputs(["list.csv"], separator="space")
+    Path("list.csv").write_text("path;start\na.mp4;1,234\nb.MOV;0:00:01:12\n", encoding="utf-8")
+    two, frames = find_inputs(["list.csv"]).defects
+    assert two.reason == "list.csv, row 2: start '1,234' could be 1.234 or 1234; write it as one of these"
+    assert "if its last part counts frames" in frames.reason
+
+
+def test_a_table_without_quoting(place: Path) -> None:
+    Path("list.tsv").write_text('path\ttext\na.mp4\t"I never\nb.MOV\tsaid that"\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"list\.tsv: row 2 \(lines 2 to 3\), column 'text'.*set --no-quoting if"):
+        find_inputs(["list.tsv"])
+    assert said("list.tsv", quoting=False) == ['"I never', 'said that"']
+    assert said("list.tsv", quoting=True) == ["I never\nb.MOV\tsaid that"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_subrip(tmp_path: Path) -> None:
 
 def test_webvtt(tmp_path: Path) -> None:
     found = read_transcript(write(tmp_path, "a.vtt", VTT))
-    assert found.cues == (Cue(1.0, 3.0, "Well, I do not know."), Cue(10803.5, 10804.0, "Yes."))
+    # the word time at 2 s divides the first cue
+    assert found.cues == (Cue(1.0, 2.0, "Well,"), Cue(2.0, 3.0, "I do not know."), Cue(10803.5, 10804.0, "Yes."))
 
 
 def test_plain_text_has_no_seconds(tmp_path: Path) -> None:
@@ -83,3 +85,87 @@ def test_errors_name_the_file_and_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "d.txt").mkdir()
     with pytest.raises(TranscriptError, match=r"d\.txt: cannot be read \(Is a directory\)"):
         read_transcript(tmp_path / "d.txt")
+
+
+ROLLING = """WEBVTT
+Kind: captions
+Language: en
+
+00:00:00.000 --> 00:00:02.500 align:start position:0%
+\x20
+hello<00:00:00.500><c> there</c><00:00:01.000><c> friends</c>
+
+00:00:02.500 --> 00:00:02.510 align:start position:0%
+hello there friends
+\x20
+
+00:00:02.510 --> 00:00:05.000 align:start position:0%
+hello there friends
+we<00:00:02.800><c> are</c><00:00:03.000><c> here</c>
+
+00:00:05.000 --> 00:00:05.010 align:start position:0%
+we are here
+\x20
+
+00:00:05.010 --> 00:00:07.000 align:start position:0%
+we are here
+no
+
+00:00:07.000 --> 00:00:09.000 align:start position:0%
+no
+no
+"""
+
+
+def as_subrip(webvtt: str) -> str:
+    """What converters make of it: the tags go, the lines stay."""
+    plain = re.sub(r"<[^>]*>| align:start position:0%", "", webvtt)
+    cues = [block for block in re.sub(r"(\d)\.(\d)", r"\1,\2", plain).split("\n\n") if "-->" in block]
+    return "".join(f"{number}\n{cue}\n\n" for number, cue in enumerate(cues, start=1))
+
+
+def test_roll_up_captions_say_each_word_once_at_its_time(tmp_path: Path) -> None:
+    found = read_transcript(write(tmp_path, "a.vtt", ROLLING))
+    assert found.text == "hello there friends we are here no no"  # the second "no" is said again
+    assert found.cues == (
+        Cue(0.0, 0.5, "hello"), Cue(0.5, 1.0, "there"), Cue(1.0, 2.5, "friends"), Cue(2.51, 2.8, "we"),
+        Cue(2.8, 3.0, "are"), Cue(3.0, 5.0, "here"), Cue(5.01, 7.0, "no"), Cue(7.0, 9.0, "no"),
+    )  # fmt: skip
+    assert found.note == f"{tmp_path / 'a.vtt'}: captions that show lines again; each word is taken once"
+
+
+def test_subtitles_made_from_roll_up_captions_say_each_line_once(tmp_path: Path) -> None:
+    found = read_transcript(write(tmp_path, "a.srt", as_subrip(ROLLING)))
+    assert found.cues == (
+        Cue(0.0, 2.5, "hello there friends"), Cue(2.51, 5.0, "we are here"), Cue(5.01, 7.0, "no"), Cue(7.0, 9.0, "no")
+    )  # fmt: skip
+    assert found.note is not None
+
+
+def srt(*texts: str) -> str:
+    return "".join(f"{n}\n00:00:{n:02d},000 --> 00:00:{n + 1:02d},000\n{text}\n\n" for n, text in enumerate(texts))
+
+
+def test_captions_that_grow_word_by_word_say_each_word_once(tmp_path: Path) -> None:
+    found = read_transcript(
+        write(tmp_path, "a.srt", srt("we", "we are", "we are here", "we are here\nand", "here\nand now"))
+    )
+    assert found.text == "we are here and here and now"  # "here" is no whole line of the cue before
+    found = read_transcript(write(tmp_path, "a.srt", srt("a b", "a b\nc d", "c d\ne f", "e f\ng h")))
+    assert found.text == "a b c d e f g h"
+
+
+@pytest.mark.parametrize("texts", [
+    ("No.", "No.", "No.", "No."),  # said four times
+    ("No.", "No.", "No. I said no.", "Yes."),
+    ("I see.", "I see.\nWell.", "So what?", "Nothing.", "Really nothing."),
+])  # fmt: skip
+def test_what_is_said_again_stays(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    found = read_transcript(write(tmp_path, "a.srt", srt(*texts)))
+    assert found.text == " ".join(texts).replace("\n", " ")
+    assert found.note is None
+
+
+def test_no_line_of_a_cue_is_lost(tmp_path: Path) -> None:
+    text = srt("Well,\n\nI do\u2028not", "1984", "know.")
+    assert read_transcript(write(tmp_path, "a.srt", text)).text == "Well, I do not 1984 know."

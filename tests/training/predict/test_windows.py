@@ -99,3 +99,9 @@ def test_a_replaced_file_is_another_clip(tmp_path: Path) -> None:
 def test_windows_that_cannot_be(length: float | None, hop: float | None) -> None:
     with pytest.raises(InputError, match="windows"):
         clips_of([Recording("a", Path("a.mp4"))], length, hop)
+
+
+def test_no_recording_is_no_clip() -> None:
+    clips = clips_of([])
+    assert len(clips) == 0
+    assert {"recording", "no_transcript", "clip_id", "text"} <= set(clips)
