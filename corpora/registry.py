@@ -110,14 +110,22 @@ def generated_corpora(config: CorporaConfig, clips: pd.DataFrame | None = None) 
     """
     folders: dict[str, set[Path]] = {}
     for name, source in config.sources.items():
-        places = {Path(config.root) / source.path}
+        places = {place for place in _places(Path(config.root), source) if place.exists()}
         if clips is not None and "media" in clips:
             media = clips.loc[clips["corpus"].eq(name), "media"].dropna().unique()
             places = {Path(str(path)).parent for path in media} or places
         folders[name] = {place.resolve() for place in places}
     above = {place: {place, *place.parents} for places in folders.values() for place in places}
     marked = {folder for folder in set().union(*above.values()) if _has_marker(folder)}
-    return tuple(name for name, places in folders.items() if all(above[place] & marked for place in places))
+    return tuple(name for name, places in folders.items() if places and all(above[place] & marked for place in places))
+
+
+def _places(root: Path, source: CorpusSource) -> list[Path]:
+    """List what a corpus is read from: the files of a table, else its folder."""
+    if isinstance(source, TableCorpus):
+        files = [source.files] if isinstance(source.files, str) else source.files.values()
+        return [root / source.path / file for file in files]
+    return [root / source.path]
 
 
 def _has_marker(folder: Path) -> bool:

@@ -152,6 +152,8 @@ def test_generated_corpora_are_known_by_the_marker_above_their_media(tmp_path: P
     demo, own = tmp_path / "demo", tmp_path / "own"
     for folder in (demo / "meld" / "clips", own / "clips"):
         folder.mkdir(parents=True)
+    for folder in (demo, own):
+        (folder / "labels.csv").touch()
     marker = {"version": 3, "seed": 0, "clips_per_corpus": {"meld": 15}, "shuffle_labels": False, "complete": True}
     (demo / "demo.json").write_text(json.dumps(marker), encoding="utf-8")
     (own / "demo.json").write_text('{"scenes": 3}', encoding="utf-8")  # a file of that name, but of another kind
@@ -159,6 +161,7 @@ def test_generated_corpora_are_known_by_the_marker_above_their_media(tmp_path: P
     sources = {
         "official": {"adapter": "meld", "path": "demo/meld"}, "mine": {**table, "path": "own"},
         "copied": {**table, "path": "own"}, "beside": {**table, "path": "demo"},
+        "memory": {**table, "path": "demo", "files": "in memory"},  # as tables that no file holds are declared
     }  # fmt: skip
     values = config(tmp_path, **sources)
     # `build` is not set: what lies on the disk says it
