@@ -54,7 +54,9 @@ def model_card(bundle: Bundle) -> str:
         encoders=[_encoder(name, bundle.encoders[name], bundle) for name in bundle.modalities],
         writers=list(_writers(bundle)),
         corpora=list(_corpora(bundle)),
-        has_consent=any(corpus.adapter == "bah" for corpus in bundle.corpora.values()) and not bundle.is_demo,
+        has_consent=any(
+            bundle.corpora[corpus.name].adapter == "bah" and not corpus.generated for corpus in bundle.origin.corpora
+        ),
         training=list(_training(bundle)),
         figures=[_figure(figure, names) for figure in bundle.figures],
         unproven=[_place(figure, names) for figure in bundle.figures if _is_unproven(figure.over_linear)],
