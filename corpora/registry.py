@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args
 
+import pandas as pd
 from pydantic import Field, StringConstraints
 
 from corpora.bah.corpus import BahCorpus
@@ -22,7 +23,9 @@ from mmpsr.extras import require_extra
 from mmpsr.plugins import load_plugins
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
-__all__ = ["CorporaConfig", "Source", "adapter_of", "adapters", "prepare", "read_corpora", "scan_corpora"]
+__all__ = [
+    "CorporaConfig", "Source", "adapter_of", "adapters", "generated_corpora", "prepare", "read_corpora", "scan_corpora",
+]  # fmt: skip
 
 
 def adapters() -> dict[str, type[CorpusSource]]:
@@ -93,6 +96,47 @@ def prepare(config: CorporaConfig) -> None:
     for extra in ("media", "corpora"):
         require_extra(extra)
     build_demo(Path(config.root))
+
+
+def generated_corpora(config: CorporaConfig, clips: pd.DataFrame | None = None) -> tuple[str, ...]:
+    """List corpora whose clips `build_demo` made: all media of a corpus, or its tables, lie below a demo's marker file.
+
+    Where the media are known they decide, so that a table of one's own over generated clips is found, and a table
+    beside them over other clips is not.
+
+    Args:
+        config: the corpora.
+        clips: clip table; None where it is not known, and paths of the configuration are looked at.
+    """
+    folders: dict[str, set[Path]] = {}
+    for name, source in config.sources.items():
+        places = {place for place in _places(Path(config.root), source) if place.exists()}
+        if clips is not None and "media" in clips:
+            media = clips.loc[clips["corpus"].eq(name), "media"].dropna().unique()
+            places = {Path(str(path)).parent for path in media} or places
+        folders[name] = {place.resolve() for place in places}
+    above = {place: {place, *place.parents} for places in folders.values() for place in places}
+    marked = {folder for folder in set().union(*above.values()) if _has_marker(folder)}
+    return tuple(name for name, places in folders.items() if places and all(above[place] & marked for place in places))
+
+
+def _places(root: Path, source: CorpusSource) -> list[Path]:
+    """List what a corpus is read from: the files of a table, else its folder."""
+    if isinstance(source, TableCorpus):
+        files = [source.files] if isinstance(source.files, str) else source.files.values()
+        return [root / source.path / file for file in files]
+    return [root / source.path]
+
+
+def _has_marker(folder: Path) -> bool:
+    """Tell whether a folder holds the file that `build_demo` writes."""
+    from corpora.demo.build import MARKER
+
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(marker, dict) and {"version", "seed", "clips_per_corpus"} <= marker.keys()
 
 
 def read_corpora(config: CorporaConfig, tasks: Mapping[str, TaskSpec]) -> ClipTable:

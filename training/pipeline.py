@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from corpora.clips import SPLITS, ClipTable
+from corpora.registry import generated_corpora
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.models.base import FusionModel
@@ -128,7 +129,8 @@ def finish_run(
     linear_calibration = _calibration(config, baseline.predict(dev), joined, dev, baseline.tasks)
     run.write_json("calibration.json", calibration.to_dict())
     run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": linear_calibration.to_dict()})
-    run.write_json("data.json", summarize(prediction_table(joined, tasks), tasks))
+    data = summarize(prediction_table(joined, tasks), tasks)
+    run.write_json("data.json", {**data, "generated": list(generated_corpora(config.corpora, joined.clips))})
     tables = []
     for split in ("dev", "test"):
         rows = joined.rows(list(config.corpora.sources), split)

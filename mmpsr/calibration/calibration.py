@@ -19,7 +19,7 @@ from scipy.special import expit, logit, softmax
 
 from mmpsr.calibration.reliability import confidences
 from mmpsr.config import Config, validate
-from mmpsr.probabilities import Array
+from mmpsr.probabilities import Array, default_thresholds
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Calibration", "Form", "TaskCalibration", "form_of", "logits_of", "with_temperature"]
@@ -95,6 +95,41 @@ class Calibration(Config):
         """Give those of `mmpsr.metrics.definitions.evaluate` and `mmpsr.probabilities`, `[C]`; None for the default."""
         fit = self.tasks.get(task)
         return None if fit is None or fit.thresholds is None else np.array(fit.thresholds)
+
+    def is_calibrated(self, task: str) -> bool:
+        """Tell whether a temperature changes the probabilities of a task; one of 1 leaves them as they were."""
+        return task in self.tasks and self.tasks[task].temperature != 1.0
+
+    def error(self, task: str) -> float | None:
+        """Give the expected calibration error of what is predicted, on the dev clips of the fit; None if not stored."""
+        fit = self.tasks.get(task)
+        return None if fit is None or fit.errors is None else fit.errors[1]
+
+    def statement(self, task: str, spec: TaskSpec) -> str:
+        """Say what the numbers of a task are: calibrated where a temperature was fitted, and with which error on dev.
+
+        Args:
+            task: its name.
+            spec: the same task.
+
+        Example:
+            >>> from mmpsr.tasks import AMBIVALENCE
+            >>> Calibration().statement("ambivalence", AMBIVALENCE)
+            'Uncalibrated probabilities'
+        """
+        if spec.kind == "regression":
+            return "Scores from 0 to 1"
+        fit = self.tasks.get(task)
+        if fit is None or not fit.num_clips:
+            return "Uncalibrated probabilities"
+        value = self.error(task)
+        error = "calibration error not stored" if value is None else f"calibration error {value:.1%}"
+        facts = f"{error}, {fit.num_clips} dev clips"
+        if self.is_calibrated(task):
+            return f"Calibrated probabilities (temperature {fit.temperature:.3g}, {facts})"
+        limits = default_thresholds(spec)
+        is_default = fit.thresholds is None or np.allclose(fit.thresholds, limits)
+        return f"Uncalibrated probabilities ({facts})" + ("" if is_default else "; thresholds fitted on dev")
 
     def abstain(self, task: str, probabilities_NC: Array, spec: TaskSpec, limit: float) -> NDArray[np.bool_]:
         """Mark clips less sure than a limit of confidence, bool `[N]`; rows with NaN are.

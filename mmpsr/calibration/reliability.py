@@ -15,6 +15,7 @@ from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
+    "CONFIDENCE",
     "ReliabilityCurve",
     "calibration_pairs",
     "confidences",
@@ -22,6 +23,9 @@ __all__ = [
     "reliability_curve",
     "trained_targets",
 ]
+
+CONFIDENCE = "How sure: the probability of what is decided; of several labels, that of the least sure one"
+"""What users are told that `confidences` are."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,13 @@ def reliability_curve(
 
 
 def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | None = None) -> Array:
-    """Tell how sure each clip's decisions are, `[N]` in [0, 1]: the probability that they are right.
+    """Tell how sure each clip's decisions are, `[N]` in [0, 1]: the probability that is given to what is decided.
 
-    Single label: of the decided class, by default the largest. Several labels: of a softmax the largest; of sigmoids
-    the decided side's, averaged over classes.
+        single label: p_d,   several labels: min over present c of p_c,   none present: 1 - max_c p_c
+
+    d is the decided class, by default the most probable one. Of several labels it is the least sure one that is decided
+    for, so that no label is less sure than what is said; a mean over classes would praise a doubtful label for the many
+    that are absent.
 
     Raises:
         ValueError: a regression task, whose scores say nothing about their own error.
@@ -130,10 +137,9 @@ def confidences(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array | N
         )
     if spec.kind == "single_label":
         return probabilities_NC[np.arange(len(probabilities_NC)), decide_classes(probabilities_NC, thresholds_C)]
-    if spec.loss == "binary_cross_entropy":
-        present = decide_present(probabilities_NC, spec, thresholds_C)
-        return np.where(present, probabilities_NC, 1 - probabilities_NC).mean(axis=1)
-    return probabilities_NC.max(axis=1)
+    present = decide_present(probabilities_NC, spec, thresholds_C)
+    least = np.where(present | np.isnan(probabilities_NC), probabilities_NC, np.inf).min(axis=1)
+    return np.where(present.any(axis=1), least, 1 - probabilities_NC.max(axis=1))
 
 
 def correct_shares(

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from corpora.clips import CorpusError
-from corpora.registry import CorporaConfig, prepare, read_corpora
+from corpora.registry import CorporaConfig, generated_corpora, prepare, read_corpora
 from mmpsr.config import Config, ConfigError, load_config
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, EMOTION, TaskSpec
 
@@ -144,6 +146,35 @@ def test_prepare_builds_the_demo_only_where_it_is_asked_for_and_missing(
     (root / "demo.json").write_text('{"complete": true}', encoding="utf-8")
     prepare(CorporaConfig.model_validate(values))
     assert built == [root, root]
+
+
+def test_generated_corpora_are_known_by_the_marker_above_their_media(tmp_path: Path) -> None:
+    demo, own = tmp_path / "demo", tmp_path / "own"
+    for folder in (demo / "meld" / "clips", own / "clips"):
+        folder.mkdir(parents=True)
+    for folder in (demo, own):
+        (folder / "labels.csv").touch()
+    marker = {"version": 3, "seed": 0, "clips_per_corpus": {"meld": 15}, "shuffle_labels": False, "complete": True}
+    (demo / "demo.json").write_text(json.dumps(marker), encoding="utf-8")
+    (own / "demo.json").write_text('{"scenes": 3}', encoding="utf-8")  # a file of that name, but of another kind
+    table = {"adapter": "table", "files": "labels.csv", "id": "id"}
+    sources = {
+        "official": {"adapter": "meld", "path": "demo/meld"}, "mine": {**table, "path": "own"},
+        "copied": {**table, "path": "own"}, "beside": {**table, "path": "demo"},
+        "memory": {**table, "path": "demo", "files": "in memory"},  # as tables that no file holds are declared
+    }  # fmt: skip
+    values = config(tmp_path, **sources)
+    # `build` is not set: what lies on the disk says it
+    assert generated_corpora(values) == ("official", "beside")
+    media = {
+        "official": demo / "meld" / "clips", "mine": own / "clips", "copied": demo / "meld" / "clips",
+        "beside": own / "clips",
+    }  # fmt: skip
+    clips = pd.DataFrame([(name, str(folder / "a.mp4")) for name, folder in media.items()], columns=["corpus", "media"])
+    assert generated_corpora(values, clips) == ("official", "copied")
+    mixed = pd.concat([clips, clips.assign(media=str(own / "clips" / "b.mp4"))])
+    assert generated_corpora(values, mixed) == ()
+    assert generated_corpora(values, clips.assign(media=None)) == ("official", "beside")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real tables are not here")

@@ -80,6 +80,17 @@ def test_a_bundle_is_the_model_of_its_run(place: Path) -> None:
     assert bundle.calibration.to_dict() == stored.calibration.to_dict()
 
 
+def test_a_run_and_a_bundle_say_what_they_hold_of_their_origin(place: Path) -> None:
+    stored, bundled = TrainedModel.read(place / "runs" / "run" / "before"), read_bundle(place / "bundle")
+    # the first metric of each task in results.json and in bundle.json, which hold the same figures
+    figures = stored.about("before").split(" Test: ")[1]
+    assert "linear baseline" in figures
+    assert stored.about("before").startswith("Model run/before, trained on 36 clips of own.")
+    assert bundled.about("bundle") == (
+        f"Model bundle (run run/before), trained on an unknown number of clips of own. Test: {figures}"
+    )
+
+
 def test_a_study_is_done_and_has_its_table(place: Path) -> None:
     folder = place / "runs" / "study"
     before = pd.read_csv(folder / "table.csv")

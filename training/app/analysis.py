@@ -110,6 +110,7 @@ class Analysis:
         notes: sentences on what could not be done.
         wishes: as asked for.
         seconds: that each stage took.
+        numbers: by task whether its probabilities are calibrated.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Analysis:
     notes: tuple[str, ...]
     wishes: Wishes
     seconds: Mapping[str, float]
+    numbers: Mapping[str, str]
 
 
 def analyse(
@@ -180,6 +182,7 @@ def analyse(
         tuple(d._replace(path=path.name, reason=without_folders(d.reason, path)) for d in defects), explanation,
         frames, no_frames, () if transcript is None else transcript.cues,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
+        {task: trained.calibration.statement(task, spec) for task, spec in trained.tasks.items()},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.predict.transcripts import TRANSCRIPT_SUFFIXES
 
 __all__ = ["build_page"]
 
-_TOP = """<div class="mmpsr top"><h1>What does the model make of a video?</h1>
+_TOP = """<div class="mmpsr top"><p class="about">{}</p><h1>What does the model make of a video?</h1>
 <p class="soft">Videos of up to {:g} seconds and {:g} MB. Everything stays on this machine; files are removed when the
 page is closed.</p></div>"""
 _EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
@@ -31,7 +32,7 @@ def build_page(service: Service) -> gr.Blocks:
     """Build the page's parts, and what they do."""
     limits = service.limits
     with gr.Blocks(title="mmpsr", analytics_enabled=False) as page:
-        gr.HTML(_TOP.format(limits.seconds, limits.megabytes))
+        gr.HTML(_TOP.format(escape(service.about), limits.seconds, limits.megabytes))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
                 video = gr.Video(

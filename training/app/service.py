@@ -156,6 +156,11 @@ class Service:
         self.sessions = Sessions(root)
         self._turn = threading.Lock()
 
+    @property
+    def about(self) -> str:
+        """The line that stands on top of the page."""
+        return self.predictor.trained.about(self.name)
+
     def analyse(self, key: str, video: str | None, wishes: Wishes) -> Iterator[Shown]:
         """Analyse a video, and tell how far it is.
 
@@ -253,7 +258,7 @@ def write_zip(analysis: Analysis, trained: TrainedModel, name: str, folder: Path
     recording, stem = document["recordings"][0], Path(analysis.name).stem
     files = {
         f"{stem}.json": json.dumps(document, indent=2, allow_nan=False) + "\n",
-        f"{stem}.csv": frame_of(clips, defects).to_csv(index=False),
+        f"{stem}.csv": frame_of(clips, defects).assign(about=document["about"]).to_csv(index=False),
         f"{stem}.html": render_card({**recording, "clips": recording["clips"][:1], "defects": []}, document),
     }
     if len(clips) > 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
@@ -78,13 +79,16 @@ def result_view(analysis: Analysis) -> str:
             }
         )
     return _environment().get_template("app_result.html").render(
-        analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation
+        analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
+        confidence_means=CONFIDENCE,
     )  # fmt: skip
 
 
 def compare_view(first: Analysis, second: Analysis) -> str:
     """Write two videos' results side by side."""
-    return _environment().get_template("app_compare.html").render(first=first, second=second)
+    return (
+        _environment().get_template("app_compare.html").render(first=first, second=second, confidence_means=CONFIDENCE)
+    )
 
 
 def status_view(stages: Mapping[str, float | None], progress: str = "", error: str = "", name: str = "") -> str:

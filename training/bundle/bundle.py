@@ -161,8 +161,9 @@ def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_e
     fingerprints = {name: encoder.key for name, encoder in encoders.items()}
     fingerprints |= {f"{name} sequences": e.sequence_key for name, e in encoders.items() if e.sequence_key is not None}
     return BundledModel(
-        model.to(device), tasks, bundle.config.features, bundle.calibration, bundle.config, fingerprints, bundle, folder
-    )
+        model.to(device), tasks, bundle.config.features, bundle.calibration, bundle.config, fingerprints, bundle,
+        folder, origin=bundle.origin,
+    )  # fmt: skip
 
 
 def check_encoders(trained: TrainedModel) -> None:

@@ -34,6 +34,7 @@ from training.bundle.format import (
 )
 from training.evaluation.figures import evaluate_run
 from training.runs.directory import RunError, read_json
+from training.runs.origin import Origin, run_origin
 from training.runs.stored import RunPredictions
 from training.runs.trained import TrainedModel
 from training.scoring.rows import Estimate, MetricRow
@@ -66,6 +67,7 @@ def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
         RunError: it is not a finished run.
     """
     stored, config = RunPredictions.read(run), trained.config
+    corpora = _corpora(config.corpora, stored.table, trained.origin or run_origin(run, config.corpora))
     tasks = config.tasks.model_copy(
         update={"specs": {task: spec.model_dump(mode="json") for task, spec in trained.tasks.items()}}
     )
@@ -78,8 +80,8 @@ def collect_bundle(run: Path, trained: TrainedModel) -> Bundle:
         encoders={name: _encoder(name, trained) for name in trained.modalities},
         calibration=trained.calibration,
         training=_training(run, trained.model),
-        corpora=_corpora(config.corpora, stored.table),
-        is_demo=config.corpora.build == "demo",
+        corpora=corpora,
+        is_demo=bool(corpora) and all(corpus.generated for corpus in corpora.values()),
         figures=_figures(stored, read_json(run, "results.json")),
         versions=read_json(run, "versions.json"),
         sha256={},
@@ -133,14 +135,17 @@ def _training(run: Path, model: FusionModel) -> TrainingSummary | None:
     )  # fmt: skip
 
 
-def _corpora(corpora: CorporaConfig, table: pd.DataFrame) -> dict[str, BundledCorpus]:
+def _corpora(corpora: CorporaConfig, table: pd.DataFrame, origin: Origin) -> dict[str, BundledCorpus]:
+    origins = {corpus.name: corpus for corpus in origin.corpora}
     splits = {name: table.loc[table["corpus"].eq(name), "split"] for name in corpora.sources}
     return {
         name: BundledCorpus(
             adapter=source.adapter,
-            licence=DEMO if corpora.build == "demo" else LICENCES[source.adapter],
+            licence=DEMO if origins[name].generated else LICENCES[source.adapter],
             zero_shot=source.zero_shot,
             num_clips={split: int(splits[name].eq(split).sum()) for split in SPLITS if split in set(splits[name])},
+            num_trained=0 if source.zero_shot else origins[name].num_trained,
+            generated=origins[name].generated,
         )
         for name, source in corpora.sources.items()
     }

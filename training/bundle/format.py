@@ -17,6 +17,7 @@ from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
 from training.bundle.files import CARD, WEIGHTS, BundleError, require_name
 from training.config import RunConfig
+from training.runs.origin import CorpusOrigin, Origin, main_figures
 
 __all__ = [
     "FORMAT_VERSION", "Bundle", "BundledCorpus", "BundledEncoder", "BundledFigure", "Interval", "TrainingSummary",
@@ -60,6 +61,10 @@ class BundledCorpus(Config):
     """Evaluated only, never trained on."""
     num_clips: dict[str, int]
     """Evaluated clips by split."""
+    num_trained: int | None = None
+    """Training clips; None where the run or the bundle does not say."""
+    generated: bool | None = None
+    """Whether a program made its clips; None in bundles that say it only of all corpora, by `is_demo`."""
 
 
 class Interval(Config):
@@ -129,13 +134,29 @@ class Bundle(Config):
     corpora: dict[str, BundledCorpus]
     """By name."""
     is_demo: bool
-    """Whether the corpora were the built-in, drawn demonstration clips."""
+    """Whether a program made the clips of all corpora."""
     figures: tuple[BundledFigure, ...]
     """Of test, and of dev where a corpus has no labelled test clip."""
     versions: dict[str, str]
     """Python and packages of the run."""
     sha256: dict[Literal["model.safetensors", "README.md"], str]
     """Sums of the other files."""
+
+    @property
+    def origin(self) -> Origin:
+        """What the bundle says of where its model comes from."""
+        corpora = (
+            CorpusOrigin(name, corpus.zero_shot, self.is_demo or bool(corpus.generated), corpus.num_trained)
+            for name, corpus in self.corpora.items()
+        )
+        rows = [
+            {
+                **figure.model_dump(include={"corpus", "split", "task", "metric", "num_clips", "chance"}),
+                "model": figure.value, "linear": None if figure.linear is None else figure.linear.value,
+            }
+            for figure in self.figures
+        ]  # fmt: skip
+        return Origin(self.name, tuple(corpora), main_figures(rows))
 
     @field_serializer("config")
     def _without_machine(self, config: RunConfig) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from importlib.resources import files
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from training.bundle.collect import DEMO
 from training.bundle.format import Bundle, BundledEncoder, BundledFigure, Interval
+from training.runs.origin import GENERATED
 from training.scoring.tables import metric_name
 
 __all__ = ["model_card"]
@@ -33,10 +35,15 @@ def model_card(bundle: Bundle) -> str:
     template = environment.from_string(
         files("training").joinpath("templates/model_card.md.j2").read_text(encoding="utf-8")
     )
+    names = _names(bundle)
     only_vectors = any(encoder.origin == "vectors" for encoder in bundle.encoders.values())
     return template.render(
         front_matter=_front_matter(bundle, "tabular-classification" if only_vectors else "video-classification"),
         name=bundle.name,
+        about=bundle.origin.line(bundle.name.split("/")[-1]),
+        is_generated=bundle.origin.is_generated,
+        has_probabilities=any(spec.kind != "regression" for spec in bundle.config.tasks.resolve().values()),
+        calibrated=[task for task in bundle.config.tasks.active if bundle.calibration.is_calibrated(task)],
         format_version=bundle.format_version,
         is_demo=bundle.is_demo,
         only_vectors=only_vectors,
@@ -47,22 +54,32 @@ def model_card(bundle: Bundle) -> str:
         encoders=[_encoder(name, bundle.encoders[name], bundle) for name in bundle.modalities],
         writers=list(_writers(bundle)),
         corpora=list(_corpora(bundle)),
-        has_consent=any(corpus.adapter == "bah" for corpus in bundle.corpora.values()) and not bundle.is_demo,
+        has_consent=any(
+            bundle.corpora[corpus.name].adapter == "bah" and not corpus.generated for corpus in bundle.origin.corpora
+        ),
         training=list(_training(bundle)),
-        figures=[_figure(figure) for figure in bundle.figures],
-        unproven=[_place(figure) for figure in bundle.figures if _is_unproven(figure.over_linear)],
+        figures=[_figure(figure, names) for figure in bundle.figures],
+        unproven=[_place(figure, names) for figure in bundle.figures if _is_unproven(figure.over_linear)],
         has_linear=any(figure.linear is not None for figure in bundle.figures),
         few_groups=sorted({
-            f"{figure.corpus} {figure.split} ({figure.num_groups})"
+            f"{names[figure.corpus]} {figure.split} ({figure.num_groups})"
             for figure in bundle.figures if figure.num_groups < FEW_GROUPS
         }),
         few=FEW_GROUPS,
-        zero_shot=[name for name, corpus in bundle.corpora.items() if corpus.zero_shot],
+        zero_shot=[names[name] for name, corpus in bundle.corpora.items() if corpus.zero_shot],
         versions=", ".join(f"{name} {version}" for name, version in bundle.versions.items()),
     )  # fmt: skip
 
 
+def _names(bundle: Bundle) -> dict[str, str]:
+    """Call corpora by their names, but those that a program made by none that a real corpus has."""
+    generated = [corpus.name for corpus in bundle.origin.corpora if corpus.generated]
+    own = {name: name for name in [*bundle.corpora, *(figure.corpus for figure in bundle.figures)]}
+    return own | {name: f"{GENERATED} {number}" for number, name in enumerate(generated, start=1)}
+
+
 def _front_matter(bundle: Bundle, task_type: str) -> str:
+    generated = {corpus.name for corpus in bundle.origin.corpora if corpus.generated}
     results = [
         EvalResult(
             task_type=task_type, task_name=figure.task, dataset_type=figure.corpus,
@@ -70,7 +87,7 @@ def _front_matter(bundle: Bundle, task_type: str) -> str:
             metric_name=metric_name(figure.metric), metric_value=round(figure.value, 2),
         )
         for figure in bundle.figures
-        if figure.value is not None
+        if figure.value is not None and figure.corpus not in generated
     ]  # fmt: skip
     data = ModelCardData(
         library_name="mmpsr", pipeline_tag=task_type, model_name=bundle.name.replace("/", "-"),
@@ -84,10 +101,8 @@ def _front_matter(bundle: Bundle, task_type: str) -> str:
 
 def _tasks(bundle: Bundle) -> Iterator[dict[str, str]]:
     for task, spec in bundle.config.tasks.resolve().items():
-        fitted = bundle.calibration.tasks.get(task)
-        what = "scores in [0, 1]" if spec.kind == "regression" else "calibrated probabilities"
-        if spec.kind != "regression" and (fitted is None or fitted.temperature == 1.0):
-            what = "probabilities as the network gives them"
+        what = bundle.calibration.statement(task, spec)
+        what = what[0].lower() + what[1:]
         yield {
             "name": task, "kind": spec.kind.replace("_", " "), "classes": ", ".join(spec.classes), "what": what,
             "meaning": MEANINGS.get(task, "what its labels say"),
@@ -116,10 +131,19 @@ def _writers(bundle: Bundle) -> Iterator[str]:
 
 
 def _corpora(bundle: Bundle) -> Iterator[dict[str, str]]:
+    names = _names(bundle)
+    generated = {corpus.name for corpus in bundle.origin.corpora if corpus.generated}
     for name, corpus in bundle.corpora.items():
         clips = ", ".join(f"{count} {split}" for split, count in corpus.num_clips.items())
         role = "evaluated only (zero-shot)" if corpus.zero_shot else "trained on"
-        yield {"name": name, "role": role, "clips": clips or "none", "licence": corpus.licence}
+        if not corpus.zero_shot and corpus.num_trained is not None:
+            role = f"trained on ({corpus.num_trained} clips)"
+        yield {
+            "name": names[name],
+            "role": role,
+            "clips": clips or "none",
+            "licence": DEMO if name in generated else corpus.licence,
+        }
 
 
 def _training(bundle: Bundle) -> Iterator[str]:
@@ -135,16 +159,16 @@ def _training(bundle: Bundle) -> Iterator[str]:
         yield f"linear path beside the network: {paths}"
 
 
-def _figure(figure: BundledFigure) -> Sequence[str]:
+def _figure(figure: BundledFigure, names: Mapping[str, str]) -> Sequence[str]:
     return (
-        figure.corpus, figure.split, figure.task, metric_name(figure.metric), str(figure.num_clips),
+        names[figure.corpus], figure.split, figure.task, metric_name(figure.metric), str(figure.num_clips),
         str(figure.num_groups), _shown(figure), _shown(figure.linear), _shown(figure.over_linear, sign="+"),
         "-" if figure.chance is None else f"{figure.chance:.1f}",
     )  # fmt: skip
 
 
-def _place(figure: BundledFigure) -> str:
-    return f"{figure.corpus} {figure.task} {metric_name(figure.metric)}"
+def _place(figure: BundledFigure, names: Mapping[str, str]) -> str:
+    return f"{names[figure.corpus]} {figure.task} {metric_name(figure.metric)}"
 
 
 def _shown(figure: Interval | None, sign: str = "") -> str:

@@ -86,5 +86,7 @@ def export(
     inputs = [f"{name} [B, {width}]" for name, width in widths.items()]
     typer.echo(f"  takes {', '.join(inputs)} float32, {PRESENCE} [B, {len(widths)}] bool, in this order")
     outputs = [f"{task} [B, {spec.num_outputs}]" for task, spec in trained.tasks.items()]
-    typer.echo(f"  gives {', '.join(outputs)}: calibrated probabilities or scores, for any number of clips B")
+    typer.echo(f"  gives {', '.join(outputs)}: probabilities or scores, for any number of clips B")
+    for task, spec in trained.tasks.items():
+        typer.echo(f"  {task}: {trained.calibration.statement(task, spec)}")
     typer.echo(f"  run on every subset of modalities: at most {difference:.1e} from the model itself")

@@ -216,12 +216,14 @@ def _write(
     if format_ == "json":
         content = json.dumps(document, indent=2, allow_nan=False) + "\n"
     elif format_ is not None:
-        frame = frame_of(clips, document["defects"])
+        frame = frame_of(clips, document["defects"]).assign(about=document["about"])
         content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
     else:
         shown = clips if output is None else clips[:SHOWN]
+        for line in _head(document):
+            typer.echo(line)
         for line in [line for clip in shown for line in _lines(clip, document)]:
             typer.echo(line)
         if len(clips) > len(shown):
@@ -249,6 +251,16 @@ def _title(row: Mapping[str, Any]) -> str:
     if row["start"] is None and row["end"] is None:
         return str(row["id"])
     return f"{row['id']} {clock(row['start'] or 0.0)}-{clock(row['end']) or 'end'}"
+
+
+def _head(document: Mapping[str, Any]) -> Iterator[str]:
+    """Say whose predictions these are, how sure they can be, and which of them are calibrated."""
+    yield document["about"]
+    classified = {name: task for name, task in document["tasks"].items() if task["kind"] != "regression"}
+    if classified:
+        yield f"{document['confidence_means']}."
+    for name, task in classified.items():
+        yield f"{name}: {task['calibration']}."
 
 
 def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:

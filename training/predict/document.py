@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import Explanation
 from mmpsr.files import json_lines, sha256_of
 from training.predict.inputs import Defect
@@ -89,7 +90,9 @@ def document_of(
 ) -> dict[str, Any]:
     """Make the whole JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
 
-    A clip that was explained has an `explanation`, see `mmpsr.explanation.explain`.
+    `about` says what the model was trained on and how good it is, `confidence_means` what confidences are; the
+    `calibration` of a task says whether its probabilities are calibrated. A clip that was explained has an
+    `explanation`, see `mmpsr.explanation.explain`.
 
     Args:
         rows: of `FinishedRows`, in the order of the inputs.
@@ -113,11 +116,28 @@ def document_of(
         else:
             recording["defects"].append(values)
             without.append(fields)
+    calibration = trained.calibration
     return {
+        "about": trained.about(name),
         "schema": SCHEMA,
-        "model": {"name": name, "modalities": list(trained.modalities), "encoders": dict(trained.fingerprints)},
-        "tasks": {task: {"kind": spec.kind, "classes": list(spec.classes)} for task, spec in trained.tasks.items()},
+        "model": {
+            "name": name,
+            "modalities": list(trained.modalities),
+            "encoders": dict(trained.fingerprints),
+            "origin": None if trained.origin is None else trained.origin.to_dict(),
+        },
+        "tasks": {
+            task: {
+                "kind": spec.kind,
+                "classes": list(spec.classes),
+                "calibration": calibration.statement(task, spec),
+                "calibrated": calibration.is_calibrated(task),
+                "calibration_error": calibration.error(task),
+            }
+            for task, spec in trained.tasks.items()
+        },
         "confidence": confidence,
+        "confidence_means": CONFIDENCE,
         "window": window,
         "hop": hop,
         "recordings": list(recordings.values()),
@@ -137,7 +157,8 @@ def _identity(trained: TrainedModel, confidence: float) -> str:
         for writer in (features.transcriber, features.describer)
     ]
     parts = [
-        trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA
+        trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA,
+        CONFIDENCE,
     ]  # fmt: skip
     sums.update(json.dumps(parts, sort_keys=True).encode())
     return sums.hexdigest()[:12]

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
@@ -21,6 +22,8 @@ __all__ = ["render_card", "write_cards"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
+_OF_OLD = {True: "Scores from 0 to 1", False: "Probabilities"}
+"""What numbers are called in documents that do not say whether they are calibrated."""
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -76,6 +79,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         {
             "name": name,
             "kind": spec["kind"],
+            "numbers": spec.get("calibration") or _OF_OLD[spec["kind"] == "regression"],
             "bars": _bars(name, clips),
             "single": clips[0]["tasks"][name] if len(clips) == 1 else None,
             "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
@@ -85,7 +89,14 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         for name, spec in document["tasks"].items()
     ]
     return environment.get_template("predict_card.html").render(
-        recording=recording, clips=clips, tasks=tasks, document=document, width=WIDTH, height=HEIGHT
+        recording=recording,
+        clips=clips,
+        tasks=tasks,
+        document=document,
+        width=WIDTH,
+        height=HEIGHT,
+        about=document.get("about"),
+        confidence_means=document.get("confidence_means", CONFIDENCE),
     )
 
 

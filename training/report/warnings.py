@@ -13,6 +13,7 @@ from mmpsr.calibration.calibration import Calibration
 from training.config import RunConfig
 from training.report.page import Level, Warning_
 from training.report.training import best_epoch
+from training.runs.origin import sources_of
 from training.scoring.rows import Difference, MetricRow
 from training.scoring.tables import metric_name
 
@@ -46,6 +47,7 @@ def run_warnings(
         ledger: `ledger.csv`.
     """
     return [
+        *_generated(config, data),
         *_leaks(findings),
         *_diverged(records),
         *_beside_linear(figures),
@@ -54,6 +56,15 @@ def run_warnings(
         *_calibrated(config, calibration),
         *_inputs(data, defects, ledger),
     ]
+
+
+def _generated(config: RunConfig, data: Mapping[str, Any]) -> Iterator[Warning_]:
+    stored = {"generated": [], **data}  # of a run before, its configuration alone decides
+    names = [corpus.name for corpus in sources_of(config.corpora, stored) if corpus.generated]
+    if names:
+        yield Warning_(
+            "serious", f"A program made the clips of {_some(names)}: their figures tell nothing about people."
+        )
 
 
 def _leaks(findings: Sequence[Mapping[str, Any]]) -> Iterator[Warning_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, active_features
 from training.runs.directory import RunError, read_json
+from training.runs.origin import Origin, run_origin
 from training.scoring.scores import predict
 
 __all__ = ["TrainedModel", "feature_keys"]
@@ -44,6 +45,7 @@ class TrainedModel:
         calibration: fitted on dev, applied to every prediction.
         config: the run's resolved configuration.
         fingerprints: of encoders, as the run wrote them, by modality, then those of sequences by their subject.
+        origin: corpora and main figures of the run; None where they are not known.
     """
 
     model: FusionModel
@@ -52,6 +54,7 @@ class TrainedModel:
     calibration: Calibration
     config: RunConfig
     fingerprints: Mapping[str, str]
+    origin: Origin | None = field(default=None, kw_only=True)
 
     @classmethod
     def read(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -82,12 +85,17 @@ class TrainedModel:
             calibration,
             config,
             fingerprints,
+            origin=run_origin(path, config.corpora),
         )
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The model's modalities, in its order."""
         return self.model.modalities
+
+    def about(self, name: str) -> str:
+        """Write the line that stands over predictions, see `training.runs.origin.Origin`; `name` opened the model."""
+        return (self.origin or Origin(name)).line(name)
 
     def predict(self, joined: JoinedCorpora, rows: torch.Tensor) -> dict[str, NDArray[np.float64]]:
         """Predict calibrated probabilities or scores, per task `[n, C]`; see `training.scoring.scores.predict`."""

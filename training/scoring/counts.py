@@ -4,6 +4,7 @@
 {"clips":  [{corpus, split, num_clips, num_groups, present: {modality: clips}}],
  "labels": [{corpus, split, task, num_clips, classes: {class: clips}} or {..., histograms: {trait: clips by bin}}]}
 ```
+A run adds `generated`, its corpora whose clips a program made (`corpora.registry.generated_corpora`).
 Classes are counted where their label is above 0; histograms have bins of equal width over [0, 1].
 """
 

@@ -137,6 +137,32 @@ def test_it_travels_as_json() -> None:
         Calibration.from_dict({"tasks": {"emotion": {"form": "softmax", "num_clips": 1, "temperature": -1.0}}})
 
 
+def test_calibrated_is_said_only_where_a_temperature_was_fitted() -> None:
+    errors = {"losses": (0.6, 0.5), "errors": (0.2, 0.123)}
+    texts = {
+        "Uncalibrated probabilities": Calibration(),
+        "Uncalibrated probabilities ": one("ambivalence", num_clips=0),
+        "Calibrated probabilities (temperature 2.5, calibration error 12.3%, 9 dev clips)": one(
+            "ambivalence", temperature=2.5, **errors
+        ),
+        "Calibrated probabilities (temperature 2.5, calibration error not stored, 9 dev clips)": one(
+            "ambivalence", temperature=2.5
+        ),
+        "Uncalibrated probabilities (calibration error 12.3%, 9 dev clips)": one(
+            "ambivalence", thresholds=(0.5, 0.5), **errors
+        ),
+        "Uncalibrated probabilities (calibration error 12.3%, 9 dev clips); thresholds fitted on dev": one(
+            "ambivalence", thresholds=(0.6, 0.4), **errors
+        ),
+    }
+    for text, calibration in texts.items():
+        assert calibration.statement("ambivalence", AMBIVALENCE) == text.strip()
+        assert calibration.is_calibrated("ambivalence") == text.startswith("Calibrated")
+    assert one("personality", form="score").statement("personality", PERSONALITY) == "Scores from 0 to 1"
+    assert one("ambivalence", **errors).error("ambivalence") == 0.123
+    assert Calibration().error("ambivalence") is None
+
+
 def test_lines() -> None:
     calibration = Calibration(
         tasks={

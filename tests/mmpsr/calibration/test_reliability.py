@@ -118,11 +118,15 @@ def test_confidences_by_kind_of_task() -> None:
     # present from 0.25: the first clip is decided present, with 0.3
     assert confidences(two, AMBIVALENCE, np.array([0.75, 0.25])).tolist() == [0.3, 0.8]
     three = np.array([[0.2, 0.3, 0.5], [0.9, 0.45, 0.1]])
-    assert confidences(three, MOODS, np.array([0.9, 0.1, 0.9])).tolist() == [0.5, 0.9]
-    # absent, absent, present from 0.5: (0.8 + 0.7 + 0.5)/3; present, absent, absent: (0.9 + 0.55 + 0.9)/3
-    assert confidences(three, SIGMOID) == pytest.approx([2 / 3, 2.35 / 3])
-    # joy from 0.4 in the second: (0.9 + 0.45 + 0.9)/3
-    assert confidences(three, SIGMOID, np.array([0.5, 0.4, 0.5])) == pytest.approx([2 / 3, 0.75])
+    # decided are joy (0.3) alone, and calm (0.9) alone, which at 2/3 silences joy
+    assert confidences(three, MOODS, np.array([0.9, 0.1, 0.9])).tolist() == [0.3, 0.9]
+    # decided are fear (0.5), and calm (0.9); the many absent classes make neither surer
+    assert confidences(three, SIGMOID).tolist() == [0.5, 0.9]
+    # joy from 0.4 in the second: the less sure of 0.9 and 0.45
+    assert confidences(three, SIGMOID, np.array([0.5, 0.4, 0.5])).tolist() == [0.5, 0.45]
+    # none is present: sure of it is 1 less the likeliest, 1 - 0.5 and 1 - 0.9
+    assert confidences(three, SIGMOID, np.array([0.95, 0.95, 0.95])) == pytest.approx([0.5, 0.1])
+    assert np.isnan(confidences(np.array([[0.9, np.nan, 0.2]]), SIGMOID)).all()
     with pytest.raises(ValueError, match="hold no confidence"):
         confidences(np.zeros((2, 5)), PERSONALITY)
 

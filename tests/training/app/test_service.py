@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
+from mmpsr.calibration.calibration import Calibration
 from tests.support.analysed import small_predictor, without_faces
 from tests.support.predicted_run import write_video
 from training.app import service as app_service
 from training.app.analysis import Limits, Wishes
+from training.app.page import build_page
 from training.app.service import Service, Shown
 from training.predict.predictor import Predictor
+from training.runs.origin import CorpusOrigin, Origin
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,33 @@ def test_from_upload_to_download_and_nothing_left(service: Service) -> None:
     assert "a.json" in zipfile.ZipFile(shown[-1].download).namelist()
     service.sessions.end("me")
     assert list(service.sessions.root.iterdir()) == []
+
+
+def test_the_page_begins_with_what_the_model_is(service: Service) -> None:
+    origin = Origin("demo/1", (CorpusOrigin("<mosei>", False, True, 9),))
+    service.predictor = Predictor(replace(service.predictor.trained, origin=origin))
+    text = "Trained on generated clips and tells nothing about people: model small (run demo/1), 9 clips"
+    assert service.about.startswith(text)
+    page = build_page(service)
+    first = next(block for block in page.blocks.values() if isinstance(block, gr.HTML))
+    assert f'<p class="about">{text}' in str(first.value)
+    service.predictor = Predictor(replace(service.predictor.trained, origin=Origin("own/<1>")))
+    first = next(block for block in build_page(service).blocks.values() if isinstance(block, gr.HTML))
+    assert "own/&lt;1&gt;" in str(first.value)
+
+
+def test_a_result_says_what_is_calibrated_and_how_sure_it_is(service: Service) -> None:
+    result = last(service, "me", upload(service, "a.mkv")).result
+    assert result is not None
+    assert "Calibrated probabilities (temperature 2, calibration error not stored, 9 dev clips)" in result
+    assert "Scores from 0 to 1; whiskers hold the true value" in result
+    assert result.count("How sure: the probability of what is decided; of several labels,") == 2
+    trained = replace(service.predictor.trained, calibration=Calibration())
+    service.predictor = Predictor(trained)
+    result = last(service, "me", upload(service, "b.mkv")).result
+    assert result is not None
+    assert "Uncalibrated probabilities" in result
+    assert "Calibrated" not in result
 
 
 def test_errors_are_plain_and_name_no_folder(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

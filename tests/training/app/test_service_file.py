@@ -32,6 +32,8 @@ def test_json_csv_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     values = clips[0]["tasks"]["emotion"]["values"]
     assert document["explanation"]["tasks"]["emotion"]["prediction"] == pytest.approx(values, abs=1e-5)
     table = pd.read_csv(io.StringIO(files["talk.csv"]))
+    assert table["about"].unique().tolist() == [predictor.trained.about("small")]
+    assert "/run): what it was trained on is not stored." in files["talk.html"]
     assert table["emotion.Neutral"].tolist() == pytest.approx(
         [c["tasks"]["emotion"]["values"]["Neutral"] for c in clips]
     )

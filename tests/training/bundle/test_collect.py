@@ -90,3 +90,21 @@ def test_corpora_and_widths(run: Path, tmp_path: Path) -> None:
     bundle = collect_bundle(path, TrainedModel.read(path))
     assert bundle.is_demo
     assert {each.licence for each in bundle.corpora.values()} == {DEMO}
+    assert bundle.origin.is_generated
+
+
+def test_training_clips_and_generated_corpora_are_those_that_the_run_noted(run: Path, tmp_path: Path) -> None:
+    bundle = collect_bundle(run, TrainedModel.read(run))
+    # three fifths of 60, 50 and 40 clips; MELD was never trained on
+    assert {name: each.num_trained for name, each in bundle.corpora.items()} == {
+        "mosei": 36, "fiv2": 30, "bah": 24, "meld": 0,
+    }  # fmt: skip
+    data = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    path = changed(run, tmp_path, "data.json", {**data, "generated": ["mosei", "fiv2", "bah"]})
+    bundle = collect_bundle(path, TrainedModel.read(path))  # whatever `build` says
+    assert not bundle.is_demo
+    assert bundle.origin.is_generated
+    licences = {name: each.licence for name, each in bundle.corpora.items()}
+    assert licences == {"mosei": DEMO, "fiv2": DEMO, "bah": DEMO, "meld": LICENCES["meld"]}
+    path = changed(run, tmp_path / "old", "data.json", {"clips": data["clips"], "labels": data["labels"]})
+    assert not collect_bundle(path, TrainedModel.read(path)).origin.is_generated

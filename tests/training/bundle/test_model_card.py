@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
+from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from tests.support.bundled import small_bundle
 from training.bundle.bundle import read_bundle
 from training.bundle.collect import LICENCES
@@ -75,6 +77,45 @@ def test_terms_and_consent(bundle: Bundle) -> None:
     assert "BAH's participants" not in demo
     assert "say nothing about\npeople" in demo
     assert ModelCard(demo).data.to_dict()["license"] == "apache-2.0"
+
+
+def test_a_demo_claims_no_corpus(bundle: Bundle) -> None:
+    demo = change(bundle, is_demo=True)
+    first = next(line for line in demo.split("---\n", 2)[2].splitlines() if line and not line.startswith("#"))
+    assert first.startswith("Trained on generated clips and tells nothing about people: model small/")
+    for name in ("mosei", "fiv2", "bah", "meld", "MELD", "CMU", "ChaLearn", "BAH"):
+        assert not re.search(rf"\b{name}\b", demo), name
+    assert "| generated clips 1 | trained on (36 clips) | 12 dev, 12 test |" in demo
+    assert "Never trained on: generated clips 4;" in demo
+    assert ModelCard(demo).data.eval_results is None
+    corpora = {
+        name: corpus.model_copy(update={"generated": name == "mosei"}) for name, corpus in bundle.corpora.items()
+    }
+    both = change(bundle, corpora=corpora)
+    assert not re.search(r"\bmosei\b", both)
+    assert LICENCES["meld"] in both
+    results: Any = ModelCard(both).data.eval_results
+    assert {result.dataset_name for result in results} == {"fiv2", "bah", "meld"}
+
+
+def test_it_begins_with_clips_and_figures(bundle: Bundle) -> None:
+    text = model_card(bundle)
+    start = bundle.name.split("/")[-1]
+    assert (
+        f"\nModel small/{start}, trained on 90 clips (mosei 36, fiv2 30, bah 24). Test: emotion (mosei) mMF1 " in text
+    )
+
+
+def test_calibrated_is_said_where_it_was(bundle: Bundle) -> None:
+    text = change(bundle, calibration=Calibration())
+    assert "uncalibrated probabilities" in text
+    assert "No probability is calibrated" in text
+    assert not re.search(r"(?<!un)calibrated prob", text)
+    assert "calibrated on dev clips" not in text
+    fitted = TaskCalibration(form="softmax", num_clips=9, temperature=2.0, errors=(0.2, 0.1))
+    text = change(bundle, calibration=Calibration(tasks={"ambivalence": fitted}))
+    assert "| calibrated probabilities (temperature 2, calibration error 10.0%, 9 dev clips) |" in text
+    assert "Probabilities of ambivalence are calibrated on dev clips" in text
 
 
 def test_how_to_use_it_depends_on_what_it_sees(bundle: Bundle) -> None:

@@ -118,6 +118,13 @@ def test_what_was_finished_before_an_interruption_is_not_repeated(
 def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
     write_video(place / "a.mkv", loud=False)
     out = predict(run, "a.mkv", "--text", "Well, no.", "--confidence", "1").stdout
+    about, means, *calibrations, out = out.split("\n", 4)
+    assert about.endswith("small: what it was trained on is not stored. No test figures are stored.")
+    assert means == "How sure: the probability of what is decided; of several labels, that of the least sure one."
+    assert calibrations == [
+        "emotion: Calibrated probabilities (temperature 2, calibration error not stored, 9 dev clips).",
+        "ambivalence: Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips).",
+    ]
     assert out.startswith("a.mkv\n  emotion      no decision (")
     assert " asked): " in out
     assert "  personality  openness 0." in out
@@ -139,6 +146,9 @@ def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
         ("a.mkv 0-2 s", "one"), ("a.mkv 2-4 s", "two"),
     ]  # fmt: skip
     assert "list.csv, row 4: start 'x' is not a number; correct the cell" in result.stderr
+    assert result.stdout.startswith('{\n  "about": "Model ')
+    predict(run, "list.csv", "-o", "list.out.csv")
+    assert pd.read_csv("list.out.csv")["about"].tolist() == [document["about"]] * 3
 
 
 def test_windows_of_a_long_recording(run: Path, place: Path) -> None:

@@ -15,6 +15,7 @@ from training.predict.inputs import Defect, Recording
 from training.predict.predictor import Predictor
 from training.predict.transcripts import Transcript
 from training.predict.windows import clips_of
+from training.runs.origin import CorpusOrigin, Origin
 from training.runs.trained import TrainedModel
 
 
@@ -80,10 +81,28 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     )  # fmt: skip
     assert json.loads(json.dumps(document, allow_nan=False)) is not None
     assert list(document) == [
-        "schema", "model", "tasks", "confidence", "window", "hop", "recordings", "defects", "notes"
+        "about", "schema", "model", "tasks", "confidence", "confidence_means", "window", "hop", "recordings", "defects",
+        "notes",
     ]  # fmt: skip
-    assert document["schema"] == 1
-    assert list(document["model"]) == ["name", "modalities", "encoders"]
+    assert document["schema"] == 1  # keys were added only
+    assert list(document["model"]) == ["name", "modalities", "encoders", "origin"]
+    assert document["about"].endswith("small: what it was trained on is not stored. No test figures are stored.")
+    assert "of several labels, that of the least sure one" in document["confidence_means"]
+    assert document["tasks"]["ambivalence"] == {
+        "kind": "single_label", "classes": ["absent", "present"], "calibrated": True, "calibration_error": None,
+        "calibration": "Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips)",
+    }  # fmt: skip
+    assert document["tasks"]["personality"]["calibrated"] is False
+    demo = replace(trained, origin=Origin("demo/1", (CorpusOrigin("mosei", False, True, 9),)))
+    options = {"name": "small", "confidence": 0.5, "window": None, "hop": None, "notes": []}
+    other = document_of([], [], demo, **options)  # type: ignore[arg-type]
+    assert other["about"].startswith(
+        "Trained on generated clips and tells nothing about people: model small (run demo/1)"
+    )
+    assert other["model"]["origin"]["generated"] is True
+    assert other["model"]["origin"]["corpora"] == [
+        {"name": "mosei", "zero_shot": False, "generated": True, "num_trained": 9}
+    ]
     one, two = document["recordings"]
     assert (one["id"], len(one["clips"]), one["defects"]) == ("a", 2, [])
     assert [each["start"] for each in one["clips"]] == [0.0, 1.0]

@@ -34,10 +34,10 @@ def test_decisions_confidences_and_abstention() -> None:
     one, two = judge(PREDICTED, TASKS, CALIBRATION, confidence=0.75)
     assert one["emotion"].values == {"Neutral": 0.9, "Anger": 0.3}
     assert one["emotion"].decided == ("Neutral",)
-    assert one["emotion"].confidence == pytest.approx((0.9 + 0.7) / 2)  # each side's probability, averaged
+    assert one["emotion"].confidence == 0.9  # of the one that is decided for, not of those that are absent
     assert not one["emotion"].abstained
     assert two["emotion"].decided == ()
-    assert two["emotion"].confidence == pytest.approx((0.8 + 0.6) / 2)
+    assert two["emotion"].confidence == pytest.approx(1 - 0.4)  # the likeliest is absent
     assert two["emotion"].abstained
     # by the thresholds (0.75, 0.25): 0.7/0.75 < 0.3/0.25, so present, of which it is 30 % sure
     assert (one["ambivalence"].decided, one["ambivalence"].confidence) == (("present",), 0.3)

@@ -104,6 +104,27 @@ def test_one_clip() -> None:
     ]
 
 
+def test_a_card_begins_with_what_the_model_is() -> None:
+    told = {name: {**task, "calibration": f"<{name}> numbers"} for name, task in TASKS.items()}
+    document = {**DOCUMENT, "tasks": told, "about": "Trained on <generated> clips.", "confidence_means": "How sure: x"}
+    page = Page(render_card(recording(clip()), document))
+    assert page.text.startswith("talk.mp4 · mmpsr Trained on <generated> clips. talk.mp4")
+    assert "90.0 % sure How sure: x." in page.text
+    assert "<emotion> numbers ." not in page.text
+    assert "<emotion> numbers." in page.text
+    assert "<personality> numbers; whiskers hold the true value" in page.text
+    assert "alibrated probabilities" not in page.text
+    windows = Page(render_card(recording(clip(0.0, 2.0), clip(2.0, 4.0)), document))
+    assert "Windows How sure: x." in windows.text
+
+
+def test_a_document_that_does_not_say_what_is_calibrated_claims_nothing() -> None:
+    page = page_of(clip())
+    assert "alibrated" not in page.text
+    assert "Probabilities." in page.text
+    assert "of several labels, that of the least sure one." in page.text
+
+
 def test_no_decision_where_the_model_is_less_sure_than_asked() -> None:
     page = page_of(clip(0.0, 83.5, anger=0.7))
     assert "0:00 to 1:23.5" in page.text

@@ -55,6 +55,12 @@ def test_a_sound_run_has_none() -> None:
     assert found() == []
 
 
+def test_generated_clips_tell_nothing_about_people() -> None:
+    data = {"clips": [], "labels": [], "generated": ["mosei", "meld"]}
+    text = "A program made the clips of mosei, meld: their figures tell nothing about people."
+    assert found(data=data) == [("serious", text)]
+
+
 @pytest.mark.parametrize(
     ("changes", "level", "text"),
     [
