@@ -7,6 +7,7 @@ that are added later move a group to another split.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -214,7 +215,8 @@ def _folds_advice(name: str, groups: pd.Series) -> str:
                 f"{{ of = {number}, number = 0, dev = {dev:g} }}"
             )
     known = sorted(groups.dropna().unique())
-    example = f', for example corpora.sources.{name}.hold_out = {{ test = ["{known[-1]}"], dev = ["{known[0]}"] }}'
+    held = f"{{ test = {json.dumps(known[-1:])}, dev = {json.dumps(known[:1])} }}"
+    example = f", for example corpora.sources.{name}.hold_out = {held}"
     return (
         "no number of folds gives each fold groups in train, dev and test (folds of a study are dealt by hash, too); "
         f"name the groups of dev and test under hold_out, in turn{example if len(known) > 2 else ''}"

@@ -434,3 +434,15 @@ def test_training_files_without_sound_are_an_error_before_extraction(place: Path
     table[1] |= {"media": str(sound)}
     write(one=table)
     assert not diagnose(*settings).exit_status
+
+
+def test_a_fold_without_dev_names_what_works(place: Path) -> None:
+    text = Path("run.toml").read_text(encoding="utf-8")
+    Path("run.toml").write_text(text.replace('split = "split"', "fold = { of = 2, number = 0, dev = 1e-9 }", 1))
+    reasons = [finding.message for finding in diagnose().findings if finding.kind == "untrainable"]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("corpus 'one' has no clip in split 'dev' (found {")
+    assert "; dealt 8 groups: train " in reasons[0]
+    assert ", dev 0 groups (0 clips), test " in reasons[0]
+    assert "in place of fold deals these groups" in reasons[0]
+    assert reasons[0].endswith("or set zero_shot = true to only evaluate on it")
