@@ -13,7 +13,7 @@ from pydantic import Field
 from corpora.clips import ClipTable, CorpusError, Defects, Split, conform
 from corpora.labels import LabelColumns, read_labels
 from corpora.reading.cells import RawCells
-from corpora.splitting import SplitSettings, resplit
+from corpora.splitting import SplitSettings, dealing_advice, resplit
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["CorpusSource", "OfficialCorpus"]
@@ -101,6 +101,8 @@ class CorpusSource(SplitSettings):
         for split, setting in self.wanted_splits(name).items():
             if not clips["split"].eq(split).any():
                 message = f"corpus {name!r} has no clip in split {split!r}, which {setting} asks for"
+                if self.splits_anew and len(clips):
+                    message += f"; {dealing_advice(name, clips['group'], clips['split'], self)}"
                 if defects.rows:
                     *_, where, reason = defects.rows[0]
                     message += f"; {len(defects.rows)} rows have defects, the first: {where}: {reason}"

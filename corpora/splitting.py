@@ -7,6 +7,7 @@ that are added later move a group to another split.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -17,7 +18,10 @@ from pydantic import Field, field_validator, model_validator
 from corpora.clips import SPLITS, CorpusError, Split
 from mmpsr.config import Config, nearest
 
-__all__ = ["Fold", "Fraction", "HoldOut", "resplit", "split_by_group"]
+__all__ = ["Fold", "Fraction", "HoldOut", "dealing", "dealing_advice", "resplit", "split_by_group"]
+
+MOST_FOLDS = 10
+"""Folds that are proposed at most."""
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -102,15 +106,13 @@ def resplit(name: str, clips: pd.DataFrame, settings: SplitSettings) -> pd.Serie
     if settings.fractions is not None:
         return split_by_group(name, groups, settings.fractions)
     if settings.fold is not None:
-        fold = settings.fold
-        folds = _by_value(groups, lambda group: str(int(_chance(f"{name}/fold/{group}") * fold.of)))
-        test = folds.eq(str(fold.number)).fillna(False)
-        if not test.any():
+        fold, splits = settings.fold, _fold(name, groups, settings.fold)
+        if not splits.eq("test").any():
             raise CorpusError(
                 f"corpora.sources.{name}.fold: none of the {groups.nunique()} groups fell into fold {fold.number} of "
-                f"{fold.of}; set fewer folds, or name groups under hold_out"
+                f"{fold.of}; {_folds_advice(name, groups)}"
             )
-        return _with_dev(name, groups, test, fold.dev)
+        return splits
     assert settings.hold_out is not None  # splits_anew
     held = settings.hold_out
     if held.column not in clips:
@@ -153,6 +155,105 @@ def split_by_group(name: str, groups: pd.Series, fractions: Mapping[Split, float
     return _by_value(groups, draw)
 
 
+def dealing(groups: pd.Series, splits: pd.Series) -> str:
+    """Describe how groups were dealt: groups and clips of train, dev and test.
+
+    Args:
+        groups: group by clip; a clip without one counts alone.
+        splits: split by clip.
+
+    Example:
+        >>> dealing(pd.Series(["a", "a", "b"]), pd.Series(["train", "train", "dev"]))
+        '2 groups: train 1 group (2 clips), dev 1 group (1 clip), test 0 groups (0 clips)'
+    """
+    parts = []
+    for split in SPLITS:
+        rows = splits.eq(split).fillna(False).astype(bool)
+        parts.append(f"{split} {_count(_num_groups(groups[rows]), 'group')} ({_count(int(rows.sum()), 'clip')})")
+    return f"{_count(_num_groups(groups), 'group')}: {', '.join(parts)}"
+
+
+def dealing_advice(name: str, groups: pd.Series, splits: pd.Series, settings: SplitSettings) -> str:
+    """Say how groups were dealt, and which settings give each split a group: shares of these groups, and folds.
+
+    Shares and folds are tried on the groups before they are named.
+
+    Args:
+        name: the corpus' name in the configuration.
+        groups: group by clip.
+        splits: what became of them.
+        settings: by which they were split, with `splits_anew`.
+    """
+    place = f"corpora.sources.{name}"
+    parts = [f"dealt {dealing(groups, splits)}"]
+    fractions = settings.fractions
+    asked: Mapping[Split, float] = {"train": 0.6, "dev": 0.2, "test": 0.2} if fractions is None else fractions
+    shares = _working_shares(name, groups, asked)
+    if shares is None:
+        needed = len([split for split in SPLITS if split in asked])
+        parts.append(
+            f"{needed} splits need {needed} groups or more: name participants under {place}.group, or add clips"
+        )
+        return "; ".join(parts)
+    drawn = split_by_group(name, groups, shares)
+    counts = ", ".join(f"{_num_groups(groups[drawn.eq(split).fillna(False)])} {split}" for split in shares)
+    values = ", ".join(f"{split} = {share:g}" for split, share in shares.items())
+    way = "" if fractions is not None else f" in place of {'fold' if settings.fold is not None else 'hold_out'}"
+    parts.append(f"{place}.fractions = {{ {values} }}{way} deals these groups {counts}")
+    parts.append(_folds_advice(name, groups))
+    return "; ".join(parts)
+
+
+def _folds_advice(name: str, groups: pd.Series) -> str:
+    """Propose the most folds of which each has groups in train, dev and test, or groups by name."""
+    for number in range(min(MOST_FOLDS, _num_groups(groups)), 2, -1):
+        dev = round(1 / (number - 1), 4)
+        folds = [Fold(of=number, number=place, dev=dev) for place in range(number)]
+        if all(_fold(name, groups, fold).nunique() == len(SPLITS) for fold in folds):
+            return (
+                f"a study with folds = {number} tests every group once, or set corpora.sources.{name}.fold = "
+                f"{{ of = {number}, number = 0, dev = {dev:g} }}"
+            )
+    known = sorted(groups.dropna().unique())
+    held = f"{{ test = {json.dumps(known[-1:])}, dev = {json.dumps(known[:1])} }}"
+    example = f", for example corpora.sources.{name}.hold_out = {held}"
+    return (
+        "no number of folds gives each fold groups in train, dev and test (folds of a study are dealt by hash, too); "
+        f"name the groups of dev and test under hold_out, in turn{example if len(known) > 2 else ''}"
+    )
+
+
+def _working_shares(name: str, groups: pd.Series, asked: Mapping[Split, float]) -> dict[Split, float] | None:
+    """Find shares by which each split asked for gets groups, in numbers near those asked for; None with too few."""
+    present = [split for split in SPLITS if split in asked]
+    chances = sorted(_chance(f"{name}/{group}") for group in groups.dropna().unique())
+    if len(chances) < len(present):
+        return None
+    counts = dict.fromkeys(present, 1)
+    for _ in range(len(chances) - len(present)):
+        neediest = max(present, key=lambda split: asked[split] * len(chances) - counts[split])
+        counts[neediest] += 1
+    ends = np.cumsum(list(counts.values()))[:-1]
+    for digits in range(1, 16):
+        bounds = [round((chances[end - 1] + chances[end]) / 2, digits) for end in ends]
+        shares = np.round(np.diff([0.0, *bounds, 1.0]), digits)
+        proposal = dict(zip(present, shares.tolist(), strict=True))
+        if shares.min() <= 0.0:
+            continue
+        drawn = split_by_group(name, groups, proposal)
+        if all(_num_groups(groups[drawn.eq(split).fillna(False)]) == counts[split] for split in present):
+            return proposal
+    return None
+
+
+def _num_groups(groups: pd.Series) -> int:
+    return int(groups.nunique() + groups.isna().sum())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _chance(name: str) -> float:
     """Draw a number in [0, 1) that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
@@ -160,6 +261,11 @@ def _chance(name: str) -> float:
 
 def _by_value(values: pd.Series, draw: Callable[[str], str]) -> pd.Series:
     return values.map({value: draw(value) for value in values.dropna().unique()}).astype("string")
+
+
+def _fold(name: str, groups: pd.Series, fold: Fold) -> pd.Series:
+    folds = _by_value(groups, lambda group: str(int(_chance(f"{name}/fold/{group}") * fold.of)))
+    return _with_dev(name, groups, folds.eq(str(fold.number)).fillna(False), fold.dev)
 
 
 def _with_dev(name: str, groups: pd.Series, test: pd.Series, dev: float) -> pd.Series:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from corpora.checks.dev_choice import weak_dev
 from corpora.clips import SPLITS, ClipTable
 from corpora.registry import generated_corpora
+from corpora.splitting import dealing
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.models.base import FusionModel
@@ -161,11 +163,15 @@ def _calibration(
 
 
 def _say_clips(table: ClipTable, config: RunConfig, say: Callable[[str], None]) -> None:
-    counts = table.clips.groupby(["corpus", "split"], sort=False).size().unstack(fill_value=0)
     for corpus in config.corpora.sources:
-        splits = ", ".join(f"{counts.loc[corpus].get(split, 0)} {split}" for split in SPLITS)
+        clips = table.clips[table.clips["corpus"].eq(corpus)]
+        splits = ", ".join(f"{clips['split'].eq(split).sum()} {split}" for split in SPLITS)
         role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
         say(f"{corpus} ({role}): {splits}")
+        if config.corpora.sources[corpus].splits_anew:
+            say(f"{corpus}: dealt {dealing(clips['group'], clips['split'])}")
+        for finding in weak_dev(corpus, clips, config.tasks.resolve()) if role == "trained on" else ():
+            say(f"warning: {corpus}: {finding.sentence}")
     if len(table.defects):
         say(f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them")
 

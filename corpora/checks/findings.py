@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from corpora.clips import DEFECT_KINDS, SPLITS, ClipTable, Severity, Split, label_columns
 from corpora.source import CorpusSource
+from corpora.splitting import dealing
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 MIN_WORDS = 8
 """Words from which on two equal transcripts are no coincidence."""
 
+FEW_GROUPS = 30
+"""Groups from which on their dealing is not shown one by one."""
 _QUOTED = re.compile(r"""(?<![\w'"])('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?![\w'"])""")
 _QUOTED_WORDS = 4  # the most that a label, an id or a file's name has
 MEDIA_COLUMNS = ("media", "audio_media", "fallback_media")
@@ -75,6 +78,11 @@ class Finding:
         """Places where it was found."""
         return max(1, len(self.cases))
 
+    @property
+    def sentence(self) -> str:
+        """Message and the reasons of all cases, in one line."""
+        return ": ".join(part for part in (self.message, "; ".join(case.reason for case in self.cases)) if part)
+
 
 def check_corpus(
     name: str,
@@ -97,6 +105,7 @@ def check_corpus(
     return [
         *_defects(name, table.defects),
         *_counts(name, source, table.clips),
+        *_dealt(source, table.clips, name),
         *_labels(name, source, used, table.defects, tasks),
         *_empty_files(name, table.clips, sizes),
         *_repeated_media(name, used),
@@ -168,6 +177,18 @@ def _counts(name: str, source: CorpusSource, clips: pd.DataFrame) -> Iterator[Fi
     )
     if places:
         yield Finding(name, "count_differs", "warning", "other numbers of clips than were published", places)
+
+
+def _dealt(source: CorpusSource, clips: pd.DataFrame, name: str) -> Iterator[Finding]:
+    """Show how few groups were dealt into splits."""
+    if source.splits_anew and 0 < clips["group"].nunique() < FEW_GROUPS:
+        message = f"dealt {dealing(clips['group'], clips['split'])}; with so few, the shares are rough"
+        places = []
+        for split in SPLITS:
+            own = clips.loc[clips["split"].eq(split).fillna(False), "group"].value_counts(sort=False)
+            groups = ", ".join(f"{group} ({number:,})" for group, number in own.items())
+            places.append(Case(None, split, f"groups (clips): {groups}" if groups else "no group"))
+        yield Finding(name, "few_groups", "note", message, tuple(places))
 
 
 def _labels(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import tomllib
 from typing import Any
 
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from corpora.clips import CorpusError
-from corpora.splitting import SplitSettings, resplit
+from corpora.splitting import SplitSettings, dealing_advice, resplit
 
 CLIPS = pd.DataFrame(
     {
@@ -135,8 +137,8 @@ def test_an_empty_fold_is_an_error() -> None:
     taken = {int(50 * chance(f"toy/fold/{group}")) for group in "abcdef"}
     empty = next(number for number in range(50) if number not in taken)
     assert failure(fold={"of": 50, "number": empty}) == (
-        f"corpora.sources.toy.fold: none of the 6 groups fell into fold {empty} of 50; set fewer folds, or name "
-        "groups under hold_out"
+        f"corpora.sources.toy.fold: none of the 6 groups fell into fold {empty} of 50; a study with folds = 4 "
+        "tests every group once, or set corpora.sources.toy.fold = { of = 4, number = 0, dev = 0.3333 }"
     )
 
 
@@ -167,3 +169,54 @@ def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None
     with pytest.raises(ValidationError) as error:
         SplitSettings.model_validate(settings)
     assert message in str(error.value)
+
+
+FEW = pd.DataFrame({"group": [f"p{number // 3}" for number in range(21)]}, dtype="string")  # 7 groups of 3 clips
+
+
+@pytest.mark.parametrize("name", ["mine", "toy", "study", "lab"])
+@pytest.mark.parametrize("num_groups", range(3, 11))
+def test_shares_and_folds_that_are_proposed_work(name: str, num_groups: int) -> None:
+    groups = pd.Series([f"p{number // 2}" for number in range(2 * num_groups)], dtype="string")
+    clips = pd.DataFrame({"group": groups})
+    asked = SplitSettings.model_validate({"fractions": {"train": 0.5, "dev": 0.25, "test": 0.25}})
+    advice = dealing_advice(name, groups, resplit(name, clips, asked), asked)
+    shares = re.search(
+        rf"corpora\.sources\.{name}\.fractions = ({{.*?}}) deals these groups (\d+) train, (\d+) dev", advice
+    )
+    assert shares is not None
+    splits = split(clips, name, **tomllib.loads(f"fractions = {shares[1]}"))
+    counts = groups.groupby(splits.to_numpy()).nunique()
+    assert counts.reindex(["train", "dev"]).tolist() == [int(shares[2]), int(shares[3])]
+    assert counts.min() >= 1
+    assert len(counts) == 3
+    folds = re.search(r"a study with folds = (\d+)", advice)
+    if folds is None:
+        example = re.search(rf"corpora\.sources\.{name}\.hold_out = ({{.*?}})$", advice)
+        assert example is not None
+        assert split(clips, name, **tomllib.loads(f"hold_out = {example[1]}")).nunique() == 3
+    for number in range(0 if folds is None else int(folds[1])):  # as `tuning.study` makes them
+        assert folds is not None
+        dealt = split(clips, name, fold={"of": int(folds[1]), "number": number, "dev": 1 / (int(folds[1]) - 1)})
+        assert dealt.nunique() == 3
+
+
+def test_the_dealing_of_few_groups_is_described() -> None:
+    asked = SplitSettings.model_validate({"fractions": {"train": 0.5, "dev": 0.25, "test": 0.25}})
+    advice = dealing_advice("mine", FEW["group"], resplit("mine", FEW, asked), asked)
+    # chances of mine/p1, 5, 6, 3, 0, 4, 2: .055 .081 .169 | .176 .361 | .406 .580; bounds .17 and .38
+    assert advice.startswith(
+        "dealt 7 groups: train 6 groups (18 clips), dev 1 group (3 clips), test 0 groups (0 clips); "
+        "corpora.sources.mine.fractions = { train = 0.17, dev = 0.21, test = 0.62 } deals these groups 3 train, 2 dev, "
+        "2 test; a study with folds = 4 tests every group once"
+    )
+
+
+def test_fewer_groups_than_splits_need_more_groups() -> None:
+    groups = pd.Series(["a", "b", "b"], dtype="string")
+    asked = SplitSettings.model_validate({"fold": {"of": 2, "number": 0}})
+    advice = dealing_advice("toy", groups, pd.Series(["test", "train", "train"]), asked)
+    assert advice == (
+        "dealt 2 groups: train 1 group (2 clips), dev 0 groups (0 clips), test 1 group (1 clip); 3 splits need 3 "
+        "groups or more: name participants under corpora.sources.toy.group, or add clips"
+    )

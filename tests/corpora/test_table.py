@@ -285,7 +285,7 @@ BAD = {
     "fractions": (
         "name\na\n",
         {"files": "t.csv", "fractions": {"train": 0.5, "test": 0.5}},
-        "which corpora.sources.toy.fractions asks for",
+        "which corpora.sources.toy.fractions asks for; dealt 1 group: train",
     ),
     "split without file": (CSV, {"splits": ["dev"]}, "toy.splits asks for 'dev', but files has only train"),
     "no bytes": ("", {}, "t.csv cannot be read as a table"),

@@ -16,6 +16,7 @@ from encoders.maintenance.inspection import MEDIA_KINDS
 from mmpsr.config import load_config
 from tests.support.doctor_tree import COUNTS, Media, build
 from training.config import RunConfig
+from training.doctor import doctor
 from training.doctor.doctor import Diagnosis, examine
 
 PLANTED = (
@@ -61,6 +62,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (BahCorpus, "bah"), (FirstImpressionsCorpus, "fiv2"), (MeldCorpus, "meld"), (MoseiCorpus, "mosei"),
     ):  # fmt: skip
         monkeypatch.setattr(adapter, "published_counts", lambda self, name=name: COUNTS[name])
+    monkeypatch.setattr(doctor, "weak_dev", lambda *_: [])  # all of these trees are too small for it
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -114,7 +116,11 @@ def test_25_kinds_of_defects_are_found_where_they_are_planted(root: Path, media:
 def test_each_corpus_is_compared_with_its_published_counts(media: Media, tmp_path: Path) -> None:
     build(tmp_path, media, planted=False)
     config = load_config(RunConfig, tmp_path / "run.toml", [f"corpora.root='{tmp_path}'"])
-    findings = [finding for finding in examine(config, "run.toml", False).findings if finding.severity == "warning"]
+    findings = [
+        finding
+        for finding in examine(config, "run.toml", False).findings
+        if finding.severity == "warning" and finding.kind != "weak_dev"
+    ]
     assert {finding.kind for finding in findings} == {"count_differs"}
     found = {(str(finding.corpus), str(case.where)): case.reason for finding in findings for case in finding.cases}
     assert found == {

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from corpora.clips import CorpusError, label_columns
 from corpora.registry import CorporaConfig
+from corpora.splitting import dealing_advice
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import read_sequences, read_vectors
 from mmpsr.batch import Batch
@@ -24,6 +25,7 @@ from mmpsr.config import ConfigError, nearest
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.metrics.definitions import METRICS
 from mmpsr.tasks import TaskSpec
+from training.data.material import without_modalities
 from training.data.ragged import Ragged
 
 __all__ = [
@@ -126,6 +128,7 @@ def join(
     tasks: Mapping[str, TaskSpec],
     corpora: CorporaConfig,
     with_sequences: bool = False,
+    ledger: str = "the ledger",
 ) -> JoinedCorpora:
     """Read vectors and labels into tensors and check that there is something to learn.
 
@@ -135,13 +138,14 @@ def join(
         tasks: active tasks.
         corpora: the corpora, some of them perhaps zero-shot.
         with_sequences: whether to read sequences, too, of the modalities that `features.sequences` names.
+        ledger: file that says which clip has no vector, and why, for errors.
 
     Raises:
         CorpusError: a corpus that is trained on lacks a train or dev split, no corpus is trained on, a task has no
             labelled training or dev clip, or a modality has no vector or no sequence for any training clip.
     """
     joined = gather(clips, features, tasks, with_sequences)
-    require_trainable(joined, corpora, features.sequences if with_sequences else ())
+    require_trainable(joined, corpora, features.sequences if with_sequences else (), ledger=ledger)
     return joined
 
 
@@ -201,9 +205,12 @@ def training_errors(
         annotated = any(known[own.to_numpy(dtype=bool)].any() for known in labeled.values())
         for split in ("train", "dev") if annotated else ("train",):  # without labels it serves for pseudo-labels
             if not splits.get(split):
+                source, advice = corpora.sources[name], "give it one, declare fractions by group"
+                if source.splits_anew and own.any():
+                    advice = dealing_advice(name, clips.loc[own, "group"], clips.loc[own, "split"], source)
                 yield (
-                    f"corpus {name!r} has no clip in split {split!r} (found {splits}); give it one, declare fractions "
-                    "by group, or set zero_shot = true to only evaluate on it"
+                    f"corpus {name!r} has no clip in split {split!r} (found {splits}); {advice}, or set "
+                    "zero_shot = true to only evaluate on it"
                 )
     for split in ("train", "dev") if trained else ():
         rows = (clips["corpus"].isin(trained) & clips["split"].eq(split)).to_numpy(dtype=bool)
@@ -219,7 +226,8 @@ def require_trainable(
     joined: JoinedCorpora,
     corpora: CorporaConfig,
     with_sequences: Collection[str] = (),
-    mend: str = "no training clip has a {0} vector (the ledger says why); mend that or shorten data.modalities",
+    mend: str | None = None,
+    ledger: str = "the ledger",
 ) -> None:
     """Check that there is something to learn: what `training_errors` looks for, and vectors of every modality.
 
@@ -227,7 +235,8 @@ def require_trainable(
         joined: clips with vectors and labels.
         corpora: the corpora, some of them perhaps zero-shot.
         with_sequences: modalities that the model reads over time.
-        mend: what to say of a modality without a vector, `{0}`.
+        mend: what to say of a modality without a vector, `{0}`; left out, the setting to type.
+        ledger: file that says which clip has no vector, and why, for errors.
 
     Raises:
         CorpusError: there is not.
@@ -237,12 +246,18 @@ def require_trainable(
         raise CorpusError(reason)
     train = joined.rows(corpora.trained(), "train")
     present = joined.presence[train].any(dim=0)
-    for name, is_there in zip(joined.features, present.tolist(), strict=True):
-        if not is_there:
-            raise CorpusError(mend.format(name))
+    absent = [name for name, is_there in zip(joined.features, present.tolist(), strict=True) if not is_there]
+    if absent and mend is not None:
+        raise CorpusError(mend.format(absent[0]))
+    if absent:
+        names = " or ".join(absent)
+        advice = without_modalities(list(joined.features), absent)
+        raise CorpusError(
+            f"none of the {len(train):,} training clips has a vector of {names} ({ledger} says why); {advice}"
+        )
     for name in with_sequences:
         if name not in joined.sequences or not joined.sequences[name].lengths[train].any():
             raise CorpusError(
-                f"no training clip has a {name} sequence (the ledger says why); mend that or take {name} out of "
+                f"no training clip has a {name} sequence ({ledger} says why); mend that or take {name} out of "
                 "features.sequences, which leaves the model its vectors"
             )

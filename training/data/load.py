@@ -9,12 +9,13 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 from accelerate import Accelerator
 from rich.console import Console
 
-from corpora.clips import SPLITS, ClipTable
+from corpora.clips import SPLITS, ClipTable, CorpusError
 from corpora.registry import prepare, read_corpora
 from encoders.config import FeaturesConfig
 from encoders.device import choose_device
@@ -22,6 +23,7 @@ from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig, require_choice_on_dev
 from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
+from training.data.material import missing_material, without_modalities
 
 __all__ = ["RunData", "extract_features", "load_clips", "load_run_data"]
 
@@ -77,7 +79,9 @@ def load_run_data(
 
     Raises:
         ConfigError: see `load_clips`; or a modality has no encoder.
-        CorpusError: see `corpora.registry.read_corpora` and `training.data.joined.join`.
+        CorpusError: see `corpora.registry.read_corpora` and `training.data.joined.join`, whose errors about vectors
+            name the ledger written to `output.directory`; or no training clip can have a modality, which is said
+            before anything is extracted.
     """
     tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
     table = load_clips(config, tasks, accelerator)
@@ -86,8 +90,20 @@ def load_run_data(
     table = ClipTable(table.clips[is_used].reset_index(drop=True), table.defects)
     if show_clips is not None:
         show_clips(table)
+    trained = table.clips["corpus"].isin(config.corpora.trained()) & table.clips["split"].eq("train")
+    absent = dict(missing_material(table.clips[trained], config))
+    if absent:
+        reasons = "; ".join(absent.values())
+        raise CorpusError(f"{reasons}; {without_modalities(config.data.modalities, absent)}")
     clips, ledger = extract_features(table.clips, features, accelerator, console or Console(quiet=True))
-    joined = join(clips, features, tasks, config.corpora, config.model.reads_sequences)
+    path = Path(config.output.directory) / "ledger.csv"  # there is no run yet
+    try:
+        joined = join(clips, features, tasks, config.corpora, config.model.reads_sequences, str(path))
+    except CorpusError:
+        if accelerator.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ledger.to_csv(path, index=False)
+        raise
     return RunData(joined.to(accelerator.device), table.defects, ledger)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from corpora.checks.dev_choice import weak_dev
 from corpora.checks.findings import (
     Case,
     Finding,
@@ -21,23 +22,15 @@ from corpora.checks.findings import (
 from corpora.checks.statistics import CorpusFigures, corpus_figures
 from corpora.clips import ClipTable, CorpusError, Severity, concatenate, label_columns
 from corpora.registry import Source, prepare, scan_corpora
-from encoders.creation import CATALOGUE
 from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import RunConfig
 from training.data.joined import active_features, require_metrics, training_errors, used_clips
+from training.data.material import missing_material, without_modalities
 
 __all__ = ["CorpusReport", "Diagnosis", "examine"]
-
-_MATERIAL: Mapping[str, tuple[str, ...]] = {
-    "video": ("media", "fallback_media", "faces"),
-    "audio": ("media", "audio_media", "fallback_media"),
-    "text": ("text",),
-    "behavior": ("media", "fallback_media", "text", "description"),
-}
-"""Modality -> columns of the clip table of which an encoder of the catalogue needs at least one."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +133,8 @@ def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
             figures = corpus_figures(source, table.clips, annotated, tasks, sizes)
             findings += check_corpus(corpus, source, table, used[corpus], annotated, {} if with_media else sizes)
             findings += between_splits(corpus, source, used[corpus])
+            if not source.zero_shot:
+                findings += weak_dev(corpus, used[corpus], tasks)
         reports[corpus] = CorpusReport(source.adapter, not source.zero_shot, figures)
     findings += between_corpora(used, config.corpora.trained())
     findings += _settings(config, tasks)
@@ -200,11 +195,9 @@ def _training(config: RunConfig, tasks: Mapping[str, TaskSpec], used: Mapping[st
     for reason in training_errors(clips, labeled, corpora, open_tasks):
         yield _plain("untrainable", reason)
     train = clips[clips["corpus"].isin(corpora.trained()) & clips["split"].eq("train")]
-    for modality in () if missing or train.empty else config.data.modalities:
-        columns = _MATERIAL["audio" if modality == "text" and config.features.transcriber is not None else modality]
-        if config.features.encoders.get(modality) in CATALOGUE and not train[list(columns)].notna().any(axis=None):
-            reason = f"no training clip has what {modality} is made from ({', '.join(columns)})"
-            yield _plain("untrainable", f"{reason}; mend that or shorten data.modalities")
+    absent = {} if missing else dict(missing_material(train, config))
+    for reason in absent.values():
+        yield _plain("untrainable", f"{reason}; {without_modalities(config.data.modalities, absent)}")
 
 
 def _media(problems: pd.DataFrame, meanings: Mapping[str, str]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,11 +27,12 @@ _SPLIT_COLUMNS: Mapping[str, str] = {
 def render(diagnosis: Diagnosis) -> Group:
     """Lay out all tables of a diagnosis, for `rich.print`."""
     parts: list[RenderableType] = []
+    columns = _columns([report.figures for report in diagnosis.corpora.values() if report.figures is not None])
     for name, report in diagnosis.corpora.items():
         role = "trained on" if report.trained else "zero-shot"
         parts.append(Text(f"\n{name} ({report.adapter}, {role})", style="bold"))
         if report.figures is not None:
-            parts += _figures(report.figures)
+            parts += _figures(report.figures, columns)
         parts += _findings(finding for finding in diagnosis.findings if finding.corpus == name)
     parts.append(Text(f"\n{diagnosis.config}", style="bold"))
     for task, columns in diagnosis.tasks.items():
@@ -45,7 +46,13 @@ def render(diagnosis: Diagnosis) -> Group:
     return Group(*parts)
 
 
-def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
+def _columns(figures: Sequence[CorpusFigures]) -> list[str]:
+    """List the columns of the tables of splits that are not empty or zero throughout, in all corpora."""
+    rows = [row for corpus in figures for row in corpus.splits.values()]
+    return [name for name in _SPLIT_COLUMNS if name == "clips" or any(getattr(row, name) for row in rows)]
+
+
+def _figures(figures: CorpusFigures, columns: Sequence[str]) -> Iterator[RenderableType]:
     yield Text(f"{figures.num_files:,} media files, {_bytes(figures.num_bytes)}")
     yield Text(f"releases: {_counts(figures.releases)}; languages: {_counts(figures.languages)}")
     for use, consent in figures.consent.items():
@@ -54,11 +61,14 @@ def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
             yield Text(f"consent to use in {use}, clips (groups): {', '.join(answers)}")
     if figures.unannotated:
         yield Text(f"not annotated for: {', '.join(figures.unannotated)}")
-    splits = Table("split", *_SPLIT_COLUMNS.values())
+    if not figures.splits:
+        yield Text(f"no clip in {', '.join(SPLITS)}", style="bold red")
+        return
+    splits = Table("split", *(_SPLIT_COLUMNS[name] for name in columns))
     for column in splits.columns[1:]:
         column.justify = "right"
     for split, row in figures.splits.items():
-        numbers = (getattr(row, column) for column in _SPLIT_COLUMNS)
+        numbers = (getattr(row, column) for column in columns)
         splits.add_row(split, *("-" if number is None else f"{number:,.6g}" for number in numbers))
     yield splits
     if figures.labels:
@@ -66,16 +76,16 @@ def _figures(figures: CorpusFigures) -> Iterator[RenderableType]:
 
 
 def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:
-    table = Table("task", "class", *SPLITS, title="present of labeled, share; min / mean / max", title_justify="left")
+    splits = [split for split in SPLITS if any(split in by_split for by_split in labels.values())]
+    table = Table("task", "class", *splits, title="present of labeled, share; min / mean / max", title_justify="left")
     for task, by_split in labels.items():
-        labeled: dict[str, str] = dict.fromkeys(SPLITS, "")
+        labeled: dict[str, str] = dict.fromkeys(splits, "")
         for split, figures in by_split.items():
             imbalance = "" if figures.imbalance is None else f", imbalance {figures.imbalance:.3g}"
             labeled[split] = f"{figures.labeled:,} labeled{imbalance}"
         table.add_row(task, "" if by_split else "no clip", *labeled.values())
-        classes = dict.fromkeys(name for figures in by_split.values() for name in figures.classes)
-        for name in classes:
-            cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in SPLITS)
+        for name in dict.fromkeys(name for figures in by_split.values() for name in figures.classes):
+            cells = (_class(by_split[split].classes[name]) if split in by_split else "" for split in splits)
             table.add_row("", Text(name), *cells)
     return table
 

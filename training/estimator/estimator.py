@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from accelerate import Accelerator
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from corpora.checks.dev_choice import weak_dev
 from corpora.clips import CorpusError, Split
 from mmpsr.config import nearest
 from mmpsr.probabilities import decide_classes, decide_present
@@ -101,6 +103,9 @@ class MultiTaskEstimator(BaseEstimator):
         joined = inputs.join_clips(self._clips(tables, tasks), features, tasks, modalities)
         mend = "no training clip has a {0} vector: all its rows are NaN; leave {0} out"
         require_trainable(joined, config.corpora, mend=mend)
+        for name in config.corpora.trained():
+            for finding in weak_dev(name, joined.clips[joined.clips["corpus"].eq(name)], tasks):
+                warnings.warn(f"{name}: {finding.sentence}", stacklevel=2)
         with _own_randomness(), tempfile.TemporaryDirectory() as temporary:
             folder = str(temporary if self.directory is None else self.directory)
             config = config.model_copy(update={"output": config.output.model_copy(update={"directory": folder})})

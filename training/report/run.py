@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from corpora.checks.dev_choice import weak_dev
 from corpora.clips import DEFECT_COLUMNS
 from mmpsr.files import write_whole
 from training.evaluation.evaluate import EvaluationOptions, evaluate
@@ -78,8 +79,13 @@ def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Pa
         settings_section(config, manifest, read_json(path, "features.json")),
         defects_section(defects, ledger),
     ]
+    choice = [
+        finding
+        for corpus in config.corpora.trained()
+        for finding in weak_dev(corpus, run.table[run.table["corpus"].eq(corpus)], run.tasks)
+    ]
     warnings = run_warnings(
-        config, figures, document["leakage"]["findings"], data, records, run.calibration, defects, ledger
+        config, figures, document["leakage"]["findings"], data, records, run.calibration, defects, ledger, choice
     )
     return Page("Training run", path.resolve().parent.name, facts, warnings, sections)
 

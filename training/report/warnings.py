@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from corpora.checks.findings import Finding
 from corpora.clips import DEFECT_KINDS
 from mmpsr.calibration.calibration import Calibration
 from training.config import RunConfig
@@ -33,6 +34,7 @@ def run_warnings(
     calibration: Calibration,
     defects: pd.DataFrame,
     ledger: pd.DataFrame,
+    choice: Sequence[Finding] = (),
 ) -> list[Warning_]:
     """Find all warnings about a run.
 
@@ -45,6 +47,7 @@ def run_warnings(
         calibration: the model's.
         defects: `defects.csv`.
         ledger: `ledger.csv`.
+        choice: of `corpora.checks.dev_choice.weak_dev`, of the trained corpora.
     """
     return [
         *_generated(config, data),
@@ -53,6 +56,7 @@ def run_warnings(
         *_beside_linear(figures),
         *_sizes(figures),
         *_selection(config, figures, records),
+        *(Warning_("caution", f"{finding.corpus}: {finding.sentence}.") for finding in choice),
         *_calibrated(config, calibration),
         *_inputs(data, defects, ledger),
     ]

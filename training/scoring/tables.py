@@ -97,13 +97,17 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if document["aggregated"]:
         yield f"Of clips averaged to one by {document['whole']}"
         yield _rows([replace(row, part=str(row.num_wholes)) for row in document["aggregated"]], "wholes")
-    yield "Expected calibration error in percent, lower is better"
-    yield _calibration(document["calibration"])
+    if document["calibration"]:
+        yield "Expected calibration error in percent, lower is better"
+        yield _calibration(document["calibration"])
     for row in document["confusion"]:
         yield f"{row['corpus']} {row['split']}, {row['task']}: clips by actual (rows) and decided (columns) class"
         yield _confusion(row)
-    yield f"Outputs of different tasks that go together most (Spearman's correlation over clips, {NUM_PAIRS} of each)"
-    yield _correlations(document["correlations"])
+    together = _correlations(document["correlations"])
+    if together.rows:
+        of_each = f"Spearman's correlation over clips, {NUM_PAIRS} of each"
+        yield f"Outputs of different tasks that go together most ({of_each})"
+        yield together
     yield (
         "Square brackets: 95 % intervals, groups (participants, videos or dialogues) resampled "
         f"{document['num_resamples']} times; none where there are fewer than two groups."

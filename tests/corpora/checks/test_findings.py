@@ -135,9 +135,20 @@ def test_counts_are_compared_with_the_published_ones() -> None:
     assert told(check(clean()[1:4], source(splits=["test", "dev"]))[0])[2] == cases[::-1]
     assert check(clean(), source(TableCorpus, splits=["test"])) == []
     # of splits made anew only the total can be compared
-    assert check(clean(), anew()) == []
-    assert told(only(check(clean()[1:], anew())))[2] == [(None, "all splits", "7 of 8 published clips")]
-    assert check(clean()[1:], anew().model_copy(update={"splits": ("train",)})) == []
+    assert [finding.kind for finding in check(clean(), anew())] == ["few_groups"]
+    counts, dealt = check(clean()[1:], anew())
+    assert told(counts)[2] == [(None, "all splits", "7 of 8 published clips")]
+    assert [finding.kind for finding in check(clean()[1:], anew().model_copy(update={"splits": ("train",)}))] == [
+        "few_groups"
+    ]
+    # seven of eight clips, each with a group of its own
+    assert dealt.message == (
+        "dealt 7 groups: train 3 groups (3 clips), dev 2 groups (2 clips), test 2 groups (2 clips); with so few, the "
+        "shares are rough"
+    )
+    assert (dealt.severity, dealt.cases[1]) == (
+        "note", Case(None, "dev", "groups (clips): ClipGroup4 (1), ClipGroup5 (1)")
+    )  # fmt: skip
     assert check(clean()[1:], source(TableCorpus)) == []
 
 
@@ -273,7 +284,7 @@ def test_groups_in_several_splits() -> None:
     assert (known.kind, known.severity) == ("shared_group", "warning")
     assert "the official splits are known for that" in known.message
     assert "known for that" not in finding.message
-    assert check(rows, anew()) == []
+    assert [finding.kind for finding in check(rows, anew())] == ["few_groups"]
 
 
 def test_transcripts_in_several_splits() -> None:

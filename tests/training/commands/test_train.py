@@ -135,8 +135,12 @@ def test_corpora_that_cannot_be_trained_on_are_refused() -> None:
         require_trainable(unlabeled, corpora)
     mute = small.joined()
     mute.presence[:, 1] = False
-    with pytest.raises(CorpusError, match="no training clip has a audio vector"):
-        require_trainable(mute, corpora)
+    with pytest.raises(CorpusError) as error:
+        require_trainable(mute, corpora, ledger="runs/ledger.csv")
+    assert str(error.value) == (
+        "none of the 90 training clips has a vector of audio (runs/ledger.csv says why); mend that, or train without: "
+        """--set 'data.modalities=["text"]'"""
+    )
     everything = corpora.model_copy(
         update={
             "sources": {name: source.model_copy(update={"zero_shot": True}) for name, source in corpora.sources.items()}

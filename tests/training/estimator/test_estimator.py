@@ -249,3 +249,12 @@ def test_refuses_vectors_that_do_not_fit(fitted: MultiTaskEstimator) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             fitted.predict(given)
+
+
+def test_dev_that_cannot_choose_is_warned_of() -> None:
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame({"clip_id": [f"clip{number}" for number in range(24)],
+                          "split": ["train"] * 20 + ["dev"] * 4, "said": ["absent", "present"] * 12})  # fmt: skip
+    estimator = MultiTaskEstimator(labels={"ambivalence": "said"}, config={"training": {"num_epochs": 1}})
+    with pytest.warns(UserWarning, match=r"mine: dev cannot choose: .*task 'ambivalence': 4 labelled dev clips"):
+        estimator.fit({"mine": table}, {"mine": {"text": generator.normal(size=(24, 6))}})

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from corpora.checks.findings import Case, Finding
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from tests.support import joined as small
 from training.report.warnings import run_warnings
@@ -99,6 +100,11 @@ def test_beside_the_linear_baseline() -> None:
     assert found(figures=[over(None, None)]) == [("caution", none_above)]
     without = figure(over_linear=None)  # a run that did not store the baseline's predictions
     assert found(figures=[without]) == []
+
+
+def test_dev_that_cannot_choose() -> None:
+    finding = Finding("bah", "weak_dev", "warning", "dev cannot choose", (Case(None, "dev", "task 'a': 3 clips"),))
+    assert found(choice=[finding]) == [("caution", "bah: dev cannot choose: task 'a': 3 clips.")]
 
 
 def test_zero_shot_dev_is_no_dev() -> None:
