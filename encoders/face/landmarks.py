@@ -70,6 +70,7 @@ _CONFIDENCE = 0.5
 _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
 _TURNED = 0.2  # of detection confidence (both detectors together) by which upside down must be the likelier
+_UPRIGHT = 0.87  # short-range confidence that no face on its head or side reaches (0.86 at most seen)
 _CROP = 2.0  # side of the square around a long-range detection, in detection box sides
 
 
@@ -96,8 +97,8 @@ def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
     return {
         "frames": num_frames, "period": [PERIOD, MOST_FRAMES], "sampling": "midpoints", "longest_side": LONGEST_SIDE,
         "detector": "mediapipe 0.10.21 FaceMesh, static, refined; BlazeFace long range", "views": "whole, 3 squares",
-        "confidence": _CONFIDENCE, "crop": _CROP, "least": [MIN_FACE_SHARE, SMALLEST_EYES], "upright": _TURNED,
-        "face": "largest", "missing": "repeat last, drop leading",
+        "confidence": _CONFIDENCE, "crop": _CROP, "least": [MIN_FACE_SHARE, SMALLEST_EYES],
+        "upright": [_UPRIGHT, _TURNED], "face": "largest", "missing": "repeat last, drop leading",
     }  # fmt: skip
 
 
@@ -166,10 +167,13 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
 
     Faces on their side are no matter: their landmarks turn with them, and `align` levels these.
     """
+    picked = [frames[index] for index in sorted({len(frames) // 6, len(frames) // 2, 5 * len(frames) // 6})]
+    if np.median([detect_faces(frame, "short")[:, 4].max(initial=0.0) for frame in picked]) >= _UPRIGHT:
+        return False
     reaches: tuple[Reach, ...] = get_args(Reach)
     scores = np.zeros((0, 4))  # of each frame, by quarters of a turn
-    for index in sorted({len(frames) // 6, len(frames) // 2, 5 * len(frames) // 6}):
-        views = [np.ascontiguousarray(np.rot90(frames[index], quarters)) for quarters in range(4)]
+    for frame in picked:
+        views = [np.ascontiguousarray(np.rot90(frame, quarters)) for quarters in range(4)]
         certainty = [
             sum(float(detect_faces(view, reach)[:, 4].max(initial=0.0)) for reach in reaches) for view in views
         ]
