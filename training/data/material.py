@@ -15,6 +15,7 @@ import pandas as pd
 
 from encoders.creation import CATALOGUE
 from encoders.errors import EncodingError
+from mmpsr.extras import MissingExtraError, require_extra
 from training.config import RunConfig
 
 __all__ = ["missing_material", "without_modalities"]
@@ -75,8 +76,8 @@ def without_modalities(modalities: Sequence[str], absent: Collection[str]) -> st
 def _no_stream(files: Sequence[str], kind: Literal["video", "audio"]) -> str | None:
     """Say of the first file why it has no stream of a kind; None where any has one, or none can be looked at."""
     try:
-        import av  # noqa: F401  what opens files; whoever extracts nothing need not have it
-    except ImportError:
+        require_extra("media")  # whoever extracts nothing need not have it
+    except MissingExtraError:
         return None
     from encoders.media.decoding import opened, stream_of
 

@@ -37,11 +37,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mmpsr.balancing.build import create_balancer
 from mmpsr.config import Config, ConfigError, find_config, nearest, parse_setting, put, read_toml, validate
@@ -156,11 +157,17 @@ class Cell:
 
     @property
     def stored_digest(self) -> str | None:
-        """Hash of the configuration that the folder holds, None where it has none."""
+        """Hash of the configuration that the folder holds, None where it has none.
+
+        Settings that have come since it was written count as their defaults.
+        """
         try:
-            return configuration_hash(json.loads((self.path / "config.json").read_text(encoding="utf-8")))
+            stored = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        with suppress(ValidationError):
+            stored = RunConfig.model_validate(stored).model_dump(mode="json")
+        return configuration_hash(stored)
 
     @property
     def data_key(self) -> str:

@@ -299,6 +299,7 @@ def test_test_clips_are_left_out_before_their_features_are_read(
         )
 
     monkeypatch.setattr(training.data.load, "load_clips", lambda *_: ClipTable(whole.clips, defects))
+    monkeypatch.setattr(training.data.load, "missing_material", lambda *_: iter(()))  # these clips are vectors alone
     monkeypatch.setattr(training.data.load, "extract_features", extracted)
     monkeypatch.setattr(training.data.load, "join", joined)
     settings: dict[str, Any] = {"method": "grid", "space": {"model.hidden_width": [16]}}
