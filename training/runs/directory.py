@@ -10,12 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mmpsr.config import ConfigError
 from mmpsr.errors import UserError
 from mmpsr.files import write_json, write_whole
 from training.config import RunConfig
 
-__all__ = ["RunDirectory", "RunError", "read_json"]
+__all__ = ["RunDirectory", "RunError", "comparable", "read_json", "stored_settings"]
 
 PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
@@ -82,9 +84,9 @@ class RunDirectory:
             return None
         wanted = comparable(config.model_dump(mode="json"))
         for path in folders:
-            if comparable(json.loads((path / "config.json").read_text(encoding="utf-8"))) == wanted:
+            if comparable(stored_settings(path)) == wanted:
                 return cls(path)
-        latest = comparable(json.loads((folders[0] / "config.json").read_text(encoding="utf-8")))
+        latest = comparable(stored_settings(folders[0]))
         changed = sorted(key for key in wanted.keys() | latest.keys() if wanted.get(key) != latest.get(key))
         raise ConfigError(
             f"--resume: no run under {parent} has this configuration; the newest, {folders[0].name}, differs in "
@@ -130,6 +132,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return settings
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """Read a run's configuration; settings that have come since it was written count as their defaults.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    stored: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    try:
+        return RunConfig.model_validate(stored).model_dump(mode="json")
+    except ValidationError:  # of a version that knows other settings
+        return stored
 
 
 def comparable(tree: Mapping[str, Any]) -> dict[str, Any]:

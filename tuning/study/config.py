@@ -37,12 +37,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmpsr.balancing.build import create_balancer
 from mmpsr.config import Config, ConfigError, find_config, nearest, parse_setting, put, read_toml, validate
@@ -53,7 +52,7 @@ from mmpsr.models.build import create_model
 from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
 from training.data.joined import active_features, require_metrics
-from training.runs.directory import RunDirectory, comparable
+from training.runs.directory import RunDirectory, comparable, stored_settings
 
 __all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "load_study", "resolve_row"]
 
@@ -162,12 +161,9 @@ class Cell:
         Settings that have come since it was written count as their defaults.
         """
         try:
-            stored = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            return configuration_hash(stored_settings(self.path))
         except FileNotFoundError:
             return None
-        with suppress(ValidationError):
-            stored = RunConfig.model_validate(stored).model_dump(mode="json")
-        return configuration_hash(stored)
 
     @property
     def data_key(self) -> str:
