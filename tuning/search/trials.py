@@ -67,13 +67,21 @@ def open_study(
     stored = optuna_study.user_attrs.get("contents")
     if stored is None:
         optuna_study.set_user_attr("contents", dict(contents))
-    elif stored != contents:
-        different = sorted(key for key in {*stored, *contents} if stored.get(key) != contents.get(key))
+    elif different := sorted(
+        key for key in {*stored, *contents} if _without_none(stored.get(key)) != _without_none(contents.get(key))
+    ):
         raise ConfigError(
             f"{url or folder} holds a search named {name!r} of another configuration, which differs in "
             f"{', '.join(different)}; repeat its settings, or set another output.name"
         )
     return optuna_study
+
+
+def _without_none(settings: Any) -> Any:
+    """Leave out settings that are None, as one that has come since is by default."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {key: _without_none(value) for key, value in settings.items() if value is not None}
 
 
 def _mend_journal(path: Path, say: Callable[[str], None]) -> None:

@@ -266,6 +266,17 @@ def test_another_search_in_the_same_place_is_refused(tmp_path: Path, monkeypatch
         run_search(other, 1, silent)
 
 
+def test_a_search_of_before_a_setting_came_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    search = searched.search(tmp_path, method="grid")
+    optuna_study = run_search(search, 1, silent)
+    contents = optuna_study.user_attrs["contents"]
+    assert "transcriber" in contents["features"]
+    del contents["features"]["transcriber"]
+    optuna_study.set_user_attr("contents", contents)
+    assert len(run_search(search, 1, silent).trials) == len(optuna_study.trials)
+
+
 # -- test clips --------------------------------------------------------------------------------------------------------
 
 
