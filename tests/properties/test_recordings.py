@@ -12,6 +12,7 @@ from encoders.media.audio import read_audio
 from encoders.media.frames import read_frames
 from tests.support.recordings import Spec, decode_plainly, random_spec, write_recording
 
+pytestmark = pytest.mark.slow
 NUM_RECORDINGS = 200
 CHUNK = 25
 

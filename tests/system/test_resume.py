@@ -19,6 +19,8 @@ from training.fit.loop import DivergedError, train
 from training.fit.views import StepResult
 from training.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 
 class KilledError(Exception):
     pass

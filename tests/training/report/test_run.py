@@ -20,7 +20,7 @@ from training.runs.directory import RunError
 from training.scoring.rows import plain
 from tuning.console import app
 
-pytestmark = pytest.mark.usefixtures("few_resamples")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_resamples")]
 
 
 def add_training(path: Path) -> None:
@@ -140,7 +140,6 @@ def test_what_cannot_be_reported(path: Path, page: Page, tmp_path: Path) -> None
 browser = report_in_browser.browser
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", report_in_browser.SIZES)
 def test_it_is_legible(browser: Any, html: str, tmp_path: Path, size: str, theme: str) -> None:
@@ -149,7 +148,6 @@ def test_it_is_legible(browser: Any, html: str, tmp_path: Path, size: str, theme
     report_in_browser.require_legible(browser, page, size, theme)
 
 
-@pytest.mark.slow
 def test_print_is_light_and_unfolded(browser: Any, html: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(html, encoding="utf-8")
