@@ -23,6 +23,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "find_config",
+    "flat",
     "load_config",
     "nearest",
     "parse_setting",
@@ -165,6 +166,19 @@ def _explain(error: ValidationError, model: type[Config], tree: Mapping[str, Any
         separator = "" if not place else " " if message.startswith("is ") else ": "
         lines.append(".".join(place) + separator + message + values.get(place, ""))
     return f"{source}: " + "; ".join(lines)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Name the settings of a nested table by their path.
+
+    Example:
+        >>> flat({"training": {"seed": 0, "lr": 0.1}})
+        {'training.seed': 0, 'training.lr': 0.1}
+    """
+    settings: dict[str, Any] = {}
+    for key, value in tree.items():
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return settings
 
 
 def put(tree: dict[str, Any], path: Sequence[str], value: Any, source: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.clips import SPLITS
-from mmpsr.config import ConfigError, find_config, load_config, nearest, put, read_toml, resolve
+from mmpsr.config import ConfigError, find_config, flat, load_config, nearest, put, read_toml, resolve
 from mmpsr.tasks import EMOTION, PERSONALITY
 from training.config import RunConfig
 
@@ -176,7 +176,7 @@ def translate(tree: Mapping[str, Any], path: Path) -> tuple[dict[str, dict[str, 
         ConfigError: a corpus is not known, or its paths are missing or no text.
     """
     sections: dict[str, dict[str, Any]] = {}
-    notes = list(_settings(sections, _leaves({key: value for key, value in tree.items() if key != "datasets"})))
+    notes = list(_settings(sections, flat({key: value for key, value in tree.items() if key != "datasets"}).items()))
     description = _get(tree, "dataloader.text_description_column", "text_llm")
     sources: dict[str, Any] = {}
     for name, entry in tree["datasets"].items():
@@ -235,14 +235,6 @@ def _source(place: str, name: str, entry: Mapping[str, Any], description: object
         if key in entry:
             source[column] = entry[key].replace("{base_dir}", base).rstrip("/") + "/{video_name}"
     return source
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _get(tree: Mapping[str, Any], key: str, default: Any) -> Any:

@@ -171,14 +171,13 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
     if np.median([detect_faces(frame, "short")[:, 4].max(initial=0.0) for frame in picked]) >= _UPRIGHT:
         return False
     reaches: tuple[Reach, ...] = get_args(Reach)
-    scores = np.zeros((0, 4))  # of each frame, by quarters of a turn
+    scores = []  # of each frame, by quarters of a turn
     for frame in picked:
         views = [np.ascontiguousarray(np.rot90(frame, quarters)) for quarters in range(4)]
-        certainty = [
-            sum(float(detect_faces(view, reach)[:, 4].max(initial=0.0)) for reach in reaches) for view in views
-        ]
-        scores = np.vstack([scores, certainty])
-    mean = scores.mean(axis=0)
+        scores.append(
+            [sum(float(detect_faces(view, reach)[:, 4].max(initial=0.0)) for reach in reaches) for view in views]
+        )
+    mean = np.mean(scores, axis=0)
     return bool(mean.argmax() == 2 and mean[2] > mean[0] + _TURNED)
 
 

@@ -7,7 +7,7 @@ pictures, there is silence; so a moment of the sound and the frame shown then be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from encoders.media.decoding import (
     span_of,
     stream_of,
     streams_of,
+    version_of,
 )
 
 __all__ = ["AUDIO_READING", "CHANNEL_WEIGHTS", "GAP", "LIVE_ENERGY", "SILENCE", "is_silent", "read_audio", "to_mono"]
@@ -149,9 +150,7 @@ def read_audio(
         EncodingError: the file is missing, empty, cannot be opened or has no audio; the span lies outside it; its
             samples end before the span does (truncated); or a tenth of it, at least `SLACK`, is damaged.
     """
-    status = path.stat() if path.is_file() else None
-    changed = (status.st_mtime_ns, status.st_size) if status else (0, 0)
-    track = _first_heard(path, changed, start, end, rate)
+    track = _first_heard(path, start, end, rate)
     first, last = span_of(path, start, end, max(track.stated, track.end), "audio")
     allowed = max(SLACK, 0.1 * (last - first))
     if track.end <= first:
@@ -165,7 +164,8 @@ def read_audio(
     if damaged > allowed:
         raise EncodingError(f"{path}: {damaged:.1f} s of {last - first:.1f} s of audio are damaged")
     if notes is not None:
-        silent = (last - first) - _overlap(track.decoded, first, min(last, track.end)) - (last - min(last, track.end))
+        until = min(last, track.end)
+        silent = until - first - _overlap(track.decoded, first, until)
         if silent > GAP:
             notes.append(f"{silent:.2f} s of silence where the time stamps of the sound leave a gap")
         if damaged:
@@ -181,7 +181,7 @@ def _overlap(spans: Sequence[tuple[float, float]], first: float, last: float) ->
     return sum(max(0.0, min(end, last) - max(begin, first)) for begin, end in spans)
 
 
-def _first_heard(path: Path, changed: tuple[int, int], start: float | None, end: float | None, rate: int) -> _Track:
+def _first_heard(path: Path, start: float | None, end: float | None, rate: int) -> _Track:
     """The stream that players take, or the first other one where it is silent throughout."""
     with opened(path) as container:
         streams = [stream.index for stream in streams_of(container, path, "audio")]
@@ -189,16 +189,19 @@ def _first_heard(path: Path, changed: tuple[int, int], start: float | None, end:
         order = sorted(streams, key=lambda index: index != default.index)
         longest = duration_of(container, default, path) * rate
         whole = longest * max(1, max(container.streams[index].channels for index in order)) <= _MOST_SAMPLES
-    track = None
-    for index in order:
-        found = _whole_track(path, changed, index, rate) if whole else _read_track(path, index, rate, start, end)
-        if not is_silent(found.samples):
-            if index != order[0]:
-                note = f"sound stream {streams.index(index) + 1} of {len(streams)}, since the default one is silent"
-                found = _Track(**{**vars(found), "note": "; ".join(filter(None, (note, found.note)))})
-            return found
-        track = track or found
-    assert track is not None  # streams_of gives at least one
+        changed = version_of(path)
+
+    def read(index: int) -> _Track:
+        return _whole_track(path, changed, index, rate) if whole else _read_track(path, index, rate, start, end)
+
+    track = read(order[0])
+    if not is_silent(track.samples):
+        return track
+    for index in order[1:]:
+        other = read(index)
+        if not is_silent(other.samples):
+            note = f"sound stream {streams.index(index) + 1} of {len(streams)}, since the default one is silent"
+            return replace(other, note="; ".join(filter(None, (note, other.note))))
     return track
 
 
@@ -276,10 +279,10 @@ def _decode(
             ):
                 shift += expected - time
                 time = expected
-            found = (frame.sample_rate, frame.layout.name)
-            if not runs or found != settings or abs(time - expected) > GAP:
+            given = (frame.sample_rate, frame.layout.name)
+            if not runs or given != settings or abs(time - expected) > GAP:
                 flush()
-                resampler, settings = AudioResampler(format="fltp", layout=frame.layout, rate=rate), found
+                resampler, settings = AudioResampler(format="fltp", layout=frame.layout, rate=rate), given
                 runs.append(_Run(time, tuple(channel.name for channel in frame.layout.channels)))
                 expected = time
             if expected >= last:

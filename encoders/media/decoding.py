@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ESTIMATED_DURATION",
     "SLACK",
-    "decode",
     "decoded",
     "duration_of",
     "opened",
@@ -29,6 +28,7 @@ __all__ = [
     "span_of",
     "stream_of",
     "streams_of",
+    "version_of",
 ]
 
 SLACK = 0.5
@@ -91,8 +91,7 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
     As the stream's entry states it, or later where its last packet is shown until later; its packets alone where the
     container guesses. Where a stream has no entry, the container's length counts if the file is cut off before it.
     """
-    status = path.stat()
-    changed = status.st_mtime_ns, status.st_size
+    changed = version_of(path)
     measured = _last_packet(path, changed, stream.index)
     if container.format.name in ESTIMATED_DURATION and measured:
         return measured
@@ -102,6 +101,12 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
     longest = 0.0 if container.duration is None else container.duration / _MICROSECONDS
     last = max(_last_packet(path, changed, other.index) for other in container.streams if other.type in _TIMED)
     return measured if last >= longest - SLACK else max(longest, measured)  # else the file is cut off
+
+
+def version_of(path: Path) -> tuple[int, int]:
+    """Tell one content of a file from another by its change time and size, for what is kept of it in memory."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _stated_duration(container: InputContainer, stream: Any) -> float | None:
@@ -213,9 +218,3 @@ def decoded(packet: Any) -> list[Any]:
         return list(packet.decode())
     except FFmpegError:
         return []
-
-
-def decode(container: InputContainer, stream: Any) -> Iterator[Any]:
-    """Decoded frames from the current position to the end; damaged packets are skipped, reading errors end it."""
-    for packet in packets_of(container, stream):
-        yield from decoded(packet)

@@ -14,7 +14,7 @@ from encoders.base import Embeddings, Encoder, embed_together, read_each
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
 from encoders.models.hub import padded
-from encoders.models.text import SOURCES, text_of, token_windows
+from encoders.models.text import SOURCES, join_windows, text_of, token_windows
 from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "TokenEncoder", "shared_embedder"]
@@ -81,8 +81,7 @@ class TokenEmbedder:
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
             for row, index in enumerate(batch):
                 results[index] = hidden[row, tokens[index][1]].astype(np.float32)
-        ends = np.cumsum([len(parts) for parts in windows])
-        return [np.concatenate(results[end - len(parts) : end]) for end, parts in zip(ends, windows, strict=True)]
+        return join_windows(results, [len(parts) for parts in windows])
 
     def _windows(self, text: str, context: str | None) -> list[tuple[list[int], NDArray[np.int64]]]:
         """Return token ids of a text's windows, a single one after its context, and the places of those taken."""

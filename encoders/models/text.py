@@ -24,6 +24,7 @@ __all__ = [
     "JinaText",
     "TextModel",
     "has_vocabulary",
+    "join_windows",
     "text_of",
     "token_windows",
 ]
@@ -84,6 +85,17 @@ def token_windows(num_tokens: int, most: int) -> list[tuple[slice, slice]]:
     ]
 
 
+def join_windows(taken: Sequence[NDArray[np.float32]], counts: Sequence[int]) -> list[NDArray[np.float32]]:
+    """Put together what was taken from the windows of each text.
+
+    Args:
+        taken: embeddings `[n, width]` of every window of every text, in order.
+        counts: windows of each text.
+    """
+    ends = np.cumsum(counts)
+    return [np.concatenate(taken[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+
+
 class TextModel(HubEncoder):
     """Token embeddings of BERT, RoBERTa, XLM-RoBERTa, DistilRoBERTa or BGE: the last hidden state.
 
@@ -137,11 +149,7 @@ class TextModel(HubEncoder):
                 hidden = output.last_hidden_state.float().cpu().numpy()
             for row, index in enumerate(batch):
                 embedded[index] = hidden[row, : len(windows[index])][taken[index]]
-        ends = np.cumsum([len(text.arrays["input_ids"]) for text in inputs])
-        return [
-            np.concatenate(embedded[end - len(text.arrays["input_ids"]) : end])
-            for end, text in zip(ends, inputs, strict=True)
-        ]
+        return join_windows(embedded, [len(text.arrays["input_ids"]) for text in inputs])
 
     @cached_property
     def _tokenizer(self) -> tuple[Any, int]:

@@ -35,7 +35,7 @@ from encoders.extraction.extract import extract
 from encoders.face import landmarks as faces
 from encoders.media import clip as media
 from encoders.media import frames
-from encoders.media.decoding import decode, opened, stream_of
+from encoders.media.decoding import opened, stream_of
 from encoders.store.vector_store import FeatureStore
 
 LEAST = 10.0
@@ -114,7 +114,7 @@ def read_through(path: Path, num_frames: int) -> tuple[NDArray[np.uint8], int]:
         moments = (np.arange(num_frames) + 0.5) * length / num_frames
         images: list[NDArray[np.uint8]] = []
         num_decoded, last = 0, None
-        for frame in decode(container, stream):
+        for frame in container.decode(stream):
             while len(images) < num_frames and last is not None and frame.time > moments[len(images)] + 1e-4:
                 images.append(frames._image(last, stream))
             last, num_decoded = frame, num_decoded + 1

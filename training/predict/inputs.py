@@ -10,6 +10,7 @@ import glob
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,67 +135,65 @@ def find_inputs(
     """
     if transcripts is not None and not transcripts.is_dir():
         raise InputError(f"{transcripts} is no folder; name one with transcripts {', '.join(TRANSCRIPT_SUFFIXES)}")
-    found = Inputs()
+    read = Inputs()
     for name in names:
-        found.recordings += _named(Path(name), found, separator, quoting)
-    _tell_apart(found)
-    if not found.recordings and not found.defects:
+        read.recordings += _named(Path(name), read, separator, quoting)
+    _tell_apart(read)
+    if not read.recordings and not read.defects:
         raise InputError("nothing to predict: name files, folders, globs or a CSV file")
     if texts is not None:
-        if len(texts) != len(found.recordings):
-            raise InputError(f"{len(texts)} text(s) for {len(found.recordings)} recordings; give one for each")
-        found.recordings = [
-            each if text is None else replace(each, transcript=Transcript(text))
-            for each, text in zip(found.recordings, texts, strict=True)
+        if len(texts) != len(read.recordings):
+            raise InputError(f"{len(texts)} text(s) for {len(read.recordings)} recordings; give one for each")
+        read.recordings = [
+            recording if text is None else replace(recording, transcript=Transcript(text))
+            for recording, text in zip(read.recordings, texts, strict=True)
         ]
     listed = _Transcripts()
-    found.recordings = [_with_transcript(each, transcripts, listed, found) for each in found.recordings]
-    return found
+    read.recordings = [_with_transcript(recording, transcripts, listed, read) for recording in read.recordings]
+    return read
 
 
-def _named(path: Path, found: Inputs, separator: str | None, quoting: bool | None) -> list[Recording]:
-    """The recordings that one name stands for."""
+def _named(path: Path, read: Inputs, separator: str | None, quoting: bool | None) -> list[Recording]:
+    """List the recordings that one name stands for."""
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in MEDIA_SUFFIXES and not each.is_dir())
-        hidden = [each for each in files if any(part.startswith(".") for part in each.relative_to(path).parts)]
-        files = [each for each in files if each not in hidden]
-        if left := [each for each in hidden if not each.name.startswith("._")]:  # other than what a Mac leaves
-            found.notes.append(f"{path}: {len(left)} hidden files are passed over, such as {left[0].relative_to(path)}")
+        named = sorted(file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and not file.is_dir())
+        hidden = {file for file in named if any(part.startswith(".") for part in file.relative_to(path).parts)}
+        files = [file for file in named if file not in hidden]
+        if left := [file for file in sorted(hidden) if not file.name.startswith("._")]:  # other than what a Mac leaves
+            read.notes.append(f"{path}: {len(left)} hidden files are passed over, such as {left[0].relative_to(path)}")
         if not files:
             raise InputError(f"{path} holds no file that ends like a recording ({', '.join(sorted(MEDIA_SUFFIXES))})")
-        return [Recording(each.relative_to(path).as_posix(), each) for each in files]
+        return [Recording(file.relative_to(path).as_posix(), file) for file in files]
     if any(sign in str(path) for sign in "*?[") and not path.exists():
-        files = sorted(Path(each) for each in glob.glob(str(path), recursive=True) if not Path(each).is_dir())
+        files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if not Path(file).is_dir())
         if not files:
             raise InputError(f"no file matches {path}")
-        return [recording for each in files for recording in _named(each, found, separator, quoting)]
+        return [recording for file in files for recording in _named(file, read, separator, quoting)]
     if path.suffix.lower() in LISTS:
-        return list(_rows(path, found, separator, quoting))
+        return list(_rows(path, read, separator, quoting))
     return [Recording(path.name, path)]
 
 
-def _tell_apart(found: Inputs) -> None:
+def _tell_apart(read: Inputs) -> None:
     """Leave out what is named twice, and give recordings of one name their paths as ids."""
     by_place: dict[tuple[Path, float | None, float | None], Recording] = {}
-    for each in found.recordings:
-        place = (each.path.absolute(), each.start, each.end)
+    for recording in read.recordings:
+        place = (recording.path.absolute(), recording.start, recording.end)
         if place in by_place:
-            found.notes.append(f"{each.path} is named twice and is predicted once")
-        by_place.setdefault(place, each)
-    ids: dict[str, int] = {}
-    for each in by_place.values():
-        ids[each.id] = ids.get(each.id, 0) + 1
-    found.recordings = []
-    for each in by_place.values():
-        if ids[each.id] > 1:
-            whole = each.start is None and each.end is None
-            span = "" if whole else f" {each.start or 0:g}-{'end' if each.end is None else f'{each.end:g}'} s"
-            each = replace(each, id=f"{each.path}{span}")
-        found.recordings.append(each)
+            read.notes.append(f"{recording.path} is named twice and is predicted once")
+        by_place.setdefault(place, recording)
+    counts = Counter(recording.id for recording in by_place.values())
+    read.recordings = []
+    for recording in by_place.values():
+        if counts[recording.id] > 1:
+            start, end = recording.start or 0.0, "end" if recording.end is None else f"{recording.end:g}"
+            is_whole = recording.start is None and recording.end is None
+            recording = replace(recording, id=f"{recording.path}{'' if is_whole else f' {start:g}-{end} s'}")
+        read.recordings.append(recording)
 
 
-def _rows(path: Path, found: Inputs, separator: str | None, quoting: bool | None) -> Iterator[Recording]:
-    """The recordings of a table; rows that cannot be used are defects."""
+def _rows(path: Path, read: Inputs, separator: str | None, quoting: bool | None) -> Iterator[Recording]:
+    """Read the recordings of a table; rows that cannot be used are defects."""
     usual = LISTS[path.suffix.lower()]
     try:
         given = None if separator is None else separator_of(separator)
@@ -212,13 +211,13 @@ def _rows(path: Path, found: Inputs, separator: str | None, quoting: bool | None
             f"{path}: has no column 'path' ({nearest('path', names)}); columns are {', '.join(COLUMNS)}; its cells are "
             f"taken as separated by {shown}, --separator says otherwise"
         )
-    found.notes += [
+    read.notes += [
         f"{path}: {reason}" if number == 1 else f"{path}, row {number}: {reason}"
         for number, reason in sorted([*table.notes, *table.short])
     ]
     unread = [name for name in names if name not in COLUMNS]
     if unread:
-        found.notes.append(f"{path}: columns {', '.join(map(repr, unread))} are not read ({', '.join(COLUMNS)} are)")
+        read.notes.append(f"{path}: columns {', '.join(map(repr, unread))} are not read ({', '.join(COLUMNS)} are)")
     columns = {name: [row[place].strip() for row in table.rows] for place, name in enumerate(names) if name in COLUMNS}
     seconds = {name: _seconds(columns[name]) for name in ("start", "end") if name in columns}
     place = f"{path}, row"
@@ -236,12 +235,12 @@ def _rows(path: Path, found: Inputs, separator: str | None, quoting: bool | None
             defects[number] = Defect(name, row["path"], None, None, str(error))
     for number in sorted(defects):
         defect = defects[number]
-        found.defects.append(defect._replace(reason=f"{place} {number}: {defect.reason}"))
+        read.defects.append(defect._replace(reason=f"{place} {number}: {defect.reason}"))
     yield from recordings.values()
 
 
 def _row(row: Mapping[str, str], start: float | None, end: float | None, folder: Path) -> Recording:
-    """One row of a table.
+    """Read one row of a table.
 
     Raises:
         ValueError: it names no file, or a span that cannot be.
@@ -258,7 +257,7 @@ def _row(row: Mapping[str, str], start: float | None, end: float | None, folder:
 
 
 def _seconds(cells: Sequence[str]) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """Seconds of a column, NaN where there are none, and by row why not."""
+    """Read the seconds of a column, NaN where there are none, and by row why not."""
     text = pd.Series(list(cells), dtype="string")
     values, reasons = read_numbers(text.mask(text.eq("")), clock=True)
     negative = {int(row): f"{cells[row]!r} lies before the beginning" for row in np.flatnonzero(values < 0.0)}
@@ -271,8 +270,8 @@ def _second(name: str, value: float, reason: str | None) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _with_transcript(recording: Recording, folder: Path | None, listed: _Transcripts, found: Inputs) -> Recording:
-    """The recording with the transcript that lies in the folder or beside it, unless it has one."""
+def _with_transcript(recording: Recording, folder: Path | None, listed: _Transcripts, read: Inputs) -> Recording:
+    """Give a recording the transcript that lies in the folder or beside it, unless it has one."""
     if recording.transcript is not None:
         return recording
     name = Path(recording.id)
@@ -294,7 +293,7 @@ def _with_transcript(recording: Recording, folder: Path | None, listed: _Transcr
         except TranscriptError as error:
             return replace(recording, no_transcript=str(error))
         if transcript.note is not None:
-            found.notes.append(transcript.note)
+            read.notes.append(transcript.note)
         if transcript.text:
             return replace(recording, transcript=transcript)
         return replace(recording, no_transcript=f"{path}: is empty")

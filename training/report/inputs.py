@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from corpora.clips import DEFECT_KINDS, SPLITS
+from mmpsr.config import flat
 from training.config import RunConfig
 from training.report.charts import bars, legend, ridges
 from training.report.page import Block, Cell, Chart, Charts, Section, Table, Text
-from training.runs.directory import flat
 
 __all__ = ["command_line", "data_section", "defects_section", "read_csv", "settings_section"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmpsr.config import ConfigError
+from mmpsr.config import ConfigError, flat
 from mmpsr.errors import UserError
 from mmpsr.files import write_json, write_whole
 from training.config import RunConfig
@@ -124,14 +124,6 @@ class RunDirectory:
             except json.JSONDecodeError:
                 continue
         write_whole(path, "".join(kept))
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name settings by their path, such as `training.lr`."""
-    settings: dict[str, Any] = {}
-    for key, value in tree.items():
-        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return settings
 
 
 def stored_settings(path: Path) -> dict[str, Any]:
