@@ -21,7 +21,7 @@ from encoders.config import FeaturesConfig
 from encoders.device import choose_device
 from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
-from training.config import RunConfig, require_choice_on_dev
+from training.config import InTimeConfig, RunConfig, require_choice_on_dev
 from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
 from training.data.material import missing_material, without_modalities
 
@@ -107,7 +107,7 @@ def load_run_data(
     return RunData(joined.to(accelerator.device), table.defects, ledger)
 
 
-def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
+def load_clips(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
     """Build what the configuration asks to build, read every corpus, and leave out what no run uses.
 
     The train split of zero-shot corpora is not used: it is neither extracted nor evaluated.
@@ -117,7 +117,8 @@ def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Ac
         CorpusError: see `corpora.registry.read_corpora`.
     """
     require_metrics(config.corpora, tasks)
-    require_choice_on_dev(config.training.monitor)
+    if isinstance(config, RunConfig):
+        require_choice_on_dev(config.training.monitor)
     if accelerator.is_main_process:
         prepare(config.corpora)
     accelerator.wait_for_everyone()

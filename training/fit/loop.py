@@ -36,7 +36,7 @@ from training.fit.step import sum_gradients, training_step
 from training.runs.directory import RunDirectory
 from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["DivergedError", "build_model", "train"]
+__all__ = ["DivergedError", "StopSignals", "build_model", "train"]
 
 
 class DivergedError(UserError):
@@ -109,7 +109,7 @@ def train(
 
     model.train()
     progress = state.progress
-    with _StopSignals(accelerator.num_processes == 1) as signals:
+    with StopSignals(accelerator.num_processes == 1) as signals:
         while progress.epoch < settings.num_epochs and progress.epoch - progress.best_epoch <= settings.patience:
             batches = epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, progress.epoch)
             while progress.batch < steps_per_epoch:
@@ -209,7 +209,7 @@ def _from_main(value: float) -> float:
     return broadcast_object_list([value])[0]
 
 
-class _StopSignals:
+class StopSignals:
     """Turns SIGINT and SIGTERM into a flag that the loop reads between steps; a second one stops at once.
 
     With several processes the flag would be read at different steps, so signals keep their meaning there.
@@ -220,7 +220,7 @@ class _StopSignals:
         self.received = False
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> _StopSignals:
+    def __enter__(self) -> StopSignals:
         if self.enabled:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)

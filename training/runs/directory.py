@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mmpsr.config import ConfigError, flat
 from mmpsr.errors import UserError
 from mmpsr.files import write_json, write_whole
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig
 
 __all__ = ["RunDirectory", "RunError", "comparable", "read_json", "stored_settings"]
 
@@ -54,7 +54,7 @@ class RunDirectory:
         self.best = path / "best.safetensors"
 
     @classmethod
-    def create(cls, config: RunConfig, name: str) -> RunDirectory:
+    def create(cls, config: RunConfig | InTimeConfig, name: str) -> RunDirectory:
         """Make a new folder, named after the time, and note configuration and versions in it."""
         parent = Path(config.output.directory) / name
         parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class RunDirectory:
         return run
 
     @classmethod
-    def find(cls, config: RunConfig, name: str) -> RunDirectory | None:
+    def find(cls, config: RunConfig | InTimeConfig, name: str) -> RunDirectory | None:
         """Find the newest run of this configuration, or None where there is no run at all.
 
         Raises:
