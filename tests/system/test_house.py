@@ -90,7 +90,7 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 ORDER = {
     "mmpsr": (
         "errors", "batch config delimited extras files plugins unpickling", "tasks", "probabilities", "layers",
-        "models", "objective", "balancing", "metrics", "calibration", "explanation export",
+        "models temporal", "objective", "balancing", "metrics", "calibration", "explanation export",
     ),
     "corpora": (
         "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
