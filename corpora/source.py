@@ -110,10 +110,11 @@ class CorpusSource(SplitSettings):
                 raise CorpusError(message)
         if self.splits is not None:
             clips = clips[clips["split"].isin(self.splits)]
-        in_time = clips["timelines"] if "timelines" in clips else ()
-        timelines = {
-            (name, str(clip)): own for clip, own in zip(clips["clip_id"], in_time) if isinstance(own, Mapping) and own
-        }
+        timelines = {}
+        if "timelines" in clips:
+            for clip, own in zip(clips["clip_id"], clips["timelines"], strict=True):
+                if isinstance(own, Mapping) and own:
+                    timelines[name, str(clip)] = own
         clips = clips.drop(columns=["where", "timelines"], errors="ignore")
         return ClipTable(conform(clips), defects.frame(), timelines)
 
