@@ -9,7 +9,6 @@ Shape legend: K crops, T frames kept, S side of a crop in pixels.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
 from encoders.face.landmarks import detect_faces, eye_centres, face_frames, face_settings, mesh_of
+from encoders.face.shipped import shipped_pictures
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened, stream_of
 from encoders.media.frames import LONGEST_SIDE
@@ -36,7 +36,6 @@ _OVERLAP = 0.4  # of the smaller of two detections; more is the same face seen i
 _MESH_MARGIN, _BOX_MARGIN = 1.1, 1.15  # sides of a crop, in those of the landmarks' or of the detection's box
 _REACH = 1.5  # farthest a face may lie from where its track expects it, in face sides
 _GROWTH = 2.0  # most that its side may change from one sight to the next, as a factor
-_IMAGE_NAME = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -178,14 +177,13 @@ def _shipped(clip: ClipMedia) -> list[Path]:
     """
     if clip.faces is None or not clip.faces.is_dir():
         return []
-    matches = [(path, _IMAGE_NAME.fullmatch(path.name)) for path in clip.faces.iterdir()]
-    numbers = sorted((int(match[1]), path) for path, match in matches if match)
+    pictures = shipped_pictures(clip.faces)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
         with opened(clip.media) as container:  # frames per second of the video
             rate = float(stream_of(container, clip.media, "video").average_rate or 0) or 25.0
         first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
-        numbers = [(number, path) for number, path in numbers if first <= number < last]
-    return [path for _, path in numbers]
+        pictures = {number: path for number, path in pictures.items() if first <= number < last}
+    return list(pictures.values())
 
 
 def _read_image(path: Path, size: int) -> NDArray[np.uint8]:

@@ -87,7 +87,7 @@ def load_run_data(
     table = load_clips(config, tasks, accelerator)
     sources = config.corpora.sources if corpora is None else corpora
     is_used = table.clips["split"].isin(list(splits)) & table.clips["corpus"].isin(list(sources))
-    table = ClipTable(table.clips[is_used].reset_index(drop=True), table.defects)
+    table = table.with_clips(table.clips[is_used].reset_index(drop=True))
     if show_clips is not None:
         show_clips(table)
     trained = table.clips["corpus"].isin(config.corpora.trained()) & table.clips["split"].eq("train")
@@ -123,7 +123,7 @@ def load_clips(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec], 
         prepare(config.corpora)
     accelerator.wait_for_everyone()
     table = read_corpora(config.corpora, tasks)
-    return ClipTable(used_clips(table.clips, config.corpora), table.defects)
+    return table.with_clips(used_clips(table.clips, config.corpora))
 
 
 def extract_features(
