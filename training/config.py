@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,7 +17,7 @@ from mmpsr.models.mcdm import ModelConfig
 from mmpsr.objective.objective import ObjectiveConfig
 from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
-from mmpsr.temporal.base import KINDS, TemporalConfig
+from mmpsr.temporal.base import TemporalConfig
 
 __all__ = [
     "TRACKERS",
@@ -286,7 +286,7 @@ def is_in_time(tree: Mapping[str, Any], settings: Iterable[str] = ()) -> bool:
     for setting in settings:
         keys, value = parse_setting(setting)
         kind = value if list(keys) == ["model", "kind"] else kind
-    return kind in KINDS
+    return kind in get_args(TemporalConfig.model_fields["kind"].annotation)
 
 
 def require_choice_on_dev(monitor: str) -> None:

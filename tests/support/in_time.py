@@ -19,7 +19,9 @@ WIDTHS = {"video": 6, "audio": 4, "text": 5}
 SPLITS = {"train": 12, "dev": 6, "test": 6}
 
 
-def sequences_of(folder: Path, name: str, arrays: list[np.ndarray], states: list[np.ndarray] | None = None) -> TimedSequences:
+def sequences_of(
+    folder: Path, name: str, arrays: list[np.ndarray], states: list[np.ndarray] | None = None
+) -> TimedSequences:
     """Write arrays `[T, D]` to one file and map it; empty arrays are clips without the modality."""
     path = folder / f"{name}.npy"
     np.save(path, np.concatenate(arrays).astype(np.float16))

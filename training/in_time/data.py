@@ -204,4 +204,6 @@ def gather_frames(
     own = clips[label_columns(task, spec)].to_numpy(dtype=np.float64)
     known = np.isfinite(own).all(axis=1)
     clip_labels = np.where(known, np.nan_to_num(own).argmax(axis=1), UNKNOWN).astype(np.int8)
-    return FrameData(clips, {name: features[name] for name in modalities}, lengths, tuple(rates), tuple(labels), clip_labels)
+    return FrameData(
+        clips, {name: features[name] for name in modalities}, lengths, tuple(rates), tuple(labels), clip_labels
+    )

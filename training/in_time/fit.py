@@ -24,7 +24,7 @@ from mmpsr.errors import Interrupted
 from mmpsr.metrics.in_time import threshold_average_precision
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import create_temporal
-from mmpsr.temporal.windows import merge_windows
+from mmpsr.temporal.windows import predict_clip
 from training.config import InTimeConfig, InTimeTrainingConfig
 from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from training.fit.loop import DivergedError, StopSignals
@@ -57,7 +57,9 @@ def batches_of(windows: Sequence[Window], batch_size: int, seed: int, epoch: int
     A last batch of a single window joins the one before: batch normalisation of one window tells little.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(windows))
-    batches = [[windows[place] for place in order[first : first + batch_size]] for first in range(0, len(order), batch_size)]
+    batches = [
+        [windows[place] for place in order[first : first + batch_size]] for first in range(0, len(order), batch_size)
+    ]
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2].extend(batches.pop())
     return batches
@@ -247,17 +249,10 @@ def frame_probabilities(
     model.eval()
     found = []
     for row in rows:
-        length = int(data.lengths[row])
-        if model.whole_clip:
-            windows = [Window(int(row), 0, length)]
-        else:
-            windows = data.windows([int(row)], config.data.window, config.data.stride)
-        logits = np.zeros((len(windows), max(window.end - window.begin for window in windows), model.num_classes))
-        for first in range(0, len(windows), config.training.batch_size):
-            piece = windows[first : first + config.training.batch_size]
-            outputs = model(*data.batch(piece).to(device))
-            logits[first : first + len(piece)] = outputs.double().cpu().numpy()
-        merged = merge_windows(torch.from_numpy(logits), [window.begin for window in windows], length)
-        found.append(merged.softmax(dim=-1)[:, -1].float().numpy())
+        features, _, presence_BM = data.batch([Window(int(row), 0, int(data.lengths[row]))]).to(device)
+        whole = {name: values_BTD[0] for name, values_BTD in features.items()}
+        settings = config.data
+        logits_TC = predict_clip(model, whole, settings.window, settings.stride, presence_BM[0])
+        found.append(logits_TC.double().softmax(dim=-1)[:, -1].float().cpu().numpy())
     model.train(was_training)
     return found
