@@ -96,7 +96,7 @@ ORDER = {
         "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
     ),
     "encoders": (
-        "errors sequences spec", "media store", "base", "catalogue", "config", "device face", "creation models",
+        "errors sequences spec timed", "media store", "base", "catalogue", "config", "device face", "creation models",
         "cues writers", "extraction", "maintenance", "run",
     ),
     "training": (
