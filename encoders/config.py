@@ -177,6 +177,12 @@ class FeaturesConfig(Config):
     """How the pictures are made that image encoders see for video."""
     sequences: dict[str, Annotated[int, Field(ge=2)]] = Field(default_factory=dict)
     """Most elements kept of a clip's sequence beside its vector, by modality; those left out keep vectors only."""
+    timed: tuple[str, ...] = ()
+    """Modalities kept in time, a row for every frame, beside their vectors; see `docs/in_time.md`."""
+    timed_rate: float | None = Field(default=None, gt=0, le=1000)
+    """Frames per second of what is kept in time; left out, each file's own, and a row for every decoded frame."""
+    timed_text: Literal["words", "spread"] = "words"
+    """Each word while it is spoken and nothing between, or all tokens spread evenly over the clip."""
     num_workers: int = Field(default=2, ge=1)
     """Worker processes that decode and encode, per launched process."""
     chunk_size: int = Field(default=16, ge=1)
@@ -220,6 +226,15 @@ class FeaturesConfig(Config):
             if modality not in encoders:
                 raise ValueError(f"{modality!r} has no encoder; {nearest(modality, encoders)}")
         return sequences
+
+    @field_validator("timed")
+    @classmethod
+    def _check_timed(cls, timed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        encoders = info.data.get("encoders", timed)
+        for modality in timed:
+            if modality not in encoders:
+                raise ValueError(f"{modality!r} has no encoder; {nearest(modality, encoders)}")
+        return timed
 
     @field_validator("weights", "trust_remote_code")
     @classmethod

@@ -6,6 +6,7 @@
     part-<uuid>.parquet       clip_id, source, vector (float32 [2 * width], [width] without pooling), note
     ledger-<uuid>.parquet     clip_id, source, status ("failed" or "absent"), reason, time (UTC, ISO 8601)
 <store>/<corpus>/<modality>/<encoder id>-<fingerprint>-sequence-<cap>/   see `encoders.store.sequence_store`
+<store>/<corpus>/<modality>/<encoder id>-<fingerprint>-frames-<rate>/    see `encoders.store.timed_store`
 <store>/.claims/              who works on what right now, see `encoders.store.claims`
 ```
 
@@ -230,19 +231,24 @@ class FeatureStore:
         sources: Sequence[str],
         columns: Mapping[str, pa.Array],
         notes: Sequence[str | None] | None,
+        name: str | None = None,
     ) -> None:
         keys = {"clip_id": pa.array(clip_ids, pa.string()), "source": pa.array(sources, pa.string())}
         column = pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string())
-        self._add(corpus, spec, "part", pa.table({**keys, **columns, "note": column}))
+        self._add(corpus, spec, "part", pa.table({**keys, **columns, "note": column}), name)
 
-    def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table) -> None:
+    def _describe(self, corpus: str, spec: EncoderSpec) -> Path:
+        """Make a folder, with what people read of it, where it is not there yet."""
         folder = self.folder(corpus, spec)
         if not (folder / "encoder.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(asdict(spec), indent=2, sort_keys=True, default=str) + "\n"
             write_whole(folder / "encoder.json", text)
+        return folder
+
+    def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table, name: str | None = None) -> None:
         write_whole(
-            folder / f"{kind}-{uuid.uuid4().hex}.parquet",
+            self._describe(corpus, spec) / f"{kind}-{name or uuid.uuid4().hex}.parquet",
             lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False),
         )
 

@@ -97,7 +97,7 @@ ORDER = {
         "registry",
     ),
     "encoders": (
-        "errors sequences spec", "media store", "base", "catalogue", "config", "device face", "creation models",
+        "errors sequences spec timed", "media store", "base", "catalogue", "config", "device face", "creation models",
         "cues writers", "extraction", "maintenance", "run",
     ),
     "training": (
