@@ -87,6 +87,8 @@ def predict(
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
+    from training.in_time.command import predict_command
+    from training.in_time.trained import is_run_in_time
     from training.predict.document import document_of, keys_of
     from training.predict.inputs import InputError, find_inputs
     from training.predict.predictor import open_predictor
@@ -98,6 +100,13 @@ def predict(
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         given = None if text is None else [text]
         read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
+        if is_run_in_time(model):
+            others = {
+                "--window": window, "--hop": hop, "--confidence": confidence, "--explain": explain,
+                "--weights": weights, "--trust-remote-code": trust_remote_code,
+            }  # fmt: skip
+            refused = [name for name, value in others.items() if value]
+            return predict_command(Path(model), read, output, format_, cards, refused, error_console())
         clips = clips_of(read.recordings, window, hop)
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from mmpsr.metrics.in_time import threshold_average_precision
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from corpora.timeline import UNKNOWN
-from mmpsr.metrics.in_time import threshold_average_precision
 from training.in_time.data import FrameData, Window
 
 __all__ = ["MOST_FRAMES", "FrameBaseline"]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from mmpsr.metrics.in_time import threshold_average_precision
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,7 +22,6 @@ from torch.nn.functional import cross_entropy
 
 from corpora.timeline import UNKNOWN
 from mmpsr.errors import Interrupted
-from mmpsr.metrics.in_time import threshold_average_precision
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import create_temporal
 from mmpsr.temporal.windows import predict_clip

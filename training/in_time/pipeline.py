@@ -9,6 +9,7 @@ from rich.console import Console
 
 from corpora.clips import SPLITS, ClipTable, CorpusError
 from corpora.registry import generated_corpora
+from encoders.extraction.read import read_timed, timed_keys
 from mmpsr.config import ConfigError
 from training.config import InTimeConfig
 from training.data.joined import active_features
@@ -21,7 +22,6 @@ from training.in_time.fit import frame_probabilities, train_in_time
 from training.in_time.tables import result_table
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
-from encoders.extraction.read import read_timed, timed_keys
 from training.runs.verify import write_manifest
 
 __all__ = ["load_frames", "run_in_time"]

@@ -18,7 +18,7 @@ from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
-__all__ = ["render_card", "write_cards"]
+__all__ = ["clock", "render_card", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -48,16 +48,25 @@ def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files.
     """
+    with_clips = (recording for recording in document["recordings"] if recording["clips"])
+    return write_pages({recording["id"]: render_card(recording, document) for recording in with_clips}, folder)
+
+
+def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write pages named after recordings, with names that are safe and differ in more than case.
+
+    Args:
+        pages: content by the recording's id.
+        folder: made where it is not there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    for recording in document["recordings"]:
-        if not recording["clips"]:
-            continue
-        stem = _UNSAFE.sub("_", recording["id"]).strip("._") or "recording"
+    for title, page in pages.items():
+        stem = _UNSAFE.sub("_", title).strip("._") or "recording"
         taken, number, name = {path.name.lower() for path in files}, 2, f"{stem}.html"
         while name.lower() in taken:
             name, number = f"{stem}-{number}.html", number + 1
-        write_whole(folder / name, render_card(recording, document))
+        write_whole(folder / name, page)
         files.append(folder / name)
     return files
 
