@@ -189,9 +189,9 @@ def gather_frames(
             grid = int(sequences.lengths[row]), sequences.rates[row], float(sequences.starts[row])
             if lengths[row] and grid != (lengths[row], rates[row], starts[row]):
                 raise CorpusError(
-                    f"clip {clips['clip_id'].iloc[row]!r} of {clips['corpus'].iloc[row]!r}: {name} has {grid[0]} frames "
-                    f"at {grid[1]} a second from {grid[2]:g} s, another modality {lengths[row]} at {rates[row]} from "
-                    f"{starts[row]:g} s; delete its frames from the feature store, and they are extracted again"
+                    f"clip {clips['clip_id'].iloc[row]!r} of {clips['corpus'].iloc[row]!r}: {name} has {grid[0]} "
+                    f"frames at {grid[1]} a second from {grid[2]:g} s, another modality {lengths[row]} at "
+                    f"{rates[row]} from {starts[row]:g} s; delete its frames from the feature store, and they are extracted again"
                 )
             lengths[row], rates[row], starts[row] = grid
     labels = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas as pd
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -12,7 +14,6 @@ from corpora.registry import generated_corpora
 from encoders.extraction.read import read_timed, timed_keys
 from mmpsr.config import ConfigError
 from training.config import InTimeConfig
-from training.data.joined import active_features
 from training.data.load import extract_features, load_clips
 from training.fit.cost import CostMeter
 from training.in_time.baseline import FrameBaseline
@@ -20,11 +21,24 @@ from training.in_time.data import FrameData, gather_frames
 from training.in_time.figures import prediction_table, results_of
 from training.in_time.fit import frame_probabilities, train_in_time
 from training.in_time.tables import result_table
+from training.in_time.trained import features_in_time
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.verify import write_manifest
 
 __all__ = ["load_frames", "run_in_time"]
+
+
+class RunTables(NamedTuple):
+    """What a corpus or an extraction could not use.
+
+    Attributes:
+        defects: rows that a corpus could not use.
+        ledger: clips without features in time, and why.
+    """
+
+    defects: pd.DataFrame
+    ledger: pd.DataFrame
 
 
 def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
@@ -65,16 +79,17 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
         say(f"run directory {run.path} is finished")
         console.print(result_table(run.read_json("results.json")))
         return run.path
-    data, table = load_frames(config, accelerator, console)
+    data, tables = load_frames(config, accelerator, console)
     run = run or RunDirectory.create(config, name)
     say(f"run directory {run.path}")
     trained = config.corpora.trained()
     train, dev = (data.rows(trained, split) for split in ("train", "dev"))
     train, dev = train[data.labelled[train]], dev[data.labelled[dev]]
     data.fit_scales(train)
-    run.write_json("features.json", timed_keys(_features(config)))
+    run.write_json("features.json", timed_keys(features_in_time(config)))
     run.write_json("data.json", {"generated": list(generated_corpora(config.corpora, data.clips))})
-    table.defects.to_csv(run.path / "defects.csv", index=False)
+    tables.defects.to_csv(run.path / "defects.csv", index=False)
+    tables.ledger.to_csv(run.path / "ledger.csv", index=False)
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
@@ -95,14 +110,14 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
     return run.path
 
 
-def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console) -> tuple[FrameData, ClipTable]:
+def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console) -> tuple[FrameData, RunTables]:
     """Read the corpora, extract the features in time that the store lacks, and lay labels beside them.
 
     Raises:
         CorpusError: no clip of train or dev has labelled frames of both classes, or a modality has no frames at all.
     """
     (task,) = config.tasks.active
-    tasks, features = config.tasks.resolve(), _features(config)
+    tasks, features = config.tasks.resolve(), features_in_time(config)
     table = load_clips(config, tasks, accelerator)
     for corpus in config.corpora.sources:
         clips = table.clips[table.clips["corpus"].eq(corpus)]
@@ -119,13 +134,7 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
         config.data.modalities,
     )  # fmt: skip
     _require_learnable(data, config, task, tasks[task].classes)
-    return data, table
-
-
-def _features(config: InTimeConfig) -> FeaturesConfig:
-    """Keep the modalities in use, and keep them in time."""
-    features = active_features(config.features, config.data.modalities)
-    return features.model_copy(update={"timed": config.data.modalities})
+    return data, RunTables(table.defects, ledger)
 
 
 def _require_learnable(data: FrameData, config: InTimeConfig, task: str, classes: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ The document has the fields of `training.predict.document.document_of` where the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,6 @@ def predict_in_time(
     store: Path,
     *,
     with_cues: bool = True,
-    extractor: Callable[..., Any] = extract,
 ) -> tuple[list[InTimeResult], list[Defect]]:
     """Predict every frame of recordings.
 
@@ -101,14 +100,13 @@ def predict_in_time(
         clips: clip table of whole recordings, see `training.predict.windows.clips_of`.
         store: feature store to keep what encoders give in.
         with_cues: also tell what is seen and heard in each segment, which looks at more of the recording.
-        extractor: makes what the store lacks.
 
     Returns:
         A result for each recording that has any modality in time, and a defect for each that has none.
     """
     features = trained.features.model_copy(update={"store": str(store)})
     clips = conform(clips)
-    ledger = extractor(clips, features, show_progress=False).ledger
+    ledger = extract(clips, features, show_progress=False).ledger
     data = gather_frames(
         ClipTable(clips), read_timed(clips, features), trained.task, trained.spec, trained.model.modalities
     )
