@@ -1,1 +1,1 @@
-"""Tests of `mmpsr/models`."""
+"""Tests of `mmpsr/temporal`."""
