@@ -132,6 +132,7 @@ class TemporalModel(nn.Module, ABC):
         if not widths or num_classes < 1:
             raise ValueError(f"a model needs modalities and classes; found {list(widths)} and {num_classes} classes")
         self.modalities = tuple(widths)
+        self.widths = dict(widths)
         self.num_classes = num_classes
         self.standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in widths.items()})
 
@@ -171,8 +172,9 @@ class TemporalModel(nn.Module, ABC):
     def _check(self, features: Mapping[str, Tensor], mask_BT: Tensor, presence_BM: Tensor | None) -> None:
         if features.keys() != set(self.modalities):
             raise ValueError(f"the model takes modalities {list(self.modalities)}, found {sorted(features)}")
-        for name, standardizer in self.standardizers.items():
-            expected = (*mask_BT.shape, standardizer.mean.shape[0])
+        expected: tuple[int, ...]
+        for name, width in self.widths.items():
+            expected = (*mask_BT.shape, width)
             if tuple(features[name].shape) != expected:
                 raise ValueError(
                     f"features of {name!r} are {list(features[name].shape)}, expected {list(expected)}: "

@@ -35,8 +35,6 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         [-1.0, 1.0]
     """
 
-    weight: Tensor
-    bias: Tensor
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor

@@ -76,7 +76,7 @@ def methods_of_the_model() -> set[str]:
 def test_every_method_has_a_formula_a_paper_and_a_test() -> None:
     methods = {method.name: method for method in pages.methods()}
     expected = methods_of_the_model()
-    assert {"GAT", "UCGNN", "LieUCGNN", "MTA", "BiCA", "GradNorm", "RandomWeights", "MCDM", "ConflictAware", "LFAN"} <= expected
+    assert {"GAT", "UCGNN", "LieUCGNN", "MTA", "BiCA", "GradNorm", "RandomWeights", "MCDM", "LFAN", "JMT"} <= expected
     for name in sorted(expected):
         assert name in methods, f"{name}: its docstring has neither an indented formula nor References"
         assert methods[name].formula, f"{name}: its docstring has no indented formula"
