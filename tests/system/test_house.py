@@ -102,7 +102,7 @@ ORDER = {
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
-        "bundle pipeline report", "estimator predict", "app", "commands", "run",
+        "bundle pipeline report", "estimator predict", "in_time", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from mmpsr.metrics.in_time import threshold_average_precision
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from corpora.timeline import UNKNOWN
+from mmpsr.metrics.in_time import frame_metrics
 from training.in_time.data import FrameData, Window
+from training.in_time.fit import MONITOR
 
 __all__ = ["MOST_FRAMES", "FrameBaseline"]
 
@@ -44,15 +45,14 @@ class FrameBaseline:
         inputs, labels = np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
         known = labels != UNKNOWN
         inputs, labels = inputs[known], labels[known]
-        dev_labels = np.concatenate([data.labels[row] for row in dev])
+        dev_labels = [data.labels[row] for row in dev]
         best = -np.inf
         for penalty in PENALTIES:
             model = LogisticRegression(C=1.0 / penalty, class_weight="balanced", max_iter=300)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(inputs, labels)
-            probs = np.concatenate([self._of(model, int(row)) for row in dev])
-            value = threshold_average_precision(dev_labels, probs)
+            value = frame_metrics(dev_labels, [self._of(model, int(row)) for row in dev], [MONITOR])[MONITOR]
             if value > best:
                 best, self.penalty, self.model = value, penalty, model
 

@@ -1,4 +1,4 @@
-"""What `mmpsr predict` does with a run of a model in time."""
+"""What `mmpsr predict` and `mmpsr evaluate` do with runs of models in time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from rich.console import Console
 from encoders.store.progress import ClipProgress
 from mmpsr.files import write_whole
 from training.in_time.cards import write_cards_in_time
+from training.in_time.figures import results_of, results_over_seeds
 from training.in_time.recordings import InTimeResult, document_in_time, frame_table, predict_in_time
+from training.in_time.tables import result_table
 from training.in_time.trained import InTimeModel
 from training.predict.inputs import Defect, InputError, Inputs
 from training.predict.windows import clips_of
 from training.report.cards import clock
+from training.runs.directory import RunError, comparable, stored_settings
 
-__all__ = ["predict_command"]
+__all__ = ["evaluate_command", "predict_command"]
 
 
 def predict_command(
@@ -92,6 +95,37 @@ def predict_command(
         errors.print(f"{len(write_cards_in_time(document, cards))} card(s) in {cards}", highlight=False, markup=False)
     errors.print(f"{len(results)} predicted, {len(defects)} without a prediction", highlight=False)
     return 0 if results else 1
+
+
+def evaluate_command(
+    runs: Sequence[Path], split: str | None, as_json: bool, refused: Sequence[str], console: Console
+) -> None:
+    """Print the figures of runs in time: of one with intervals over groups, of several over their seeds.
+
+    Args:
+        runs: finished runs; several differ in the seed.
+        split: dev or test; test where left out, and dev of corpora without it.
+        as_json: print the rows of all splits as JSON instead.
+        refused: options that were given and that a model in time does not take.
+        console: where tables go.
+
+    Raises:
+        RunError: such an option was given, runs differ in more than the seed, or one is not finished.
+    """
+    if refused:
+        raise RunError(f"{runs[0]} is a run of a model in time; leave out {', '.join(refused)}")
+    configs = [comparable(stored_settings(path)) for path in runs]
+    for path, config in zip(runs[1:], configs[1:], strict=True):
+        others = (name for name in config if name != "training.seed")
+        changed = sorted(name for name in others if config[name] != configs[0].get(name))
+        if changed:
+            raise RunError(f"{path} differs from {runs[0]} in {', '.join(changed)}; only the seed may differ")
+    results = [results_of(path) for path in runs]
+    rows = results[0] if len(runs) == 1 else results_over_seeds(results)
+    if as_json:
+        typer.echo(json.dumps({"runs": [str(path) for path in runs], "figures": rows}, indent=2, allow_nan=False))
+        return
+    console.print(result_table(rows, (split or "test",), len(runs)))
 
 
 def _lines(recording: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:

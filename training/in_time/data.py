@@ -191,7 +191,8 @@ def gather_frames(
                 raise CorpusError(
                     f"clip {clips['clip_id'].iloc[row]!r} of {clips['corpus'].iloc[row]!r}: {name} has {grid[0]} "
                     f"frames at {grid[1]} a second from {grid[2]:g} s, another modality {lengths[row]} at "
-                    f"{rates[row]} from {starts[row]:g} s; delete its frames from the feature store, and they are extracted again"
+                    f"{rates[row]} from {starts[row]:g} s; delete its frames "
+                    "from the feature store, and they are extracted again"
                 )
             lengths[row], rates[row], starts[row] = grid
     labels = []

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from mmpsr.metrics.in_time import threshold_average_precision
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from corpora.timeline import UNKNOWN
 from mmpsr.errors import Interrupted
+from mmpsr.metrics.in_time import frame_metrics
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import create_temporal
 from mmpsr.temporal.windows import predict_clip
@@ -34,6 +34,8 @@ from training.runs.directory import RunDirectory
 __all__ = ["batches_of", "frame_probabilities", "train_in_time"]
 
 LOWEST_LR = 1e-7
+MONITOR = "bah_average_precision"
+"""Of dev frames, the figure that epochs are chosen by."""
 IGNORED = UNKNOWN
 """Target of a frame that no loss is taken of."""
 
@@ -134,9 +136,7 @@ def train_in_time(
                         "command with --resume to continue"
                     )
             probs = frame_probabilities(model, data, dev_rows, config)
-            value = 100 * threshold_average_precision(
-                np.concatenate([data.labels[row] for row in dev_rows]), np.concatenate(probs)
-            )
+            value = frame_metrics([data.labels[row] for row in dev_rows], probs, [MONITOR])[MONITOR]
             best = bool(value >= progress["best"])
             if best:
                 progress["best"], progress["best_epoch"] = value, epoch

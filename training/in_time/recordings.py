@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mmpsr.metrics.in_time import clip_score, find_segments
 from numpy.typing import NDArray
 
 from corpora.clips import ClipTable, conform
@@ -21,6 +20,7 @@ from encoders.errors import EncodingError, MissingModality
 from encoders.extraction.extract import extract
 from encoders.extraction.read import read_timed
 from encoders.media.clip import ClipMedia
+from mmpsr.metrics.in_time import clip_score, find_segments
 from training.in_time.data import gather_frames
 from training.in_time.fit import frame_probabilities
 from training.in_time.trained import InTimeModel

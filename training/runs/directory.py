@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmpsr.config import ConfigError, flat
+from mmpsr.config import Config, ConfigError, flat
 from mmpsr.errors import UserError
 from mmpsr.files import write_json, write_whole
-from training.config import InTimeConfig, RunConfig
+from training.config import InTimeConfig, RunConfig, is_in_time
 
 __all__ = ["RunDirectory", "RunError", "comparable", "read_json", "stored_settings"]
 
@@ -133,8 +133,9 @@ def stored_settings(path: Path) -> dict[str, Any]:
         FileNotFoundError: the folder holds none.
     """
     stored: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    model: type[Config] = InTimeConfig if is_in_time(stored) else RunConfig
     try:
-        return RunConfig.model_validate(stored).model_dump(mode="json")
+        return model.model_validate(stored).model_dump(mode="json")
     except ValidationError:  # of a version that knows other settings
         return stored
 

@@ -60,7 +60,7 @@ def test_windows_hold_every_frame_and_batches_are_padded(tmp_path: Path) -> None
 
 
 def test_frames_without_a_measurement_are_at_the_training_mean(tmp_path: Path) -> None:
-    table, data = planted(tmp_path)
+    table, _ = planted(tmp_path)
     values = np.zeros((60, 1))
     values[10:, 0] = np.where(np.arange(50) % 2, 3.0, 5.0)  # mean 4, deviation 1 but for n - 1
     state = np.where(np.arange(60) < 10, NONE, np.where(np.arange(60) < 20, REPEATED, MEASURED))
