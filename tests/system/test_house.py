@@ -96,8 +96,8 @@ ORDER = {
         "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
     ),
     "encoders": (
-        "errors sequences spec", "media store", "base", "catalogue", "config", "device face", "creation models",
-        "cues writers", "extraction", "maintenance", "run",
+        "errors sequences spec visibility", "media store", "base", "catalogue", "config", "device face",
+        "creation models", "cues writers", "extraction", "maintenance", "run",
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
