@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmpsr.errors import UserError
 
@@ -23,10 +25,17 @@ class ExtractionError(UserError):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a clip has no vector: `failed` (it should have one) or `absent` (it has nothing of this modality)."""
+    """Why a clip has no vector: `failed` (it should have one) or `absent` (it has nothing of this modality).
+
+    Attributes:
+        status: either of them.
+        reason: why.
+        figures: what was measured of its media nevertheless.
+    """
 
     status: str
     reason: str
+    figures: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, error: Exception) -> Failure:

@@ -102,6 +102,8 @@ def train_joined(
         write_identities(run, data.joined, config.corpora)
         data.defects.to_csv(run.path / "defects.csv", index=False)
         data.ledger.to_csv(run.path / "ledger.csv", index=False)
+        if len(data.figures):
+            data.figures.to_csv(run.path / "faces.csv", index=False)
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -173,8 +174,9 @@ class _Work(WorkQueue):
         """Write what became of a chunk by one encoder, then drop its claim."""
         began = time.perf_counter()
         vectors, sequences = job.wanted.get(name, {}), job.sequences.get(name, {})
-        results: dict[int, Any] = {**outcome.failures}
-        results |= {row: (encoded.vector, note) for row, (encoded, note) in outcome.made.items()}
+        figures = outcome.figures
+        results: dict[int, Any] = {row: replace(why, figures=figures.get(row)) for row, why in outcome.failures.items()}
+        results |= {row: (encoded.vector, note, figures.get(row)) for row, (encoded, note) in outcome.made.items()}
         self._write(job.corpus, self.encoders[name], vectors, results)
         if sequences:
             results = {row: why for row, why in outcome.failures.items() if row not in vectors}  # the others' as above

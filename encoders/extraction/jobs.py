@@ -67,11 +67,13 @@ class Outcome:
         made: by clip position, vector and sequence, and their note.
         failures: by clip position, why there is neither vector nor sequence.
         prepared: by clip position, what a device encoder has yet to embed.
+        figures: by clip position, what was measured of its media, also of those without a vector.
     """
 
     made: dict[int, tuple[Encoded, str | None]] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     prepared: dict[int, Prepared] = field(default_factory=dict)
+    figures: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def settle(self, row: int, result: Encoded | Failure, note: str | None) -> None:
         """Enter a clip's vector and sequence with their note, or its failure."""
@@ -141,7 +143,9 @@ def encode_job(job: Job) -> Result:
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:
     """Encode one clip, or prepare it for the device."""
     result = _prepare(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
-    note = clip.take_note(encoder.id)
+    note, figures = clip.take_note(encoder.id), clip.take_figures()
+    if figures is not None:
+        outcome.figures[row] = figures
     if isinstance(result, Prepared):
         outcome.prepared[row] = replace(result, note=note)
     else:

@@ -19,11 +19,12 @@ from scipy.optimize import linear_sum_assignment
 
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
-from encoders.face.landmarks import detect_faces, eye_centres, face_frames, face_settings, mesh_of
+from encoders.face.landmarks import detect_faces, eye_centres, face_settings, mesh_of, upright_frames
 from encoders.face.shipped import shipped_pictures
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened, stream_of
 from encoders.media.frames import LONGEST_SIDE
+from encoders.visibility import FaceFigures
 
 __all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops", "follow"]
 
@@ -68,12 +69,14 @@ def face_crops(
 ) -> FaceCrops | None:
     """Cut the faces out of uniformly spaced frames, once per clip; None where no frame shows a face.
 
+    The clip is left the figures of `encoders.visibility.FaceFigures`, unless face pictures are used.
+
     Args:
         clip: what to look at.
         config: which faces, and how they are cut out.
         size: side of a crop in pixels.
         num_frames: frames asked for.
-        follows_length: give a longer clip more, as `face_frames` does.
+        follows_length: give a longer clip more, as `upright_frames` does.
 
     Raises:
         MissingModality: the clip has no media file and no face pictures are used.
@@ -86,8 +89,14 @@ def face_crops(
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
             pixels = np.stack([_read_image(picture, size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
-        frames = face_frames(clip, num_frames, follows_length)[0]
-        return _cut_out(frames, config, size)
+        frames, _, is_turned = upright_frames(clip, num_frames, follows_length)
+        boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
+        kept = _kept(boxes, config)
+        sides = [float(faces[:, 2:].min()) for faces in kept if len(faces)]
+        smallest = round(min(sides), 1) if sides else None
+        figures = FaceFigures(len(frames), len(sides), max(map(len, boxes)), None, smallest, is_turned)
+        clip.measured(figures.to_dict())
+        return _cut_out(frames, kept, config, size)
 
     return clip.cached(("face_crops", config, size, num_frames, follows_length), compute)
 
@@ -105,13 +114,17 @@ def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[
     return means[np.searchsorted(frames, crops.shown)].astype(np.float32)
 
 
-def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceCrops | None:
-    boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
+def _kept(boxes: Sequence[NDArray[np.float64]], config: FacesConfig) -> list[NDArray[np.float64]]:
+    """Choose by frame the boxes that are cut out."""
     if config.several_faces == "track":
-        kept = [faces[:0] if index is None else faces[index : index + 1]
+        return [faces[:0] if index is None else faces[index : index + 1]
                 for faces, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
-    else:
-        kept = [_large(faces) for faces in boxes]
+    return [_large(faces) for faces in boxes]
+
+
+def _cut_out(
+    frames: NDArray[np.uint8], kept: Sequence[NDArray[np.float64]], config: FacesConfig, size: int
+) -> FaceCrops | None:
     seen = np.array([index for index, faces in enumerate(kept) if len(faces)], dtype=np.int64)
     if not len(seen):
         return None

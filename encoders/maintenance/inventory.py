@@ -27,6 +27,7 @@ from encoders.spec import EncoderSpec, cap_of
 from encoders.store.queue import records_of
 from encoders.store.sequence_store import unpack
 from encoders.store.text_store import TEXTS
+from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 from encoders.writers.build import text_writers
 from encoders.writers.fill import TextWork
 
@@ -77,6 +78,7 @@ class FolderReport:
         oldest: when the oldest part was written, UTC in ISO 8601; None without parts.
         newest: when the newest part was.
         damaged: files that cannot be read; their rows are in no figure.
+        faces: what the pictures show of faces, of clips with and without a vector; None where no clip was measured.
     """
 
     folder: str
@@ -102,6 +104,7 @@ class FolderReport:
     oldest: str | None = None
     newest: str | None = None
     damaged: list[Damage] = field(default_factory=list)
+    faces: FaceSummary | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -153,7 +156,7 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
             if kind == "part":
                 report.num_parts += 1
                 times.append(file.stat().st_mtime)
-                table = _read(file, ("clip_id", "source", *held))
+                table = _read(file, ("clip_id", "source", *held), ("figures",))
                 if report.cap is not None:
                     offsets, elements = unpack(table, report.width)
                     report.width, longest = elements.shape[1], int(np.diff(offsets).max(initial=0))
@@ -165,7 +168,7 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
                     values.add(vectors)
                 keys.add_parts(table)
             elif kind == "ledger":
-                keys.add_ledger(_read(file, _LEDGER))
+                keys.add_ledger(_read(file, _LEDGER, ("figures",)))
         except (pa.ArrowException, OSError, ValueError) as error:
             report.damaged.append(Damage(f"{folder}/{file.name}", str(error).strip().partition("\n")[0]))
     keys.count(report, None if usage is None else usage.clips_of(folder, corpus))
@@ -179,12 +182,12 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
     return report
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
+def _read(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
     with pq.ParquetFile(path) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             raise ValueError(f"has no column {missing[0]!r}, found {', '.join(file.schema_arrow.names)}")
-        return file.read(columns=list(columns))
+        return file.read(columns=[*columns, *(name for name in optional if name in file.schema_arrow.names)])
 
 
 def _vectors(table: pa.Table, width: int | None) -> NDArray[np.float32]:
@@ -202,14 +205,23 @@ class _Keys:
     def __init__(self) -> None:
         self.num_rows = 0
         self.words: dict[tuple[str, str], tuple[str, str]] = {}
+        self.figures: dict[tuple[str, str], str] = {}
 
     def add_parts(self, table: pa.Table) -> None:
         self.num_rows += len(table)
-        keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
-        self.words.update(dict.fromkeys(keys, _DONE))
+        self.words.update(dict.fromkeys(self._keys(table), _DONE))
+
+    def _keys(self, table: pa.Table) -> list[tuple[str, str]]:
+        """List the keys of rows, and keep their figures."""
+        keys = list(zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True))
+        if "figures" in table.column_names:
+            texts = zip(keys, table["figures"].to_pylist(), strict=True)
+            self.figures |= {key: text for key, text in texts if text is not None}
+        return keys
 
     def add_ledger(self, table: pa.Table) -> None:
         self.num_rows += len(table)
+        self._keys(table)
         for clip_id, source, status, time in zip(*(table[name].to_pylist() for name in _LEDGER), strict=True):
             self.words[clip_id, source] = max(self.words.get((clip_id, source), _NOTHING), (time, status))
 
@@ -222,12 +234,17 @@ class _Keys:
                 where the clips are not known.
         """
         best: dict[str, tuple[str, str]] = {}
+        faces: dict[str, FaceFigures] = {}
         for (clip_id, source), word in self.words.items():
             if clips is None or (clip_id in clips and clips[clip_id] in (None, source)):
+                if word >= best.get(clip_id, _NOTHING) and (clip_id, source) in self.figures:
+                    figures = FaceFigures.of(json.loads(self.figures[clip_id, source]))
+                    faces |= {} if figures is None else {clip_id: figures}
                 best[clip_id] = max(best.get(clip_id, _NOTHING), word)
         for _, status in best.values():
             setattr(report, status, getattr(report, status) + 1)
         report.superseded = self.num_rows - len(best)
+        report.faces = summarize_faces(faces.values())
 
 
 _NOTHING = ("", "")

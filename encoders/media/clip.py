@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,8 @@ class ClipMedia:
 
     Pictures come from `media`; where it cannot be decoded or is black, from `fallback_media`. Sound comes from
     `audio_media`, then `media`, then `fallback_media`: the first of those given that can be read and is not silent.
-    `take_note` tells of every file that was passed over, and of what was done to sound and pictures.
+    `take_note` tells of every file that was passed over, and of what was done to sound and pictures; `take_figures` of
+    what was measured of them.
 
     Attributes:
         corpus: name of the clip's corpus.
@@ -102,8 +103,11 @@ class ClipMedia:
     description: str | None = None
     row: Mapping[str, object] = field(default_factory=dict, repr=False)
     notes: dict[str, str] = field(default_factory=dict)
-    _kept: dict[Hashable, tuple[object, dict[str, None]]] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[Hashable, tuple[object, dict[str, None], dict[str, Any]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
     _remarks: dict[str, None] = field(default_factory=dict, init=False, repr=False)
+    _figures: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> ClipMedia:
@@ -153,18 +157,20 @@ class ClipMedia:
     def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
         """The result of `compute`, once per key; `EncodingError` and `MissingModality` are kept and raised again.
 
-        What `take_note` tells of it is kept with the result, and told again to whoever uses it later.
+        What `take_note` and `take_figures` tell of it is kept with the result, and told again to whoever uses it later.
         """
         if key not in self._kept:
-            outside, self._remarks = self._remarks, {}
+            outside = self._remarks, self._figures
+            self._remarks, self._figures = {}, {}
             try:
-                self._kept[key] = compute(), self._remarks
+                self._kept[key] = compute(), self._remarks, self._figures
             except (EncodingError, MissingModality) as reason:
-                self._kept[key] = reason, self._remarks
+                self._kept[key] = reason, self._remarks, self._figures
             finally:
-                self._remarks = outside
-        kept, passed_over = self._kept[key]
+                self._remarks, self._figures = outside
+        kept, passed_over, measured = self._kept[key]
         self._remarks |= passed_over
+        self._figures |= measured
         if isinstance(kept, (EncodingError, MissingModality)):
             raise kept.with_traceback(None)
         return cast(ResultT, kept)
@@ -183,6 +189,11 @@ class ClipMedia:
         lines += self._remarks
         self._remarks = {}
         return "\n".join(lines) or None
+
+    def take_figures(self) -> dict[str, Any] | None:
+        """Figures of the media to be kept beside an encoder's vector: those measured since the last call, or None."""
+        figures, self._figures = self._figures, {}
+        return figures or None
 
     def _first_usable(
         self, spans: Sequence[Span], read: Callable[[Path, float | None, float | None], ResultT]
@@ -213,6 +224,10 @@ class ClipMedia:
     def remark(self, text: str) -> None:
         """Leave a remark on the clip's media; `take_note` tells of it to whoever uses what is being computed."""
         self._remarks[text] = None
+
+    def measured(self, figures: Mapping[str, Any]) -> None:
+        """Leave figures of the clip's media, JSON values by name; `take_figures` gives them as `take_note` remarks."""
+        self._figures |= figures
 
     def video_seconds(self) -> float:
         """Seconds that the clip's pictures last, as their file states; 0 where none can be opened."""

@@ -174,7 +174,10 @@ class WorkQueue:
             write([item.clip_id for item in items], [item.source for item in items], [value for _, value in done])
             self.made.update(items)
         self._store.write_failures(
-            corpus, self.specs[subject], [(item.clip_id, item.source, why.status, why.reason) for item, why in failed]
+            corpus,
+            self.specs[subject],
+            [(item.clip_id, item.source, why.status, why.reason) for item, why in failed],
+            figures=[why.figures for _, why in failed],
         )
         self.num_failed += sum(why.status == "failed" for _, why in failed)
 
@@ -193,7 +196,9 @@ class WorkQueue:
                     status = "failed" if entry is None else entry.status
                     kind = "reused" if status == "done" and item not in self.made else status
                     setattr(count, kind, getattr(count, kind) + 1)
+                keys = [(item.clip_id, item.source) for item in items]
+                summary.figures += self._store.figure_rows(corpus, spec, keys)
                 if count.failed or count.absent:
-                    ledgers.append(self._store.ledger(corpus, spec, [(item.clip_id, item.source) for item in items]))
+                    ledgers.append(self._store.ledger(corpus, spec, keys))
         if ledgers:
             summary.ledger = pd.concat(ledgers, ignore_index=True)

@@ -97,8 +97,8 @@ ORDER = {
         "registry",
     ),
     "encoders": (
-        "errors sequences spec timed", "media store", "base", "catalogue", "config", "device face", "creation models",
-        "cues writers", "extraction", "maintenance", "run",
+        "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
+        "creation models", "cues writers", "extraction", "maintenance", "run",
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",

@@ -13,7 +13,7 @@ from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
-from training.report.cards import clock
+from training.report.cards import clock, seen_faces
 from training.report.charts import Line, legend, lines
 
 __all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
@@ -129,6 +129,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"clock": clock, "percent": _percent, "signed": _signed}
+    environment.filters["seen_faces"] = lambda clip: seen_faces(clip.to_dict())
     return environment
 
 

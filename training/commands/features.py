@@ -154,7 +154,7 @@ def _corpus(reports: Iterable[FolderReport]) -> Table:
         encoder = Text(report.encoder, overflow="fold")
         days = " to ".join(dict.fromkeys(time[:10] for time in (report.oldest, report.newest) if time))
         about = ", ".join(part for part in (report.fingerprint, _sequences(report), days) if part)
-        for line in (about, _USES[report.in_use]):
+        for line in (about, _USES[report.in_use], "" if report.faces is None else report.faces.sentence):
             encoder.append(f"\n{line}" if line else "", style="dim")
         table.add_row(
             report.modality, encoder, *(f"{getattr(report, name):,}" for name in _COUNTS),

@@ -274,6 +274,8 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     """Put a clip into words, for a terminal."""
+    from training.report.cards import seen_faces
+
     yield _title(clip)
     width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
     for task, result in clip["tasks"].items():
@@ -282,6 +284,8 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
             yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
+    for modalities, sentence in seen_faces(clip):
+        yield f"  {'':<{width}}{modalities}: {sentence}"
 
 
 def _verdict(task: str, result: Mapping[str, Any], asked: float, width: int) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from encoders.visibility import FaceFigures
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.reliability import confidences
@@ -78,6 +79,7 @@ class ClipResult:
         language: of the transcript, where known.
         narrative: described behaviour.
         notes: by modality, what its encoder had to say, such as a file that was passed over.
+        faces: by modality that looks for faces, what its frames show of them, also where it is absent.
     """
 
     id: str
@@ -91,6 +93,7 @@ class ClipResult:
     language: str | None = None
     narrative: tuple[Sentence, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    faces: dict[str, FaceFigures] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Make JSON values."""
@@ -218,9 +221,9 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
 
     Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`),
     `<task>.confidence` and `<task>.abstained`, or per trait `<task>.<trait>.low` and `.high`; per modality
-    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
-    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
-    modalities, none with fewer than two.
+    `faces.<modality>.<figure>` (see `encoders.visibility.FaceFigures`), and `absent.<modality>`, why it is not there;
+    `text`, `text_source`, `language`, `narrative`. Of explained clips also `shapley.<task>.<class>.<modality>`, in the
+    unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of modalities, none with fewer than two.
 
     Args:
         clips: of `Results.to_dicts`.
@@ -241,6 +244,8 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
                 row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}
             between = [pair["value"] for pair in why["conflicts"]]
             row[f"conflict.{task}"] = sum(between) / len(between) if between else None
+        for modality, seen in clip.get("faces", {}).items():
+            row |= {f"faces.{modality}.{name}": value for name, value in seen.items()}
         row |= {f"absent.{modality}": reason for modality, reason in clip["absent"].items()}
         row |= {name: clip[name] for name in ("text", "text_source", "language")}
         row["narrative"] = " ".join(sentence["text"] for sentence in clip["narrative"]) or None
@@ -248,6 +253,6 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
     for each in defects:
         rows.append({**{name: each[name] for name in ("id", "path", "start", "end")}, "defect": each["reason"]})
     frame = pd.DataFrame(rows, columns=None if rows else ["id", "path", "start", "end", "defect"])
-    last = [name for name in frame if str(name).startswith("absent.")]
+    last = [name for kind in ("faces.", "absent.") for name in frame if str(name).startswith(kind)]
     last += [name for name in ("text", "text_source", "language", "narrative") if name in frame]
     return frame[[name for name in frame if name not in last] + last]

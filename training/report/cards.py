@@ -14,11 +14,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from encoders.visibility import FaceFigures
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
-__all__ = ["clock", "render_card", "write_cards", "write_pages"]
+__all__ = ["clock", "render_card", "seen_faces", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -82,7 +83,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}"}
+    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", "seen_faces": seen_faces}
     clips = recording["clips"]
     tasks = [
         {
@@ -120,6 +121,19 @@ def clock(seconds: float | None) -> str:
         return ""
     minutes, rest = divmod(round(10 * seconds), 600)
     return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
+
+
+def seen_faces(clip: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what a clip's pictures show of faces: modalities joined by commas, and what all of them saw.
+
+    Args:
+        clip: of the document; of an older one it says nothing of faces.
+    """
+    modalities: dict[str, list[str]] = {}
+    for modality, values in clip.get("faces", {}).items():
+        if (figures := FaceFigures.of(values)) is not None:
+            modalities.setdefault(figures.sentence, []).append(modality)
+    return [(", ".join(names), sentence) for sentence, names in modalities.items()]
 
 
 def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:

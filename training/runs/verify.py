@@ -24,8 +24,8 @@ __all__ = ["MANIFEST", "changed_files", "verify_run", "write_manifest"]
 MANIFEST = "manifest.json"
 NEEDED = ("config.json", "features.json", "calibration.json", "baseline.json", "predictions.parquet", "results.json")
 OTHERS = (
-    "versions.json", "defects.csv", "ledger.csv", "metrics.jsonl", "best.safetensors", "identities.parquet",
-    "data.json",
+    "versions.json", "defects.csv", "ledger.csv", "faces.csv", "metrics.jsonl", "best.safetensors",
+    "identities.parquet", "data.json",
 )  # fmt: skip
 TOLERANCE = 1e-6  # percentage points, of figures made again on another machine
 PREDICTION_TOLERANCE = 1e-6  # of `predicted` columns, which are float32

@@ -28,6 +28,7 @@ from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.text_store import TextStore, Written
 from encoders.store.vector_store import FeatureStore
+from encoders.visibility import FaceFigures, FaceSummary
 from encoders.writers.build import text_writers
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")
@@ -512,3 +513,17 @@ def test_weights_that_torch_keeps_are_found_without_it(tmp_path: Path) -> None:
     for variables in ({"TORCH_HOME": str(torch_home)}, {"XDG_CACHE_HOME": str(tmp_path)}):
         environment = {**{k: v for k, v in os.environ.items() if k != "TORCH_HOME"}, **variables}
         subprocess.run([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parents[3], check=True)
+
+
+def test_what_pictures_show_of_faces_is_summed_up_by_folder(store: FeatureStore) -> None:
+    def seen(number: int) -> dict[str, Any]:
+        return FaceFigures(12, number, 1, 10.0 * number or None, None, False).to_dict()
+
+    store.write("meld", PLAIN, ["a", "b"], ["s", "s"], rows([1, 2, 3], [4, 5, 6]), None, [seen(12), seen(6)])
+    store.write("meld", PLAIN, ["a"], ["old"], rows([1, 2, 3]), None, [seen(1)])
+    store.write_failures("meld", PLAIN, [("c", "s", "failed", "few")], figures=[seen(2)])
+    usage = Usage({}, {}, {"meld/video/plain-ba9876543210": dict.fromkeys("abc", "s")})
+    # shares 1, 1/2 and 1/6, the last below a quarter; the clip a of other media does not count
+    assert one(store, usage).faces == FaceSummary(3, 0.5, 1, 0, 0, 60.0, None)
+    store.write("meld", SPEC, ["a"], ["s"], rows([1, 2, 3, 4]))
+    assert [report.faces is None for report in take_inventory(store.root)] == [True, False]

@@ -107,7 +107,7 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     assert (one["id"], len(one["clips"]), one["defects"]) == ("a", 2, [])
     assert [each["start"] for each in one["clips"]] == [0.0, 1.0]
     assert list(one["clips"][0]) == [
-        "start", "end", "tasks", "absent", "text", "text_source", "language", "narrative", "notes"
+        "start", "end", "tasks", "absent", "text", "text_source", "language", "narrative", "notes", "faces"
     ]  # fmt: skip
     assert list(one["clips"][0]["tasks"]["emotion"]) == [
         "kind",
