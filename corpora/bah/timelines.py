@@ -11,7 +11,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +151,7 @@ def _in_order(numbers: Sequence[str], said: Sequence[str], place: str, clip: str
     return labels
 
 
-def _frame_spans(facts: Facts, video: Mapping[str, object], defects: Defects) -> list[tuple[int, int]] | None:
+def _frame_spans(facts: Facts, video: Mapping[Hashable, Any], defects: Defects) -> list[tuple[int, int]] | None:
     """Read first and last frame of each segment; None where the annotation says nothing of them."""
     if "fr_detailed_ah" not in facts.said:
         return None
@@ -181,7 +182,7 @@ def _inside(spans: Sequence[tuple[int, int]], length: int | None = None) -> NDAr
 def _compare(
     sources: Mapping[str, NDArray[np.int8]],
     spans: Sequence[tuple[int, int]] | None,
-    video: Mapping[str, object],
+    video: Mapping[Hashable, Any],
     defects: Defects,
 ) -> None:
     """Note where sources differ from the one that is used, the first."""
@@ -208,7 +209,7 @@ def _compare(
             defects.add("disagreement", str(video["where"]), reason, video["clip_id"])
 
 
-def _check_label(frames: NDArray[np.int8], video: Mapping[str, object], defects: Defects) -> None:
+def _check_label(frames: NDArray[np.int8], video: Mapping[Hashable, Any], defects: Defects) -> None:
     present = int((frames == 1).sum())
     if video["label"] == 1.0 and not present:
         reason = "is labelled present, but none of its frames is; the video's label stays"

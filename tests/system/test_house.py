@@ -93,8 +93,8 @@ ORDER = {
         "models temporal", "objective", "balancing", "metrics", "calibration", "explanation export",
     ),
     "corpora": (
-        "timeline", "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo",
-        "registry",
+        "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
+        "checks demo", "registry",
     ),
     "encoders": (
         "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
