@@ -27,7 +27,7 @@ from mmpsr.config import load_config, validate
 from tests.support.guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 from training.config import RunConfig
 from training.data.load import load_clips
-from training.published_config import load_run_config
+from training.published_config import load_any_config
 from tuning.console import app
 from tuning.search.objective import load_search
 from tuning.study.config import load_study
@@ -133,7 +133,7 @@ def read_file(path: Path) -> None:
     elif "rows" in tree:
         load_study(path)
     else:
-        load_run_config(path, ())
+        load_any_config(path, ())
 
 
 @pytest.mark.parametrize("block", every("toml"), ids=str)
@@ -177,7 +177,7 @@ def require_possible(arguments: list[str], named: set[str | None]) -> None:
     elif arguments[0] == "tune":
         load_search(file, settings, options["base"])
     else:
-        load_run_config(file, settings)
+        load_any_config(file, settings)
 
 
 def test_the_index_names_every_guide_and_every_link_leads_somewhere() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mmpsr.metrics.in_time import FRAME_METRICS, frame_statistics, video_score
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -22,8 +21,10 @@ from corpora.clips import SPLITS
 from corpora.timeline import UNKNOWN
 from mmpsr.config import validate
 from mmpsr.metrics.bootstrap import Statistic, bootstrap
+from mmpsr.metrics.in_time import frame_statistics, video_score
 from mmpsr.metrics.paired_tests import paired_bootstrap
-from training.config import InTimeConfig
+from mmpsr.metrics.segments import SegmentRule, segment_statistics
+from training.config import InTimeConfig, InTimeDataConfig
 from training.in_time.data import FrameData
 from training.runs.directory import read_json
 from training.runs.verify import changed_files
@@ -46,6 +47,11 @@ def clip_window(seconds: float, rate: Fraction | float) -> int:
         (24, 30, 1)
     """
     return max(1, round(seconds * float(rate)))
+
+
+def segment_rule(settings: InTimeDataConfig) -> SegmentRule:
+    """Give the rule by which a run makes segments of probabilities."""
+    return SegmentRule(settings.segment_threshold, settings.segment_gap, settings.shortest_segment)
 
 
 def prediction_table(
@@ -130,16 +136,20 @@ def _level_rows(clips: pd.DataFrame, place: Mapping[str, str], config: InTimeCon
         return
     groups = pd.factorize(clips["group"])[0]
     num_groups = len(set(groups))
-    statistics = {name: frame_statistics(labels, probs, groups) for name, probs in systems.items()}
-    constants = [
-        frame_statistics(labels, [np.full(len(each), value) for each in labels], groups) for value in (0.0, 1.0)
-    ]
+    systems |= {
+        name: [np.full(len(each), value) for each in labels] for name, value in (("absent", 0.0), ("present", 1.0))
+    }
+    statistics = {name: dict(frame_statistics(labels, probs, groups)) for name, probs in systems.items()}
+    if place["level"] == "frame":
+        rates, rule = [Fraction(rate) for rate in clips["rate"]], segment_rule(config.data)
+        for name, probs in systems.items():
+            statistics[name] |= segment_statistics(labels, probs, rates, groups, rule)
     num_known = sum(int((each != UNKNOWN).sum()) for each in labels)
-    for metric in FRAME_METRICS:
+    for metric in statistics["model"]:
         ours, linear = statistics["model"][metric], statistics["linear"][metric]
         interval = bootstrap(ours, num_groups, NUM_RESAMPLES).interval(limits=(0.0, 100.0))
         over = paired_bootstrap(linear, ours, num_groups, NUM_RESAMPLES).interval()
-        chance = [_whole(each[metric], num_groups) for each in constants]
+        chance = [_whole(statistics[name][metric], num_groups) for name in ("absent", "present")]
         yield {
             **place, "metric": metric, "num_clips": len(clips), "num_frames": num_known, "num_groups": num_groups,
             "model": _finite(interval.estimate), "low": _finite(interval.low), "high": _finite(interval.high),

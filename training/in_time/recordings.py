@@ -20,8 +20,10 @@ from encoders.errors import EncodingError, MissingModality
 from encoders.extraction.extract import extract
 from encoders.extraction.read import read_timed
 from encoders.media.clip import ClipMedia
-from mmpsr.metrics.in_time import clip_score, find_segments
+from mmpsr.metrics.in_time import video_score
+from mmpsr.metrics.segments import find_segments, to_seconds
 from training.in_time.data import gather_frames
+from training.in_time.figures import clip_window, segment_rule
 from training.in_time.fit import frame_probabilities
 from training.in_time.trained import InTimeModel
 from training.predict.inputs import Defect
@@ -159,16 +161,16 @@ def _result(
     narrative: Sequence[Sentence],
 ) -> InTimeResult:
     settings = trained.config.data
+    spans = find_segments(probs, rate, segment_rule(settings))
     segments = []
-    for begin, end in find_segments(
-        probs, rate, threshold=settings.segment_threshold, gap=settings.segment_gap, shortest=settings.shortest_segment
-    ):
-        span = start + begin / rate, start + end / rate
+    for (begin, end), (first, last) in zip(spans, to_seconds(spans, rate, start), strict=True):
         cues = tuple(
-            each for each in narrative if any(span[0] < last + 1e-9 and first < span[1] for first, last in each.spans)
+            sentence
+            for sentence in narrative
+            if any(first <= until and since < last for since, until in sentence.spans)
         )
-        segments.append(FoundSegment(*span, float(probs[begin:end].mean()), cues))
-    whole = float(clip_score(probs, max(1, round(settings.clip_seconds * rate))))
+        segments.append(FoundSegment(first, last, float(probs[begin:end].mean()), cues))
+    whole = video_score(probs, clip_window(settings.clip_seconds, rate))
     return InTimeResult(
         *place, rate, start, tuple(np.round(probs.astype(np.float64), DIGITS).tolist()), tuple(segments), whole,
         trained.spec.classes[int(whole > 0.5)], absent, text, tuple(narrative),

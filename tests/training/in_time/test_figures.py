@@ -39,6 +39,9 @@ def test_frames_are_pooled_and_clips_take_their_highest_second(run: Path) -> Non
     assert frames["over_linear"] == pytest.approx(25.0)
     assert (frames["absent"], frames["present"]) == (0.0, pytest.approx(100 * 6 / 11))
     assert frames["chance"] == frames["present"]
+    # found and true frames: a both 1-2, b found 1, c both 0 and found 1: 3 shared of 5 in either
+    assert rows["frame", "frame_iou"]["model"] == pytest.approx(60.0)
+    assert ("clip", "frame_iou") not in rows
     clips = rows["clip", "positive_f1"]
     # highest means of two frames: a 0.7, b 0.45, c 0.75; d has no label of its own
     assert (clips["model"], clips["num_clips"]) == (100.0, 3)
@@ -50,7 +53,7 @@ def test_frames_are_pooled_and_clips_take_their_highest_second(run: Path) -> Non
 def test_the_table_says_what_is_counted(run: Path) -> None:
     table = result_table(results_of(run))
     counted = list(table.columns[2].cells)
-    assert counted == ["8 frames", "", "", "", "", "3 clips", "", "", "", ""]
+    assert counted == ["8 frames", *[""] * 7, "3 clips", *[""] * 4]
     assert list(table.columns[3].cells)[3] == metric_name("bah_average_precision") == "AP (BAH)"
 
 
