@@ -159,7 +159,7 @@ def load_run_config(path: str | Path, settings: Iterable[str] = ()) -> tuple[Run
     tree = read_toml(path)
     if is_in_time(tree, settings):
         raise ConfigError(
-            f"{path} is of a model in time (model.kind), which this command does not take; train and extract do"
+            f"{path} is of a model in time (model.kind), which this command does not take; train, extract and doctor do"
         )
     if not is_published(tree):
         return load_config(RunConfig, path, settings), []

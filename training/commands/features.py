@@ -85,9 +85,9 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
     from encoders.maintenance.inventory import usage_of
-    from training.published_config import load_run_config
+    from training.published_config import load_any_config
 
-    run, notes = load_run_config(config, settings)
+    run, notes = load_any_config(config, settings)
     encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
     root = store or Path(run.features.store)
     features = run.features.model_copy(update={"store": str(root), "encoders": encoders})

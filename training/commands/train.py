@@ -77,11 +77,11 @@ def doctor(
         require_extra("media")
     from training.doctor.doctor import examine
     from training.doctor.report import render
-    from training.published_config import load_run_config
+    from training.published_config import load_any_config
 
     errors = error_console()
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the report
-        resolved, notes = load_run_config(config, set_ or [])
+        resolved, notes = load_any_config(config, set_ or [])
         diagnosis = examine(resolved, str(config), media)
     for note in notes:
         errors.print(note, highlight=False, markup=False)

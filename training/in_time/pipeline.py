@@ -11,7 +11,7 @@ from rich.console import Console
 
 from corpora.clips import SPLITS, ClipTable, CorpusError
 from corpora.registry import generated_corpora
-from encoders.extraction.read import read_timed, timed_keys
+from encoders.extraction.read import make_encoders, read_timed, timed_specs
 from mmpsr.config import ConfigError
 from training.config import InTimeConfig
 from training.data.load import extract_features, load_clips
@@ -86,8 +86,14 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
     train, dev = (data.rows(trained, split) for split in ("train", "dev"))
     train, dev = train[data.labelled[train]], dev[data.labelled[dev]]
     data.fit_scales(train)
-    run.write_json("features.json", timed_keys(features_in_time(config)))
-    run.write_json("data.json", {"generated": list(generated_corpora(config.corpora, data.clips))})
+    features = features_in_time(config)
+    specs = timed_specs(features, make_encoders(features))
+    run.write_json("features.json", {name: specs[name].key for name in config.data.modalities})
+    counts = data.clips.groupby(["corpus", "split"], sort=False).size()
+    run.write_json("data.json", {
+        "clips": [{"corpus": corpus, "split": split, "num_clips": int(n)} for (corpus, split), n in counts.items()],
+        "generated": list(generated_corpora(config.corpora, data.clips)),
+    })  # fmt: skip
     tables.defects.to_csv(run.path / "defects.csv", index=False)
     tables.ledger.to_csv(run.path / "ledger.csv", index=False)
     start_trackers(accelerator, config, run.path)
