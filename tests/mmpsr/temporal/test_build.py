@@ -44,6 +44,7 @@ def test_parameters_of_mt_and_jmt_are_the_published_ones() -> None:
     assert count("video audio", kind="jmt_extended") == 3_738_818
     # text besides: its TCN and normalisation, the joint layer's 128 x 128 weights, its encoder, 6 attentions more
     assert count("video audio text", kind="jmt_extended") == 3_738_818 + 2_608_768 + 16_384 + 99_584 + 6 * 66_048
+    assert count("video audio text", kind="mt_extended") == 3_342_146 + 2_608_768 + 99_584 + 4 * 66_048
 
 
 def test_parameters_of_the_plainest() -> None:
