@@ -27,6 +27,7 @@ __all__ = [
     "FeaturesConfig",
     "PrecomputedConfig",
     "TranscriberConfig",
+    "VGGishConfig",
 ]
 
 _EXPERT = "You are an expert in visual human behaviour. The pictures are frames of one video clip, in order of time."
@@ -121,6 +122,22 @@ class FacesConfig(Config):
     """Average all faces of a frame but those much smaller than the largest, or follow the one person seen most."""
 
 
+class VGGishConfig(Config):
+    """How encoder `vggish` is used; other settings have another fingerprint."""
+
+    hop: float = Field(default=0.96, ge=0.01, le=10)
+    """Seconds from one embedding to the next, of those that are pooled, in hundredths; in time every frame has one."""
+    last_rectifier: bool | None = None
+    """End with the last rectifier or before it; left out, with it for vectors and before it for what is in time."""
+
+    @field_validator("hop")
+    @classmethod
+    def _check_hop(cls, hop: float) -> float:
+        if abs(100 * hop - round(100 * hop)) > 1e-6:
+            raise ValueError("must be hundredths of a second, the frames of its spectrogram")
+        return hop
+
+
 class PrecomputedConfig(Config):
     """Where features computed elsewhere lie, see `encoders.extraction.precomputed`."""
 
@@ -175,6 +192,8 @@ class FeaturesConfig(Config):
     """Features computed elsewhere, by a name of your own."""
     faces: FacesConfig = Field(default_factory=FacesConfig)
     """How the pictures are made that image encoders see for video."""
+    vggish: VGGishConfig = Field(default_factory=VGGishConfig)
+    """How encoder `vggish` is used."""
     sequences: dict[str, Annotated[int, Field(ge=2)]] = Field(default_factory=dict)
     """Most elements kept of a clip's sequence beside its vector, by modality; those left out keep vectors only."""
     timed: tuple[str, ...] = ()

@@ -8,11 +8,15 @@ from typing import Any
 
 from mmpsr.errors import UserError
 
-__all__ = ["EncodingError", "ExtractionError", "Failure", "MissingModality", "StoreError"]
+__all__ = ["EncodingError", "ExtractionError", "Failure", "MissingModality", "NothingThere", "StoreError"]
 
 
 class EncodingError(Exception):
     """An encoder could not turn a clip into vectors although the modality is given; the message is the reason."""
+
+
+class NothingThere(EncodingError):  # noqa: N818  what is said of a file that is in order
+    """A media file can be read and holds nothing of a kind: no stream of it, or silence; the message says what."""
 
 
 class MissingModality(Exception):  # noqa: N818  absence is not an error

@@ -13,8 +13,10 @@ import pandas as pd
 
 from mmpsr.files import sha256_of
 
-__all__ = ["EncoderSpec", "SequenceSpec", "TimedSpec", "cap_of", "rate_of", "source_of"]
+__all__ = ["IN_TIME", "EncoderSpec", "SequenceSpec", "TimedSpec", "cap_of", "rate_of", "source_of"]
 
+IN_TIME = " in time"
+"""Ends what summaries and ledgers call values in time, after their modality."""
 _TIMED_KEY = re.compile(r".*-[0-9a-f]{12}-frames-(own|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
 _SEQUENCE_KEY = re.compile(r".*-[0-9a-f]{12}-sequence-(\d+)")
 
@@ -117,7 +119,7 @@ class TimedSpec(EncoderSpec):
     @property
     def subject(self) -> str:
         """What summaries and ledgers call that which is stored, such as `text in time`."""
-        return f"{self.modality} in time"
+        return self.modality + IN_TIME
 
     @property
     def key(self) -> str:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ MEASURED, REPEATED, NONE = 2, 1, 0
 """States of a frame: its own values; the last ones before it, since it has none; nothing at all, and zeros."""
 LEAST_STD = 1e-6
 """Floor of a standard deviation that values are divided by."""
+AnyT = TypeVar("AnyT", bound=np.generic)
 _MOST_MAPS = 64  # files that are mapped at a time
 _BLOCK = 4096  # frames read at a time for statistics
 
@@ -53,12 +54,32 @@ class Grid:
         rate: frames per second.
         start: second of frame 0, of the clip's media.
         lead: seconds from the clip's own beginning to frame 0; sound and words count from that beginning.
+        pictures: int64 `[T]`, which of the pictures that were looked at stands at each frame, from 0 on and none left
+            out; None where each frame has its own.
     """
 
     length: int
     rate: Fraction
     start: float = 0.0
     lead: float = 0.0
+    pictures: NDArray[np.int64] | None = field(default=None, compare=False)
+
+    def of_pictures(self, each: NDArray[AnyT]) -> NDArray[AnyT]:
+        """Take for each frame what belongs to its picture.
+
+        Args:
+            each: something for every picture that was looked at, `[P, ...]`.
+
+        Returns:
+            `[T, ...]`.
+        """
+        return each if self.pictures is None else each[self.pictures]
+
+    @property
+    def picture_seconds(self) -> NDArray[np.float64]:
+        """Seconds from the clip's own beginning at which each picture is first shown: `[P]`."""
+        seconds = self.seconds
+        return seconds if self.pictures is None else seconds[np.unique(self.pictures, return_index=True)[1]]
 
     @property
     def seconds(self) -> NDArray[np.float64]:

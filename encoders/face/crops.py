@@ -26,7 +26,21 @@ from encoders.media.decoding import opened, stream_of
 from encoders.media.frames import LONGEST_SIDE
 from encoders.visibility import FaceFigures
 
-__all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops", "follow"]
+__all__ = [
+    "NUM_FRAMES",
+    "SMALLEST",
+    "FaceCrops",
+    "average_faces",
+    "chosen_faces",
+    "crop_settings",
+    "cut_face",
+    "distinct_faces",
+    "face_crops",
+    "follow",
+    "read_picture",
+    "resized",
+    "shipped_faces",
+]
 
 NUM_FRAMES = 30
 """Frames read per clip, uniformly spaced."""
@@ -84,14 +98,14 @@ def face_crops(
     """
 
     def compute() -> FaceCrops | None:
-        pictures = _shipped(clip) if config.source == "shipped" else []
+        pictures = list(shipped_faces(clip).values()) if config.source == "shipped" else []
         if pictures:
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
-            pixels = np.stack([_read_image(picture, size) for picture in dict.fromkeys(taken)])
+            pixels = np.stack([resized(read_picture(picture), size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
         frames, _, is_turned = upright_frames(clip, num_frames, follows_length)
-        boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
-        kept = _kept(boxes, config)
+        boxes = [distinct_faces(frame, config) for frame in frames]
+        kept = [faces[places] for faces, places in zip(boxes, chosen_faces(boxes, config), strict=True)]
         sides = [float(faces[:, 2:].min()) for faces in kept if len(faces)]
         smallest = round(min(sides), 1) if sides else None
         figures = FaceFigures(len(frames), len(sides), max(map(len, boxes)), None, smallest, is_turned)
@@ -114,24 +128,36 @@ def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[
     return means[np.searchsorted(frames, crops.shown)].astype(np.float32)
 
 
-def _kept(boxes: Sequence[NDArray[np.float64]], config: FacesConfig) -> list[NDArray[np.float64]]:
-    """Choose by frame the boxes that are cut out."""
-    if config.several_faces == "track":
-        return [faces[:0] if index is None else faces[index : index + 1]
-                for faces, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
-    return [_large(faces) for faces in boxes]
-
-
 def _cut_out(
     frames: NDArray[np.uint8], kept: Sequence[NDArray[np.float64]], config: FacesConfig, size: int
 ) -> FaceCrops | None:
     seen = np.array([index for index, faces in enumerate(kept) if len(faces)], dtype=np.int64)
     if not len(seen):
         return None
-    pixels = [_crop(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
+    pixels = [cut_face(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
     every = np.arange(seen[0], len(frames))
     owners = np.repeat(np.arange(len(frames)), [len(faces) for faces in kept])
     return FaceCrops(np.stack(pixels), owners, seen[np.searchsorted(seen, every, side="right") - 1])
+
+
+def distinct_faces(frame: NDArray[np.uint8], config: FacesConfig) -> NDArray[np.float64]:
+    """Find boxes `[N, 4]` of the faces in a frame, each once, the most certain first."""
+    return _distinct(detect_faces(frame, config.detector))
+
+
+def chosen_faces(boxes: Sequence[NDArray[np.float64]], config: FacesConfig) -> list[NDArray[np.int64]]:
+    """Choose the faces that are looked at: of each frame all but small ones, or the one person seen most.
+
+    Args:
+        boxes: per frame `[N, 4]`.
+        config: which faces.
+
+    Returns:
+        Per frame places of its boxes, perhaps none.
+    """
+    if config.several_faces == "track":
+        return [np.array([] if index is None else [index], dtype=np.int64) for index in follow(boxes)]
+    return [np.flatnonzero(_large(faces)) for faces in boxes]
 
 
 def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,12 +175,12 @@ def _common(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.maximum(sides, 0).prod())
 
 
-def _large(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     areas = boxes[:, 2:].prod(axis=1)
-    return boxes[areas >= SMALLEST * areas.max(initial=0.0)]
+    return np.asarray(areas >= SMALLEST * areas.max(initial=0.0))
 
 
-def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
+def cut_face(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
     """Cut out a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
     import cv2
 
@@ -183,28 +209,36 @@ def _turn(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     return np.asarray(points @ np.array([[cosine, -sine], [sine, cosine]]))
 
 
-def _shipped(clip: ClipMedia) -> list[Path]:
-    """Return the corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
+def shipped_faces(clip: ClipMedia) -> dict[int, Path]:
+    """Return the corpus' face pictures of the clip, `frame-N` by N, in the order of N; none where it ships none.
 
     N counts the frames of the video; of a clip that is a part of it only its own frames are taken.
     """
     if clip.faces is None or not clip.faces.is_dir():
-        return []
+        return {}
     pictures = shipped_pictures(clip.faces)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
         with opened(clip.media) as container:  # frames per second of the video
             rate = float(stream_of(container, clip.media, "video").average_rate or 0) or 25.0
         first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
         pictures = {number: path for number, path in pictures.items() if first <= number < last}
-    return list(pictures.values())
+    return pictures
 
 
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture, `[H, W, 3]` with blue first, or raise `EncodingError`."""
     import cv2
 
     picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if picture is None:
         raise EncodingError(f"{path}: not a picture that can be read")
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize a picture with blue first to `[size, size, 3]` with red first."""
+    import cv2
+
     height, width = picture.shape[:2]
     shrinks = max(height, width) > size
     scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -38,11 +38,13 @@ __all__ = [
     "FaceTrack",
     "Reach",
     "align",
+    "count_of",
     "detect_faces",
     "eye_centres",
     "face_frames",
     "face_settings",
     "face_track",
+    "is_turned",
     "largest_face",
     "mesh_of",
     "start_model",
@@ -167,16 +169,35 @@ def upright_frames(
     """Read frames as `face_frames` does, and tell whether they were turned."""
 
     def compute() -> tuple[NDArray[np.uint8], NDArray[np.float64], bool]:
-        periods = clip.video_seconds() / PERIOD if follows_length else 1.0
-        frames, seconds = clip.frames(max(num_frames, min(math.ceil(num_frames * periods), MOST_FRAMES)))
-        is_turned = _upside_down(frames)
-        if is_turned:
-            clip.remark("upside down: its frames are turned")
+        frames, seconds = clip.frames(count_of(clip, num_frames, follows_length))
+        turned = _turned(clip, frames, num_frames, follows_length)
+        if turned:
             frames = np.ascontiguousarray(frames[:, ::-1, ::-1])
             frames.setflags(write=False)
-        return frames, seconds, is_turned
+        return frames, seconds, turned
 
     return clip.cached(("face frames", num_frames, follows_length), compute)
+
+
+def count_of(clip: ClipMedia, num_frames: int, follows_length: bool = True) -> int:
+    """Tell how many frames `face_frames` reads of a clip."""
+    periods = clip.video_seconds() / PERIOD if follows_length else 1.0
+    return max(num_frames, min(math.ceil(num_frames * periods), MOST_FRAMES))
+
+
+def is_turned(clip: ClipMedia, num_frames: int, follows_length: bool = True) -> bool:
+    """Tell whether a clip stands on its head, so that its frames are turned; there is a remark on the clip then."""
+    return _turned(clip, clip.frames(count_of(clip, num_frames, follows_length))[0], num_frames, follows_length)
+
+
+def _turned(clip: ClipMedia, frames: NDArray[np.uint8], num_frames: int, follows_length: bool) -> bool:
+    def compute() -> bool:
+        turned = _upside_down(frames)
+        if turned:
+            clip.remark("upside down: its frames are turned")
+        return turned
+
+    return clip.cached(("turned", num_frames, follows_length), compute)
 
 
 def _upside_down(frames: NDArray[np.uint8]) -> bool:

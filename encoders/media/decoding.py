@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from encoders.errors import EncodingError
+from encoders.errors import EncodingError, NothingThere
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -179,7 +179,7 @@ def streams_of(container: InputContainer, path: Path, kind: Literal["video", "au
     streams = [stream for stream in getattr(container.streams, kind) if not _is_cover(stream)]
     if not streams:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise EncodingError(f"{path}: no {kind} stream (found: {found})")
+        raise NothingThere(f"{path}: no {kind} stream (found: {found})")
     return streams
 
 

@@ -47,7 +47,7 @@ class WorkQueue:
         store: where it goes.
         records: rows of the clip table.
         specs: by subject, what is made.
-        sources: by modality and row, what it is made from (`encoders.spec.source_of`).
+        sources: by modality and row, what it is made from (`encoders.spec.source_of`); by subject where that differs.
         rows: those that are asked for, in the order to be worked on.
         retry_failed: whether earlier failures are tried again.
 
@@ -85,7 +85,7 @@ class WorkQueue:
     def item(self, row: int, subject: str) -> Item:
         """Name one thing to be made of a clip."""
         record = self.records[row]
-        source = self.sources[self.specs[subject].modality][row]
+        source = self.sources[subject if subject in self.sources else self.specs[subject].modality][row]
         return Item(self.folders[record["corpus"], subject], record["clip_id"], source)
 
     def settled(self) -> Settled:

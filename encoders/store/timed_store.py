@@ -32,7 +32,7 @@ from encoders.store.vector_store import FeatureStore, positions
 from encoders.timed import NONE, Timed, TimedSequences
 from mmpsr.files import write_whole
 
-__all__ = ["PLACES", "TimedStore", "rows_of"]
+__all__ = ["PLACES", "TimedStore", "part_of", "rows_of"]
 
 PLACES = ("offset", "length", "numerator", "denominator", "start", "state")
 """Columns of a part that tell where a clip's frames lie and what they stand for."""
@@ -41,6 +41,11 @@ PLACES = ("offset", "length", "numerator", "denominator", "start", "state")
 def rows_of(part: Path) -> Path:
     """Name the file of rows that belongs to a part."""
     return part.with_name(f"frames-{part.stem.removeprefix('part-')}.npy")
+
+
+def part_of(rows: Path) -> Path:
+    """Name the part that a file of rows belongs to."""
+    return rows.with_name(f"part-{rows.stem.removeprefix('frames-')}.parquet")
 
 
 class TimedStore(FeatureStore):

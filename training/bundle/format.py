@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pydantic import Field, JsonValue, field_serializer
 
+from encoders.config import VGGishConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
 from training.bundle.files import CARD, WEIGHTS, BundleError, require_name
@@ -25,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT_VERSION: Literal[1] = 1
-FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision")
+FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision", "vggish")
 SECTIONS = ("features", "data", "tasks", "model", "objective", "semi_supervision", "balancing", "training")
 PATHS = ("weights", "precomputed", "store")
 REMOTE_CODE = ("trust_remote_code", "remote_code", "auto_map", "custom_code")
@@ -161,7 +162,10 @@ class Bundle(Config):
     @field_serializer("config")
     def _without_machine(self, config: RunConfig) -> dict[str, Any]:
         sections = config.model_dump(mode="json", include=set(SECTIONS))
-        return {**sections, "features": {name: sections["features"][name] for name in FEATURES}}
+        features = {name: sections["features"][name] for name in FEATURES}
+        if features["vggish"] == VGGishConfig().model_dump(mode="json"):  # which those who came before cannot read
+            del features["vggish"]
+        return {**sections, "features": features}
 
 
 def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool = False) -> Bundle:

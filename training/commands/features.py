@@ -165,7 +165,16 @@ def _corpus(reports: Iterable[FolderReport]) -> Table:
 
 
 def _sequences(report: FolderReport) -> str:
-    """Say how long the sequences of a folder are, or nothing."""
+    """Say how long the sequences of a folder are, or how many frames are in time, or nothing."""
+    if report.rate is not None:
+        rate = "each file's own rate" if report.rate == "own" else f"{report.rate} a second"
+        frames = f"{report.num_frames or 0:,} frames in time, {rate}"
+        missing = [
+            f"{number:,} {word}"
+            for number, word in ((report.num_repeated, "repeated"), (report.num_none, "without any"))
+            if number
+        ]
+        return frames + (f" ({', '.join(missing)})" if missing else "")
     if report.cap is None:
         return ""
     longest = "" if report.longest is None else f" (longest {report.longest:,})"
@@ -179,8 +188,8 @@ def _findings(report: FolderReport) -> Iterator[tuple[str, str]]:
         then = "extraction writes it anew" if name == "encoder.json" else "its clips are extracted again"
         yield f"{name} cannot be read ({damage.reason}); delete it and {then}", "bold red"
     held, constant = "vectors", "hold one value throughout"
-    if report.cap is not None:
-        held, constant = "sequences", "do not change over time"
+    if report.cap is not None or report.rate is not None:
+        held, constant = "sequences" if report.rate is None else "clips in time", "do not change over time"
     if report.not_finite:
         yield f"{report.not_finite:,} {held} hold NaN or infinity", "bold red"
     if report.constant_vectors:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import pickle
 from collections.abc import Sequence
 from fractions import Fraction
@@ -126,3 +127,42 @@ def test_rows_are_a_plain_array_that_numpy_reads(tmp_path: Path) -> None:
     assert table["offset"].to_pylist() == [0, 5]
     assert table.schema.field("state").type == pa.binary()
     assert tuple(table.column_names[2:-1]) == PLACES
+
+
+def touched(path: Path) -> int:
+    """Bytes of a file that this process holds in memory through a map."""
+    resident = 0
+    lines = Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.endswith(str(path)):
+            rss = next(each for each in lines[number:] if each.startswith("Rss:"))
+            resident += 1024 * int(rss.split()[1])
+    return resident
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_a_window_reads_only_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = EncoderSpec("wide", 1, "video", 512, {}, "0123456789ab").in_time(None, {})
+    store = TimedStore(tmp_path)
+    length = 40_000  # 41 MB
+    values = np.zeros((length, 512), dtype=np.float16)
+    values[:, 0] = np.arange(length) % 1000
+    clip = Timed(values, Fraction(24), 0.0, np.full(length, MEASURED, dtype=np.int8))
+    store.write_timed("corpus", spec, ["a"], ["now"], [clip])
+    (path,) = store.folder("corpus", spec).glob("frames-*.npy")
+    read = store.open_timed("corpus", spec, ["a"], ["now"])
+    assert touched(path) == 0
+    held = []
+    with monkeypatch.context() as patch:  # how much a window touches, before it is given back
+        patch.delattr(mmap, "MADV_DONTNEED")
+        window = read.frames(0, 12_000, 12_300)
+        held.append(touched(path))
+    assert window[:, 0].tolist() == [number % 1000 for number in range(12_000, 12_300)]
+    assert window.nbytes == 300 * 1024
+    # the system maps what it has cached in pages of up to 2 MB, and the window may lie in two of them and be read ahead
+    assert window.nbytes <= held[0] <= 8 * 2**20
+    assert type(window) is np.ndarray
+    for begin in range(0, length, 3000):
+        read.frames(0, begin, min(begin + 300, length))
+        held.append(touched(path))
+    assert held[1:] == [0] * (len(held) - 1)
