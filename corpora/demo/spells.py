@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 FILLERS = ("um", "well", "uh", "hm")
 _MODALITIES = ("face", "voice", "words")
 _RATE = 4.6  # syllables per second
+_SHOWN = 0.8  # chance of each cue of a modality to be among those that come
 _RISE = 0.2  # seconds in which a cue comes and goes
-_APART = 0.5  # seconds between what happens and what happens next
+_APART = 0.4  # seconds between what happens and what happens next
 
 
 class Chunk(NamedTuple):
@@ -114,9 +115,9 @@ def scene(who: Person, is_present: bool, seconds: tuple[float, float], rng: np.r
             first, last = round(span[0] * FPS), round(span[1] * FPS) - 1
             spells.append((first, last))
             events.append(_Event("spell", first / FPS, (last + 1) / FPS))
-    for modality in rng.permutation(np.array(_MODALITIES * 2)):
-        span = _free_span(events, length, rng.uniform(0.4, 1.2), rng)
-        if span is not None and rng.random() < 0.75:
+    for modality in rng.permutation(np.array(_MODALITIES * 3)):
+        span = _free_span(events, length, rng.uniform(0.5, 1.5), rng)
+        if span is not None and rng.random() < 0.8:
             events.append(_Event(str(modality), *span))
     cues = {name: np.zeros(num_frames) for name in ("brow_raise", "brow_lower", "lip_press", "gaze_x", "gaze_y")}
     cues["brow_raise"] += 0.12 * abs(who.manner["fidget"])
@@ -125,20 +126,21 @@ def scene(who: Person, is_present: bool, seconds: tuple[float, float], rng: np.r
     tremor = np.full(num_frames, 0.1 + 0.1 * abs(who.manner["unsteady"]))
     brow = "brow_lower" if who.manner["smile"] > 0.0 else "brow_raise"
     for event in events:
-        in_spell = event.modality == "spell"
-        curve = _curve(num_frames, event.start, event.end) * rng.uniform(0.75, 1.1)
-        shown = rng.random(3) < 0.85 if in_spell else np.arange(3) == rng.integers(3)
+        shown = rng.random(6) < _SHOWN
+        parts = [_part(event, rng) for _ in range(6)]
+        curves = [
+            float(rng.uniform(0.55, 1.0)) * _curve(num_frames, *part) * is_shown
+            for part, is_shown in zip(parts, shown, strict=True)
+        ]
         if event.modality in ("spell", "face"):
-            for name, amount in ((brow, 0.9), ("lip_press", 0.8)):
-                if shown[0 if name == brow else 1]:
-                    cues[name] += amount * curve
-            if shown[2]:
-                cues["gaze_x"] += curve * rng.choice([-1.0, 1.0])
-                cues["gaze_y"] += 0.5 * curve
+            cues[brow] += 0.9 * curves[0]
+            cues["lip_press"] += 0.9 * curves[1]
+            cues["gaze_x"] += rng.choice([-1.0, 1.0]) * curves[2]
+            cues["gaze_y"] += 0.5 * curves[2]
         if event.modality in ("spell", "voice"):
-            loudness -= (6.0 if shown[0] else 1.0) * curve
-            tremor += (0.9 if shown[1] else 0.1) * curve
-            breath += (0.9 if shown[2] else 0.1) * curve
+            loudness -= 8.0 * curves[3]
+            tremor += 1.1 * curves[4]
+            breath += 1.1 * curves[5]
     alone = tuple((event.modality, event.start, event.end) for event in events if event.modality != "spell")
     chunks = _chunks(events, length, rng)
     ordered = tuple(sorted(spells))
@@ -155,6 +157,13 @@ def _free_span(
         if all(end + _APART < event.start or start > event.end + _APART for event in events):
             return float(start), float(end)
     return None
+
+
+def _part(event: _Event, rng: np.random.Generator) -> tuple[float, float]:
+    """Draw the part of an event in which one cue shows it: two thirds of it at least."""
+    length = (event.end - event.start) * rng.uniform(0.67, 1.0)
+    start = event.start + rng.uniform(0.0, event.end - event.start - length)
+    return float(start), float(start + length)
 
 
 def _curve(num_frames: int, start: float, end: float) -> Floats:

@@ -80,7 +80,7 @@ def test_each_cue_comes_alone_outside_spells_too_and_never_near_one() -> None:
         times = [(first / FPS, (last + 1) / FPS) for first, last in script.spells]
         times += [(start, end) for _, start, end in script.alone]
         times.sort()
-        assert all(end + 0.4 < start for (_, end), (start, _) in itertools.pairwise(times))
+        assert all(end + 0.3 < start for (_, end), (start, _) in itertools.pairwise(times))
     alone = [script for script in scripts if not script.spells]
     assert any(chunk.is_filler for script in alone for chunk in script.chunks), "a filler alone is no spell"
     assert max(script.cues["lip_press"].max() for script in alone) > 0.6
@@ -107,11 +107,12 @@ def test_fillers_stand_at_the_seconds_of_the_spells() -> None:
 
 
 def test_face_and_voice_change_in_a_spell_by_what_the_script_says() -> None:
-    """Lips, brows and gaze of the drawn face, and loudness of the sound, in spells and outside, over five people."""
-    shown: dict[str, list[float]] = {"lip_press": [], "brow": [], "gaze_x": [], "decibels": []}
-    for seed in range(5):
+    """Lips, brows and gaze of the drawn face in spells and outside, and the sound's loudness in every frame."""
+    shown: dict[str, list[float]] = {"lip_press": [], "brow": [], "gaze_x": []}
+    decibels, written, air, breath = [], [], [], []
+    for seed in range(3):
         who = person(np.random.default_rng(seed))
-        script = scene(who, True, (8.0, 9.0), np.random.default_rng([seed, 1]))
+        script = scene(who, True, (5.0, 5.5), np.random.default_rng([seed, 1]))
         rng = np.random.default_rng([seed, 2])
         sound, envelope = sound_of(script, who, rng)
         assert len(sound) == len(envelope) == round(script.seconds * SAMPLE_RATE)
@@ -125,14 +126,21 @@ def test_face_and_voice_change_in_a_spell_by_what_the_script_says() -> None:
         curves["brow"] = cues[:, CUES.index("brow_raise")] + cues[:, CUES.index("brow_lower")]
         for name, curve in curves.items():
             shown[name].append(float(curve[inside].mean() - curve[~inside].mean()))
-        voiced = (envelope > 0.5) & (np.repeat(inside, -(-len(sound) // len(inside)))[: len(sound)])
-        quiet = (envelope > 0.5) & ~voiced
-        shown["decibels"].append(20.0 * float(np.log10(sound[voiced].std() / sound[quiet].std())))
+        for frame, first in enumerate(at):
+            part, voice = sound[first : first + 400], envelope[first : first + 400]
+            if voice.min() > 0.7:
+                decibels.append(20.0 * np.log10(part.std()) - who.loudness)
+                written.append(script.loudness[frame])
+            elif voice.max() == 0.0:
+                air.append(float(np.diff(part).std()))
+                breath.append(script.breath[frame])
     means = {name: float(np.mean(values)) for name, values in shown.items()}
     assert means["lip_press"] > 0.3
     assert means["brow"] > 0.4
     assert means["gaze_x"] > 0.3
-    assert means["decibels"] < -2.0
+    assert min(written) < -5.0
+    assert np.polyfit(written, decibels, 1)[0] == pytest.approx(1.0, abs=0.35), "a decibel of the script is one heard"
+    assert np.corrcoef(breath, air)[0, 1] > 0.9, "pauses are breathed through"
 
 
 def test_the_same_seed_gives_the_same_script_and_another_another() -> None:
@@ -141,6 +149,50 @@ def test_the_same_seed_gives_the_same_script_and_another_another() -> None:
     assert first.spells == again.spells
     np.testing.assert_array_equal(first.loudness, again.loudness)
     assert other.text != first.text
+
+
+@pytest.mark.slow
+def test_context_and_modalities_help() -> None:
+    """A linear model of what is shown, voiced and said, on test participants: average precision in frames."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import average_precision_score
+
+    def signals(video: FrameVideo) -> dict[str, np.ndarray]:
+        script = video.script()[1]
+        noise = np.random.default_rng([video.participant, video.position])
+        time = np.arange(script.num_frames) / FPS
+        said = [(time >= chunk.start) & (time < chunk.end) & chunk.is_filler for chunk in script.chunks]
+        parts = {
+            "face": np.stack([np.abs(curve) for curve in script.cues.values()], axis=1),
+            "voice": np.stack([script.loudness / 8.0, script.tremor, script.breath], axis=1),
+            "words": np.any(said, axis=0)[:, None].astype(float),
+        }
+        return {name: part + noise.normal(0.0, 0.15, part.shape) for name, part in parts.items()}
+
+    def averaged(values: np.ndarray, width: int) -> np.ndarray:
+        kernel = np.ones(2 * width + 1) / (2 * width + 1)
+        return np.stack([np.convolve(column, kernel, "same") for column in values.T], axis=1)
+
+    videos = {split: [video for video in plan_frames() if video.split == split] for split in ("train", "test")}
+    labels = {split: np.concatenate([video.script()[1].labels() for video in own]) for split, own in videos.items()}
+    signals_of = {split: [signals(video) for video in own] for split, own in videos.items()}
+    figures = {}
+    for modalities in (("face",), ("face", "voice", "words")):
+        for width in (0, 9):
+            inputs = {
+                split: np.concatenate([
+                    np.concatenate([np.hstack([own[name], averaged(own[name], width)]) for name in modalities], axis=1)
+                    for own in every
+                ])
+                for split, every in signals_of.items()
+            }  # fmt: skip
+            model = LogisticRegression(max_iter=500, class_weight="balanced").fit(inputs["train"], labels["train"])
+            chances = model.predict_proba(inputs["test"])[:, 1]
+            figures[len(modalities), width > 0] = float(average_precision_score(labels["test"], chances))
+    assert figures[1, False] < 0.7
+    assert figures[1, False] + 0.05 < figures[1, True]
+    assert max(figures[1, True], figures[3, False]) + 0.05 < figures[3, True]
+    assert figures[3, True] > 0.85
 
 
 # --- as BAH is laid out
@@ -238,7 +290,7 @@ def test_the_media_show_and_sound_as_the_script_says_and_stay_the_same(tmp_path:
         pictures, sound = decode(roots[0] / FOLDER / video.media)
         assert sound is not None
         assert len(pictures) == script.num_frames
-        assert abs(len(sound) / SAMPLE_RATE - script.seconds) < 0.1
+        assert abs(len(sound) / SAMPLE_RATE - script.seconds) < 0.2  # whole blocks of the codec
         assert broken.get(video.media.stem, "") == video.broken
         assert (np.abs(sound).max() < 1e-4) == (video.broken == "silent")
         faces = sorted((roots[0] / FOLDER / "cropped-aligned-faces" / video.media).iterdir())
