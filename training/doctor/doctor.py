@@ -130,7 +130,7 @@ def examine(config: RunConfig | InTimeConfig, name: str, with_media: bool) -> Di
             source = _of_release(source, table.clips)
             annotated = {task: known[task] for task in source.label_tasks()}
             sizes = file_sizes(table.clips)
-            figures = corpus_figures(source, table.clips, annotated, tasks, sizes)
+            figures = corpus_figures(source, table.clips, annotated, tasks, sizes, table.timelines)
             findings += check_corpus(corpus, source, table, used[corpus], annotated, {} if with_media else sizes)
             findings += between_splits(corpus, source, used[corpus])
             if not source.zero_shot:
