@@ -185,9 +185,11 @@ def _overlap(spans: Sequence[tuple[float, float]], first: float, last: float) ->
 def _first_heard(path: Path, start: float | None, end: float | None, rate: int) -> _Track:
     """The stream that players take, or the first other one where it is silent throughout."""
     with opened(path) as container:
-        streams = [stream.index for stream in streams_of(container, path, "audio")]
+        streams = streams_of(container, path, "audio")
         default = stream_of(container, path, "audio")
-        order = sorted(streams, key=lambda index: index != default.index)
+        best, numbers = container.streams.best("audio"), {each.index: n for n, each in enumerate(streams, start=1)}
+        lacks = "has no decoder" if best is not None and best.codec_context is None else None
+        order = sorted((each.index for each in streams if each.codec_context), key=lambda index: index != default.index)
         longest = duration_of(container, default, path) * rate
         whole = longest * max(1, max(container.streams[index].channels for index in order)) <= _MOST_SAMPLES
         changed = version_of(path)
@@ -196,13 +198,12 @@ def _first_heard(path: Path, start: float | None, end: float | None, rate: int) 
         return _whole_track(path, changed, index, rate) if whole else _read_track(path, index, rate, start, end)
 
     track = read(order[0])
-    if not is_silent(track.samples):
-        return track
-    for index in order[1:]:
-        other = read(index)
-        if not is_silent(other.samples):
-            note = f"sound stream {streams.index(index) + 1} of {len(streams)}, since the default one is silent"
-            return replace(other, note="; ".join(filter(None, (note, other.note))))
+    for index in order:
+        heard = track if index == order[0] else read(index)
+        why = lacks or ("is silent" if index != order[0] else None)
+        if not is_silent(heard.samples):
+            note = f"sound stream {numbers[index]} of {len(streams)}, since the default one {why}" if why else None
+            return replace(heard, note="; ".join(filter(None, (note, heard.note))) or None)
     return track
 
 

@@ -340,6 +340,26 @@ def test_where_the_default_stream_is_silent_the_first_that_is_not_is_taken_and_n
     assert is_silent(read_audio(write_tracks(tmp_path / "c.mkv", [silence, silence]), None, None, RATE))
 
 
+def flash_tag(codec: int) -> bytes:
+    """Sound of a codec as a part of an FLV file: type, size, time, stream, content, size of all that."""
+    content = bytes([codec << 4 | 3]) + bytes(40)
+    tag = bytes([8]) + len(content).to_bytes(3, "big") + bytes(7) + content
+    return tag + len(tag).to_bytes(4, "big")
+
+
+def test_sound_that_nothing_decodes_is_no_choice(tmp_path: Path) -> None:
+    voice, notes = tone(220, 2.0), list[str]()
+    path = write_timed(tmp_path / "a.flv", [(0.0, voice)], codec="aac")
+    whole = read_audio(path, None, None, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content + flash_tag(15))
+    np.testing.assert_array_equal(read_audio(path, None, None, RATE, notes), whole)
+    assert not notes
+    path.write_bytes(content[:13] + 50 * flash_tag(15))
+    with pytest.raises(EncodingError, match=r"a\.flv: no decoder for its audio stream"):
+        read_audio(path, None, None, RATE)
+
+
 def test_silence_is_what_nothing_reaches_60_decibels_below_full_scale() -> None:
     assert is_silent(np.array([0.0, -0.99 * SILENCE], np.float32))
     assert not is_silent(np.array([0.0, -1.01 * SILENCE], np.float32))
