@@ -311,7 +311,10 @@ def repeat_predictions(trained: TrainedModel, run: Path) -> Repeated:
         run: run directory; paths in its configuration are relative to the working directory.
     """
     own = TrainedModel.read(run)
-    stored = pd.read_parquet(run / "predictions.parquet")
+    try:
+        stored = pd.read_parquet(run / "predictions.parquet")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run / 'predictions.parquet'} cannot be read ({error}); finish the run first") from None
     if own.features.transcriber is not None or own.features.describer is not None:
         reason = "its texts were written by a model, which would have to run again"
         return Repeated(len(stored), 0, float("nan"), reason)

@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mmpsr.errors import Interrupted, UserError
@@ -33,7 +32,7 @@ from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
 from training.fit.state import TrainState
 from training.fit.step import sum_gradients, training_step
-from training.runs.directory import RunDirectory
+from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import evaluate_rows, predict
 
 __all__ = ["DivergedError", "StopSignals", "build_model", "train"]
@@ -142,7 +141,7 @@ def train(
             f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
             "training diverged: lower training.lr"
         )
-    model.load_state_dict(load_file(run.best))
+    model.load_state_dict(read_tensors(run.best))
     blends: dict[str, Blend] = {}
     if model.linear_paths:
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)

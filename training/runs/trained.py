@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import encoder_specs, sequence_specs
@@ -20,7 +19,7 @@ from mmpsr.models.build import restore_model
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, active_features
-from training.runs.directory import RunError, read_json
+from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
 from training.scoring.scores import predict
 
@@ -75,7 +74,7 @@ class TrainedModel:
         fingerprints = read_json(path, "features.json")
         modalities = [name for name in fingerprints if name in config.data.modalities]  # in the order of the model
         try:
-            model = restore_model(config.model, modalities, tasks, load_file(weights))
+            model = restore_model(config.model, modalities, tasks, read_tensors(weights))
         except ValueError as error:
             raise RunError(f"{weights}: {error}") from error
         return cls(
