@@ -129,8 +129,8 @@ class AdaptationConfig(Config):
     width: int = Field(default=256, ge=1)
     """Width of the bottleneck."""
     statistics: Literal["target", "source"] = "target"
-    """Whether BatchNorm's averages follow the rows that are adapted to, as published, or stay those of the source. Where
-    a person shows a class more rarely than the source network's batches do, following them moves the decision."""
+    """Whether BatchNorm's averages follow the rows that are adapted to, as published, or stay those of the source.
+    Following a person who shows a class more rarely than the batches of the source moves the decision."""
     source: SourceConfig = SourceConfig()
     """The network that everybody begins from."""
     with_source: WithSourceConfig = WithSourceConfig()

@@ -63,9 +63,10 @@ class FeatureNetwork(nn.Module):
     @torch.no_grad()
     def outputs(self, features_ND: Tensor, batch_size: int = 4096) -> tuple[Tensor, Tensor]:
         """Compute the bottleneck's output `[N, H]` and probabilities `[N, C]` in evaluation mode, without gradient."""
-        was_training = self.training
+        modes = [(part, part.training) for part in self.modules()]  # not all alike where statistics stay
         self.eval()
         embedded = torch.cat([self.embed(part) for part in features_ND.split(batch_size)])
         probabilities = self.classifier(embedded).softmax(dim=1)
-        self.train(was_training)
+        for part, mode in modes:
+            part.training = mode
         return embedded, probabilities

@@ -71,6 +71,7 @@ def _differences(document: Mapping[str, Any]) -> Table:
         ps = ["-" if p is None else f"{p:.3f}" for p in (row["p"], row["corrected_p"], row["wilcoxon_p"])]
         table.add_row(
             LABELS_READ.get(row["method"], row["method"]), FIGURES[row["figure"]], str(row["num_participants"]),
-            number(difference.value, True), escape(between(difference, True)), *ps, str(row["better"]), str(row["worse"]),
+            number(difference.value, True), escape(between(difference, True)), *ps, str(row["better"]),
+            str(row["worse"]),
         )  # fmt: skip
     return table
