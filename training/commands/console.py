@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from training.commands.adapt import adapt
 from training.commands.bundle import bundle, export
 from training.commands.encoders import encoders
 from training.commands.evaluate import compare, evaluate, verify
@@ -34,7 +35,8 @@ def _mmpsr(
     """One model of emotion, personality and ambivalence/hesitancy, trained on several corpora at once."""
 
 
-for command in (train, extract, doctor, features, encoders, evaluate, compare, verify, bundle, predict, export):
+COMMANDS = (train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, export)
+for command in COMMANDS:
     app.command()(command)
 app.command("app")(serve_app)
 
