@@ -13,6 +13,7 @@ from training.commands.evaluate import compare, evaluate, verify
 from training.commands.features import features
 from training.commands.predict import predict, serve_app
 from training.commands.train import doctor, extract, train
+from training.commands.zero_shot import zero_shot
 
 __all__ = ["app"]
 
@@ -36,6 +37,7 @@ def _mmpsr(
 
 for command in (train, extract, doctor, features, encoders, evaluate, compare, verify, bundle, predict, export):
     app.command()(command)
+app.command("zero-shot")(zero_shot)
 app.command("app")(serve_app)
 
 
