@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) ->
     """
     timelines = getattr(table, "timelines", {})
     rows: list[Mapping[str, Any]] = []
-    for clip in table.clips.to_dict("records"):
+    for clip in cast(list[dict[str, Any]], table.clips.to_dict("records")):
         timeline = timelines.get((clip["corpus"], clip["clip_id"]), {}).get(task)
         if timeline is not None:
             rows += _chunks(clip, timeline, label_columns(task, spec), window)

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from corpora.clips import SPLITS, label_columns
 from corpora.registry import CorporaConfig
+from mmpsr.metrics.bootstrap import bootstrap
+from mmpsr.metrics.sums import metric_statistic
 from mmpsr.tasks import TaskSpec
-from training.evaluation.figures import NUM_RESAMPLES, metric_rows
-from training.runs.stored import TaskSplit
+from training.evaluation import figures as evaluation
+from training.evaluation.figures import estimate
 
 __all__ = ["CHOSEN_BY", "LIKELIHOOD", "evaluate_answers", "rows_by_split"]
 
@@ -60,9 +62,9 @@ def evaluate_answers(
         counts = rows[label_columns(task, spec)].fillna(0).to_numpy(dtype=np.int64)
         for system, predicted in systems.items():
             names = _metrics(corpora.metrics(corpus, task, spec), spec, system.endswith(f" {LIKELIHOOD}"))
-            part = _part(rows, (corpus, split, task), spec, names, counts, predicted[places])
-            figures += [{"system": system, **row} for row in _rows(part)]
-    return {"figures": figures, "chosen": _chosen(figures, prompts), "num_resamples": NUM_RESAMPLES}
+            place = {"system": system, "corpus": corpus, "split": split, "task": task}
+            figures += [{**place, **row} for row in _rows(rows, names, counts, predicted[places], spec)]
+    return {"figures": figures, "chosen": _chosen(figures, prompts), "num_resamples": evaluation.NUM_RESAMPLES}
 
 
 def rows_by_split(answered: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
@@ -98,27 +100,22 @@ def _metrics(reported: Sequence[str], spec: TaskSpec, is_ranked: bool) -> tuple[
     return tuple(name for name in dict.fromkeys(names) if is_ranked or name not in RANKED)
 
 
-def _part(
-    rows: pd.DataFrame,
-    place: tuple[str, str, str],
-    spec: TaskSpec,
-    metrics: tuple[str, ...],
-    counts_NC: NDArray[np.int64],
-    predicted_NC: Array,
-) -> TaskSplit:
-    """Repeat rows as often as they count, without those that nothing is said of."""
-    counts_NC = np.where(np.isfinite(predicted_NC).all(axis=1)[:, None], counts_NC, 0)
-    each = np.repeat(np.arange(counts_NC.size), counts_NC.ravel())
-    numbers, labels = each // spec.num_outputs, each % spec.num_outputs
-    clips = rows.iloc[numbers][["corpus", "split", "clip_id", "group"]].reset_index(drop=True)
-    return TaskSplit(*place, spec, metrics, clips, np.eye(spec.num_outputs)[labels], predicted_NC[numbers], None)
-
-
-def _rows(part: TaskSplit) -> Iterator[dict[str, Any]]:
-    for row in metric_rows(part):
+def _rows(
+    rows: pd.DataFrame, metrics: Sequence[str], counts_NC: NDArray[np.int64], predicted_NC: Array, spec: TaskSpec
+) -> Iterator[dict[str, Any]]:
+    """Evaluate every metric with its interval, of rows that something is said of."""
+    is_known = np.isfinite(predicted_NC).all(axis=1)
+    numbers, labels = np.nonzero(np.where(is_known[:, None], counts_NC, 0))
+    targets, counts = np.eye(spec.num_outputs)[labels], counts_NC[numbers, labels]
+    alone = pd.Series([f"clip {name}" for name in rows["clip_id"]], index=rows.index, dtype="string")
+    groups = rows["group"].astype("string").fillna(alone).to_numpy(str)[numbers]
+    num_groups = len(np.unique(groups))
+    for metric in metrics:
+        of_all = metric_statistic(metric, groups, targets, predicted_NC[numbers], spec, None, counts)
+        resamples = bootstrap(of_all, num_groups, evaluation.NUM_RESAMPLES)
         yield {
-            "corpus": row.corpus, "split": row.split, "task": row.task, "metric": row.metric, "num": row.num_clips,
-            "num_groups": row.num_groups, **asdict(row.model), "num_undefined": row.num_undefined,
+            "metric": metric, "num": int(counts.sum()), "num_groups": num_groups,
+            **asdict(estimate(resamples, metric)), "num_undefined": resamples.num_undefined,
         }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def test_wrong_names_are_told() -> None:
         asked(prompts={"my prompt": {"text": "A?"}})
     with pytest.raises(ConfigError, match="no split is named 'tset'; did you mean 'test'"):
         asked(splits=["tset"])
-    with pytest.raises(ConfigError, match="features.weights: no model is named 'x/y'"):
+    with pytest.raises(ConfigError, match=r"features\.weights: no model is named 'x/y'"):
         validate(ZeroShotRunConfig, {"features": {"weights": {"x/y": "folder"}}}, "mine.toml")
     own = {"features": {"weights": {"x/y": "folder"}}, "zero_shot": {"model": "x/y"}}
     assert validate(ZeroShotRunConfig, own, "mine.toml").features.weights == {"x/y": "folder"}
