@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,13 @@ def run_zero_shot(
         ExtractionError: the model cannot be loaded.
     """
     zero_shot, console_or_quiet = config.zero_shot, console or Console(quiet=True)
-    spec = _task(config)
+    tasks = _tasks(config)
+    spec = tasks[zero_shot.task]
     prompts = prompts_to_ask(zero_shot.task, spec, zero_shot)
     device, dtype = choose_device(config.features)
     checkpoint = writer_checkpoint("zero_shot", zero_shot.model, zero_shot.revision, config.features)
     identity = checkpoint.identity  # reads a local copy before corpora are
-    table = _clips(config, spec, prompts, corpora, (device, dtype), console is not None)
+    table = _clips(config, tasks, prompts, corpora, (device, dtype), console is not None)
     if zero_shot.window is None:
         calls = calls_of_clips(table, zero_shot.task, spec)
     else:
@@ -111,16 +112,18 @@ def run_zero_shot(
     return AnswerTable(folder, answered, document)
 
 
-def _task(config: ZeroShotRunConfig) -> TaskSpec:
+def _tasks(config: ZeroShotRunConfig) -> dict[str, TaskSpec]:
+    """Resolve the task that is asked about, and all others that corpora may have labels of."""
     task, known = config.zero_shot.task, {*BUILTIN_TASKS, *config.tasks.specs}
     if task not in known:
         raise ConfigError(f"zero_shot.task: no task is named {task!r}; {nearest(task, known)}")
-    return config.tasks.model_copy(update={"active": (task,)}).resolve()[task]
+    names = tuple(dict.fromkeys((task, *config.tasks.active, *config.tasks.specs)))
+    return config.tasks.model_copy(update={"active": names}).resolve()
 
 
 def _clips(
     config: ZeroShotRunConfig,
-    spec: TaskSpec,
+    tasks: Mapping[str, TaskSpec],
     prompts: Sequence[Prompt],
     corpora: Sequence[str],
     device: tuple[str, str],
@@ -131,7 +134,7 @@ def _clips(
         if name not in config.corpora.sources:
             raise ConfigError(f"--corpus: there is no corpus {name!r}; {nearest(name, config.corpora.sources)}")
     prepare(config.corpora)
-    table = read_corpora(config.corpora, {config.zero_shot.task: spec}).require_sound()
+    table = read_corpora(config.corpora, tasks).require_sound()
     wanted = table.clips["split"].isin(config.zero_shot.splits)
     if corpora:
         wanted &= table.clips["corpus"].isin(corpora)
