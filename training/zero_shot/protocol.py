@@ -33,7 +33,7 @@ from mmpsr.files import sha256_of, write_whole
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.zero_shot.calls import FIRST_FRAME, NO_FRAME, REASON, calls_of_chunks, calls_of_clips
 from training.zero_shot.config import ZeroShotRunConfig
-from training.zero_shot.figures import evaluate_answers, rows_by_split
+from training.zero_shot.figures import LIKELIHOOD, evaluate_answers, rows_by_split
 from training.zero_shot.prompts import Prompt, prompts_to_ask
 
 __all__ = ["AnswerTable", "run_zero_shot"]
@@ -169,12 +169,13 @@ def _answers(found: Answers, prompt: Prompt, spec: TaskSpec) -> pd.DataFrame:
 
 
 def _likelihoods(found: Answers, prompt: Prompt, spec: TaskSpec) -> pd.DataFrame:
-    """Turn log-likelihoods of the answers into probabilities by softmax."""
+    """List log-likelihoods of the answers, and the probabilities that are their softmax."""
     rows = [[np.nan] * spec.num_outputs if text is None else json.loads(text) for text in found.texts]
     logs = np.asarray(rows, dtype=np.float64).reshape(-1, spec.num_outputs)
     shares = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
     shares /= shares.sum(axis=1, keepdims=True)
-    return pd.DataFrame(shares, columns=[f"likelihood.{prompt.name}.{label}" for label in spec.classes])
+    names = [f"{kind}.{prompt.name}.{label}" for kind in ("log_likelihood", LIKELIHOOD) for label in spec.classes]
+    return pd.DataFrame(np.concatenate([logs, shares], axis=1), columns=names)
 
 
 def _described(prompt: Prompt) -> dict[str, Any]:
