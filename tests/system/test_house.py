@@ -102,7 +102,7 @@ ORDER = {
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
-        "bundle pipeline report", "estimator predict", "in_time", "app", "commands", "run",
+        "bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip
