@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from training.app.analysis import STAGES, Analysis
@@ -80,7 +81,7 @@ def result_view(analysis: Analysis) -> str:
         )
     return _environment().get_template("app_result.html").render(
         analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
-        confidence_means=CONFIDENCE,
+        confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS,
     )  # fmt: skip
 
 
@@ -130,6 +131,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"clock": clock, "percent": _percent, "signed": _signed}
     environment.filters["seen_faces"] = lambda clip: seen_faces(clip.to_dict())
+    environment.filters["novel"] = lambda clip: novelty_sentences(clip.to_dict()["novelty"])
     return environment
 
 

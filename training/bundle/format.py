@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, field_serializer
 from encoders.config import VGGishConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
-from training.bundle.files import CARD, WEIGHTS, BundleError, require_name
+from training.bundle.files import CARD, OPTIONAL, WEIGHTS, BundleError, require_name
 from training.config import RunConfig
 from training.runs.origin import CorpusOrigin, Origin, main_figures
 
@@ -140,7 +140,7 @@ class Bundle(Config):
     """Of test, and of dev where a corpus has no labelled test clip."""
     versions: dict[str, str]
     """Python and packages of the run."""
-    sha256: dict[Literal["model.safetensors", "README.md"], str]
+    sha256: dict[Literal["model.safetensors", "README.md", "novelty.safetensors"], str]
     """Sums of the other files."""
 
     @property
@@ -210,7 +210,7 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
         for values in (fitted.thresholds, fitted.deviations):
             if values is not None and len(values) != num_outputs:
                 raise BundleError(f"{source}: calibration of {task} has {len(values)} numbers, expected {num_outputs}")
-    if set(bundle.sha256) != {WEIGHTS, CARD}:
+    if set(bundle.sha256) - set(OPTIONAL) != {WEIGHTS, CARD}:
         raise BundleError(f"{source}: sha256 has sums of {sorted(bundle.sha256)}, expected {WEIGHTS} and {CARD}")
     return bundle
 

@@ -24,12 +24,13 @@ from encoders.visibility import FaceFigures
 from encoders.writers import fill
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
+from mmpsr.calibration.novelty import ClipNovelty
 from mmpsr.config import ConfigError, nearest
 from mmpsr.layers.standardizer import Standardizer
 from training.data.joined import JoinedCorpora, gather
 from training.data.ragged import Ragged
 from training.predict.inputs import Defect
-from training.predict.results import ClipResult, Results, judge, sentences_of
+from training.predict.results import ClipResult, Results, abstain_novel, judge, sentences_of
 from training.predict.windows import CORPUS
 from training.runs.trained import TrainedModel
 
@@ -200,13 +201,14 @@ def joined_vectors(
     return VectorTable(joined, absent, [{}] * len(absent), [{}] * len(absent))
 
 
-def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> Results:
+def results_of(trained: TrainedModel, table: VectorTable, confidence: float, novelty: float | None = None) -> Results:
     """Predict clips that have anything, and put each together with why the rest of it is not there.
 
     Args:
         trained: the model.
         table: clips and their vectors.
         confidence: in [0, 1], below which a decision is not to be used.
+        novelty: in [0, 1], from which on nothing is decided; None decides however novel a clip is.
 
     Returns:
         A result per clip that has a modality, a defect per clip that has none.
@@ -216,9 +218,12 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> 
     device = next(trained.model.parameters()).device
     some = joined.select(torch.nonzero(there).flatten()).to(device)
     predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
+    unlike: list[dict[str, ClipNovelty]] = []
     if len(some.clips):
-        predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
-    judged = iter(judge(predicted, trained.tasks, trained.calibration, confidence))
+        numbers = torch.arange(len(some.clips), device=device)
+        predicted, unlike = trained.predict(some, numbers), trained.judge_novelty(some, numbers)
+    rows_of_tasks = judge(predicted, trained.tasks, trained.calibration, confidence)
+    judged = iter([(abstain_novel(row, new, novelty), new) for row, new in zip(rows_of_tasks, unlike, strict=True)])
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     clips, defects = [], []
@@ -236,5 +241,6 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> 
         why = {name: reason for name, reason in reasons.items() if name in joined.features}
         kept = {name: note for name, note in {**remarks, "behavior": others}.items() if note}
         text = (row["text"], row.get("text_source"), row["language"])
-        clips.append(ClipResult(*place, next(judged), why, *text, seen, kept, dict(faces)))
+        tasks, new = next(judged)
+        clips.append(ClipResult(*place, tasks, why, *text, seen, kept, dict(faces), new))
     return Results(clips, defects, trained.tasks, some, predicted, table.notes)

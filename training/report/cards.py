@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from encoders.visibility import FaceFigures
+from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
@@ -84,6 +85,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", "seen_faces": seen_faces}
+    environment.filters["novel"] = lambda clip: novelty_sentences(clip.get("novelty", {}))
     clips = recording["clips"]
     tasks = [
         {
@@ -95,6 +97,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
             "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
             "why": explain_task(name, clips) if "explanation" in clips[0] else None,
             "num_abstained": sum(clip["tasks"][name]["abstained"] for clip in clips),
+            "reason": _reason(clips[0]["tasks"][name], document),
         }
         for name, spec in document["tasks"].items()
     ]
@@ -107,6 +110,9 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         height=HEIGHT,
         about=document.get("about"),
         confidence_means=document.get("confidence_means", CONFIDENCE),
+        novelty_means=NOVELTY_MEANS,
+        novelty_dev=document.get("novelty_dev", {}),
+        num_novel=sum(bool(novelty_sentences(clip.get("novelty", {}))) for clip in clips),
     )
 
 
@@ -121,6 +127,14 @@ def clock(seconds: float | None) -> str:
         return ""
     minutes, rest = divmod(round(10 * seconds), 600)
     return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
+
+
+def _reason(result: Mapping[str, Any], document: Mapping[str, Any]) -> str | None:
+    """Say why there is no decision; older documents have the numbers alone."""
+    if not result["abstained"]:
+        return None
+    told = f"{100 * (result['confidence'] or 0.0):.1f} % sure, {100 * document['confidence']:.1f} % were asked for"
+    return result.get("reason") or told
 
 
 def seen_faces(clip: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from mmpsr.config import ConfigError
 from mmpsr.files import sha256_of
 from training.runs.directory import RunDirectory, RunError, read_json
 from training.runs.stored import RunPredictions
+from training.scoring.novelty import NOVELTY
 
 __all__ = ["MANIFEST", "changed_files", "verify_run", "write_manifest"]
 
@@ -25,7 +26,7 @@ MANIFEST = "manifest.json"
 NEEDED = ("config.json", "features.json", "calibration.json", "baseline.json", "predictions.parquet", "results.json")
 OTHERS = (
     "versions.json", "defects.csv", "ledger.csv", "faces.csv", "metrics.jsonl", "best.safetensors",
-    "identities.parquet", "data.json",
+    "identities.parquet", "data.json", NOVELTY,
 )  # fmt: skip
 TOLERANCE = 1e-6  # percentage points, of figures made again on another machine
 PREDICTION_TOLERANCE = 1e-6  # of `predicted` columns, which are float32

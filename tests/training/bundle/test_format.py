@@ -78,7 +78,10 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda tree: tree["sha256"].update({"/x": "0"}), "sha256: '/x' leads out of the bundle's folder"),
     (lambda tree: tree["sha256"].update({"model.bin": "0"}), r"sha256: 'model\.bin' is a pickled file"),
     (lambda tree: tree["sha256"].update({"other.safetensors": "0"}), "sha256"),
-    (lambda tree: tree["sha256"].pop("README.md"), r"sha256 has sums of \['model\.safetensors'\], expected"),
+    (
+        lambda tree: tree["sha256"].pop("README.md"),
+        r"sums of \['model\.safetensors', 'novelty\.safetensors'\], expected",
+    ),
     (
         lambda tree: features(tree)["encoders"].update(text="os:system"),
         r"config\.features\.encoders\.text is 'os:system', a class whose module would run here",
