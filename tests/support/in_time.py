@@ -53,7 +53,8 @@ def planted(folder: Path, seed: int = 0, length: int = 60) -> tuple[ClipTable, F
         timelines["own", clip_id] = {"ambivalence": timeline}
         rows.append({
             "corpus": "own", "split": split, "clip_id": clip_id, "media": f"{clip_id}.mp4", "group": f"p{number // 2}",
-            "group_kind": "participant", "ambivalence.absent": float(not spells), "ambivalence.present": float(bool(spells)),
+            "group_kind": "participant", "ambivalence.absent": float(not spells),
+            "ambivalence.present": float(bool(spells)),
         })  # fmt: skip
         for name, width in WIDTHS.items():
             values = generator.normal(0.0, 1.0, (length, width))

@@ -87,7 +87,7 @@ def results_of(path: Path) -> list[dict[str, Any]]:
     config = validate(InTimeConfig, read_json(path, "config.json"), str(path / "config.json"))
     table = pd.read_parquet(path / PREDICTIONS)
     (task,) = config.tasks.active
-    rows = []
+    rows: list[dict[str, Any]] = []
     for corpus in config.corpora.sources:
         for split in SPLITS:
             clips = table[table["corpus"].eq(corpus) & table["split"].eq(split)]

@@ -89,9 +89,9 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
     features = features_in_time(config)
     specs = timed_specs(features, make_encoders(features))
     run.write_json("features.json", {name: specs[name].key for name in config.data.modalities})
-    counts = data.clips.groupby(["corpus", "split"], sort=False).size()
+    counts = data.clips.groupby(["corpus", "split"], sort=False).size().rename("num_clips").reset_index()
     run.write_json("data.json", {
-        "clips": [{"corpus": corpus, "split": split, "num_clips": int(n)} for (corpus, split), n in counts.items()],
+        "clips": counts.to_dict("records"),
         "generated": list(generated_corpora(config.corpora, data.clips)),
     })  # fmt: skip
     tables.defects.to_csv(run.path / "defects.csv", index=False)
@@ -134,7 +134,7 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
         console.print(
             f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them", highlight=False
         )
-    clips, ledger = extract_features(table.clips, features, accelerator, console)
+    clips, ledger, _ = extract_features(table.clips, features, accelerator, console)
     data = gather_frames(
         ClipTable(clips, table.defects, table.timelines), read_timed(clips, features), task, tasks[task],
         config.data.modalities,

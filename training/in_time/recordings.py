@@ -18,7 +18,7 @@ from corpora.clips import ClipTable, conform
 from encoders.cues.encoder import narrative_of
 from encoders.errors import EncodingError, MissingModality
 from encoders.extraction.extract import extract
-from encoders.extraction.read import read_timed
+from encoders.extraction.read import clip_records, read_timed
 from encoders.media.clip import ClipMedia
 from mmpsr.metrics.in_time import video_score
 from mmpsr.metrics.segments import find_segments, to_seconds
@@ -118,14 +118,15 @@ def predict_in_time(
         modality = str(row["modality"]).split(" ")[0].removesuffix("-frames")
         reasons.setdefault(row["clip_id"], {}).setdefault(modality, row["reason"])
     results, defects = [], []
-    records = clips.astype(object).where(clips.notna(), None).to_dict("records")
+    records: list[dict[str, Any]] = clip_records(clips, features)
+    names = clips["recording" if "recording" in clips else "clip_id"].tolist()
     for number, row in enumerate(records):
         why = {
             name: reasons.get(row["clip_id"], {}).get(name, "not there")
             for name in trained.model.modalities
             if not data.features[name].present[number]
         }
-        place = (row["recording"] or row["clip_id"], row["media"] or "")
+        place = (names[number], row["media"] or "")
         rate = data.rates[number]
         if rate is None:
             sentences = list(dict.fromkeys(why.values())) or ["none of the model's modalities is there"]
