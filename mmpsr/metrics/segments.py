@@ -32,7 +32,7 @@ Span = tuple[int, int]
 """Frames [begin, end)."""
 
 OVERLAPS = (0.1, 0.5)
-SLACK = 1e-9  # of a frame, which rounding may take
+SLACK = 1e-9  # of a frame or an overlap, which rounding may take
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def _marks(segments: Sequence[Span], length: int) -> NDArray[np.bool_]:
 
 
 def _matches(true: Sequence[Span], found: Sequence[Span], overlap: float) -> int:
-    """Count found segments whose best true one overlaps enough and was not another's before."""
-    taken: set[int] = set()
-    for begin, end in found:
-        ratios = [_ratio((begin, end), other) for other in true]
-        best = int(np.argmax(ratios)) if ratios else -1
-        if ratios and ratios[best] >= overlap - 1e-12 and best not in taken:
-            taken.add(best)
-    return len(taken)
+    """Count true segments that are the best match of a found one, and overlap it enough."""
+    matched = set()
+    for each in found if true else ():
+        ratios = [_ratio(each, other) for other in true]
+        best = int(np.argmax(ratios))
+        if ratios[best] >= overlap - SLACK:
+            matched.add(best)
+    return len(matched)
 
 
 def _ratio(first: Span, second: Span) -> float:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mmpsr.config import ConfigError
 from mmpsr.temporal import TemporalConfig, create_temporal, restore_temporal
+from mmpsr.temporal.tcn import Branches
 
 WIDTHS = {"video": 512, "audio": 128, "text": 768}
 TABLE = {
@@ -45,6 +46,24 @@ def test_parameters_of_mt_and_jmt_are_the_published_ones() -> None:
     # text besides: its TCN and normalisation, the joint layer's 128 x 128 weights, its encoder, 6 attentions more
     assert count("video audio text", kind="jmt_extended") == 3_738_818 + 2_608_768 + 16_384 + 99_584 + 6 * 66_048
     assert count("video audio text", kind="mt_extended") == 3_342_146 + 2_608_768 + 99_584 + 4 * 66_048
+    # the public code carries text along, whose TCN and normalisation train nothing
+    with torch.device("meta"):
+        branches = Branches({"text": 768}, {"text": (256, 256, 128, 128)}, 5, 0.2)
+    idle = sum(parameter.numel() for parameter in branches.parameters())
+    assert (3_738_818 + idle, 3_375_042 + idle) == (6_347_586, 5_983_810)
+
+
+def test_parameters_of_the_fusion_alone() -> None:
+    def numel(module: torch.nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    for kind, form, expected in (("jmt", "paper", 901_888), ("mt", "released", 538_112)):
+        config = TemporalConfig.model_validate({"kind": kind, "form": form})
+        with torch.device("meta"):
+            model = create_temporal(config, {"video": 512, "audio": 128}, 2)
+        assert numel(model) - numel(model.branches) - numel(model.head) == expected
+        assert {numel(layer) for layer in (*model.encoders.values(), model.token_encoder)} == {99_584}
+        assert {numel(layer) for layer in (*model.crossings, model.token_attention)} == {66_048}
 
 
 def test_parameters_of_the_plainest() -> None:

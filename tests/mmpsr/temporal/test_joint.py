@@ -144,6 +144,19 @@ def test_what_the_released_form_never_trains(kind: str, dead: list[str]) -> None
     assert idle == expected
 
 
+@pytest.mark.parametrize("kind", ["mt", "jmt"])
+def test_absent_modalities_in_the_released_form(kind: str) -> None:
+    values, logits = features(), []
+    for filler in (0.0, 1e6):
+        model = create(kind, form="released")
+        values["audio"][1] = filler
+        logits.append(model(values, MASK, torch.tensor([[True, True], [True, False]])))
+        logits[-1].square().sum().backward()
+        assert all(part.grad.isfinite().all() for part in model.parameters() if part.grad is not None)
+    assert logits[0].isfinite().all()
+    assert torch.equal(logits[0], logits[1])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["mt", "jmt"])
 def test_video_and_audio_have_their_roles_in_any_order(kind: str) -> None:
