@@ -202,7 +202,7 @@ def gather_frames(
             labels.append(np.full(lengths[row], UNKNOWN, dtype=np.int8))
         else:
             labels.append(timeline.labels(int(lengths[row]), rate, float(starts[row])))
-    own = clips[label_columns(task, spec)].to_numpy(dtype=np.float64)
+    own = clips.reindex(columns=label_columns(task, spec)).to_numpy(dtype=np.float64)  # recordings have no labels
     known = np.isfinite(own).all(axis=1)
     clip_labels = np.where(known, np.nan_to_num(own).argmax(axis=1), UNKNOWN).astype(np.int8)
     return FrameData(
