@@ -239,12 +239,12 @@ class StudyTable:
             return {column: figure for column, figure in zip(columns, figures, strict=True) if figure is not None}
 
         values = {row: by_column(figures) for row, figures in tree["values"].items()}
-        lists = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
+        parts: dict[str, Any] = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
         if tree.get("published") is not None:
             printed = tree["published"]
             beside = {row: by_column(figures) for row, figures in printed["values"].items()}
-            lists["published"] = Published(printed["title"], beside, printed["notes"])  # the rest follows from these
-        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **lists})
+            parts["published"] = Published(printed["title"], beside, printed["notes"])  # the rest follows from these
+        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **parts})
 
 
 def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:

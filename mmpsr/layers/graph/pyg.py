@@ -184,7 +184,7 @@ def _arguments(
             f"concatenates {heads!r} heads, which do not divide the width {width}; take another number, or "
             "concat = false"
         )
-    arguments = {each: width for each in GIVEN if each in names}
+    arguments: dict[str, Any] = {each: width for each in GIVEN if each in names}
     if "out_channels" in names:
         arguments["out_channels"] = width // heads
     if name in PERCEPTRONS:
