@@ -61,7 +61,7 @@ def create(kind: str, options: dict[str, Any], width: int = 8, num_nodes: int = 
     torch.manual_seed(0)
     layer = create_graph(kind, width, dropout, num_nodes, config_of(kind, options)).double()
     for name, parameter in layer.named_parameters():
-        if name in ("bias", "conv.bias"):
+        if name == "bias" or (name.startswith("conv.") and name.endswith("bias")):
             nn.init.normal_(parameter, std=0.3)
         if name == "theta":
             nn.init.uniform_(parameter, 0.2, 1.3)
