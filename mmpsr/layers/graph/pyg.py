@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -133,7 +134,9 @@ class _UnusableError(ValueError):
 
 def _create(name: str, width: int, options: Mapping[str, Any]) -> tuple[nn.Module, bool]:
     """Make the layer, and say whether its edges have self loops."""
-    from torch_geometric.nn import MessagePassing, conv
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it scripts some of its own functions, which torch now advises against
+        from torch_geometric.nn import MessagePassing, conv
 
     known = [each for each in conv.__all__ if each != "MessagePassing"]
     if name not in known:
