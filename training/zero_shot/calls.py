@@ -60,7 +60,7 @@ def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) ->
     if not rows:
         raise CorpusError(
             f"no clip of these splits has labels of {task!r} in time, which answers by zero_shot.window are compared "
-            "with; leave it out to have one answer a clip"
+            "with; name them in the corpus' entry, or leave the window out to have one answer a clip"
         )
     frame = pd.DataFrame(rows)
     return frame.astype({name: table.clips[name].dtype for name in ("corpus", "split", "clip_id", "group", "text")})
