@@ -51,7 +51,7 @@ def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) ->
     Raises:
         CorpusError: no clip has labels in time.
     """
-    timelines = getattr(table, "timelines", {})
+    timelines = table.timelines
     rows: list[Mapping[str, Any]] = []
     for clip in cast(list[dict[str, Any]], table.clips.to_dict("records")):
         timeline = timelines.get((clip["corpus"], clip["clip_id"]), {}).get(task)
