@@ -18,11 +18,12 @@ from corpora.bah.corpus import BahCorpus
 from corpora.clips import ClipTable
 from corpora.demo.layouts import BahVideo, bah_path, write_bah
 from corpora.reading.untrusted import read_yaml
-from mmpsr.tasks import BUILTIN_TASKS
+from mmpsr.tasks import AMBIVALENCE
 from tests.support.bah_tree import FRENCH, MARKED, PARTICIPANTS, PLAIN, PRIVATE, TESTED, change
 
 ANNOTATION = "video_annotation_transcript.yaml"
 TRAIN = "split-frames/train.txt"
+TASKS = {"ambivalence": AMBIVALENCE}
 # MARKED has 4 frames per second and is present from 1 to 2.5 s and from 4 to 5.25 s: frames 4 to 10 and 16 to 21 of 24
 IN_TIME = [0] * 4 + [1] * 7 + [0] * 5 + [1] * 6 + [0] * 2
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def scan(folder: Path, **settings: Any) -> ClipTable:
     corpus = BahCorpus.model_validate({"adapter": "bah", "path": "bah", "timelines": True, **settings})
-    return corpus.scan("bah", folder.parent, BUILTIN_TASKS).validate(BUILTIN_TASKS)
+    return corpus.scan("bah", folder.parent, TASKS).validate(TASKS)
 
 
 def labels(table: ClipTable, video: BahVideo, length: int | None = None) -> list[int]:

@@ -107,6 +107,7 @@ def test_fillers_stand_at_the_seconds_of_the_spells() -> None:
     assert set(FILLERS) >= {"um", "well"}
 
 
+@pytest.mark.slow
 def test_face_and_voice_change_in_a_spell_by_what_the_script_says() -> None:
     """Lips, brows and gaze of the drawn face in spells and outside, and the sound's loudness in every frame."""
     shown: dict[str, list[float]] = {"lip_press": [], "brow": [], "gaze_x": []}
