@@ -121,7 +121,7 @@ def _segments(
         cells.numbers(cells.column(name), f"column {name!r}", labels.missing, defects, clock=True)
         for name in ("start", "end")
     )
-    unknown = {name: cells.missing(cells.column(name), labels.missing) for name in ("start", "end")}
+    unknown = {name: cells.missing(cells.column(name), labels.missing).tolist() for name in ("start", "end")}
     classes = labels.read(cells, defects)
     unknown_clips = clips.ne("") & ~clips.isin(list(known))
     for clip in clips[unknown_clips].unique() if all_read else ():
@@ -130,8 +130,9 @@ def _segments(
         reason = f"no clip is named {clip!r}{others}; {nearest(clip, known)}"
         defects.add("unusable_row", f"{cells.where(int(rows[0]))}, column 'clip'", reason)
     segments: dict[str, list[tuple[Segment, str]]] = {}
-    for row in np.flatnonzero(~unknown_clips):
-        where, clip, first, last = cells.where(int(row)), clips[row], start[row], end[row]
+    names = clips.tolist()
+    for row in np.flatnonzero(~unknown_clips).tolist():
+        where, clip, first, last = cells.where(row), names[row], start[row], end[row]
         blank = [name for name in ("start", "end") if unknown[name][row]]
         if clip == "":
             defects.add("unusable_row", f"{where}, column 'clip'", "a segment of no clip; the row is not used")

@@ -72,6 +72,9 @@ def video_timelines(
             if row in by_row
         }
         _compare(sources, spans, video, defects)
+        if from_lists and row not in from_lists:
+            reason = "the lists of frames do not have it; its labels in time are those of its annotation"
+            defects.add("missing_annotation", video["where"], reason, video["clip_id"])
         if sources:
             frames, outside = next(iter(sources.values())), UNKNOWN
         elif spans or (facts is not None and video["label"] == 0.0):

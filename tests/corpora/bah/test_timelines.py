@@ -95,6 +95,14 @@ def test_lines_are_told_by_number_in_whatever_order_they_stand(folder: Path) -> 
     assert notes(table) == []
 
 
+def test_a_video_that_the_lists_lack_is_noted(folder: Path) -> None:
+    (folder / "split-frames/val.txt").unlink()
+    table = scan(folder)
+    assert labels(table, FRENCH) == [1] * 7 + [0] * 5
+    reason = "the lists of frames do not have it; its labels in time are those of its annotation"
+    assert notes(table, "missing_annotation") == [("missing_annotation", "bah/split/val.txt, row 1", reason)]
+
+
 def test_an_annotation_without_spans_contradicts_nothing(folder: Path) -> None:
     annotate(folder, lambda said: said.pop("fr_detailed_ah"))
     annotate(folder, lambda said: said.pop("frame_annotation"))
