@@ -203,10 +203,20 @@ def test_spans_that_cannot_be_are_not_used(folder: Path, span: object) -> None:
     without_lists(folder)
     annotate(folder, lambda said: said.update(frame_annotation=[], fr_detailed_ah=[span, [2, 3]]))
     table = scan(folder)
-    assert labels(table, MARKED, 5) == [0, 0, 1, 1, 0]
+    assert labels(table, MARKED, 5) == [-1, -1, 1, 1, -1], "where the other span lies is unknown"
     ((kind, where, reason),) = notes(table)
     assert (kind, where[-16:]) == ("bad_span", "fr_detailed_ah 0")
     assert reason.endswith("is no [first frame, last frame] with the first one first; it is not used")
+
+
+def test_spans_that_are_no_list_are_noted(folder: Path) -> None:
+    without_lists(folder)
+    for video in (MARKED, PLAIN):
+        annotate(folder, lambda said: said.update(frame_annotation=[], fr_detailed_ah="4 to 10"), video)
+    table = scan(folder)
+    assert ("bah", bah_path(MARKED).stem) not in table.timelines
+    assert labels(table, PLAIN, 2) == [-1, -1]
+    assert [reason for _, _, reason in notes(table)] == ["expected a list of segments, found '4 to 10'"] * 2
 
 
 def test_they_are_read_only_where_they_are_asked_for_and_of_whole_videos(folder: Path) -> None:
