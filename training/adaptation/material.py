@@ -269,7 +269,7 @@ def _seconds(clips: pd.DataFrame) -> NDArray[np.float64]:
     """Place clips in their videos: by their start, or by the number of their frame."""
     numbers = clips["clip_id"].astype("string").str.extract(_FRAME, expand=False).astype("float64")
     whole = clips["start"].astype("float64").fillna(0.0)
-    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64)
+    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64, copy=True)
 
 
 def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modalities: Sequence[str]) -> Tensor:
