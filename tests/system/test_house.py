@@ -90,7 +90,7 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 ORDER = {
     "mmpsr": (
         "errors", "batch config delimited extras files plugins unpickling", "tasks", "probabilities", "layers",
-        "models", "objective", "balancing", "metrics", "calibration", "explanation export",
+        "models", "objective", "balancing", "metrics", "calibration", "adaptation explanation export",
     ),
     "corpora": (
         "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
@@ -101,7 +101,7 @@ ORDER = {
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
-        "bundle pipeline report", "estimator predict", "app", "commands", "run",
+        "adaptation bundle pipeline report", "estimator predict", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

@@ -281,7 +281,7 @@ def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modaliti
             f"protocol.mirrored: {len(missing):,} of {len(chosen):,} clips are not in corpus {corpus!r}, the first "
             f"{missing.iloc[0]!r}; it must have the same clip ids"
         )
-    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64))
+    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64, copy=True))
     columns = [list(joined.features).index(name) for name in modalities]
     absent = ~joined.presence[index][:, columns].all(dim=1)
     if absent.any():

@@ -73,7 +73,8 @@ def test_the_discrepancy_falls_and_detached_it_trains_nothing() -> None:
         training = {"lr": 0.02, "mmd_weight": weight, "detached": detached}
         config = AdaptationConfig.model_validate({"with_source": training, "width": 5})
         create_method("mmd", config).adapt(network, target, source, torch.Generator().manual_seed(0), lambda _: None)
-        found[name] = (float(mmd(network.embed(source.features), network.embed(target.features))), network)
+        value = mmd(network.embed(source.features), network.embed(target.features))
+        found[name] = (float(value.detach()), network)
     assert found["paper"][0] < 0.7 * found["none"][0]
     states = [found[name][1].state_dict() for name in ("released", "none")]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())

@@ -70,7 +70,7 @@ def test_whom_a_clip_shows() -> None:
     with pytest.raises(ConfigError, match="--by: no column of the clip table is named 'speakr'; did you mean 'sp"):
         of_clips(clips, "bah", "ambivalence", AMBIVALENCE, "speakr", ["video"])
     clips.clips["group_kind"] = "dialogue"
-    with pytest.raises(ConfigError, match="clips of 'bah' are grouped by dialogue; name the column .* --by speaker"):
+    with pytest.raises(ConfigError, match=r"clips of 'bah' are grouped by dialogue; name the column .* --by speaker"):
         of_clips(clips, "bah", "ambivalence", AMBIVALENCE, "participant", ["video"])
 
 
@@ -79,7 +79,9 @@ def test_what_cannot_be_adapted() -> None:
         of_clips(joined(), "bah", "emotion", EMOTION, "participant", ["video"])
     blank = joined()
     blank.presence[:] = False
-    with pytest.raises(CorpusError, match=r"none of its 6 clips has a vector of video \(0 do\), a label .* \(5\) and a"):
+    with pytest.raises(
+        CorpusError, match=r"none of its 6 clips has a vector of video \(0 do\), a label .* \(5\) and a"
+    ):
         of_clips(blank, "bah", "ambivalence", AMBIVALENCE, "participant", ["video"])
     assert chosen_modalities(["audio", "video"], ()) == ("video",)
     assert chosen_modalities(["text", "audio"], ()) == ("text",)
@@ -102,7 +104,9 @@ def test_mirrored_clips_are_found_by_their_ids() -> None:
     assert found.mirrored is not None
     assert found.mirrored.tolist() == (-found.features).tolist()
     both.presence[7] = False
-    with pytest.raises(CorpusError, match="1 clips of corpus 'mirror' have no vector of video, the first 'v1/frame-10'"):
+    with pytest.raises(
+        CorpusError, match="1 clips of corpus 'mirror' have no vector of video, the first 'v1/frame-10'"
+    ):
         of_clips(both, "bah", "ambivalence", AMBIVALENCE, "participant", ["video"], "mirror")
     both.clips.loc[7, "clip_id"] = "another"
     with pytest.raises(CorpusError, match="1 of 4 clips are not in corpus 'mirror', the first 'v1/frame-10'"):
