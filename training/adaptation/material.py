@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corpora.clips import CorpusError, label_columns
-from mmpsr.adaptation import Places
+from mmpsr.adaptation.base import Places
 from mmpsr.config import ConfigError, nearest
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora

@@ -3,8 +3,10 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from mmpsr.adaptation import AdaptationConfig, FeatureNetwork, Source, Target, create_method
+from mmpsr.adaptation.base import AdaptationConfig, Source, Target
+from mmpsr.adaptation.build import create_method
 from mmpsr.adaptation.mmd import mmd
+from mmpsr.adaptation.network import FeatureNetwork
 
 SOURCE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 TARGET = torch.tensor([[2.0, 2.0], [3.0, 2.0]])
