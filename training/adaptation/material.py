@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corpora.clips import CorpusError, label_columns
-from mmpsr.adaptation import Places
+from mmpsr.adaptation.base import Places
 from mmpsr.config import ConfigError, nearest
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
@@ -269,7 +269,7 @@ def _seconds(clips: pd.DataFrame) -> NDArray[np.float64]:
     """Place clips in their videos: by their start, or by the number of their frame."""
     numbers = clips["clip_id"].astype("string").str.extract(_FRAME, expand=False).astype("float64")
     whole = clips["start"].astype("float64").fillna(0.0)
-    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64)
+    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64, copy=True)
 
 
 def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modalities: Sequence[str]) -> Tensor:
@@ -281,7 +281,7 @@ def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modaliti
             f"protocol.mirrored: {len(missing):,} of {len(chosen):,} clips are not in corpus {corpus!r}, the first "
             f"{missing.iloc[0]!r}; it must have the same clip ids"
         )
-    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64))
+    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64, copy=True))
     columns = [list(joined.features).index(name) for name in modalities]
     absent = ~joined.presence[index][:, columns].all(dim=1)
     if absent.any():

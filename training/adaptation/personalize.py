@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from corpora.clips import CorpusError
-from mmpsr.adaptation import FeatureNetwork, LabeledTarget, Method, Source, Target, create_method, fit_source
-from mmpsr.adaptation.build import SECTIONS
+from mmpsr.adaptation.base import LabeledTarget, Method, Source, Target
+from mmpsr.adaptation.build import SECTIONS, create_method
+from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.source import fit_source
 from mmpsr.files import sha256_of, write_json
 from training.adaptation.config import PersonalizationConfig
 from training.adaptation.figures import comparisons, figures_of, summaries

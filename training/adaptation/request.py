@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from corpora.clips import CorpusError
 from corpora.registry import prepare, read_corpora
-from mmpsr.adaptation import create_method
+from mmpsr.adaptation.build import create_method
 from mmpsr.config import ConfigError, nearest, parse_setting, resolve
 from mmpsr.files import write_json, write_whole
 from mmpsr.tasks import TaskSpec
