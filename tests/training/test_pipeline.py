@@ -29,13 +29,13 @@ def test_texts_are_written_before_vectors_are_made_of_them(tmp_path: Path, monke
     features = FeaturesConfig(store=str(tmp_path / "store"), encoders=encoders, num_workers=1)
     accelerator, said = Accelerator(cpu=True), io.StringIO()
 
-    plain, ledger = extract_features(clips, features, accelerator, Console(file=said))
+    plain, ledger, _ = extract_features(clips, features, accelerator, Console(file=said))
     assert plain is clips
     assert not (tmp_path / "log").exists()
     assert ledger["clip_id"].tolist() == ["unsaid", "mute"]
 
     transcribed = features.model_copy(update={"transcriber": TranscriberConfig()})
-    filled, ledger = extract_features(clips, transcribed, accelerator, Console(file=said))
+    filled, ledger, _ = extract_features(clips, transcribed, accelerator, Console(file=said))
     assert filled["text"].fillna("-").tolist() == ["given words", "words of unsaid", "-"]
     present, vectors = read_vectors(filled, features)["text"]
     assert vectors[:, 0].tolist() == [11.0, 15.0, 0.0]  # letters of "given words" and "words of unsaid"
