@@ -417,5 +417,5 @@ def test_novelty_is_told_by_modality_and_abstains_where_it_is_asked_for(predicto
     }
     with pytest.raises(InputError, match="does not store how unlike its training clips a recording is"):
         predictor.predict_vectors(vectors, novelty=1.0)
-    with pytest.raises(InputError, match="a share of dev clips between 0 and 1, found 1.5"):
+    with pytest.raises(InputError, match=r"a share of dev clips between 0 and 1, found 1\.5"):
         judging.predict_vectors(vectors, novelty=1.5)
