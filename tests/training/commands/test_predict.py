@@ -209,6 +209,8 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
         (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
         (["."], "error: . has no config.json: name the folder of a finished run"),
         (["RUN", "--confidence", "80"], "error: --confidence is a probability between 0 and 1, found 80"),
+        (["RUN", "--novelty", "80"], "error: --novelty is a share of dev clips between 0 and 1, found 80"),
+        (["RUN", "--novelty", "0.9"], "error: the model's run or bundle does not store how unlike its training clips"),
         (
             ["RUN", "-o", "out.txt"],
             "error: out.txt ends in none of .json, .csv, .parquet; name one of them or give --format",
