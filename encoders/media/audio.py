@@ -21,6 +21,7 @@ from encoders.media.decoding import (
     ESTIMATED_DURATION,
     SLACK,
     duration_of,
+    knows_its_places,
     opened,
     origin_of,
     packets_of,
@@ -119,13 +120,10 @@ class _Track:
     samples: NDArray[np.float32]  # [N]
     begin: float  # second of the first sample
     decoded: list[tuple[float, float]]  # seconds from and to which there are samples
+    end: float  # second of the last sample, or at which sound goes on after a gap
     damaged: list[tuple[float, float]]  # and those of packets that could not be decoded
     stated: float  # second at which the container says that it ends
     note: str | None
-
-    @property
-    def end(self) -> float:
-        return max((end for _, end in self.decoded), default=0.0)
 
 
 def read_audio(
@@ -221,6 +219,8 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         stream.codec_context.thread_count = 1  # workers are processes
         stated = 0.0 if container.format.name in ESTIMATED_DURATION else duration_of(container, stream, path)
         first = 0.0 if start is None else max(start - _RUN_UP, 0.0)
+        if not knows_its_places(container, stream):
+            first = 0.0
         if first > 0.5:
             container.seek(int((first + origin_of(container)) / stream.time_base), stream=stream)
         runs, damaged = _decode(container, stream, rate, np.inf if end is None else end + GAP, stated or np.inf)
@@ -234,7 +234,9 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
     for run in runs:
         lengths[len(run.names)] += sum(piece.shape[1] for piece in run.pieces)
     number = max(lengths, key=lambda channels: (lengths[channels], channels), default=1)
-    samples = np.zeros((number, max(0, round(((spans[-1][1] if spans else first) - first) * rate))), np.float32)
+    last = max([0.0, *(end for _, end in spans), *(run.begin for run in runs)])
+    last = last if end is None else min(last, max(end, first))
+    samples = np.zeros((number, max(0, round((last - first) * rate))), np.float32)
     for run in runs:
         joined = np.concatenate(run.pieces, axis=1) if run.pieces else np.zeros((len(run.names), 0), np.float32)
         place = round((run.begin - first) * rate)
@@ -245,7 +247,7 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
     names = next((run.names for run in runs if len(run.names) == number), ())
     mono, note = to_mono(samples, names)
     mono.setflags(write=False)
-    return _Track(mono, first, spans, damaged, stated, note)
+    return _Track(mono, first, spans, last, damaged, stated, note)
 
 
 def _channels(piece: Any) -> NDArray[np.float32]:

@@ -155,6 +155,44 @@ def test_spans_of_long_files_are_read_alone_and_lie_where_they_should(
     np.testing.assert_allclose(span, whole[12 * RATE : 13 * RATE], atol=1e-4)
 
 
+def test_spans_that_end_in_a_gap_are_silent_there_in_long_files_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_timed(tmp_path / "a.mkv", [(0.0, tone(220, 1.0)), (4.0, tone(220, 1.0))])
+    spans = [(0.2, 2.5), (0.9, 4.5), (1.5, 3.0), (3.5, 4.5)]
+    whole = [read_audio(path, *span, RATE) for span in spans]
+    monkeypatch.setattr(audio_module, "_MOST_SAMPLES", 0)
+    for span, expected in zip(spans, whole, strict=True):
+        np.testing.assert_array_equal(read_audio(path, *span, RATE), expected)
+        assert len(expected) == round((span[1] - span[0]) * RATE)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
+def test_blocks_of_compressed_samples_lie_where_reading_on_finds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codec: str
+) -> None:
+    path = write_timed(tmp_path / "a.wav", [(0.0, burst(2.0) + burst(4.0))], codec=codec)
+    samples = read_audio(path, None, None, RATE)
+    assert len(samples) / RATE == pytest.approx(6.0, abs=0.13)  # blocks of up to 2036 samples, the last one filled up
+    assert [heard_at(samples), heard_at(samples[3 * RATE :]) + 3] == pytest.approx([2.0, 4.0], abs=0.002)
+    monkeypatch.setattr(audio_module, "_MOST_SAMPLES", 0)
+    np.testing.assert_array_equal(read_audio(path, 3.5, 4.5, RATE), samples[round(3.5 * RATE) : round(4.5 * RATE)])
+
+
+def test_a_file_whose_clock_does_not_begin_at_zero_is_whole(tmp_path: Path) -> None:
+    stamps = (3.7 + np.arange(0, 4, 0.04)).tolist()
+    path = write_timed(tmp_path / "a.mkv", [(3.7, burst(2.0, 4.0))], stamps, bright=range(50, 100))
+    samples = read_audio(path, None, None, RATE)
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.05)
+    assert heard_at(samples) == pytest.approx(2.0, abs=0.002)
+    frames, seconds = read_frames(path, None, None, 500)
+    assert len(frames) == 100
+    assert seconds[int((frames.mean(axis=(1, 2, 3)) > 128).argmax())] == pytest.approx(2.0, abs=0.002)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(EncodingError, match=r"s of 4\.0 s of audio could be decoded; the file is truncated"):
+        read_audio(path, None, None, RATE)
+
+
 def test_a_clock_set_anew_goes_on(tmp_path: Path) -> None:
     for number, frequency in enumerate((220, 440)):
         write_timed(tmp_path / f"{number}.ts", [(0.0, tone(frequency, 3.0))], codec="aac")
