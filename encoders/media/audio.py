@@ -44,6 +44,7 @@ LIVE_ENERGY = 0.01
 CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0}
 """Of the channels of a layout with a centre (ITU-R BS.775); all others weigh 0.5."""
 
+_MOST = 100.0  # times full scale: floats beyond are no samples (damaged, not a number, or 16 bits written as floats)
 _LEAST_SUM = 0.8  # of the energy that independent channels would leave in their mean; below, they cancel
 _LONGEST_GAP = 600.0  # seconds; a jump of time stamps beyond it, or back by a second, is a clock set anew
 _SET_BACK = 1.0
@@ -52,8 +53,11 @@ _RUN_UP = 0.5  # seconds before a span that let a decoder settle
 
 
 def is_silent(samples: NDArray[np.float32]) -> bool:
-    """Whether no sample reaches `SILENCE`."""
-    return float(np.abs(samples).max(initial=0.0)) < SILENCE
+    """Whether no sample reaches `SILENCE`, or all stay as near to a constant level, which is no sound."""
+    low, high = float(samples.min(initial=0.0)), float(samples.max(initial=0.0))
+    if max(-low, high) < SILENCE:
+        return True
+    return len(samples) > 0 and float(np.ptp(samples)) < SILENCE
 
 
 def to_mono(channels: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[np.float32], str | None]:
@@ -122,6 +126,7 @@ class _Track:
     decoded: list[tuple[float, float]]  # seconds from and to which there are samples
     end: float  # second of the last sample, or at which sound goes on after a gap
     damaged: list[tuple[float, float]]  # and those of packets that could not be decoded
+    beyond: float  # the largest of the floats that are no samples, 0 where there is none
     stated: float  # second at which the container says that it ends
     note: str | None
 
@@ -161,7 +166,8 @@ def read_audio(
         )
     damaged = _overlap(track.damaged, first, last)
     if damaged > allowed:
-        raise EncodingError(f"{path}: {damaged:.1f} s of {last - first:.1f} s of audio are damaged")
+        what = f", with values up to {track.beyond:.0f} where full scale is 1" if track.beyond else ""
+        raise EncodingError(f"{path}: {damaged:.1f} s of {last - first:.1f} s of audio are damaged{what}")
     if notes is not None:
         until = min(last, track.end)
         silent = until - first - _overlap(track.decoded, first, until)
@@ -244,10 +250,17 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         samples[:, max(0, place) : max(0, place) + joined.shape[1]] = (
             joined if len(joined) == number else to_mono(joined, run.names)[0]
         )
+    beyond = 0.0
+    if not -_MOST <= samples.min(initial=0.0) <= samples.max(initial=0.0) <= _MOST:  # or not a number
+        strange = ~(np.abs(samples) <= _MOST)
+        beyond = float(np.abs(samples[strange & np.isfinite(samples)]).max(initial=0.0))
+        samples[strange] = 0.0
+        edges = np.flatnonzero(np.diff(strange.any(axis=0), prepend=False, append=False))
+        damaged += [(first + begin / rate, first + until / rate) for begin, until in edges.reshape(-1, 2).tolist()]
     names = next((run.names for run in runs if len(run.names) == number), ())
     mono, note = to_mono(samples, names)
     mono.setflags(write=False)
-    return _Track(mono, first, spans, last, damaged, stated, note)
+    return _Track(mono, first, spans, last, damaged, beyond, stated, note)
 
 
 def _channels(piece: Any) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import wave
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -402,6 +403,42 @@ def test_silence_is_what_nothing_reaches_60_decibels_below_full_scale() -> None:
     assert is_silent(np.array([0.0, -0.99 * SILENCE], np.float32))
     assert not is_silent(np.array([0.0, -1.01 * SILENCE], np.float32))
     assert is_silent(np.zeros(0, np.float32))
+
+
+def write_floats(path: Path, samples: Samples) -> Path:
+    content = samples.astype("<f4").tobytes()
+    form = struct.pack("<IHHIIHH", 16, 3, 1, RATE, 4 * RATE, 4, 32)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + len(content)) + b"WAVEfmt " + form
+        + b"data" + struct.pack("<I", len(content)) + content
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_floats_that_are_no_samples_are_damaged_and_silent(tmp_path: Path, value: float) -> None:
+    voice, notes = tone(220, 2.0), list[str]()
+    samples = voice.copy()
+    samples[8000:9600] = value
+    found = read_audio(write_floats(tmp_path / "a.wav", samples), None, None, RATE, notes)
+    np.testing.assert_allclose(np.delete(found, slice(8000, 9600)), np.delete(voice, slice(8000, 9600)), atol=1e-6)
+    assert not found[8000:9600].any()
+    assert notes == ["0.10 s of the sound are damaged and silent"]
+    with pytest.raises(EncodingError, match=r"b\.wav: 2\.0 s of 2\.0 s of audio are damaged"):
+        read_audio(write_floats(tmp_path / "b.wav", np.full(2 * RATE, value, np.float32)), None, None, RATE)
+
+
+def test_sixteen_bits_as_floats_are_refused_and_loud_ones_are_not(tmp_path: Path) -> None:
+    voice = tone(220, 2.0)
+    with pytest.raises(EncodingError, match=r"audio are damaged, with values up to \d{4,5} where full scale is 1"):
+        read_audio(write_floats(tmp_path / "a.wav", 32768 * voice), None, None, RATE)
+    loud = 3 * voice / np.abs(voice).max()
+    np.testing.assert_allclose(read_audio(write_floats(tmp_path / "b.wav", loud), None, None, RATE), loud, atol=1e-5)
+
+
+def test_a_constant_level_is_silent() -> None:
+    assert is_silent(np.full(100, 0.3, np.float32))
+    assert not is_silent(np.array([0.3, 0.3 + 1.01 * SILENCE], np.float32))
 
 
 def test_frames_that_change_size_are_brought_to_one_and_noted(tmp_path: Path) -> None:
