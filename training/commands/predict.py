@@ -273,6 +273,12 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
             yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
+    noted: dict[str, list[str]] = {}  # modalities of one file share what is said of it
+    for modality, note in clip["notes"].items():
+        for line in note.splitlines():
+            noted.setdefault(line, []).append(modality)
+    for line, modalities in noted.items():
+        yield f"  {', '.join(modalities):<{width}}note: {line}"
 
 
 def _verdict(task: str, result: Mapping[str, Any], asked: float, width: int) -> str:
