@@ -129,6 +129,7 @@ def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
     assert " asked): " in out
     assert "  personality  openness 0." in out
     assert "  audio        absent: a.mkv: no audio stream (found: video)" in out
+    assert "  video        note: 8 frames\n" in out
     assert "text" not in out
     decided = predict(run, "a.mkv").stdout
     assert "no decision" not in decided
