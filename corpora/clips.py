@@ -3,7 +3,7 @@
 One row is one clip. `clips` has the columns of `CLIP_COLUMNS`, one column `<task>.<class>` per label (float, NaN
 where unknown), and any number of `raw.<name>` columns (text) that keep what the corpus itself said. What an adapter
 could not use, or had to mend, is a row of `defects`, with its kind, where it was found and why; nothing is dropped or
-repaired silently.
+repaired silently. `timelines` has the labels in time of clips that have such, see `corpora.timeline`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpora.timeline import Timeline
 from mmpsr.errors import UserError
 from mmpsr.tasks import TaskSpec
 
@@ -128,10 +129,17 @@ class ClipTable:
         clips: one row per clip, see the module's description; index 0..n-1.
         defects: columns `corpus, clip_id, kind, where, reason`; `kind` is one of `DEFECT_KINDS`, `where` a file and
             row, `reason` a sentence.
+        timelines: by corpus and clip id the labels in time, by task; clips without any are left out.
     """
 
     clips: pd.DataFrame
     defects: pd.DataFrame = field(default_factory=lambda: defect_frame())
+    timelines: Mapping[tuple[str, str], Mapping[str, Timeline]] = field(default_factory=dict)
+
+    def with_clips(self, clips: pd.DataFrame) -> ClipTable:
+        """Take other clips, with the defects of this table and those of its timelines whose clips are among them."""
+        stay = set(zip(clips["corpus"], clips["clip_id"], strict=True)) if self.timelines else set()
+        return ClipTable(clips, self.defects, {clip: own for clip, own in self.timelines.items() if clip in stay})
 
     def require_sound(self) -> ClipTable:
         """Return the table itself, unless it has a defect with which training would be wrong.
@@ -157,7 +165,8 @@ class ClipTable:
 
         Raises:
             CorpusError: an id occurs twice in a corpus, a split or group kind is unknown, an end lies before its
-                start, or a label lies outside its task's range; the clip and the value are named.
+                start, or a label lies outside its task's range; the clip and the value are named. Likewise for
+                timelines: one of no clip, of a task with other than single labels, or of more classes than it has.
         """
         clips = conform(self.clips)
         for task, spec in tasks.items():
@@ -169,7 +178,9 @@ class ClipTable:
         _check_spans(clips)
         for task, spec in tasks.items():
             _check_labels(clips, task, spec)
-        return ClipTable(clips, self.defects)
+        table = self.with_clips(clips)
+        _check_timelines(self.timelines, table.timelines, tasks)
+        return table
 
 
 class Defects:
@@ -234,7 +245,8 @@ def concatenate(tables: Sequence[ClipTable]) -> ClipTable:
         raise CorpusError("no corpus was given; declare at least one under [corpora.sources]")
     clips = pd.concat([table.clips for table in tables], ignore_index=True)
     defects = pd.concat([table.defects for table in tables], ignore_index=True)
-    return ClipTable(conform(clips), defects)
+    timelines = {clip: own for table in tables for clip, own in table.timelines.items()}
+    return ClipTable(conform(clips), defects, timelines)
 
 
 def _check_identity(clips: pd.DataFrame) -> None:
@@ -275,6 +287,28 @@ def _check_labels(clips: pd.DataFrame, task: str, spec: TaskSpec) -> None:
     if spec.kind == "single_label" and (row := _first(known & ~one_class)) is not None:
         labels = dict(zip(spec.classes, values[row].tolist(), strict=True))
         raise CorpusError(f"{_clip_name(clips, row)}: task {task!r} takes one class, found {labels}")
+
+
+def _check_timelines(
+    timelines: Mapping[tuple[str, str], Mapping[str, Timeline]],
+    of_clips: Mapping[tuple[str, str], Mapping[str, Timeline]],
+    tasks: Mapping[str, TaskSpec],
+) -> None:
+    for (corpus, clip), own in timelines.items():
+        name = f"clip {clip!r} of corpus {corpus!r}"
+        if (corpus, clip) not in of_clips:
+            raise CorpusError(f"{name} has labels in time, but is no clip of the table")
+        for task, timeline in own.items():
+            spec = tasks.get(task)
+            if spec is None:
+                continue
+            if spec.kind != "single_label":
+                raise CorpusError(f"{name}: labels in time are of single-label tasks, task {task!r} is {spec.kind}")
+            if timeline.highest() >= len(spec.classes):
+                raise CorpusError(
+                    f"{name}: a label in time is {timeline.highest()}, but task {task!r} has {len(spec.classes)} "
+                    "classes, counted from 0"
+                )
 
 
 def _first(rows: pd.Series | NDArray[np.bool_]) -> int | None:

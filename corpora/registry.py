@@ -64,8 +64,8 @@ class CorporaConfig(Config):
 
     root: str = "data/demo"
     """Folder that all corpora lie below, relative to the working directory."""
-    build: Literal["none", "demo"] = "none"
-    """`demo` builds the demo corpora under `root` where they are missing."""
+    build: Literal["none", "demo", "demo-frames"] = "none"
+    """`demo` builds the four demo corpora under `root` where they are missing, `demo-frames` the one in time."""
     sources: dict[Name, Source] = Field(default_factory=dict)
     """Corpora by name; names become folders of the feature store."""
 
@@ -89,13 +89,15 @@ def prepare(config: CorporaConfig) -> None:
     if config.build == "none":
         return
     from corpora.demo.build import MARKER, build_demo  # drawing and speaking need libraries that reading does not
+    from corpora.demo.frames import FOLDER, build_demo_frames
 
-    marker = Path(config.root) / MARKER
+    in_time = config.build == "demo-frames"
+    marker = Path(config.root) / (FOLDER if in_time else ".") / MARKER
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]:
         return
     for extra in ("media", "corpora"):
         require_extra(extra)
-    build_demo(Path(config.root))
+    (build_demo_frames if in_time else build_demo)(Path(config.root))
 
 
 def generated_corpora(config: CorporaConfig, clips: pd.DataFrame | None = None) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ class CorpusSource(SplitSettings):
 
         Returns:
             A frame with columns of the clip table (those that the corpus lacks may be left out), label columns,
-            `raw.<name>` columns, and `where`: file and row of each clip.
+            `raw.<name>` columns, and `where`: file and row of each clip. A column `timelines`, where there is one,
+            holds each clip's labels in time: a mapping of task to `Timeline`, or a missing value.
 
         Raises:
             CorpusError: a file, folder or column is not as declared.
@@ -109,7 +110,13 @@ class CorpusSource(SplitSettings):
                 raise CorpusError(message)
         if self.splits is not None:
             clips = clips[clips["split"].isin(self.splits)]
-        return ClipTable(conform(clips.drop(columns="where")), defects.frame())
+        timelines = {}
+        if "timelines" in clips:
+            for clip, own in zip(clips["clip_id"], clips["timelines"], strict=True):
+                if isinstance(own, Mapping) and own:
+                    timelines[name, str(clip)] = own
+        clips = clips.drop(columns=["where", "timelines"], errors="ignore")
+        return ClipTable(conform(clips), defects.frame(), timelines)
 
     def read(self, name: str, root: Path, tasks: Mapping[str, TaskSpec]) -> ClipTable:
         """Read the corpus from disk, to be trained or evaluated on; see `scan`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ from corpora.labels import LabelColumns, read_labels
 from corpora.reading.cells import Cells, ColumnPattern, Selector, plain_numbers, read_cells
 from corpora.reading.numbers import Decimal
 from corpora.reading.paths import MEDIA_SUFFIXES
+from corpora.segments import TimelineLabels, add_timelines
 from corpora.source import CorpusSource
 from corpora.splitting import Fraction, split_by_group
+from corpora.timeline import UNKNOWN
 from mmpsr.config import Config, nearest
 from mmpsr.delimited import separator_of
 from mmpsr.tasks import TaskSpec
@@ -187,6 +190,16 @@ class TableCorpus(CorpusSource):
     """Share of a split's clips that is used, chosen by a hash of corpus name and id; left out, all."""
     labels: dict[str, LabelColumns] = Field(default_factory=dict)
     """Label columns by task; a corpus without any serves for pseudo-labels."""
+    timeline: str | None = None
+    """Labels in time: a table `clip, start, end, label`, or a folder of .eaf or .TextGrid files; relative to `path`."""
+    tier: str | None = None
+    """Tier of these files that holds the labels; left out, the only one."""
+    timeline_task: str | None = None
+    """Single-label task of `timeline`; left out, the only one under `labels`."""
+    timeline_values: dict[str, str] = Field(default_factory=dict)
+    """Class by label of `timeline`, besides names of classes (and 0 and 1 of two); left out, `values` of the task."""
+    timeline_outside: str | None = None
+    """Class of what no segment covers, or `unknown`; left out, the task's first class."""
     keep: tuple[str, ...] = ()
     """Further columns to keep as `raw.<column>`, to hold out or analyse by."""
 
@@ -203,13 +216,16 @@ class TableCorpus(CorpusSource):
                 "say once what the splits are: a file per split in `files`, or `split`; or split anew by one of "
                 "`fractions`, `hold_out` and `fold`"
             )
+        for setting in ("tier", "timeline_task", "timeline_values", "timeline_outside"):
+            if self.timeline is None and getattr(self, setting):
+                raise ValueError(f"`{setting}` is about labels in time; set `timeline` to where they are")
         if self.shares and self.splits_anew:
             raise ValueError("`shares` are of the corpus' own splits; leave out `fractions`, `hold_out` and `fold`")
         return self
 
     def label_tasks(self) -> tuple[str, ...]:
-        """Tasks under `labels`."""
-        return tuple(self.labels)
+        """Tasks under `labels`, and that of labels in time."""
+        return tuple(dict.fromkeys([*self.labels, *([self.timeline_task] if self.timeline_task else [])]))
 
     def collect(self, name: str, root: Path, tasks: Mapping[str, TaskSpec], defects: Defects) -> pd.DataFrame:
         """Read the files; see `CorpusSource.collect`."""
@@ -218,6 +234,13 @@ class TableCorpus(CorpusSource):
             for split, file in self._files_by_split(name)
         ]
         clips = pd.concat(parts, ignore_index=True)
+        if self.timeline is not None:
+            wanted = self.own_splits or SPLITS
+            clips = add_timelines(
+                clips, root / self.path / self.timeline, root, self._timeline_labels(name, tasks), self.tier,
+                partial(self._cells, name, root, self.timeline, defects),
+                isinstance(self.files, str) or set(self.files) <= set(wanted), defects,
+            )  # fmt: skip
         for split, share in self.shares.items():
             drawn = split_by_group(f"{name}/shares", clips["clip_id"], {"train": share, "test": 1.0 - share})
             left = clips["split"].eq(split) & drawn.ne("train")
@@ -226,6 +249,30 @@ class TableCorpus(CorpusSource):
                 defects.add("ignored", place, f"{left.sum()} of {clips['split'].eq(split).sum()} clips are not used")
             clips = clips[~left]
         return find_media(clips.reset_index(drop=True), defects)
+
+    def _timeline_labels(self, name: str, tasks: Mapping[str, TaskSpec]) -> TimelineLabels:
+        """Choose the task of labels in time, and what their words mean."""
+        place = f"corpora.sources.{name}"
+        fitting = [task for task in self.labels if tasks[task].kind == "single_label"]
+        if self.timeline_task is None and len(fitting) != 1:
+            raise CorpusError(
+                f"{place}.timeline: its labels are of one single-label task, and {len(fitting)} stand under `labels`; "
+                f"set `timeline_task`"
+            )
+        task = self.timeline_task or fitting[0]
+        spec, declared = tasks[task], self.labels.get(task)
+        if spec.kind != "single_label":
+            raise CorpusError(f"{place}.timeline_task: {task!r} is a {spec.kind} task; labels in time take one class")
+        outside = 0
+        if self.timeline_outside is not None and self.timeline_outside not in spec.classes:
+            if self.timeline_outside != "unknown":
+                hint = nearest(self.timeline_outside, [*spec.classes, "unknown"])
+                raise CorpusError(f"{place}.timeline_outside: unknown class {self.timeline_outside!r}; {hint}")
+            outside = UNKNOWN
+        elif self.timeline_outside is not None:
+            outside = spec.classes.index(self.timeline_outside)
+        values = self.timeline_values or (declared.values if declared is not None else None) or {}
+        return TimelineLabels(place, task, spec, values, outside, self.missing)
 
     def _cells(self, name: str, root: Path, file: str, defects: Defects) -> Cells:
         return read_cells(

@@ -3,7 +3,8 @@
 A clip's vector is the mean and the population standard deviation over time of the encoder's frame or token
 embeddings, concatenated: `[T, width] -> [2 * width]`. Where features computed elsewhere give one vector per clip, it is
 kept as it is: `[1, width] -> [width]`. Where `features.sequences` names the modality, the sequence is kept beside the
-vector, see `encoders.sequences`.
+vector, see `encoders.sequences`. Where `features.timed` names it, an encoder that can gives a row for every frame as
+well, see `encoders.timed`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,32 @@ from numpy.typing import NDArray
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.spec import EncoderSpec, source_of
+from encoders.timed import Grid, Timed
 from mmpsr.files import sha256_of
 
-__all__ = ["Embeddings", "Encoder", "Pooling", "embed_together", "pool", "read_each"]
+__all__ = ["Embeddings", "Encoder", "Pooling", "TimedForm", "Watcher", "embed_together", "pool", "read_each"]
 
 Pooling = Literal["mean+std", "none"]
 Embeddings = NDArray[np.float32] | EncodingError | MissingModality
 """What an encoder gives of a clip: an array `[T, width]` with T >= 1, or the exception that says why there is none."""
+TimedForm = Literal["pictures", "sound", "words"]
+"""What an encoder looks at for what it gives in time: every decoded frame, the sound, or the words when they are said.
+"""
 ReadT = TypeVar("ReadT")
+
+
+class Watcher(Protocol):
+    """What an encoder of pictures keeps of a clip's frames while they pass; they are never held all at once.
+
+    Attributes:
+        sampling: frames that `encoders.face.landmarks.face_frames` takes, how many and whether a longer clip is given
+            more: by them it is told whether the clip stands on its head, and they are kept for the encoder's vector.
+    """
+
+    sampling: tuple[int, bool]
+
+    def see(self, frame: NDArray[np.uint8]) -> None:
+        """Look at the next frame, RGB `[H, W, 3]`, which may be changed afterwards."""
 
 
 class Encoder(ABC):
@@ -43,6 +62,8 @@ class Encoder(ABC):
     """Raised whenever the same clip would give other vectors; part of the fingerprint."""
     pooling: Pooling = "mean+std"
     """How a clip's embeddings become its vector, see `pool`."""
+    timed_form: TimedForm | None = None
+    """What it gives in time; None where it cannot, as an encoder that sees a clip only as a whole."""
 
     def __init__(self, modality: str) -> None:
         self.modality = modality
@@ -77,6 +98,29 @@ class Encoder(ABC):
         Returns:
             A result per clip; nothing is raised for a single clip's sake.
         """
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """List what decides its values in time besides its own settings; none of it is in the vectors' fingerprint."""
+        return {}
+
+    def watcher(self, clip: ClipMedia) -> Watcher | None:
+        """Make what looks at a clip's frames as they pass; None where none need to be shown."""
+        return None
+
+    def encode_timed(self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False) -> Timed:
+        """Give a clip's values in time; of encoders with a `timed_form` that are not device encoders.
+
+        Args:
+            clip: with media.
+            grid: its frames.
+            watcher: what `watcher` made, after it has seen every frame; None where that made none.
+            spread_words: for words, whether they are spread evenly over the clip though their times are known.
+
+        Raises:
+            EncodingError: the clip has the modality and cannot be encoded.
+            MissingModality: it has nothing of the modality.
+        """
+        raise NotImplementedError(f"encoder {self.id!r} gives nothing in time")
 
     @property
     def spec(self) -> EncoderSpec:

@@ -27,6 +27,7 @@ __all__ = [
     "FeaturesConfig",
     "PrecomputedConfig",
     "TranscriberConfig",
+    "VGGishConfig",
 ]
 
 _EXPERT = "You are an expert in visual human behaviour. The pictures are frames of one video clip, in order of time."
@@ -121,6 +122,22 @@ class FacesConfig(Config):
     """Average all faces of a frame but those much smaller than the largest, or follow the one person seen most."""
 
 
+class VGGishConfig(Config):
+    """How encoder `vggish` is used; other settings have another fingerprint."""
+
+    hop: float = Field(default=0.96, ge=0.01, le=10)
+    """Seconds from one embedding to the next, of those that are pooled, in hundredths; in time every frame has one."""
+    last_rectifier: bool | None = None
+    """End with the last rectifier or before it; left out, with it for vectors and before it for what is in time."""
+
+    @field_validator("hop")
+    @classmethod
+    def _check_hop(cls, hop: float) -> float:
+        if abs(100 * hop - round(100 * hop)) > 1e-6:
+            raise ValueError("must be hundredths of a second, the frames of its spectrogram")
+        return hop
+
+
 class PrecomputedConfig(Config):
     """Where features computed elsewhere lie, see `encoders.extraction.precomputed`."""
 
@@ -175,8 +192,16 @@ class FeaturesConfig(Config):
     """Features computed elsewhere, by a name of your own."""
     faces: FacesConfig = Field(default_factory=FacesConfig)
     """How the pictures are made that image encoders see for video."""
+    vggish: VGGishConfig = Field(default_factory=VGGishConfig)
+    """How encoder `vggish` is used."""
     sequences: dict[str, Annotated[int, Field(ge=2)]] = Field(default_factory=dict)
     """Most elements kept of a clip's sequence beside its vector, by modality; those left out keep vectors only."""
+    timed: tuple[str, ...] = ()
+    """Modalities kept in time, a row for every frame, beside their vectors; see `docs/in_time.md`."""
+    timed_rate: float | None = Field(default=None, gt=0, le=1000)
+    """Frames per second of what is kept in time; left out, each file's own, and a row for every decoded frame."""
+    timed_text: Literal["words", "spread"] = "words"
+    """Each word while it is spoken and nothing between, or all tokens spread evenly over the clip."""
     num_workers: int = Field(default=2, ge=1)
     """Worker processes that decode and encode, per launched process."""
     chunk_size: int = Field(default=16, ge=1)
@@ -220,6 +245,15 @@ class FeaturesConfig(Config):
             if modality not in encoders:
                 raise ValueError(f"{modality!r} has no encoder; {nearest(modality, encoders)}")
         return sequences
+
+    @field_validator("timed")
+    @classmethod
+    def _check_timed(cls, timed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        encoders = info.data.get("encoders", timed)
+        for modality in timed:
+            if modality not in encoders:
+                raise ValueError(f"{modality!r} has no encoder; {nearest(modality, encoders)}")
+        return timed
 
     @field_validator("weights", "trust_remote_code")
     @classmethod

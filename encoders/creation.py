@@ -72,7 +72,8 @@ def _made(entry: CatalogueEntry, modality: str, features: FeaturesConfig) -> Enc
     reason = Checkpoint(section, entry.home, entry.revision, weights, trusted).why_no_code()
     if entry.remote_code and reason is not None:
         raise ConfigError(f"{section}: {entry.id!r} {reason}")
-    options = {"faces": features.faces} if modality == "video" else {}
+    options: dict[str, Any] = {"faces": features.faces} if modality == "video" else {}
+    options |= {"vggish": features.vggish} if entry.id == "vggish" else {}
     made: Any = getattr(importlib.import_module(module), name)(entry, modality, weights, **options)
     if features.precision != "auto":
         made.dtype = features.precision  # known to the fingerprint, see `encoders.models.hub`

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Embeddings, Encoder, embed_together, read_each
+from encoders.base import Embeddings, Encoder, Watcher, embed_together, read_each
 from encoders.config import FeaturesConfig
 from encoders.media.clip import ClipMedia
+from encoders.timed import Grid, Timed
 from mmpsr.config import ConfigError
 
 __all__ = ["DeviceEncoder", "Prepared", "choose_device"]
@@ -27,11 +28,13 @@ class Prepared:
         arrays: inputs of the model, by name.
         length: what batches are sorted by: frames, samples or tokens.
         note: a sentence for the store, or None.
+        grid: of the clip, where its values in time are wanted.
     """
 
     arrays: dict[str, NDArray[Any]]
     length: int
     note: str | None = None
+    grid: Grid | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -63,6 +66,25 @@ class DeviceEncoder(Encoder):
         Args:
             inputs: at least one; a clip's result must not depend on its neighbours.
         """
+
+    def prepare_timed(
+        self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False
+    ) -> Prepared:
+        """Tell what the model reads of a clip for its values in time; arguments and errors as of `encode_timed`."""
+        raise NotImplementedError(f"encoder {self.id!r} gives nothing in time")
+
+    def embed_timed(self, inputs: Sequence[Prepared], grids: Sequence[Grid]) -> list[Timed]:
+        """Compute the values in time of clips that `prepare_timed` prepared.
+
+        Args:
+            inputs: at least one; a clip's result must not depend on its neighbours.
+            grids: the frames of each.
+        """
+        raise NotImplementedError(f"encoder {self.id!r} gives nothing in time")
+
+    def encode_timed(self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False) -> Timed:
+        """Prepare and embed a clip in this process."""
+        return self.embed_timed([self.prepare_timed(clip, grid, watcher, spread_words)], [grid])[0]
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Prepare and embed clips in this process."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmpsr.errors import UserError
 
-__all__ = ["EncodingError", "ExtractionError", "Failure", "MissingModality", "StoreError"]
+__all__ = ["EncodingError", "ExtractionError", "Failure", "MissingModality", "NothingThere", "StoreError"]
 
 
 class EncodingError(Exception):
     """An encoder could not turn a clip into vectors although the modality is given; the message is the reason."""
+
+
+class NothingThere(EncodingError):  # noqa: N818  what is said of a file that is in order
+    """A media file can be read and holds nothing of a kind: no stream of it, or silence; the message says what."""
 
 
 class MissingModality(Exception):  # noqa: N818  absence is not an error
@@ -23,10 +29,17 @@ class ExtractionError(UserError):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a clip has no vector: `failed` (it should have one) or `absent` (it has nothing of this modality)."""
+    """Why a clip has no vector: `failed` (it should have one) or `absent` (it has nothing of this modality).
+
+    Attributes:
+        status: either of them.
+        reason: why.
+        figures: what was measured of its media nevertheless.
+    """
 
     status: str
     reason: str
+    figures: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, error: Exception) -> Failure:

@@ -13,8 +13,11 @@ import pandas as pd
 
 from mmpsr.files import sha256_of
 
-__all__ = ["EncoderSpec", "SequenceSpec", "cap_of", "source_of"]
+__all__ = ["IN_TIME", "EncoderSpec", "SequenceSpec", "TimedSpec", "cap_of", "rate_of", "source_of"]
 
+IN_TIME = " in time"
+"""Ends what summaries and ledgers call values in time, after their modality."""
+_TIMED_KEY = re.compile(r".*-[0-9a-f]{12}-frames-(own|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
 _SEQUENCE_KEY = re.compile(r".*-[0-9a-f]{12}-sequence-(\d+)")
 
 
@@ -64,6 +67,18 @@ class EncoderSpec:
         """Name this encoder's sequences of at most `cap` elements."""
         return SequenceSpec(**vars(self), cap=cap)
 
+    def in_time(self, rate: float | None, settings: Mapping[str, object]) -> TimedSpec:
+        """Name what this encoder gives in time.
+
+        Args:
+            rate: frames per second; None is each file's own.
+            settings: what decides it besides the encoder's own settings.
+        """
+        fingerprint = sha256_of(json.dumps([self.fingerprint, dict(settings)], sort_keys=True))[:12]
+        whole = {**self.settings, "in time": dict(settings)}
+        own = {**vars(self), "settings": whole, "fingerprint": fingerprint}
+        return TimedSpec(**own, rate="own" if rate is None else f"{rate:.12g}")
+
 
 @dataclass(frozen=True)
 class SequenceSpec(EncoderSpec):
@@ -89,6 +104,43 @@ class SequenceSpec(EncoderSpec):
             'openai_clip-0123456789ab-sequence-64'
         """
         return f"{super().key}-sequence-{self.cap}"
+
+
+@dataclass(frozen=True)
+class TimedSpec(EncoderSpec):
+    """What names an encoder's values in time in the store; another rate is another folder.
+
+    Attributes:
+        rate: frames per second as configured, `own` for each file's own.
+    """
+
+    rate: str = field(kw_only=True)
+
+    @property
+    def subject(self) -> str:
+        """What summaries and ledgers call that which is stored, such as `text in time`."""
+        return self.modality + IN_TIME
+
+    @property
+    def key(self) -> str:
+        """Name of the folder, beside that of the vectors; its fingerprint covers what decides values in time, too.
+
+        Example:
+            >>> EncoderSpec("openai/clip", 1, "video", 512, {}, "0123456789ab").in_time(None, {}).key
+            'openai_clip-c2a14f11c2c2-frames-own'
+        """
+        return f"{super().key}-frames-{self.rate}"
+
+
+def rate_of(key: str) -> str | None:
+    """Return the rate of values in time, by the name of an encoder's folder; None for other folders.
+
+    Example:
+        >>> rate_of("openai_clip-0123456789ab-frames-own"), rate_of("openai_clip-0123456789ab-frames-12.5")
+        ('own', '12.5')
+    """
+    match = _TIMED_KEY.fullmatch(key)
+    return None if match is None else match[1]
 
 
 def cap_of(key: str) -> int | None:

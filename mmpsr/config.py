@@ -31,6 +31,7 @@ __all__ = [
     "read_toml",
     "resolve",
     "shipped_configs",
+    "shipped_file",
     "validate",
 ]
 
@@ -210,6 +211,16 @@ def shipped_configs() -> dict[str, Path]:
     """List configurations that ship, by the name that `--config` takes, such as `demo` and `studies/table1`."""
     files = sorted(_SHIPPED.rglob("*.toml"))
     return {path.relative_to(_SHIPPED).with_suffix("").as_posix(): path for path in files}
+
+
+def shipped_file(name: str) -> Path:
+    """Give the place of a file beside the configurations that ship; it need not be there.
+
+    Example:
+        >>> shipped_file("published/table01.csv").is_file()
+        True
+    """
+    return _SHIPPED / name
 
 
 def find_config(path: str | Path) -> Path:

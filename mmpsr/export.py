@@ -181,7 +181,8 @@ def export_torch(
         description = json.dumps(predicting.description(fingerprints or {}))
         torch.export.save(_program(predicting, example), content, extra_files={METADATA: description})
         content.seek(0)
-        outputs = torch.export.load(content).module()(*example)
+        with torch.no_grad():
+            outputs = torch.export.load(content).module()(*example)
     difference = _require_same(path, predicting, example, outputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.getvalue())

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.config import MODALITIES, FeaturesConfig
 from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
-from mmpsr.config import Config, ConfigError, nearest
+from mmpsr.config import Config, ConfigError, nearest, parse_setting
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from mmpsr.models.mcdm import ModelConfig
 from mmpsr.objective.objective import ObjectiveConfig
 from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
+from mmpsr.temporal.base import TemporalConfig
 
 __all__ = [
     "TRACKERS",
     "DataConfig",
+    "InTimeConfig",
+    "InTimeDataConfig",
+    "InTimeTrainingConfig",
     "OptimizationConfig",
     "OutputConfig",
     "RunConfig",
     "TrainingConfig",
+    "is_in_time",
     "require_choice_on_dev",
 ]
 
@@ -181,6 +186,107 @@ class RunConfig(Config):
                 'balancing.cost = "every_k"'
             )
         return self
+
+
+class InTimeDataConfig(Config):
+    """What a model in time reads, and how its frames become a decision on a whole clip."""
+
+    modalities: tuple[str, ...] = Field(default=("video", "audio", "text"), min_length=1)
+    """Modalities in their order, of which the first leads; each needs an encoder that tells when."""
+    window: int = Field(default=300, ge=2)
+    """Frames of a window of training, and of a window of models that are not applied to a whole clip at once."""
+    stride: int = Field(default=200, ge=1)
+    """Frames from the start of one window to that of the next; at most the window's."""
+    clip_seconds: float = Field(default=1.0, gt=0.0)
+    """A clip's probability is the highest mean over this many consecutive seconds: 24 frames at 24 frames a second."""
+    segment_threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Probability above which a frame belongs to a segment that is found."""
+    segment_gap: float = Field(default=0.0, ge=0.0)
+    """Segments that are at most this many seconds apart are one."""
+    shortest_segment: float = Field(default=0.0, ge=0.0)
+    """Segments of fewer seconds than this are left out."""
+
+    @field_validator("modalities")
+    @classmethod
+    def _known(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        _require_known("modality", modalities, MODALITIES)
+        if len(set(modalities)) != len(modalities):
+            raise ValueError("a modality is named twice")
+        return modalities
+
+    @model_validator(mode="after")
+    def _without_holes(self) -> InTimeDataConfig:
+        if self.stride > self.window:
+            raise ValueError(
+                f"stride = {self.stride} is more than window = {self.window}: frames between windows were never seen"
+            )
+        return self
+
+
+class InTimeTrainingConfig(Config):
+    """The training loop of models in time: SGD with Nesterov's momentum, steps of the learning rate by epochs."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of initial weights, dropout and batches."""
+    num_epochs: int = Field(default=100, ge=1)
+    """Passes over the training windows; the epoch of the highest dev average precision is kept, the later of equals."""
+    batch_size: int = Field(default=16, ge=1)
+    """Windows of a batch."""
+    lr: float = Field(default=0.001, gt=0.0)
+    """Learning rate; in epoch e it is lr gamma^floor(e / lr_epochs), at least 1e-7."""
+    lr_epochs: int = Field(default=40, ge=1)
+    """Epochs between steps of the learning rate."""
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Factor of a step of the learning rate."""
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Nesterov's momentum; 0 is plain SGD."""
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    """Weight decay."""
+    balance: Literal["none", "weights", "negatives"] = "none"
+    """How the loss treats rare classes: not at all, by 1 / their share of the training frames, or with all positive
+    frames and as many negative ones, drawn anew in each epoch."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """Precision of the forward pass; losses, gradients and weights stay float32."""
+
+
+class InTimeConfig(Config):
+    """Everything that a run of a model in time needs: one prediction for each frame of a clip."""
+
+    corpora: CorporaConfig = Field(default_factory=CorporaConfig)
+    """Corpora and where they are."""
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    """Encoders and the feature store."""
+    data: InTimeDataConfig = Field(default_factory=InTimeDataConfig)
+    """Modalities, windows, and segments."""
+    tasks: TasksConfig = Field(default_factory=lambda: TasksConfig(active=("ambivalence",)))
+    """The one task that is predicted for each frame; of two classes, the second of which is looked for."""
+    model: TemporalConfig
+    """The model, by its `kind`."""
+    training: InTimeTrainingConfig = Field(default_factory=InTimeTrainingConfig)
+    """The training loop."""
+    output: OutputConfig = Field(default_factory=OutputConfig)
+    """Where the run is written."""
+
+    @model_validator(mode="after")
+    def _one_task(self) -> InTimeConfig:
+        if len(self.tasks.active) != 1:
+            raise ValueError(f"tasks.active names {list(self.tasks.active)}; a model in time predicts one task")
+        return self
+
+
+def is_in_time(tree: Mapping[str, Any], settings: Iterable[str] = ()) -> bool:
+    """Tell whether a configuration is of a model in time, by the kind of its model.
+
+    Args:
+        tree: the file's content.
+        settings: `section.key=value` over it.
+    """
+    model = tree.get("model")
+    kind = model.get("kind") if isinstance(model, Mapping) else None
+    for setting in settings:
+        keys, value = parse_setting(setting)
+        kind = value if list(keys) == ["model", "kind"] else kind
+    return kind in get_args(TemporalConfig.model_fields["kind"].annotation)
 
 
 def require_choice_on_dev(monitor: str) -> None:

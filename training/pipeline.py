@@ -19,6 +19,7 @@ from corpora.registry import generated_corpora
 from corpora.splitting import dealing
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.fitting import fit_calibration
+from mmpsr.files import write_whole
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
@@ -34,6 +35,7 @@ from training.runs.stored import RunPredictions, add_predictions
 from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
+from training.scoring.novelty import NOVELTY, clip_novelty, fit_novelty, novelty_bytes, novelty_columns
 from training.scoring.scores import predict, prediction_table
 from training.scoring.tables import result_table
 
@@ -102,6 +104,8 @@ def train_joined(
         write_identities(run, data.joined, config.corpora)
         data.defects.to_csv(run.path / "defects.csv", index=False)
         data.ledger.to_csv(run.path / "ledger.csv", index=False)
+        if len(data.figures):
+            data.figures.to_csv(run.path / "faces.csv", index=False)
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
@@ -123,13 +127,17 @@ def finish_run(
 ) -> None:
     """Evaluate once on test, with the best dev weights, beside the linear baseline and chance.
 
-    Model and baseline are calibrated on the dev clips of trained corpora. Predictions are written once, and
-    `results.json` is made from what was written, by the code that `mmpsr verify` makes it again with.
+    Model and baseline are calibrated on the dev clips of trained corpora, with which novelty is compared, too.
+    Predictions are written once, and `results.json` is made from what was written, by the code that `mmpsr verify`
+    makes it again with.
     """
     dev = joined.rows(config.corpora.trained(), "dev")
     calibration = _calibration(config, predict(model, joined, dev), joined, dev, tasks)
     linear_calibration = _calibration(config, baseline.predict(dev), joined, dev, baseline.tasks)
     run.write_json("calibration.json", calibration.to_dict())
+    novelty = fit_novelty(model, joined, joined.rows(config.corpora.trained(), "train"), dev)
+    if novelty.fits:
+        write_whole(run.path / NOVELTY, novelty_bytes(novelty))
     run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": linear_calibration.to_dict()})
     data = summarize(prediction_table(joined, tasks), tasks)
     run.write_json("data.json", {**data, "generated": list(generated_corpora(config.corpora, joined.clips))})
@@ -141,7 +149,9 @@ def finish_run(
         predicted = predict(model, joined, rows)
         table = prediction_table(joined, tasks, rows, calibration.apply_all(predicted))
         table = add_predictions(table, "uncalibrated", predicted, tasks)
-        tables.append(add_predictions(table, "linear", baseline.predict(rows), tasks))
+        table = add_predictions(table, "linear", baseline.predict(rows), tasks)
+        percentiles = novelty_columns(clip_novelty(novelty, model, joined, rows), tuple(novelty.fits))
+        tables.append(pd.concat([table, percentiles], axis=1))
     pd.concat(tables).to_parquet(run.path / "predictions.parquet", index=False)
     run.write_json("results.json", RunPredictions.read(run.path).results())
     write_manifest(run)

@@ -16,9 +16,9 @@ from typing import Any
 from corpora.clips import SPLITS
 from mmpsr.config import ConfigError, find_config, flat, load_config, nearest, put, read_toml, resolve
 from mmpsr.tasks import EMOTION, PERSONALITY
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig, is_in_time
 
-__all__ = ["is_published", "load_run_config", "translate"]
+__all__ = ["is_published", "load_any_config", "load_run_config", "translate"]
 
 _COPIED: Mapping[str, tuple[str, ...]] = {
     "train.general.random_seed": ("training.seed",),
@@ -155,14 +155,26 @@ def load_run_config(path: str | Path, settings: Iterable[str] = ()) -> tuple[Run
     Raises:
         ConfigError: see `mmpsr.config.load_config`; also where the published form names no path or an unknown corpus.
     """
-    path = find_config(path)
+    path, settings = find_config(path), list(settings)
     tree = read_toml(path)
+    if is_in_time(tree, settings):
+        raise ConfigError(
+            f"{path} is of a model in time (model.kind), which this command does not take; train, extract and doctor do"
+        )
     if not is_published(tree):
         return load_config(RunConfig, path, settings), []
     sections, notes = translate(tree, Path(path))
     config = resolve(RunConfig, sections, settings, f"{path}, in our words")
     title = f"{path} has the published form; of its settings these are not carried over:"
     return config, [title, *(f"  {note}" for note in notes)] if notes else []
+
+
+def load_any_config(path: str | Path, settings: Iterable[str] = ()) -> tuple[RunConfig | InTimeConfig, list[str]]:
+    """Load a run's configuration as `load_run_config` does, or that of a model in time, by the kind of its model."""
+    path, settings = find_config(path), list(settings)
+    if is_in_time(read_toml(path), settings):
+        return load_config(InTimeConfig, path, settings), []
+    return load_run_config(path, settings)
 
 
 def translate(tree: Mapping[str, Any], path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from corpora.bah.annotation import (
     Facts,
@@ -25,6 +25,7 @@ from corpora.bah.annotation import (
 )
 from corpora.bah.files import ANNOTATIONS, LABELS, LISTS, BahFiles, find_files, read_labels_table, read_list
 from corpora.bah.levels import frame_clips, segment_clips
+from corpora.bah.timelines import video_timelines
 from corpora.clips import SPLITS, CorpusError, Defects, Split, label_column
 from corpora.source import OfficialCorpus
 from mmpsr.tasks import TaskSpec
@@ -54,9 +55,19 @@ class BahCorpus(OfficialCorpus):
     """What a clip is: a video, an annotated segment or the gap between two, or a frame's face picture."""
     frame_step: int = Field(default=1, ge=1)
     """At level `frame`, take every so manieth frame of each video."""
+    timelines: bool = False
+    """At level `video`, read the label of every frame of each video, for models in time."""
     unlabeled_splits: tuple[Split, ...] = ()
     """Splits whose labels are placeholders, and are not used."""
     tasks: ClassVar[tuple[str, ...]] = ("ambivalence",)
+
+    @model_validator(mode="after")
+    def _of_videos(self) -> BahCorpus:
+        if self.timelines and self.level != "video":
+            raise ValueError(
+                f"`timelines` are of whole videos, but level is {self.level!r}; leave out one of the two settings"
+            )
+        return self
 
     def published_counts(self) -> Mapping[str, int]:
         """Report videos by split of the release, where it is set and a clip is a video."""
@@ -103,6 +114,9 @@ class BahCorpus(OfficialCorpus):
         videos = _with_labels(videos, table, annotations, defects)
         participants = metadata_columns(files, videos["participant"], defects)
         videos = _joined(videos, annotation_columns(annotations, videos["key"]), participants)
+        if self.timelines:
+            in_time = video_timelines(videos, files, annotations, set(listed["key"]), wanted, defects)
+            videos = videos.assign(timelines=in_time)
         if self.level == "frame":
             clips = frame_clips(videos, files, set(listed["key"]), wanted, self.frame_step, defects)
         else:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from corpora.bah.annotation import Facts, number, read_annotated_frames
-from corpora.bah.files import LISTS, BahFiles, read_text, video_key
+from corpora.bah.files import BahFiles
+from corpora.bah.frame_lists import read_frame_lists
 from corpora.clips import Defects, Split
 from corpora.reading.untrusted import as_text
 
@@ -139,11 +140,10 @@ def frame_clips(
         `<video id>/frame-<N>`, the media is the picture.
     """
     rows = {key: row for row, key in reversed(list(enumerate(videos["key"])))}
-    parts = [
-        _read_frame_list(files, stem, file, rows, listed, videos, defects)
-        for stem, file in files.frame_lists.items()
-        if LISTS.get(stem, "test") in splits
-    ]
+    parts = []
+    for file, part in read_frame_lists(files, videos, listed, splits, defects):
+        part["where"] = f"{file}, row " + part.pop("line").astype("string")
+        parts.append(part)
     seen = {row for part in parts for row in part["row"].unique()}
     bare = {key: row for key, row in rows.items() if row not in seen}
     if bare:
@@ -174,41 +174,3 @@ def frame_clips(
     defects.add_rows("bad_label", clips, wrong, "the label is neither 0 (absent) nor 1 (present)")
     clips["label"] = present.astype("float64").mask(~(present | absent) | clips["withheld"])
     return clips
-
-
-def _read_frame_list(
-    files: BahFiles,
-    stem: str,
-    file: str,
-    rows: Mapping[str, int],
-    listed: Collection[str],
-    videos: pd.DataFrame,
-    defects: Defects,
-) -> pd.DataFrame:
-    """Read `row, number, label, where` of the lines `.../<video>.mp4/frame-N.jpg,label` of a list."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    shown = files.tree.shown(file)
-    lines = pc.split_pattern(pa.array([read_text(files.tree, file)], pa.large_string()), "\n").values
-    parts = pc.extract_regex(lines, r"^(?P<path>.*)/frame-(?P<number>[0-9]+)\.jpg,\s*(?P<label>[^,]*?)\s*$")
-    unread = np.flatnonzero(pc.and_not(parts.is_null(), pc.match_substring_regex(lines, r"^\s*$")))
-    if len(unread):
-        first = f"{len(unread)} lines are no .../frame-N.jpg,label, the first: {lines[unread[0]].as_py()[:80]!r}"
-        defects.add("unusable_row", f"{shown}, row {unread[0] + 1}", f"{first}; they are not used")
-    path_of, numbers, labels = (pd.array(part, dtype="string") for part in parts.flatten())
-    codes, paths = pd.factorize(path_of)
-    keys = [video_key(path) for path in paths]
-    for key, path in zip(keys, paths, strict=True):
-        if key not in listed:
-            reason = f"{path!r} is in no list of videos; its frames are not used"
-            defects.add("unusable_row", shown, reason)
-        elif key in rows and stem in LISTS and videos["split"].iloc[rows[key]] != LISTS[stem]:
-            reason = (
-                f"{path!r} is in the list of split {videos['split'].iloc[rows[key]]!r}, where its frames are counted"
-            )
-            defects.add("disagreement", shown, reason, videos["clip_id"].iloc[rows[key]])
-    row = np.array([*(rows.get(key, -1) for key in keys), -1])[codes]
-    places = f"{shown}, row " + pd.Series(np.arange(1, len(lines) + 1)).astype("string")
-    frames = pd.DataFrame({"row": row, "number": numbers, "label": labels, "where": places})
-    return frames[row >= 0]

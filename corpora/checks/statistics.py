@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from corpora.checks.findings import MEDIA_COLUMNS, known_rows, positive
-from corpora.clips import SPLITS, label_columns
+from corpora.clips import SPLITS, Split, label_columns
 from corpora.source import CorpusSource
+from corpora.timeline import Timeline
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["ClassFigures", "ConsentFigures", "CorpusFigures", "LabelFigures", "SplitFigures", "corpus_figures"]
+__all__ = [
+    "ClassFigures", "ConsentFigures", "CorpusFigures", "LabelFigures", "SplitFigures", "TimeFigures", "corpus_figures",
+]  # fmt: skip
 
 ANNOTATED_SECONDS = "raw.annotated_seconds"
 """Column by which an adapter tells how long a clip is that has a file of its own."""
@@ -82,6 +85,23 @@ class ConsentFigures:
 
 
 @dataclass(frozen=True)
+class TimeFigures:
+    """Labels in time of one task in one split.
+
+    Attributes:
+        clips: clips that have such.
+        frames: labelled frames by class, of clips whose frames are labelled one by one.
+        segments: segments by class, of the others.
+        seconds: their seconds by class.
+    """
+
+    clips: int
+    frames: dict[str, int]
+    segments: dict[str, int]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
 class CorpusFigures:
     """What a corpus holds.
 
@@ -93,6 +113,7 @@ class CorpusFigures:
         labels: by annotated task and split.
         unannotated: active tasks that the corpus has no label of.
         consent: by use (`challenges`, `publications`): clips and groups that say yes, no, or were not asked.
+        in_time: labels in time by task and split, where there are such.
     """
 
     splits: dict[str, SplitFigures]
@@ -103,6 +124,7 @@ class CorpusFigures:
     labels: dict[str, dict[str, LabelFigures]]
     unannotated: list[str]
     consent: dict[str, ConsentFigures]
+    in_time: dict[str, dict[str, TimeFigures]] = field(default_factory=dict)
 
 
 def corpus_figures(
@@ -111,6 +133,7 @@ def corpus_figures(
     annotated: Mapping[str, TaskSpec],
     active: Mapping[str, TaskSpec],
     sizes: Mapping[str, int],
+    timelines: Mapping[tuple[str, str], Mapping[str, Timeline]] | None = None,
 ) -> CorpusFigures:
     """Count what a corpus holds.
 
@@ -120,6 +143,7 @@ def corpus_figures(
         annotated: tasks that it is annotated for.
         active: tasks that are trained.
         sizes: bytes of the media files that exist, see `corpora.checks.findings.file_sizes`.
+        timelines: labels in time by corpus and clip id, by task.
     """
     exists = pd.DataFrame({column: clips[column].isin(sizes) for column in MEDIA_COLUMNS})
     parts = {split: part for split in SPLITS if len(part := clips[clips["split"].eq(split)])}
@@ -140,7 +164,39 @@ def corpus_figures(
         labels=labels,
         unannotated=[task for task in active if task not in labeled],
         consent={use: _consent(clips, f"consent_{use}") for use in ("challenges", "publications")},
+        in_time=_time_figures(parts, timelines or {}, annotated),
     )
+
+
+def _time_figures(
+    parts: Mapping[Split, pd.DataFrame],
+    timelines: Mapping[tuple[str, str], Mapping[str, Timeline]],
+    annotated: Mapping[str, TaskSpec],
+) -> dict[str, dict[str, TimeFigures]]:
+    figures: dict[str, dict[str, TimeFigures]] = {}
+    for split, clips in parts.items() if timelines else ():
+        keys = list(zip(clips["corpus"], clips["clip_id"], strict=True))
+        for task, spec in annotated.items():
+            own = [timelines[key][task] for key in keys if task in timelines.get(key, {})]
+            frames = [timeline.frames for timeline in own if timeline.frames is not None]
+            segments = [segment for timeline in own for segment in timeline.segments]
+            if own:
+                figures.setdefault(task, {})[split] = TimeFigures(
+                    clips=len(own),
+                    frames={
+                        name: sum(int((labels == value).sum()) for labels in frames)
+                        for value, name in enumerate(spec.classes if frames else ())
+                    },
+                    segments={
+                        name: sum(segment.label == value for segment in segments)
+                        for value, name in enumerate(spec.classes if segments else ())
+                    },
+                    seconds={
+                        name: round(sum(part.end - part.start for part in segments if part.label == value), 3)
+                        for value, name in enumerate(spec.classes if segments else ())
+                    },
+                )
+    return figures
 
 
 def _split_figures(clips: pd.DataFrame, published: int | None, exists: pd.DataFrame) -> SplitFigures:

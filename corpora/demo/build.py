@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from corpora.fiv2.corpus import TRAIT_OF
 from corpora.mosei.labels import EMOTIONS
 from mmpsr.files import write_whole
 
-__all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo"]
+__all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo", "run_all"]
 
 VERSION = 3
 """Raised whenever the same seed would give other files."""
@@ -40,6 +41,7 @@ _SPEAKERS = ("Ada", "Ben", "Cleo", "Dan", "Edda", "Finn", "Gus", "Hana")
 _CUES = {
     "audio": "hesitates", "body": None, "facial": None, "inconsistencies": "face against words", "language": None
 }  # fmt: skip
+_Plan = TypeVar("_Plan")
 _Acted = Sequence[tuple[ClipPlan, Performance]]
 
 
@@ -106,21 +108,33 @@ def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
 
 
 def _write_media(root: Path, plans: list[ClipPlan], num_workers: int | None) -> None:
-    import cv2
-    from rich.progress import track
-
     missing = [clip for clip in plans if not (root / clip.corpus / clip.media).exists()]
     for folder in {(root / clip.corpus / clip.media).parent for clip in plans}:
         folder.mkdir(parents=True, exist_ok=True)
+    run_all(partial(write_clip, root), missing, "Writing the demo corpora", num_workers)
+
+
+def run_all(write: Callable[[_Plan], None], plans: Sequence[_Plan], title: str, num_workers: int | None = None) -> None:
+    """Write one file after the other, or several at once.
+
+    Args:
+        write: writes one; a function that can be sent to another process.
+        plans: what is to be written.
+        title: what is shown beside the progress.
+        num_workers: processes that write; default one per processor, 8 at most. 1 writes in this process.
+    """
+    import cv2
+    from rich.progress import track
+
     num_workers = num_workers or min(os.cpu_count() or 1, 8)
-    if num_workers == 1 or len(missing) < 2:
-        for clip in track(missing, "Writing the demo corpora", transient=True):
-            write_clip(root, clip)
+    if num_workers == 1 or len(plans) < 2:
+        for plan_of_one in track(plans, title, transient=True):
+            write(plan_of_one)
         return
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, spawning, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        results = pool.map(partial(write_clip, root), missing, chunksize=8)
-        for _ in track(results, "Writing the demo corpora", total=len(missing), transient=True):
+        results = pool.map(write, plans, chunksize=8)
+        for _ in track(results, title, total=len(plans), transient=True):
             pass
 
 

@@ -17,7 +17,7 @@ from corpora.demo import voice as demo_voice
 from corpora.demo.layouts import BahVideo, FirstImpressionsClip, bah_path, fiv2_path, meld_path, mosei_path
 from mmpsr.files import replacing
 
-__all__ = ["BROKEN_KINDS", "CLIPS_PER_GROUP", "CORPORA", "SCENE_SECONDS", "ClipPlan", "plan", "write_clip"]
+__all__ = ["BROKEN_KINDS", "CLIPS_PER_GROUP", "CORPORA", "SCENE_SECONDS", "ClipPlan", "encode", "plan", "write_clip"]
 
 CORPORA = ("mosei", "fiv2", "bah", "meld")
 CLIPS_PER_GROUP = 5
@@ -176,12 +176,12 @@ def write_clip(root: Path, clip: ClipPlan) -> None:
     elif clip.broken == "no_audio":
         heard = None
     with replacing(root / clip.corpus / clip.media) as file:
-        _encode(file, frames, heard)
+        encode(file, frames, heard)
         if clip.broken == "truncated":
             os.truncate(file, file.stat().st_size // 2)
 
 
-def _encode(path: Path, frames: Iterator[NDArray[np.uint8]], sound: NDArray[np.float32] | None) -> None:
+def encode(path: Path, frames: Iterator[NDArray[np.uint8]], sound: NDArray[np.float32] | None) -> None:
     """Write an mp4 file: H.264 (or MPEG-4 where there is no encoder for it) and mono AAC."""
     import av
 

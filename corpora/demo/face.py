@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CUES", "FPS", "SIZE", "FaceScript", "Look", "cue_curves", "render", "render_wall"]
+__all__ = ["CUES", "FPS", "SIZE", "FaceScript", "Look", "aligned_face", "cue_curves", "render", "render_wall"]
 
 Floats = NDArray[np.float32]
 
@@ -55,6 +55,8 @@ _MOUTH_CORNERS = ((202.5, 139.3), (245.4, 140.5))
 _MOUTH = (222.6, 147.0)
 _NOSE = (222.8, 128.0)
 _FACE = (225.0, 122.0)
+_FACE_WIDTH = 150.0
+"""Side of an aligned face in the portrait, pixels."""
 _DARK_MOUTH = np.array([70.0, 30.0, 30.0], dtype=np.float32)
 """Colour of an open mouth (red, green, blue)."""
 
@@ -179,6 +181,30 @@ def render_wall(num_frames: int, look: Look, rng: np.random.Generator) -> Iterat
     tones = _tones(look)
     for _ in range(num_frames):
         yield np.asarray(cv2.add(cv2.LUT(wall, tones), rng.integers(0, 7, wall.shape, dtype=np.uint8)), np.uint8)
+
+
+def aligned_face(frame: NDArray[np.uint8], look: Look, head: Floats, side: int = 256) -> NDArray[np.uint8]:
+    """Cut the face out of a frame, upright and of one size, as corpora ship cropped and aligned faces.
+
+    Args:
+        frame: RGB `[SIZE, SIZE, 3]`.
+        look: the person's constant looks.
+        head: shift in frame pixels (x, y) and roll in degrees at this frame, `[3]`.
+        side: width and height of the picture, pixels.
+
+    Returns:
+        RGB `[side, side, 3]`.
+    """
+    import cv2
+
+    to_canvas = np.vstack([_head_movement(look, *map(float, head)), [0.0, 0.0, 1.0]])
+    zoom = _FACE_WIDTH / side
+    turn = np.diag([-zoom if look.mirrored else zoom, zoom])
+    centre = np.array([_FACE[0] - _LEFT, _FACE[1] - _TOP])
+    from_picture = np.vstack([np.column_stack([turn, centre - turn @ [side / 2.0, side / 2.0]]), [0.0, 0.0, 1.0]])
+    to_frame = (np.linalg.inv(to_canvas) @ from_picture)[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(frame, to_frame, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _head_movement(look: Look, right: float, down: float, roll: float) -> NDArray[np.float64]:

@@ -198,6 +198,7 @@ class BahVideo:
         host: what follows `_Video` in the file's name, such as `-DESKTOP-1A2B3C4`.
         chunks: language, text, start and end (or None) of each piece of the transcript.
         segments: start and end in seconds of each segment with ambivalence.
+        frame_segments: first and last frame of each segment, both in it; left out, those between the seconds.
         cues: cues of each segment, by `audio, body, facial, inconsistencies, language`.
         num_frames: frames of the video.
         frame_rate: frames per second.
@@ -214,6 +215,7 @@ class BahVideo:
     host: str = ""
     chunks: Sequence[tuple[str, str, float, float | None]] = ()
     segments: Sequence[tuple[float, float]] = ()
+    frame_segments: Sequence[tuple[int, int]] | None = None
     cues: Sequence[Mapping[str, str | None]] = ()
     num_frames: int = 48
     frame_rate: float = 24.0
@@ -251,7 +253,11 @@ def write_bah(folder: Path, videos: Sequence[BahVideo], participants: Mapping[st
 
 def _frames(video: BahVideo) -> list[list[Any]]:
     """List path and label of each frame."""
-    spans = [(start * video.frame_rate, end * video.frame_rate) for start, end in video.segments]
+    spans: Sequence[tuple[float, float]] = (
+        [(start * video.frame_rate, end * video.frame_rate) for start, end in video.segments]
+        if video.frame_segments is None
+        else video.frame_segments
+    )
     path = bah_path(video)
     return [
         [f"{path}/frame-{frame}.jpg", int(any(start <= frame <= end for start, end in spans))]
@@ -260,8 +266,9 @@ def _frames(video: BahVideo) -> list[list[Any]]:
 
 
 def _annotation(video: BahVideo) -> dict[str, Any]:
+    rounded = [[round(time * video.frame_rate) for time in segment] for segment in video.segments]
     return {
-        "fr_detailed_ah": [[round(time * video.frame_rate) for time in segment] for segment in video.segments],
+        "fr_detailed_ah": rounded if video.frame_segments is None else [list(span) for span in video.frame_segments],
         "frame_annotation": _frames(video),
         "global_ah": video.label,
         "time_detailed_ah": [[_clock(time) for time in segment] for segment in video.segments],

@@ -12,16 +12,21 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SAMPLE_RATE", "VoiceScript", "speak"]
+__all__ = [
+    "FILLER", "FILLER_SECONDS", "SAMPLE_RATE", "VOWELS", "VoiceScript", "pulses", "resonances", "slow_noise", "smooth",
+    "speak",
+]  # fmt: skip
 
 SAMPLE_RATE = 16_000
 
-_VOWELS = (
+VOWELS = (
     (730, 1090, 2440), (530, 1840, 2480), (300, 2250, 3000), (570, 840, 2410), (330, 900, 2240), (500, 1450, 2450),
 )  # fmt: skip
 """Formant frequencies in Hz of a, e, i, o, u and of the neutral vowel, which fillers use."""
 _BANDWIDTHS = (80.0, 100.0, 140.0)
-_FILLER_SECONDS = 0.42
+FILLER = len(VOWELS) - 1
+"""Which of the vowels fillers use."""
+FILLER_SECONDS = 0.42
 
 
 @dataclass(frozen=True)
@@ -68,30 +73,30 @@ def speak(script: VoiceScript, rng: np.random.Generator) -> tuple[NDArray[np.flo
     time = np.arange(num_samples) / SAMPLE_RATE
     starts, lengths, vowels = _syllables(script, rng)
     envelope, accents = np.zeros(num_samples), np.zeros(num_samples)
-    weights = np.zeros((len(_VOWELS), num_samples))
+    weights = np.zeros((len(VOWELS), num_samples))
     for start, length, vowel in zip(starts, lengths, vowels, strict=True):
         first, last = int(start * SAMPLE_RATE), min(int((start + length) * SAMPLE_RATE), num_samples)
         if last - first < 2:
             continue
-        steady = vowel == len(_VOWELS) - 1
+        steady = vowel == FILLER
         arc = np.sin(np.pi * np.linspace(0.0, 1.0, last - first)) ** (0.25 if steady else 0.7)
         envelope[first:last] = arc * (0.9 if steady else rng.uniform(0.75, 1.0))
         accents[first:last] = 0.0 if steady else rng.normal(0.0, 1.0)
         weights[vowel, first:last] = 1.0
-    contour = _smooth(accents, 0.03) + 0.8 * (0.5 - time / script.seconds)
+    contour = smooth(accents, 0.03) + 0.8 * (0.5 - time / script.seconds)
     voiced = envelope > 0.2
     contour = (contour - contour[voiced].mean()) * script.pitch_range / max(float(contour[voiced].std()), 0.25)
     vibrato = np.sin(2.0 * np.pi * 6.3 * time + rng.uniform(0.0, 2.0 * np.pi))
-    wobble = script.tremor * (1.1 * vibrato + 0.5 * _noise(time, 25.0, rng))
-    pitch = script.pitch * 2.0 ** ((contour + wobble + 0.08 * _noise(time, 30.0, rng)) / 12.0)
-    source = _pulses(np.clip(pitch, 60.0, 600.0)) + script.breath * rng.normal(0.0, 1.0, num_samples)
+    wobble = script.tremor * (1.1 * vibrato + 0.5 * slow_noise(time, 25.0, rng))
+    pitch = script.pitch * 2.0 ** ((contour + wobble + 0.08 * slow_noise(time, 30.0, rng)) / 12.0)
+    source = pulses(np.clip(pitch, 60.0, 600.0)) + script.breath * rng.normal(0.0, 1.0, num_samples)
     dullness = 0.985 - 0.3 * float(np.clip(script.effort, 0.0, 1.0))
     source = lfilter([1.0 - dullness], [1.0, -dullness], source)
     spoken = np.zeros(num_samples)
     for vowel, weight in enumerate(weights):
         if weight.any():
-            spoken += _smooth(weight, 0.012) * sosfilt(_resonances(vowel, round(script.tract, 2)), source)
-    spoken *= envelope * (1.0 + 0.5 * script.tremor * _noise(time, 9.0, rng)).clip(0.2, 2.0)
+            spoken += smooth(weight, 0.012) * sosfilt(resonances(vowel, round(script.tract, 2)), source)
+    spoken *= envelope * (1.0 + 0.5 * script.tremor * slow_noise(time, 9.0, rng)).clip(0.2, 2.0)
     level = float(np.sqrt(np.mean(spoken[voiced] ** 2)))
     spoken *= 10.0 ** (script.loudness / 20.0) / max(level, 1e-9)
     room = 10.0 ** (-62.0 / 20.0) * lfilter([0.3], [1.0, -0.7], rng.normal(0.0, 1.0, num_samples))
@@ -103,13 +108,13 @@ def _syllables(
     script: VoiceScript, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Draw starts and lengths in seconds and vowels of the syllables, `[S]` each."""
-    filling = script.fillers * _FILLER_SECONDS
+    filling = script.fillers * FILLER_SECONDS
     silent = float(np.clip(script.pauses, 0.0, 0.7)) * script.seconds
     talking = max(script.seconds - filling - silent, 0.35)
     num_spoken = max(round(talking * script.rate), 2)
     lengths = rng.uniform(0.75, 1.25, num_spoken)
-    lengths = np.concatenate([lengths * talking / lengths.sum(), np.full(script.fillers, _FILLER_SECONDS)])
-    vowels = np.concatenate([rng.integers(0, len(_VOWELS) - 1, num_spoken), np.full(script.fillers, len(_VOWELS) - 1)])
+    lengths = np.concatenate([lengths * talking / lengths.sum(), np.full(script.fillers, FILLER_SECONDS)])
+    vowels = np.concatenate([rng.integers(0, len(VOWELS) - 1, num_spoken), np.full(script.fillers, FILLER)])
     order = rng.permutation(len(lengths)) if script.fillers else np.arange(len(lengths))
     lengths, vowels = lengths[order], vowels[order]
     gaps = np.zeros(len(lengths))
@@ -119,7 +124,7 @@ def _syllables(
     return np.cumsum(gaps) + np.cumsum(lengths) - lengths, lengths * 0.94, vowels
 
 
-def _pulses(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
+def pulses(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place one impulse per period of `pitch` (Hz), split over two samples so that periods need not be whole, `[N]`."""
     phase = np.cumsum(pitch) / SAMPLE_RATE
     at = np.flatnonzero(np.diff(np.floor(phase)) > 0)
@@ -131,24 +136,24 @@ def _pulses(pitch: NDArray[np.float64]) -> NDArray[np.float64]:
     return source * 10.0
 
 
-def _smooth(values: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
     """Take a running mean, `[N]`."""
     from scipy.ndimage import uniform_filter1d
 
     return uniform_filter1d(values, max(int(seconds * SAMPLE_RATE), 1), mode="nearest")
 
 
-def _noise(time: NDArray[np.float64], hertz: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def slow_noise(time: NDArray[np.float64], hertz: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw slow noise of unit size with `hertz` free values per second, `[N]`."""
     knots = np.arange(-1.0, time[-1] * hertz + 3.0)
     return np.interp(time * hertz, knots, rng.normal(0.0, 1.0, len(knots)))
 
 
 @cache
-def _resonances(vowel: int, tract: float) -> NDArray[np.float64]:
+def resonances(vowel: int, tract: float) -> NDArray[np.float64]:
     """Make the second-order sections of a vowel's three formants, `[3, 6]`."""
     sections = []
-    for formant, bandwidth in zip(_VOWELS[vowel], _BANDWIDTHS, strict=True):
+    for formant, bandwidth in zip(VOWELS[vowel], _BANDWIDTHS, strict=True):
         radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE)
         angle = 2.0 * np.pi * min(formant * tract, 7000.0) / SAMPLE_RATE
         poles = (1.0, -2.0 * radius * np.cos(angle), radius**2)

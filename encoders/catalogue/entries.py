@@ -193,6 +193,12 @@ WRITERS = (
         description="Eagle2 2B: behaviour described from a few frames", citation="Li et al. 2025, arXiv:2501.14818",
         licence="CC-BY-NC-4.0",
     ),
+    _describer(
+        id="LanguageBind/Video-LLaVA-7B-hf", revision="f8707c121784de38db42285169f358924c192a10", download_mb=14740,
+        description="Video-LLaVA 7B: answers about a video of 8 frames, see mmpsr zero-shot",
+        citation="Lin et al. 2024, arXiv:2311.10122",
+        licence="Apache-2.0; its language model Vicuna 7B: Llama 2 Community Licence",
+    ),
 )  # fmt: skip
 """All of them; ids are unique."""
 _CLIP = "Radford et al. 2021, arXiv:2103.00020"

@@ -18,7 +18,9 @@ from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared, choose_device
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction.encode import Encoded, check_results, load_encoder
+from encoders.extraction.in_time import check_timed
 from encoders.extraction.jobs import Job, Outcome
+from encoders.timed import Timed
 
 __all__ = ["MOST_BYTES", "Embedder"]
 
@@ -43,7 +45,7 @@ class Embedder:
     """Device encoders of this process by modality, and the clips that wait for them; a context manager.
 
     Args:
-        encoders: constructed; those without weights are loaded.
+        encoders: constructed; those without weights are loaded. What is in time has names of its own.
         config: device, precision, clips per batch, and what bounds the clips in flight.
 
     Raises:
@@ -56,7 +58,7 @@ class Embedder:
         self.num_clips = 0
         self.num_bytes = 0
         self.embed_seconds = 0.0
-        self.runs: set[Future[list[tuple[_Clip, Encoded | Failure]]]] = set()
+        self.runs: set[Future[list[tuple[_Clip, Encoded | Timed | Failure]]]] = set()
         self._encoders, self._batch_size, self._chunk_size = encoders, config.batch_size, config.chunk_size
         self._caps = config.sequences
         self._open: dict[int, tuple[Job, str, Outcome]] = {}
@@ -136,7 +138,7 @@ class Embedder:
         while self._waiting and len(self.runs) < 2:
             self.runs.add(self._thread.submit(self._embed_next))
 
-    def _settle(self, results: Sequence[tuple[_Clip, Encoded | Failure]]) -> Iterator[tuple[Job, str, Outcome]]:
+    def _settle(self, results: Sequence[tuple[_Clip, Encoded | Timed | Failure]]) -> Iterator[tuple[Job, str, Outcome]]:
         for clip, result in results:
             self.num_clips -= 1
             self.num_bytes -= clip.prepared.num_bytes
@@ -147,7 +149,7 @@ class Embedder:
 
     # What follows runs in the thread.
 
-    def _embed_next(self) -> list[tuple[_Clip, Encoded | Failure]]:
+    def _embed_next(self) -> list[tuple[_Clip, Encoded | Timed | Failure]]:
         with self._lock:
             if not self._waiting:
                 return []
@@ -162,7 +164,7 @@ class Embedder:
         self.embed_seconds += time.monotonic() - began
         return list(zip(batch, results, strict=True))
 
-    def _embed(self, name: str, inputs: Sequence[Prepared]) -> list[Encoded | Failure]:
+    def _embed(self, name: str, inputs: Sequence[Prepared]) -> list[Encoded | Timed | Failure]:
         """Embed a batch: halved where the device's memory is too small, clip by clip where it fails."""
         import torch
 
@@ -171,7 +173,11 @@ class Embedder:
             middle = len(inputs) // 2
             return self._embed(name, inputs[:middle]) + self._embed(name, inputs[middle:])
         try:
-            return check_results(encoder, encoder.embed(inputs), len(inputs), self._caps.get(name))
+            grids = [prepared.grid for prepared in inputs if prepared.grid is not None]
+            if grids:
+                timed = encoder.embed_timed(inputs, grids)
+                return [check_timed(encoder, each, grid.length) for each, grid in zip(timed, grids, strict=True)]
+            return [*check_results(encoder, encoder.embed(inputs), len(inputs), self._caps.get(name))]
         except ExtractionError:
             raise
         except ImportError as error:

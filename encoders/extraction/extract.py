@@ -1,17 +1,19 @@
-"""Clips in, vectors and sequences in the feature store out; killed and started again it continues.
+"""Clips in; vectors, sequences and values in time in the feature store out; killed and started again it continues.
 
 `extract` may be called by any number of processes at once on one store (every process of `accelerate launch`, or
 runs that know nothing of each other): claims share the work, and each returns when everything its table needs is
-there. `read_vectors` and `read_sequences` then align what is stored with a clip table.
+there. `read_vectors`, `read_sequences` and `read_timed` then align what is stored with a clip table.
 
 A clip's vector and its sequence are made in one pass of the encoder and are settled separately: turning sequences on
 later makes only them. What keeps a clip from having a vector keeps it from having a sequence, and is recorded once.
+Values in time are settled for themselves, whatever became of the vector.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,25 +22,29 @@ from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder
 from encoders.errors import Failure
 from encoders.extraction.device_batches import Embedder
+from encoders.extraction.encode import Encoded
 from encoders.extraction.jobs import Job, Outcome, Result
-from encoders.extraction.read import clip_records, make_encoders, sequence_specs
+from encoders.extraction.read import clip_records, make_encoders, sequence_specs, timed_source, timed_specs
 from encoders.extraction.workers import WarmEncoders, Workers
-from encoders.spec import EncoderSpec, SequenceSpec
+from encoders.spec import EncoderSpec, SequenceSpec, TimedSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
+from encoders.store.timed_store import TimedStore
 from encoders.store.vector_store import Entry
 
 __all__ = ["extract"]
 
 _POLL_SECONDS = 0.2
+_CHUNK_OF_PICTURES = 2
+"""Most clips of a chunk of which a picture for every frame goes to a device encoder: 100 MB a clip of half a minute."""
 
 
 def extract(
     clips: pd.DataFrame, config: FeaturesConfig, *, show_progress: bool = True, warm: WarmEncoders | None = None
 ) -> ExtractionSummary:
-    """Make the vectors and sequences of a clip table that the store does not hold yet.
+    """Make the vectors, sequences and values in time of a clip table that the store does not hold yet.
 
     Failed and absent clips are in the store's ledger and count as settled; failed ones are tried again with
     `config.retry_failed`, and any clip whose media or text changed. Ctrl-C keeps what is complete.
@@ -62,7 +68,7 @@ def extract(
     if work.refresh():
         with (
             Claims(config.store) as claims,
-            Embedder(work.device_encoders, config) as embedder,
+            Embedder(work.device_encoders, config.model_copy(update={"chunk_size": work.chunk_size})) as embedder,
             Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
             _run(work, claims, workers, embedder, ClipProgress(len(work.pending), show_progress))
@@ -116,32 +122,47 @@ class _Work(WorkQueue):
         self.store = SequenceStore(config.store)
         encoders = make_encoders(config) if warm is None else warm.encoders
         self.encoders = {name: encoder.spec for name, encoder in encoders.items()}
+        self.timed_store = TimedStore(config.store)
         self.sequences = sequence_specs(config, self.encoders)
-        specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name)))
+        timed = timed_specs(config, encoders)
+        self.timed = {spec.subject: spec for spec in timed.values()}
+        specs = (spec for name in encoders for spec in (self.encoders[name], self.sequences.get(name), timed.get(name)))
         records = clip_records(clips, config)
         super().__init__(
             self.store,
             records,
             {spec.subject: spec for spec in specs if spec is not None},
-            {name: [encoder.source(record) for record in records] for name, encoder in encoders.items()},
+            {name: [encoder.source(record) for record in records] for name, encoder in encoders.items()}
+            | {
+                spec.subject: [timed_source(encoders[name], record) for record in records]
+                for name, spec in timed.items()
+            },
             range(len(records)),
             config.retry_failed,
         )
         self.summary = ExtractionSummary()
         self.tried: set[tuple[str, str]] = set()
-        self.device_encoders = {
-            name: encoder for name, encoder in encoders.items() if isinstance(encoder, DeviceEncoder)
-        }
+        users = {**encoders, **{spec.subject: encoders[name] for name, spec in timed.items()}}
+        self.device_encoders = {name: encoder for name, encoder in users.items() if isinstance(encoder, DeviceEncoder)}
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
-        needed = {self.specs[name].modality for items in self.find_missing().values() for name in items}
+        missing = {name for items in self.find_missing().values() for name in items}
+        needed = {name if name in self.timed else self.specs[name].modality for name in missing}
         self.device_encoders = {name: self.device_encoders[name] for name in self.device_encoders if name in needed}
         return bool(self.pending)
 
+    @property
+    def chunk_size(self) -> int:
+        """Clips of a chunk."""
+        every_picture = any(
+            name in self.timed and encoder.timed_form == "pictures" for name, encoder in self.device_encoders.items()
+        )
+        return min(self.config.chunk_size, _CHUNK_OF_PICTURES) if every_picture else self.config.chunk_size
+
     def claim(self, claims: Claims, waits_for: set[str]) -> Job | None:
         """Claim the next chunk that nobody holds; `waits_for` gets the processes that hold others."""
-        claimed = self.claim_rows(claims, self.config.chunk_size, waits_for)
+        claimed = self.claim_rows(claims, self.chunk_size, waits_for)
         if not claimed:
             return None
         wanted: dict[str, dict[int, Item]] = {}
@@ -151,12 +172,14 @@ class _Work(WorkQueue):
         clips = [dict(self.records[row]) for row in claimed]
         vectors = {name: wanted[name] for name in self.encoders if name in wanted}
         sequences = {name: wanted[spec.subject] for name, spec in self.sequences.items() if spec.subject in wanted}
+        timed = {name: wanted[name] for name in self.timed if name in wanted}
+        needed = {*vectors, *sequences, *(self.timed[name].modality for name in timed)}
         encoders = {
             name: (self.config.encoders[name], spec.fingerprint)
             for name, spec in self.encoders.items()
-            if name in vectors or name in sequences
+            if name in needed
         }
-        return Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences)
+        return Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences, timed)
 
     def receive(self, job: Job, result: Result, claims: Claims, embedder: Embedder | None = None) -> None:
         """Write what a worker finished of a chunk, hand the rest to the embedder, or give it up."""
@@ -172,13 +195,20 @@ class _Work(WorkQueue):
     def finish(self, job: Job, name: str, outcome: Outcome, claims: Claims) -> None:
         """Write what became of a chunk by one encoder, then drop its claim."""
         began = time.perf_counter()
+        if name in self.timed:
+            self._write(job.corpus, self.timed[name], job.timed[name], {**outcome.failures, **outcome.made})
+            claims.drop(job.timed[name].values())
+            self.summary.write_seconds += time.perf_counter() - began
+            return
         vectors, sequences = job.wanted.get(name, {}), job.sequences.get(name, {})
-        results: dict[int, Any] = {**outcome.failures}
-        results |= {row: (encoded.vector, note) for row, (encoded, note) in outcome.made.items()}
+        figures = outcome.figures
+        results: dict[int, Any] = {row: replace(why, figures=figures.get(row)) for row, why in outcome.failures.items()}
+        made = {row: (each, note) for row, (each, note) in outcome.made.items() if isinstance(each, Encoded)}
+        results |= {row: (encoded.vector, note, figures.get(row)) for row, (encoded, note) in made.items()}
         self._write(job.corpus, self.encoders[name], vectors, results)
         if sequences:
             results = {row: why for row, why in outcome.failures.items() if row not in vectors}  # the others' as above
-            for row, (encoded, note) in outcome.made.items():
+            for row, (encoded, note) in made.items():
                 is_failed = isinstance(encoded.sequence, Failure)
                 results[row] = encoded.sequence if is_failed else (encoded.sequence, note)
             self._write(job.corpus, self.sequences[name], sequences, results)
@@ -188,6 +218,7 @@ class _Work(WorkQueue):
     def _write(self, corpus: str, spec: EncoderSpec, wanted: Mapping[int, Item], results: Mapping[int, Any]) -> None:
         """Store what is wanted, by clip position: vectors or sequences with their notes, and failures."""
         write: Any = self.store.write_sequences if isinstance(spec, SequenceSpec) else self.store.write
+        write = self.timed_store.write_timed if isinstance(spec, TimedSpec) else write
         self.settle(
             corpus,
             spec.subject,
@@ -204,7 +235,7 @@ class _Work(WorkQueue):
     def entry(self, row: int, subject: str, settled: Settled) -> Entry | None:
         """Look up what is known of a clip; of its sequence, where nothing else is, why the clip has no vector."""
         entry, modality = super().entry(row, subject, settled), self.specs[subject].modality
-        if entry is None and subject != modality:
+        if entry is None and subject in (spec.subject for spec in self.sequences.values()):
             entry = super().entry(row, modality, settled)
             return entry if entry is not None and entry.status != "done" else None
         return entry

@@ -18,9 +18,12 @@ from encoders.config import FeaturesConfig
 from encoders.device import DeviceEncoder, Prepared
 from encoders.errors import EncodingError, ExtractionError, Failure
 from encoders.extraction.encode import Encoded, encode_both, lacks_library, load_encoder, make_encoder, reason_of
+from encoders.extraction.in_time import encode_in_time
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened
+from encoders.spec import IN_TIME
 from encoders.store.claims import Item
+from encoders.timed import Timed
 from mmpsr.config import ConfigError
 
 __all__ = ["Job", "Outcome", "Result", "encode_job", "start_worker"]
@@ -39,6 +42,7 @@ class Job:
         encoders: encoder id and expected fingerprint by modality.
         features: what encoders are made from besides, and how long sequences may be.
         sequences: by modality, sequences to make by clip position.
+        timed: by what it is called (`video in time`), values in time to make by clip position.
     """
 
     corpus: str
@@ -47,34 +51,41 @@ class Job:
     encoders: dict[str, tuple[str, str]]
     features: FeaturesConfig
     sequences: dict[str, dict[int, Item]] = field(default_factory=dict)
+    timed: dict[str, dict[int, Item]] = field(default_factory=dict)
 
     @property
     def items(self) -> list[Item]:
         """All that is to be made, as claimed."""
-        kinds = (self.wanted, self.sequences)
+        kinds = (self.wanted, self.sequences, self.timed)
         return [item for kind in kinds for items in kind.values() for item in items.values()]
 
-    def rows(self, modality: str) -> list[int]:
-        """Clip positions that the encoder of a modality takes, for a vector, a sequence or both."""
-        return sorted({*self.wanted.get(modality, ()), *self.sequences.get(modality, ())})
+    def rows(self, name: str) -> list[int]:
+        """Clip positions that the encoder of a modality takes: for a vector, a sequence or both; or for values in time.
+
+        Args:
+            name: a modality, or what its values in time are called.
+        """
+        return sorted({*self.wanted.get(name, ()), *self.sequences.get(name, ()), *self.timed.get(name, ())})
 
 
 @dataclass
 class Outcome:
-    """What became of a job's clips for one modality.
+    """What became of a job's clips for one modality, or for its values in time.
 
     Attributes:
-        made: by clip position, vector and sequence, and their note.
-        failures: by clip position, why there is neither vector nor sequence.
+        made: by clip position, vector and sequence, or values in time, and their note.
+        failures: by clip position, why there is nothing.
         prepared: by clip position, what a device encoder has yet to embed.
+        figures: by clip position, what was measured of its media, also of those without a vector.
     """
 
-    made: dict[int, tuple[Encoded, str | None]] = field(default_factory=dict)
+    made: dict[int, tuple[Encoded | Timed, str | None]] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     prepared: dict[int, Prepared] = field(default_factory=dict)
+    figures: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def settle(self, row: int, result: Encoded | Failure, note: str | None) -> None:
-        """Enter a clip's vector and sequence with their note, or its failure."""
+    def settle(self, row: int, result: Encoded | Timed | Failure, note: str | None) -> None:
+        """Enter what was made of a clip with its note, or its failure."""
         if isinstance(result, Failure):
             self.failures[row] = result
         else:
@@ -86,7 +97,7 @@ class Result:
     """What a worker hands back of a job.
 
     Attributes:
-        outcomes: by modality.
+        outcomes: by modality, and by what its values in time are called.
         seconds: time that it took.
         media_seconds: how long the clips last of which more than the text was wanted, as far as known.
     """
@@ -116,11 +127,13 @@ def encode_job(job: Job) -> Result:
     """Run every encoder that a job asks for.
 
     Light encoders of text take all clips at once. The others take clip by clip, which share its decoded frames and
-    sound; so one clip at a time is held in memory.
+    sound; so one clip at a time is held in memory. What is in time comes first: all frames pass then, and those that
+    vectors are made of are kept.
     """
     encoders = {name: _encoder(*job.encoders[name], name, job.features) for name in job.encoders}
-    outcomes = {name: Outcome() for name in job.encoders}
-    rows = {name: job.rows(name) for name in job.encoders}
+    outcomes = {name: Outcome() for name in (*job.encoders, *job.timed)}
+    rows = {name: job.rows(name) for name in outcomes}
+    in_time = {name: encoders[name.removesuffix(IN_TIME)] for name in job.timed}
     clips = [ClipMedia.from_row(clip) for clip in job.clips]
     began, media_seconds = time.monotonic(), 0.0
     if "text" in encoders and not isinstance(encoders["text"], DeviceEncoder):
@@ -129,6 +142,12 @@ def encode_job(job: Job) -> Result:
         for row, result in zip(rows["text"], results, strict=True):
             outcomes["text"].settle(row, result, clips[row].take_note(encoder.id))
     for row, clip in enumerate(clips):
+        wanted = {name: encoder for name, encoder in in_time.items() if row in rows[name]}
+        for name, (timed, note) in (encode_in_time(wanted, clip, job.features) if wanted else {}).items():
+            if isinstance(timed, Prepared):
+                outcomes[name].prepared[row] = timed
+            else:
+                outcomes[name].settle(row, timed, note)
         for name, encoder in encoders.items():
             if row in rows[name]:
                 _encode(encoder, clip, row, outcomes[name], job.features.sequences.get(name))
@@ -141,7 +160,9 @@ def encode_job(job: Job) -> Result:
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:
     """Encode one clip, or prepare it for the device."""
     result = _prepare(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
-    note = clip.take_note(encoder.id)
+    note, figures = clip.take_note(encoder.id), clip.take_figures()
+    if figures is not None:
+        outcome.figures[row] = figures
     if isinstance(result, Prepared):
         outcome.prepared[row] = replace(result, note=note)
     else:

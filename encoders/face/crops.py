@@ -9,7 +9,6 @@ Shape legend: K crops, T frames kept, S side of a crop in pixels.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,28 @@ from scipy.optimize import linear_sum_assignment
 
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
-from encoders.face.landmarks import detect_faces, eye_centres, face_frames, face_settings, mesh_of
+from encoders.face.landmarks import detect_faces, eye_centres, face_settings, mesh_of, upright_frames
+from encoders.face.shipped import shipped_pictures
 from encoders.media.clip import ClipMedia
 from encoders.media.decoding import opened, stream_of
 from encoders.media.frames import LONGEST_SIDE
+from encoders.visibility import FaceFigures
 
-__all__ = ["NUM_FRAMES", "SMALLEST", "FaceCrops", "average_faces", "crop_settings", "face_crops", "follow"]
+__all__ = [
+    "NUM_FRAMES",
+    "SMALLEST",
+    "FaceCrops",
+    "average_faces",
+    "chosen_faces",
+    "crop_settings",
+    "cut_face",
+    "distinct_faces",
+    "face_crops",
+    "follow",
+    "read_picture",
+    "resized",
+    "shipped_faces",
+]
 
 NUM_FRAMES = 30
 """Frames read per clip, uniformly spaced."""
@@ -36,7 +51,6 @@ _OVERLAP = 0.4  # of the smaller of two detections; more is the same face seen i
 _MESH_MARGIN, _BOX_MARGIN = 1.1, 1.15  # sides of a crop, in those of the landmarks' or of the detection's box
 _REACH = 1.5  # farthest a face may lie from where its track expects it, in face sides
 _GROWTH = 2.0  # most that its side may change from one sight to the next, as a factor
-_IMAGE_NAME = re.compile(r"frame-(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -69,12 +83,14 @@ def face_crops(
 ) -> FaceCrops | None:
     """Cut the faces out of uniformly spaced frames, once per clip; None where no frame shows a face.
 
+    The clip is left the figures of `encoders.visibility.FaceFigures`, unless face pictures are used.
+
     Args:
         clip: what to look at.
         config: which faces, and how they are cut out.
         size: side of a crop in pixels.
         num_frames: frames asked for.
-        follows_length: give a longer clip more, as `face_frames` does.
+        follows_length: give a longer clip more, as `upright_frames` does.
 
     Raises:
         MissingModality: the clip has no media file and no face pictures are used.
@@ -82,13 +98,19 @@ def face_crops(
     """
 
     def compute() -> FaceCrops | None:
-        pictures = _shipped(clip) if config.source == "shipped" else []
+        pictures = list(shipped_faces(clip).values()) if config.source == "shipped" else []
         if pictures:
             taken = [pictures[int((k + 0.5) * len(pictures) / num_frames)] for k in range(num_frames)]
-            pixels = np.stack([_read_image(picture, size) for picture in dict.fromkeys(taken)])
+            pixels = np.stack([resized(read_picture(picture), size) for picture in dict.fromkeys(taken)])
             return FaceCrops(pixels, np.arange(len(pixels)), np.arange(len(pixels)))
-        frames = face_frames(clip, num_frames, follows_length)[0]
-        return _cut_out(frames, config, size)
+        frames, _, is_turned = upright_frames(clip, num_frames, follows_length)
+        boxes = [distinct_faces(frame, config) for frame in frames]
+        kept = [faces[places] for faces, places in zip(boxes, chosen_faces(boxes, config), strict=True)]
+        sides = [float(faces[:, 2:].min()) for faces in kept if len(faces)]
+        smallest = round(min(sides), 1) if sides else None
+        figures = FaceFigures(len(frames), len(sides), max(map(len, boxes)), None, smallest, is_turned)
+        clip.measured(figures.to_dict())
+        return _cut_out(frames, kept, config, size)
 
     return clip.cached(("face_crops", config, size, num_frames, follows_length), compute)
 
@@ -106,20 +128,36 @@ def average_faces(embeddings: NDArray[np.float32], crops: FaceCrops) -> NDArray[
     return means[np.searchsorted(frames, crops.shown)].astype(np.float32)
 
 
-def _cut_out(frames: NDArray[np.uint8], config: FacesConfig, size: int) -> FaceCrops | None:
-    boxes = [_distinct(detect_faces(frame, config.detector)) for frame in frames]
-    if config.several_faces == "track":
-        kept = [faces[:0] if index is None else faces[index : index + 1]
-                for faces, index in zip(boxes, follow(boxes), strict=True)]  # fmt: skip
-    else:
-        kept = [_large(faces) for faces in boxes]
+def _cut_out(
+    frames: NDArray[np.uint8], kept: Sequence[NDArray[np.float64]], config: FacesConfig, size: int
+) -> FaceCrops | None:
     seen = np.array([index for index, faces in enumerate(kept) if len(faces)], dtype=np.int64)
     if not len(seen):
         return None
-    pixels = [_crop(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
+    pixels = [cut_face(frame, box, config, size) for frame, faces in zip(frames, kept, strict=True) for box in faces]
     every = np.arange(seen[0], len(frames))
     owners = np.repeat(np.arange(len(frames)), [len(faces) for faces in kept])
     return FaceCrops(np.stack(pixels), owners, seen[np.searchsorted(seen, every, side="right") - 1])
+
+
+def distinct_faces(frame: NDArray[np.uint8], config: FacesConfig) -> NDArray[np.float64]:
+    """Find boxes `[N, 4]` of the faces in a frame, each once, the most certain first."""
+    return _distinct(detect_faces(frame, config.detector))
+
+
+def chosen_faces(boxes: Sequence[NDArray[np.float64]], config: FacesConfig) -> list[NDArray[np.int64]]:
+    """Choose the faces that are looked at: of each frame all but small ones, or the one person seen most.
+
+    Args:
+        boxes: per frame `[N, 4]`.
+        config: which faces.
+
+    Returns:
+        Per frame places of its boxes, perhaps none.
+    """
+    if config.several_faces == "track":
+        return [np.array([] if index is None else [index], dtype=np.int64) for index in follow(boxes)]
+    return [np.flatnonzero(_large(faces)) for faces in boxes]
 
 
 def _distinct(detections: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,12 +175,12 @@ def _common(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.maximum(sides, 0).prod())
 
 
-def _large(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _large(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     areas = boxes[:, 2:].prod(axis=1)
-    return boxes[areas >= SMALLEST * areas.max(initial=0.0)]
+    return np.asarray(areas >= SMALLEST * areas.max(initial=0.0))
 
 
-def _crop(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
+def cut_face(frame: NDArray[np.uint8], box: NDArray[np.float64], config: FacesConfig, size: int) -> NDArray[np.uint8]:
     """Cut out a face, `[size, size, 3]`, black outside the frame; as detected where FaceMesh fails."""
     import cv2
 
@@ -171,29 +209,36 @@ def _turn(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     return np.asarray(points @ np.array([[cosine, -sine], [sine, cosine]]))
 
 
-def _shipped(clip: ClipMedia) -> list[Path]:
-    """Return the corpus' face pictures of the clip, `frame-N`, in the order of N; none where it ships none.
+def shipped_faces(clip: ClipMedia) -> dict[int, Path]:
+    """Return the corpus' face pictures of the clip, `frame-N` by N, in the order of N; none where it ships none.
 
     N counts the frames of the video; of a clip that is a part of it only its own frames are taken.
     """
     if clip.faces is None or not clip.faces.is_dir():
-        return []
-    matches = [(path, _IMAGE_NAME.fullmatch(path.name)) for path in clip.faces.iterdir()]
-    numbers = sorted((int(match[1]), path) for path, match in matches if match)
+        return {}
+    pictures = shipped_pictures(clip.faces)
     if clip.media is not None and (clip.start is not None or clip.end is not None):
         with opened(clip.media) as container:  # frames per second of the video
             rate = float(stream_of(container, clip.media, "video").average_rate or 0) or 25.0
         first, last = (clip.start or 0.0) * rate, np.inf if clip.end is None else clip.end * rate
-        numbers = [(number, path) for number, path in numbers if first <= number < last]
-    return [path for _, path in numbers]
+        pictures = {number: path for number, path in pictures.items() if first <= number < last}
+    return pictures
 
 
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture, `[H, W, 3]` with blue first, or raise `EncodingError`."""
     import cv2
 
     picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if picture is None:
         raise EncodingError(f"{path}: not a picture that can be read")
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize a picture with blue first to `[size, size, 3]` with red first."""
+    import cv2
+
     height, width = picture.shape[:2]
     shrinks = max(height, width) > size
     scaled = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -30,22 +30,25 @@ from numpy.typing import NDArray
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
+from encoders.visibility import MIN_FACE_SHARE, FaceFigures
 
 __all__ = [
-    "MIN_FACE_SHARE",
     "NUM_FRAMES",
     "NUM_LANDMARKS",
     "FaceTrack",
     "Reach",
     "align",
+    "count_of",
     "detect_faces",
     "eye_centres",
     "face_frames",
     "face_settings",
     "face_track",
+    "is_turned",
     "largest_face",
     "mesh_of",
     "start_model",
+    "upright_frames",
 ]
 
 NUM_FRAMES = 12
@@ -54,8 +57,6 @@ PERIOD = 15.0
 """Seconds beyond which a clip is given more frames, in proportion to its length, so that their spacing stays."""
 MOST_FRAMES = 240
 """No clip is given more frames than this; those of a clip longer than 5 minutes lie further apart."""
-MIN_FACE_SHARE = 0.25
-"""Frames that must show a face: of 12, three, the fewest that tell a mean and a deviation over time."""
 SMALLEST_EYES = 8.0
 """Pixels between the eyes, below which a face is none: landmarks are off by a twentieth of that distance and more."""
 NUM_LANDMARKS = 478
@@ -105,16 +106,25 @@ def face_settings(num_frames: int = NUM_FRAMES) -> dict[str, object]:
 def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
     """Find the landmarks of the clip's largest face, computed once per clip.
 
+    The clip is left the figures of `encoders.visibility.FaceFigures`, also where too few frames show a face.
+
     Raises:
         MissingModality: the clip has no media file.
         EncodingError: the file cannot be decoded, or fewer than `MIN_FACE_SHARE` of its frames show a face.
     """
 
     def compute() -> FaceTrack:
-        frames, seconds = face_frames(clip, num_frames)
+        frames, seconds, is_turned = upright_frames(clip, num_frames)
         several = [faces_of(frame) for frame in frames]
         faces = [found[0] if found else None for found in several]
         found = np.array([face is not None for face in faces])
+        taken = [face for face in faces if face is not None]
+        figures = FaceFigures(
+            len(frames), len(taken), max(map(len, several)),
+            round(min(map(_eye_distance, taken)), 1) if taken else None,
+            round(min(float(np.ptp(face[:, :2], axis=0).min()) for face in taken), 1) if taken else None, is_turned,
+        )  # fmt: skip
+        clip.measured(figures.to_dict())
         if not found.any():
             raise EncodingError(f"{clip.media}: no face found in {len(frames)} frames")
         if found.mean() < MIN_FACE_SHARE:
@@ -149,17 +159,45 @@ def face_frames(
         num_frames: for a clip of up to `PERIOD` seconds; at most `MOST_FRAMES` for any.
         follows_length: whether a longer clip is given more.
     """
+    frames, seconds, _ = upright_frames(clip, num_frames, follows_length)
+    return frames, seconds
 
-    def compute() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        periods = clip.video_seconds() / PERIOD if follows_length else 1.0
-        frames, seconds = clip.frames(max(num_frames, min(math.ceil(num_frames * periods), MOST_FRAMES)))
-        if _upside_down(frames):
-            clip.remark("upside down: its frames are turned")
+
+def upright_frames(
+    clip: ClipMedia, num_frames: int, follows_length: bool = True
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], bool]:
+    """Read frames as `face_frames` does, and tell whether they were turned."""
+
+    def compute() -> tuple[NDArray[np.uint8], NDArray[np.float64], bool]:
+        frames, seconds = clip.frames(count_of(clip, num_frames, follows_length))
+        turned = _turned(clip, frames, num_frames, follows_length)
+        if turned:
             frames = np.ascontiguousarray(frames[:, ::-1, ::-1])
             frames.setflags(write=False)
-        return frames, seconds
+        return frames, seconds, turned
 
     return clip.cached(("face frames", num_frames, follows_length), compute)
+
+
+def count_of(clip: ClipMedia, num_frames: int, follows_length: bool = True) -> int:
+    """Tell how many frames `face_frames` reads of a clip."""
+    periods = clip.video_seconds() / PERIOD if follows_length else 1.0
+    return max(num_frames, min(math.ceil(num_frames * periods), MOST_FRAMES))
+
+
+def is_turned(clip: ClipMedia, num_frames: int, follows_length: bool = True) -> bool:
+    """Tell whether a clip stands on its head, so that its frames are turned; there is a remark on the clip then."""
+    return _turned(clip, clip.frames(count_of(clip, num_frames, follows_length))[0], num_frames, follows_length)
+
+
+def _turned(clip: ClipMedia, frames: NDArray[np.uint8], num_frames: int, follows_length: bool) -> bool:
+    def compute() -> bool:
+        turned = _upside_down(frames)
+        if turned:
+            clip.remark("upside down: its frames are turned")
+        return turned
+
+    return clip.cached(("turned", num_frames, follows_length), compute)
 
 
 def _upside_down(frames: NDArray[np.uint8]) -> bool:

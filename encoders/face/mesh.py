@@ -8,10 +8,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Embeddings, Encoder, read_each
-from encoders.face.landmarks import NUM_FRAMES, align, face_settings, face_track
+from encoders.base import Embeddings, Encoder, TimedForm, Watcher, read_each
+from encoders.face.landmarks import NUM_FRAMES, FaceTrack, align, face_settings, face_track
 from encoders.face.measures import CUE_NAMES, measure_cues
+from encoders.face.watching import LandmarkWatcher, no_face_note
 from encoders.media.clip import ClipMedia
+from encoders.timed import Grid, Timed
 
 __all__ = ["SHAPE_POINTS", "FaceMesh"]
 
@@ -41,6 +43,7 @@ class FaceMesh(Encoder):
     """
 
     id: ClassVar[str] = "face-mesh"
+    timed_form: TimedForm | None = "pictures"
 
     def __init__(self, modality: str = "video", *, num_frames: int = NUM_FRAMES) -> None:
         super().__init__(modality)
@@ -60,6 +63,27 @@ class FaceMesh(Encoder):
         return list(read_each(clips, self._geometry))
 
     def _geometry(self, clip: ClipMedia) -> NDArray[np.float32]:
-        track = face_track(clip, self.num_frames)
-        shape = align(track.landmarks)[:, list(SHAPE_POINTS.values()), :2].reshape(len(track.found), -1)
-        return np.concatenate([measure_cues(track), shape], axis=1).astype(np.float32)
+        return _measured(face_track(clip, self.num_frames))
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """Tell which frames are looked at, and what stands where there is no face."""
+        return {"frames": "every", "missing": "repeat last, none before the first"}
+
+    def watcher(self, clip: ClipMedia) -> LandmarkWatcher:
+        """Look for the largest face of every frame."""
+        return LandmarkWatcher(self.num_frames)
+
+    def encode_timed(self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False) -> Timed:
+        """Give cues and shape of every frame; movement is measured since the frame before that showed a face."""
+        assert isinstance(watcher, LandmarkWatcher)
+        track, rows, state = watcher.track(grid)
+        note = no_face_note(state)
+        if note is not None:
+            clip.notes[f"{self.id} in time"] = note
+        return Timed.nothing(grid, self.width) if track is None else Timed.on(grid, _measured(track)[rows], state)
+
+
+def _measured(track: FaceTrack) -> NDArray[np.float32]:
+    """Measure cues and shape of a track, `[T, 58]`."""
+    shape = align(track.landmarks)[:, list(SHAPE_POINTS.values()), :2].reshape(len(track.found), -1)
+    return np.concatenate([measure_cues(track), shape], axis=1).astype(np.float32)

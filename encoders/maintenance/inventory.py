@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 
 from encoders.config import FeaturesConfig
 from encoders.errors import StoreError
-from encoders.extraction.read import make_encoders, sequence_specs
-from encoders.spec import EncoderSpec, cap_of
+from encoders.extraction.read import make_encoders, sequence_specs, timed_source, timed_specs
+from encoders.spec import EncoderSpec, TimedSpec, cap_of, rate_of
 from encoders.store.queue import records_of
 from encoders.store.sequence_store import unpack
 from encoders.store.text_store import TEXTS
+from encoders.store.timed_store import PLACES, rows_of
+from encoders.timed import NONE, REPEATED
+from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 from encoders.writers.build import text_writers
 from encoders.writers.fill import TextWork
 
@@ -47,9 +50,10 @@ class Damage:
 
 @dataclass
 class FolderReport:
-    """What one encoder's folder of one corpus holds: vectors, sequences or texts.
+    """What one encoder's folder of one corpus holds: vectors, sequences, values in time or texts.
 
-    What a folder of sequences says of rows, it says of the elements of all sequences. Clips without a vector are in
+    What a folder of sequences says of rows, it says of the elements of all sequences, and a folder of values in time of
+    the frames of all clips, those included that have nothing. Clips without a vector are in
     the counts of the vectors' folder only.
 
     Attributes:
@@ -59,24 +63,29 @@ class FolderReport:
         encoder: its id; the folder's name where `encoder.json` cannot be read.
         fingerprint: of its settings; empty where `encoder.json` cannot be read.
         in_use: whether the configuration uses it; None without a configuration.
-        done: clips with a vector, a sequence or a text.
+        done: clips with a vector, a sequence, values in time or a text.
         failed: clips that should have one and have none, by the latest word.
         absent: clips that have nothing of the modality, by the latest word.
         superseded: rows that count no longer: made from other media or text than the clip's, of clips that the corpus
             does not have, and failures that something later replaced.
         cap: most elements of a sequence; None where there are none.
-        longest: elements of the longest sequence; None where there are none.
+        longest: elements of the longest sequence, or frames of the longest clip; None where there are none.
+        rate: frames per second of values in time, `own` for each file's own; None for other folders.
+        num_frames: frames of all clips; None where nothing is in time.
+        num_repeated: those of them that repeat the last before them.
+        num_none: those that have nothing.
         width: of a vector or an element; None where there are none.
         mean: over all values of all rows; None where there are none.
         std: population standard deviation over the same.
         constant_columns: positions at which all rows are equal; None with fewer than two rows.
-        constant_vectors: vectors all of whose values are equal; sequences of several elements that are all equal.
-        not_finite: vectors or sequences that hold NaN or infinity; the other figures leave them out.
+        constant_vectors: vectors all of whose values are equal; sequences and clips in time whose rows all are.
+        not_finite: vectors, sequences or clips that hold NaN or infinity; the other figures leave them out.
         num_parts: parts, with damaged ones.
         num_bytes: of all files in the folder.
         oldest: when the oldest part was written, UTC in ISO 8601; None without parts.
         newest: when the newest part was.
         damaged: files that cannot be read; their rows are in no figure.
+        faces: what the pictures show of faces, of clips with and without a vector; None where no clip was measured.
     """
 
     folder: str
@@ -91,6 +100,10 @@ class FolderReport:
     superseded: int = 0
     cap: int | None = None
     longest: int | None = None
+    rate: str | None = None
+    num_frames: int | None = None
+    num_repeated: int | None = None
+    num_none: int | None = None
     width: int | None = None
     mean: float | None = None
     std: float | None = None
@@ -102,6 +115,7 @@ class FolderReport:
     oldest: str | None = None
     newest: str | None = None
     damaged: list[Damage] = field(default_factory=list)
+    faces: FaceSummary | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -134,18 +148,20 @@ def _kind(name: str) -> str:
 
 def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> FolderReport:
     corpus, modality, name = folder.split("/")
-    report = FolderReport(folder, corpus, modality, name, cap=cap_of(name))
+    report = FolderReport(folder, corpus, modality, name, cap=cap_of(name), rate=rate_of(name))
     values = _Values()
     try:
         spec = json.loads((path / "encoder.json").read_text(encoding="utf-8"))
         if modality != TEXTS:
             width = int(spec["width"])
-            report.width = width if report.cap is not None or spec.get("pooling") == "none" else 2 * width
+            is_whole = report.cap is None and report.rate is None and spec.get("pooling") != "none"
+            report.width = 2 * width if is_whole else width
         report.encoder, report.fingerprint = str(spec["id"]), str(spec["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         report.damaged.append(Damage(f"{folder}/encoder.json", f"{type(error).__name__}: {error}"))
     keys = _Keys()
-    held = ("text",) if modality == TEXTS else ("vector",) if report.cap is None else ("length", "sequence")
+    held: tuple[str, ...] = ("vector",) if report.cap is None else ("length", "sequence")
+    held = ("text",) if modality == TEXTS else held if report.rate is None else PLACES
     times = []
     for file in (path / name for name in names):
         kind = _kind(file.name)
@@ -153,8 +169,10 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
             if kind == "part":
                 report.num_parts += 1
                 times.append(file.stat().st_mtime)
-                table = _read(file, ("clip_id", "source", *held))
-                if report.cap is not None:
+                table = _read(file, ("clip_id", "source", *held), ("figures",))
+                if report.rate is not None:
+                    _add_timed(report, values, table, rows_of(file))
+                elif report.cap is not None:
                     offsets, elements = unpack(table, report.width)
                     report.width, longest = elements.shape[1], int(np.diff(offsets).max(initial=0))
                     report.longest = max(report.longest or 0, longest)
@@ -165,7 +183,7 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
                     values.add(vectors)
                 keys.add_parts(table)
             elif kind == "ledger":
-                keys.add_ledger(_read(file, _LEDGER))
+                keys.add_ledger(_read(file, _LEDGER, ("figures",)))
         except (pa.ArrowException, OSError, ValueError) as error:
             report.damaged.append(Damage(f"{folder}/{file.name}", str(error).strip().partition("\n")[0]))
     keys.count(report, None if usage is None else usage.clips_of(folder, corpus))
@@ -179,12 +197,33 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
     return report
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
+def _read(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
     with pq.ParquetFile(path) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             raise ValueError(f"has no column {missing[0]!r}, found {', '.join(file.schema_arrow.names)}")
-        return file.read(columns=list(columns))
+        return file.read(columns=[*columns, *(name for name in optional if name in file.schema_arrow.names)])
+
+
+def _add_timed(report: FolderReport, values: _Values, table: pa.Table, path: Path) -> None:
+    """Examine the clips of a part of values in time, each for itself, so that none but one is held."""
+    lengths, offsets = table["length"].to_numpy(), table["offset"].to_numpy()
+    states = [np.frombuffer(state, dtype=np.int8) for state in table["state"].to_pylist()]
+    if not path.exists():
+        raise ValueError(f"its rows, {path.name}, are not there")
+    rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    if rows.ndim != 2 or rows.dtype != np.float16 or report.width not in (None, rows.shape[1]):
+        raise ValueError(f"{path.name} holds {rows.dtype} {rows.shape}, expected float16 [rows, {report.width}]")
+    told = (lengths >= 1) & (offsets >= 0) & (offsets + lengths <= len(rows)) & (lengths == [*map(len, states)])
+    if not told.all():
+        raise ValueError(f"places or states of clips do not fit the {len(rows)} rows of {path.name}")
+    report.width = rows.shape[1]
+    report.longest = max(report.longest or 0, int(lengths.max(initial=0)))
+    report.num_frames = (report.num_frames or 0) + int(lengths.sum())
+    report.num_repeated = (report.num_repeated or 0) + sum(int((state == REPEATED).sum()) for state in states)
+    report.num_none = (report.num_none or 0) + sum(int((state == NONE).sum()) for state in states)
+    for offset, length in zip(offsets, lengths, strict=True):
+        values.add_sequences(np.array([0, length]), rows[offset : offset + length])
 
 
 def _vectors(table: pa.Table, width: int | None) -> NDArray[np.float32]:
@@ -202,14 +241,23 @@ class _Keys:
     def __init__(self) -> None:
         self.num_rows = 0
         self.words: dict[tuple[str, str], tuple[str, str]] = {}
+        self.figures: dict[tuple[str, str], str] = {}
 
     def add_parts(self, table: pa.Table) -> None:
         self.num_rows += len(table)
-        keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
-        self.words.update(dict.fromkeys(keys, _DONE))
+        self.words.update(dict.fromkeys(self._keys(table), _DONE))
+
+    def _keys(self, table: pa.Table) -> list[tuple[str, str]]:
+        """List the keys of rows, and keep their figures."""
+        keys = list(zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True))
+        if "figures" in table.column_names:
+            texts = zip(keys, table["figures"].to_pylist(), strict=True)
+            self.figures |= {key: text for key, text in texts if text is not None}
+        return keys
 
     def add_ledger(self, table: pa.Table) -> None:
         self.num_rows += len(table)
+        self._keys(table)
         for clip_id, source, status, time in zip(*(table[name].to_pylist() for name in _LEDGER), strict=True):
             self.words[clip_id, source] = max(self.words.get((clip_id, source), _NOTHING), (time, status))
 
@@ -222,12 +270,17 @@ class _Keys:
                 where the clips are not known.
         """
         best: dict[str, tuple[str, str]] = {}
+        faces: dict[str, FaceFigures] = {}
         for (clip_id, source), word in self.words.items():
             if clips is None or (clip_id in clips and clips[clip_id] in (None, source)):
+                if word >= best.get(clip_id, _NOTHING) and (clip_id, source) in self.figures:
+                    figures = FaceFigures.of(json.loads(self.figures[clip_id, source]))
+                    faces |= {} if figures is None else {clip_id: figures}
                 best[clip_id] = max(best.get(clip_id, _NOTHING), word)
         for _, status in best.values():
             setattr(report, status, getattr(report, status) + 1)
         report.superseded = self.num_rows - len(best)
+        report.faces = summarize_faces(faces.values())
 
 
 _NOTHING = ("", "")
@@ -258,7 +311,7 @@ class _Values:
         still = np.logical_and.reduceat((values == np.repeat(values[starts], lengths, axis=0)).all(axis=1), starts)
         self.not_finite += int((~finite).sum())
         self.num_constant += int((still & finite & (lengths > 1)).sum())
-        kept = values[np.repeat(finite, lengths)]
+        kept = values if finite.all() else values[np.repeat(finite, lengths)]
         for start in range(0, len(kept), _SLICE):
             self._add(kept[start : start + _SLICE].astype(np.float64))
 
@@ -293,7 +346,8 @@ class Usage:
     Attributes:
         folders: below the store's root, with the encoder's id.
         clips: ids by corpus; corpora that cannot be read are not in it.
-        sources: by folder what each clip's vector or sequence is made from now, see `encoders.base.Encoder.source`.
+        sources: by folder what each clip's vector, sequence or values in time are made from now, see
+            `encoders.base.Encoder.source`.
     """
 
     folders: Mapping[str, str]
@@ -323,7 +377,8 @@ def usage_of(features: FeaturesConfig, tables: Mapping[str, pd.DataFrame | None]
     sources: dict[str, dict[str, str]] = {}
     encoders = make_encoders(features)
     vectors = {name: encoder.spec for name, encoder in encoders.items()}
-    specs = [*vectors.values(), *sequence_specs(features, vectors).values()]
+    timed = timed_specs(features, encoders)
+    specs = [*vectors.values(), *sequence_specs(features, vectors).values(), *timed.values()]
     writers = text_writers(features)
     for corpus, clips in tables.items():
         for spec in [*specs, *(writer.spec for writer in writers)]:
@@ -339,7 +394,12 @@ def usage_of(features: FeaturesConfig, tables: Mapping[str, pd.DataFrame | None]
         made_from = {
             name: {str(row["clip_id"]): encoder.source(row) for row in rows} for name, encoder in encoders.items()
         }
-        sources |= {_folder(corpus, spec): made_from[spec.modality] for spec in specs}
+        sources |= {
+            _folder(corpus, spec): made_from[spec.modality] for spec in specs if not isinstance(spec, TimedSpec)
+        }
+        for name, spec in timed.items():
+            made = {str(row["clip_id"]): timed_source(encoders[name], row) for row in rows}
+            sources[_folder(corpus, spec)] = made
     known = {name: frozenset(clips["clip_id"]) for name, clips in tables.items() if clips is not None}
     return Usage(folders, known, sources)
 

@@ -13,6 +13,7 @@ from encoders.maintenance.inventory import FolderReport, Usage
 from encoders.store.claims import Claims
 from encoders.store.parts import STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
+from encoders.store.timed_store import part_of
 from mmpsr.files import TEMPORARY
 
 __all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
@@ -20,7 +21,10 @@ __all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a killed process left: a temporary file, or a folder about to be removed; below the store's root."""
+    """What a killed process left, below the store's root.
+
+    A temporary file, a folder about to be removed, or rows of values in time that no part names.
+    """
 
     path: str
     num_bytes: int
@@ -29,8 +33,10 @@ class Leftover:
 def find_leftovers(root: Path) -> list[Leftover]:
     """List what killed processes left in a store, in the order of paths."""
     leftovers = []
-    for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*"):
+    for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*", "*/*/[!.]*/frames-*.npy"):
         for path in root.glob(pattern):
+            if path.suffix == ".npy" and part_of(path).exists():
+                continue
             try:
                 state = path.lstat()
                 if path.is_dir() and not path.is_symlink():
@@ -46,7 +52,9 @@ def find_leftovers(root: Path) -> list[Leftover]:
 
 
 def prunable(root: Path, reports: Iterable[FolderReport], usage: Usage) -> list[FolderReport]:
-    """List folders of the configuration's corpora and encoders of another fingerprint, or sequences it does not use.
+    """List folders of the configuration's corpora and encoders that it does not use.
+
+    They have another fingerprint, or hold sequences or values in time that it does not use.
 
     Those of other corpora and other encoders stay, as do folders with a file of corrections (a person's work), linked
     ones, and those whose `encoder.json` cannot be read, since nobody knows whose they are.

@@ -6,6 +6,7 @@ pictures, there is silence; so a moment of the sound and the frame shown then be
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -184,9 +185,11 @@ def _overlap(spans: Sequence[tuple[float, float]], first: float, last: float) ->
 def _first_heard(path: Path, start: float | None, end: float | None, rate: int) -> _Track:
     """The stream that players take, or the first other one where it is silent throughout."""
     with opened(path) as container:
-        streams = [stream.index for stream in streams_of(container, path, "audio")]
+        streams = streams_of(container, path, "audio")
         default = stream_of(container, path, "audio")
-        order = sorted(streams, key=lambda index: index != default.index)
+        best, numbers = container.streams.best("audio"), {each.index: n for n, each in enumerate(streams, start=1)}
+        lacks = "has no decoder" if best is not None and best.codec_context is None else None
+        order = sorted((each.index for each in streams if each.codec_context), key=lambda index: index != default.index)
         longest = duration_of(container, default, path) * rate
         whole = longest * max(1, max(container.streams[index].channels for index in order)) <= _MOST_SAMPLES
         changed = version_of(path)
@@ -195,13 +198,12 @@ def _first_heard(path: Path, start: float | None, end: float | None, rate: int) 
         return _whole_track(path, changed, index, rate) if whole else _read_track(path, index, rate, start, end)
 
     track = read(order[0])
-    if not is_silent(track.samples):
-        return track
-    for index in order[1:]:
-        other = read(index)
-        if not is_silent(other.samples):
-            note = f"sound stream {streams.index(index) + 1} of {len(streams)}, since the default one is silent"
-            return replace(other, note="; ".join(filter(None, (note, other.note))))
+    for index in order:
+        heard = track if index == order[0] else read(index)
+        why = lacks or ("is silent" if index != order[0] else None)
+        if not is_silent(heard.samples):
+            note = f"sound stream {numbers[index]} of {len(streams)}, since the default one {why}" if why else None
+            return replace(heard, note="; ".join(filter(None, (note, heard.note))) or None)
     return track
 
 
@@ -228,19 +230,28 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         until = run.begin + sum(piece.shape[1] for piece in run.pieces) / rate
         if until > begin:
             spans.append((begin, until))
-    number = max((len(run.names) for run in runs), default=1)
+    lengths = Counter[int]()
+    for run in runs:
+        lengths[len(run.names)] += sum(piece.shape[1] for piece in run.pieces)
+    number = max(lengths, key=lambda channels: (lengths[channels], channels), default=1)
     samples = np.zeros((number, max(0, round(((spans[-1][1] if spans else first) - first) * rate))), np.float32)
     for run in runs:
-        joined = np.concatenate(run.pieces, axis=1) if run.pieces else np.zeros((1, 0), np.float32)
+        joined = np.concatenate(run.pieces, axis=1) if run.pieces else np.zeros((len(run.names), 0), np.float32)
         place = round((run.begin - first) * rate)
         joined = joined[:, max(0, -place) :][:, : max(0, samples.shape[1] - max(0, place))]
         samples[:, max(0, place) : max(0, place) + joined.shape[1]] = (
-            joined if len(joined) == number else joined.mean(axis=0)
+            joined if len(joined) == number else to_mono(joined, run.names)[0]
         )
     names = next((run.names for run in runs if len(run.names) == number), ())
     mono, note = to_mono(samples, names)
     mono.setflags(write=False)
     return _Track(mono, first, spans, damaged, stated, note)
+
+
+def _channels(piece: Any) -> NDArray[np.float32]:
+    """Samples `[C, N]` of a packed frame; of planes that stand apart, PyAV reads beyond the last from nine on."""
+    samples: NDArray[np.float32] = piece.to_ndarray()
+    return samples.reshape(-1, piece.layout.nb_channels).T
 
 
 def _decode(
@@ -262,7 +273,7 @@ def _decode(
 
     def flush() -> None:
         if resampler is not None:
-            runs[-1].pieces += [piece.to_ndarray() for piece in resampler.resample(None)]
+            runs[-1].pieces += [_channels(piece) for piece in resampler.resample(None)]
 
     for packet in packets_of(container, stream):
         try:
@@ -282,13 +293,13 @@ def _decode(
             given = (frame.sample_rate, frame.layout.name)
             if not runs or given != settings or abs(time - expected) > GAP:
                 flush()
-                resampler, settings = AudioResampler(format="fltp", layout=frame.layout, rate=rate), given
+                resampler, settings = AudioResampler(format="flt", layout=frame.layout, rate=rate), given
                 runs.append(_Run(time, tuple(channel.name for channel in frame.layout.channels)))
                 expected = time
             if expected >= last:
                 flush()
                 return runs, damaged
-            runs[-1].pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
+            runs[-1].pieces += [_channels(piece) for piece in resampler.resample(frame)]
             expected += frame.samples / frame.sample_rate
     flush()
     return runs, damaged

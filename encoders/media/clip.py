@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.errors import EncodingError, MissingModality
+from encoders.errors import EncodingError, MissingModality, NothingThere
 from encoders.media.audio import is_silent, read_audio
 from encoders.media.decoding import duration_of, opened, span_of, stream_of
+from encoders.media.every_frame import See, show_every_frame
 from encoders.media.frames import read_frames
+from encoders.timed import Grid
 
-__all__ = ["BLACK_LUMA", "BLACK_SPREAD", "ClipMedia", "Span", "is_black"]
+__all__ = ["BLACK_LUMA", "BLACK_SPREAD", "SOUND_RATE", "ClipMedia", "Span", "is_black"]
 
 ResultT = TypeVar("ResultT")
 
@@ -25,6 +29,9 @@ BLACK_LUMA = 8.0
 """A black frame's mean luma (Rec. 601, 0 to 255) lies below this."""
 BLACK_SPREAD = 2.0
 """The standard deviation of luma over a black frame's pixels lies below this; a dark scene's lies above."""
+SOUND_RATE = Fraction(25)
+"""Frames per second of a clip that has sound and no pictures, where no rate is asked for."""
+_LOOKS = 12  # frames by which a file is told to be black
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 Span = tuple[Path, float | None, float | None]
@@ -53,7 +60,8 @@ class ClipMedia:
 
     Pictures come from `media`; where it cannot be decoded or is black, from `fallback_media`. Sound comes from
     `audio_media`, then `media`, then `fallback_media`: the first of those given that can be read and is not silent.
-    `take_note` tells of every file that was passed over, and of what was done to sound and pictures.
+    `take_note` tells of every file that was passed over, and of what was done to sound and pictures; `take_figures` of
+    what was measured of them.
 
     Attributes:
         corpus: name of the clip's corpus.
@@ -102,8 +110,14 @@ class ClipMedia:
     description: str | None = None
     row: Mapping[str, object] = field(default_factory=dict, repr=False)
     notes: dict[str, str] = field(default_factory=dict)
-    _kept: dict[Hashable, tuple[object, dict[str, None]]] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[Hashable, tuple[object, dict[str, None], dict[str, Any]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
     _remarks: dict[str, None] = field(default_factory=dict, init=False, repr=False)
+    _figures: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _sampled: dict[int, tuple[Path, NDArray[np.uint8], NDArray[np.float64]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def from_row(cls, row: Mapping[str, object]) -> ClipMedia:
@@ -153,18 +167,20 @@ class ClipMedia:
     def cached(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
         """The result of `compute`, once per key; `EncodingError` and `MissingModality` are kept and raised again.
 
-        What `take_note` tells of it is kept with the result, and told again to whoever uses it later.
+        What `take_note` and `take_figures` tell of it is kept with the result, and told again to whoever uses it later.
         """
         if key not in self._kept:
-            outside, self._remarks = self._remarks, {}
+            outside = self._remarks, self._figures
+            self._remarks, self._figures = {}, {}
             try:
-                self._kept[key] = compute(), self._remarks
+                self._kept[key] = compute(), self._remarks, self._figures
             except (EncodingError, MissingModality) as reason:
-                self._kept[key] = reason, self._remarks
+                self._kept[key] = reason, self._remarks, self._figures
             finally:
-                self._remarks = outside
-        kept, passed_over = self._kept[key]
+                self._remarks, self._figures = outside
+        kept, passed_over, measured = self._kept[key]
         self._remarks |= passed_over
+        self._figures |= measured
         if isinstance(kept, (EncodingError, MissingModality)):
             raise kept.with_traceback(None)
         return cast(ResultT, kept)
@@ -172,6 +188,7 @@ class ClipMedia:
     def release(self) -> None:
         """Forget everything decoded and derived; it is decoded anew if asked for again."""
         self._kept.clear()
+        self._sampled.clear()
 
     def take_note(self, encoder_id: str) -> str | None:
         """What is to be kept beside an encoder's vector: its own note, and a line per remark on a file.
@@ -184,21 +201,28 @@ class ClipMedia:
         self._remarks = {}
         return "\n".join(lines) or None
 
+    def take_figures(self) -> dict[str, Any] | None:
+        """Figures of the media to be kept beside an encoder's vector: those measured since the last call, or None."""
+        figures, self._figures = self._figures, {}
+        return figures or None
+
     def _first_usable(
         self, spans: Sequence[Span], read: Callable[[Path, float | None, float | None], ResultT]
     ) -> ResultT:
         """What the first file that can be used gives."""
         reasons: list[str] = []
+        kind: type[EncodingError] = NothingThere
         for path, start, end in spans:
             try:
                 result = read(path, start, end)
             except EncodingError as reason:
                 reasons.append(str(reason))
+                kind = kind if isinstance(reason, NothingThere) else EncodingError
                 continue
             if reasons:
                 self.remark(f"{'; then '.join(reasons)}; taken from {path}")
             return result
-        raise EncodingError("; then ".join(reasons)) if reasons else MissingModality("no media file")
+        raise kind("; then ".join(reasons)) if reasons else MissingModality("no media file")
 
     @property
     def videos(self) -> list[Span]:
@@ -213,6 +237,10 @@ class ClipMedia:
     def remark(self, text: str) -> None:
         """Leave a remark on the clip's media; `take_note` tells of it to whoever uses what is being computed."""
         self._remarks[text] = None
+
+    def measured(self, figures: Mapping[str, Any]) -> None:
+        """Leave figures of the clip's media, JSON values by name; `take_figures` gives them as `take_note` remarks."""
+        self._figures |= figures
 
     def video_seconds(self) -> float:
         """Seconds that the clip's pictures last, as their file states; 0 where none can be opened."""
@@ -245,7 +273,11 @@ class ClipMedia:
 
         def read(path: Path, start: float | None, end: float | None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
             notes: list[str] = []
-            frames, seconds = read_frames(path, start, end, num_frames, notes)
+            kept = self._sampled.get(num_frames)
+            if kept is not None and kept[0] == path:
+                _, frames, seconds = kept
+            else:
+                frames, seconds = read_frames(path, start, end, num_frames, notes)
             if (path, start, end) != videos[-1] and is_black(frames):
                 raise EncodingError(f"{path}: every frame is black")
             for note in notes:
@@ -255,6 +287,64 @@ class ClipMedia:
             return frames, seconds
 
         return self.cached(("frames", num_frames), lambda: self._first_usable(videos, read))
+
+    def grid(self, rate: float | None) -> Grid:
+        """Count the clip's frames, as `show_frames` does; those of its sound where it has no pictures."""
+        return self.cached(("grid", rate), lambda: self._count_frames(rate))
+
+    def _count_frames(self, rate: float | None) -> Grid:
+        try:
+            return self.cached(("shown", rate), lambda: self._show(rate, lambda: (), ()))
+        except (NothingThere, MissingModality):
+            if not self.sounds:
+                raise
+
+        def measure(path: Path, start: float | None, end: float | None) -> Grid:
+            with opened(path) as container:
+                duration = duration_of(container, stream_of(container, path, "audio"), path)
+            first, last = span_of(path, start, end, duration, "audio")
+            chosen = SOUND_RATE if rate is None else Fraction(str(rate))
+            return Grid(max(1, math.ceil((last - first) * float(chosen) - 1e-6)), chosen, first)
+
+        grid = self._first_usable(self.sounds, measure)
+        if rate is None:
+            self.remark(f"no pictures: {SOUND_RATE} frames per second of the sound")
+        return grid
+
+    def show_frames(self, rate: float | None, make: Callable[[], Sequence[See]], sampled: Collection[int]) -> Grid:
+        """Show every frame of the clip, see `encoders.media.every_frame`, and keep some as `frames` gives them.
+
+        Args:
+            rate: frames per second; None is the file's own.
+            make: makes what looks at the frames; called anew for each file that is tried.
+            sampled: for which numbers of frames `frames` will be called.
+
+        Raises:
+            MissingModality: the corpus gives no media file.
+            EncodingError: as of `frames`.
+        """
+        for kind in ("shown", "grid"):
+            self._kept.pop((kind, rate), None)
+        return self.cached(("shown", rate), lambda: self._show(rate, make, sampled))
+
+    def _show(self, rate: float | None, make: Callable[[], Sequence[See]], sampled: Collection[int]) -> Grid:
+        videos = self.videos
+
+        def read(path: Path, start: float | None, end: float | None) -> Grid:
+            notes: list[str] = []
+            looks = {*sampled, *([] if (path, start, end) == videos[-1] else [_LOOKS])}
+            grid, kept = show_every_frame(path, start, end, rate, make(), looks, notes)
+            for number, (frames, seconds) in kept.items():
+                if (path, start, end) != videos[-1] and is_black(frames):
+                    raise EncodingError(f"{path}: every frame is black")
+                frames.setflags(write=False)
+                seconds.setflags(write=False)
+                self._sampled[number] = path, frames, seconds
+            for note in notes:
+                self.remark(f"{path}: {note}")
+            return grid
+
+        return self._first_usable(videos, read)
 
     def waveform(self, rate: int) -> NDArray[np.float32]:
         """Mono samples `[N]` of the clip as loud as they are in the file (full scale is 1).
@@ -273,7 +363,7 @@ class ClipMedia:
             samples = read_audio(path, start, end, rate, notes)
             if is_silent(samples):
                 seconds, peak = len(samples) / rate, float(np.abs(samples).max(initial=0.0))
-                raise EncodingError(f"{path}: audio is silent ({seconds:.1f} s, peak {peak:.1e})")
+                raise NothingThere(f"{path}: audio is silent ({seconds:.1f} s, peak {peak:.1e})")
             for note in notes:
                 self.remark(f"{path}: {note}")
             samples.setflags(write=False)

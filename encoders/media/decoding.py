@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from encoders.errors import EncodingError
+from encoders.errors import EncodingError, NothingThere
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -179,17 +179,20 @@ def streams_of(container: InputContainer, path: Path, kind: Literal["video", "au
     streams = [stream for stream in getattr(container.streams, kind) if not _is_cover(stream)]
     if not streams:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
-        raise EncodingError(f"{path}: no {kind} stream (found: {found})")
+        raise NothingThere(f"{path}: no {kind} stream (found: {found})")
     return streams
 
 
 def stream_of(container: InputContainer, path: Path, kind: Literal["video", "audio"]) -> Any:
-    """The file's stream of a kind that players take (the default, else the best), to be decoded by one thread."""
-    streams = streams_of(container, path, kind)
+    """The file's stream of a kind that players take (the default, else the best, if there is a decoder for it).
+
+    It is decoded by one thread.
+    """
+    streams = [stream for stream in streams_of(container, path, kind) if stream.codec_context is not None]
+    if not streams:
+        raise EncodingError(f"{path}: no decoder for its {kind} stream")
     best = container.streams.best(kind)
     stream = next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
-    if stream.codec_context is None:
-        raise EncodingError(f"{path}: no decoder for its {kind} stream")
     stream.codec_context.thread_count = 1  # workers are processes
     return stream
 

@@ -20,12 +20,13 @@ from encoders.media.decoding import SLACK, decoded, duration_of, opened, origin_
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-__all__ = ["LONGEST_SIDE", "read_frames"]
+__all__ = ["LONGEST_SIDE", "TOLERANCE", "image_of", "read_frames"]
 
 LONGEST_SIDE = 1280
 """Frames whose longer side exceeds this many pixels are scaled down to it when they are read."""
+TOLERANCE = 1e-4
+"""Seconds that a moment may lie before a frame that is shown at it: time stamps are rational numbers, spans decimal."""
 
-_TOLERANCE = 1e-4  # seconds; time stamps are rational numbers, spans are decimal
 _REWIND = 0.25  # seconds; indices hold decoding times, which run ahead of presentation times by a few frames
 _AHEAD = 0.5  # seconds past a moment that packets are read undecoded; decoders hold back fewer frames than that
 _SKIPPING = "h264"  # the decoder that knows of every frame for certain whether others need it
@@ -77,7 +78,7 @@ class _FrameReader:
         if not self._may_skip or self._sure_to >= moment:
             return
         self._sure_to = moment + _AHEAD
-        while self._read_to <= self._sure_to + _TOLERANCE and (packet := next(self._packets, None)) is not None:
+        while self._read_to <= self._sure_to + TOLERANCE and (packet := next(self._packets, None)) is not None:
             self._ahead.append(packet)
             if packet.size and packet.pts is None:
                 self._may_skip = False
@@ -91,7 +92,7 @@ class _FrameReader:
 
     def _shown(self, moment: float) -> int | None:
         """Stamp of the last packet read that is shown at or before a moment, the first packet's where none is."""
-        place = bisect_right(self._stamps, moment + _TOLERANCE, key=self._time)
+        place = bisect_right(self._stamps, moment + TOLERANCE, key=self._time)
         return self._stamps[max(place - 1, 0)] if self._stamps else None
 
     def _next_frame(self) -> Any:
@@ -145,7 +146,7 @@ class _FrameReader:
             except FFmpegError as error:
                 raise _LostError("jump") from error
             self._restart(moment)
-            if self._following is not None and self.seconds(self._following) <= moment + _TOLERANCE:
+            if self._following is not None and self.seconds(self._following) <= moment + TOLERANCE:
                 if self.seconds(self._following) <= before:  # went back: key frames are rarer than thought
                     self._patience = max(self._patience, 2.0 * (moment - self.seconds(self._following)))
                 return
@@ -158,7 +159,7 @@ class _FrameReader:
         if self._may_jump and ahead and moment - self._position() > _REWIND:
             self._jump(moment)
         self._look_ahead(moment)
-        while self._following is not None and self.seconds(self._following) <= moment + _TOLERANCE:
+        while self._following is not None and self.seconds(self._following) <= moment + TOLERANCE:
             self._advance()
         if self._current is None and self._following is not None:
             self._advance()
@@ -228,7 +229,7 @@ def _read_frames(
                 continue
             shown = reader.seconds(frame)
             if not seconds or shown > seconds[-1]:
-                images.append(_image(frame, stream))
+                images.append(image_of(frame, stream))
                 seconds.append(shown)
         if num_missing:
             reached = f"the last at {seconds[-1]:.1f} s of {last:.1f} s" if seconds else "none at all"
@@ -259,7 +260,8 @@ def _one_size(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     return fitted
 
 
-def _image(frame: Any, stream: Any) -> NDArray[np.uint8]:
+def image_of(frame: Any, stream: Any) -> NDArray[np.uint8]:
+    """Turn a decoded frame into RGB `[H, W, 3]`: upright, square pixels, the longer side at most `LONGEST_SIDE`."""
     aspect = float(stream.sample_aspect_ratio or 1.0)
     width, height = frame.width * aspect, float(frame.height)
     scale = min(1.0, LONGEST_SIDE / max(width, height))

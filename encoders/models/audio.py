@@ -5,7 +5,9 @@ All hear the clip's mono sound divided by its peak. Those that see windows of on
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, groupby
 from typing import Any, ClassVar
@@ -13,13 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.base import TimedForm, Watcher
 from encoders.device import Prepared
-from encoders.errors import EncodingError
+from encoders.errors import EncodingError, NothingThere
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.hub import HubEncoder, batches, padded
+from encoders.timed import Grid, Timed, nearest_elements
 
-__all__ = ["BATCH_SECONDS", "AudioEncoder", "Wav2Vec", "split"]
+__all__ = ["BATCH_SECONDS", "AudioEncoder", "ElementsInTime", "Wav2Vec", "split"]
 
 BATCH_SECONDS = 240
 """Most seconds of sound in one forward pass of a model that takes any length, padding included."""
@@ -79,7 +83,54 @@ class AudioEncoder(HubEncoder):
         return np.asarray(features[self.extractor.model_input_names[0]], dtype=np.float32)
 
 
-class Wav2Vec(AudioEncoder):
+class ElementsInTime(AudioEncoder):
+    """A sound encoder whose elements each stand for a span of the sound, one after the other."""
+
+    timed_form: TimedForm | None = "sound"
+
+    @abstractmethod
+    def longest_part(self) -> int:
+        """Tell the samples beyond which sound is cut into equal parts."""
+
+    @abstractmethod
+    def element_samples(self) -> int:
+        """Tell the samples from one element to the next."""
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """Tell which element stands at a frame."""
+        return {"elements": "whose span holds the frame's moment"}
+
+    def prepare_timed(
+        self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False
+    ) -> Prepared:
+        """Prepare the sound as for the vector; a clip without sound has no arrays."""
+        try:
+            return replace(self.prepare(clip), grid=grid)
+        except NothingThere as reason:
+            return Prepared({}, 0, f"nothing at any frame: {reason}", grid)
+
+    def embed_timed(self, inputs: Sequence[Prepared], grids: Sequence[Grid]) -> list[Timed]:
+        """Compute elements, and take for each frame the one whose span holds its moment."""
+        heard = [clip for clip in inputs if clip.arrays]
+        embedded = iter(self.embed(heard) if heard else ())
+        return [
+            self._on_grid(next(embedded), clip.length, grid) if clip.arrays else Timed.nothing(grid, self.width)
+            for clip, grid in zip(inputs, grids, strict=True)
+        ]
+
+    def _on_grid(self, elements: NDArray[np.float32], num_samples: int, grid: Grid) -> Timed:
+        parts = np.array_split(np.arange(num_samples), -(-num_samples // self.longest_part()))
+        hop, left = self.element_samples(), len(elements)
+        begins: list[NDArray[np.int64]] = []
+        for index, part in enumerate(parts):  # all parts are equally long, to a sample, and have as many elements
+            count = -(-left // (len(parts) - index))
+            begins.append(part[0] + hop * np.arange(count))
+            left -= count
+        rows, state = nearest_elements(np.concatenate(begins) / self.rate, grid, hop / self.rate)
+        return Timed.on(grid, elements[rows], state)
+
+
+class Wav2Vec(ElementsInTime):
     """wav2vec 2.0 and HuBERT: the last hidden state, 50 frames a second.
 
     Samples are shifted and scaled to mean 0 and variance 1 over the clip, where the model was trained so. Sound longer
@@ -123,6 +174,14 @@ class Wav2Vec(AudioEncoder):
                 made.update(zip(group, self._forward([parts[index] for index in group]), strict=True))
         frames = (made[index] for index in range(len(parts)))
         return [np.concatenate([next(frames) for _ in own]) for own in parts_by_clip]
+
+    def longest_part(self) -> int:
+        """A minute."""
+        return self.longest * self.rate
+
+    def element_samples(self) -> int:
+        """The strides of all layers, one after the other."""
+        return int(np.prod(self._model.config.conv_stride))
 
     def _forward(self, parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         import torch

@@ -9,15 +9,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Embeddings, Encoder, read_each
-from encoders.errors import EncodingError
+from encoders.base import Embeddings, Encoder, TimedForm, Watcher, read_each
+from encoders.errors import EncodingError, NothingThere
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
+from encoders.timed import Grid, Timed, within_frames
 
-__all__ = ["NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
+__all__ = ["HOP", "NUM_DESCRIPTORS", "RATE", "EGeMAPS"]
 
 RATE = 16_000
 """Samples per second that the descriptors are measured at."""
+HOP = 0.01
+"""Seconds between rows of descriptors."""
 NUM_DESCRIPTORS = 25
 """Descriptors of eGeMAPSv02, low level."""
 _LARGEST = 1.0 - 2.0**-15
@@ -40,6 +43,7 @@ class EGeMAPS(Encoder):
     """
 
     id: ClassVar[str] = "egemaps"
+    timed_form: TimedForm | None = "sound"
 
     def __init__(self, modality: str = "audio") -> None:
         super().__init__(modality)
@@ -80,6 +84,23 @@ class EGeMAPS(Encoder):
         A clip without audio, a silent one, or one too short for one descriptor frame (60 ms) is an `EncodingError`.
         """
         return list(read_each(clips, self._descriptors))
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """Tell which rows of descriptors belong to a frame."""
+        return {"rows": "mean over the frame"}
+
+    def encode_timed(self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False) -> Timed:
+        """Give the mean of the descriptors that begin within each frame; of a clip without sound, nothing.
+
+        Low-level descriptors and not functionals of a second: these would say of every frame what its neighbours
+        sound like, and models in time learn how far to look.
+        """
+        try:
+            rows = self._descriptors(clip)
+        except NothingThere as reason:
+            clip.notes[f"{self.id} in time"] = f"nothing at any frame: {reason}"
+            return Timed.nothing(grid, self.width)
+        return Timed.on(grid, *within_frames(rows, HOP, grid))
 
     def _descriptors(self, clip: ClipMedia) -> NDArray[np.float32]:
         samples = np.clip(clip.waveform(RATE), -1.0, _LARGEST)

@@ -9,7 +9,7 @@ Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,20 +17,41 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.base import TimedForm, Watcher
 from encoders.catalogue.entry import CatalogueEntry
 from encoders.config import FacesConfig
 from encoders.device import Prepared
-from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops
+from encoders.face.crops import NUM_FRAMES, FaceCrops, average_faces, crop_settings, face_crops, shipped_faces
 from encoders.face.landmarks import face_frames, face_settings
+from encoders.face.watching import CropWatcher, no_face_note, shipped_in_time
 from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 from encoders.models.hub import HubEncoder
+from encoders.timed import MEASURED, Grid, Timed
 from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_IMAGES", "ClipImage", "ImageBackbone", "ImageEncoder", "ResNet", "VideoMAE"]
 
 BATCH_IMAGES = 64
 """Most pictures in one forward pass."""
+
+
+class FrameWatcher:
+    """Whole frames as a model's image processor makes them.
+
+    Args:
+        picture: makes `[C, S, S]` of a frame.
+        sampling: see `encoders.base.Watcher`.
+    """
+
+    def __init__(self, picture: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], sampling: tuple[int, bool]) -> None:
+        self.sampling = sampling
+        self.pictures: list[NDArray[np.uint8]] = []
+        self._picture = picture
+
+    def see(self, frame: NDArray[np.uint8]) -> None:
+        """Keep the frame, resized."""
+        self.pictures.append(self._picture(frame))
 
 
 class ImageEncoder(HubEncoder):
@@ -50,6 +71,7 @@ class ImageEncoder(HubEncoder):
     """Frames read per clip, uniformly spaced."""
     follows_length: ClassVar[bool] = True
     """Whether a longer clip is given more frames, see `face_frames`."""
+    timed_form: TimedForm | None = "pictures"
 
     def __init__(
         self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None
@@ -93,13 +115,67 @@ class ImageEncoder(HubEncoder):
             frames = face_frames(clip, self.num_frames, self.follows_length)[0]
             crops = FaceCrops(frames, np.arange(len(frames)), np.arange(len(frames)))
             note = f"no face in {len(frames)} frames; whole frames used" if self.modality == "video" else None
-        pixels = processor(
-            list(crops.pixels.copy()),  # frames that encoders share are read-only, of which torch warns
+        images = self._processed(crops.pixels)
+        return Prepared({"pixels": images, "frames": crops.frames, "shown": crops.shown}, len(crops.pixels), note)
+
+    def _processed(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize and cut pictures `[K, H, W, 3]` to `[K, C, S, S]`."""
+        made = self._processor(
+            list(pixels.copy()),  # frames that encoders share are read-only, of which torch warns
             do_rescale=False, do_normalize=False, input_data_format="channels_last", return_tensors="np",
         )  # fmt: skip
-        images = np.asarray(pixels["pixel_values"])  # from one array, a list, or one video `[1, K, C, S, S]`
-        images = np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]), dtype=np.uint8)
-        return Prepared({"pixels": images, "frames": crops.frames, "shown": crops.shown}, len(crops.pixels), note)
+        images = np.asarray(made["pixel_values"])  # from one array, a list, or one video `[1, K, C, S, S]`
+        return np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]), dtype=np.uint8)
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """Tell which frames are looked at, and what stands where there is no face."""
+        missing = {"missing": "repeat last, none before the first"} if self.modality == "video" else {}
+        return {"frames": "every", **missing}
+
+    def watcher(self, clip: ClipMedia) -> Watcher | None:
+        """Cut the faces out of every frame, or keep whole frames; shipped face pictures need no frames."""
+        sampling = self.num_frames, self.follows_length
+        if self.modality != "video":
+            return FrameWatcher(lambda frame: self._processed(frame[None])[0], sampling)
+        if self._faces.source == "shipped" and shipped_faces(clip):
+            return None
+        return CropWatcher(self._faces, _side(self._processor), sampling)
+
+    def prepare_timed(
+        self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False
+    ) -> Prepared:
+        """Prepare pictures as `prepare`, of every frame, with its states `state` `[T]`; `pixels` is empty without any.
+
+        `shown` is `[T]`; what it names where the state is `NONE` is not used.
+        """
+        if isinstance(watcher, FrameWatcher):
+            every = np.arange(len(watcher.pictures))
+            arrays = {"pixels": np.stack(watcher.pictures), "frames": every, "shown": grid.of_pictures(every)}
+            arrays["state"] = np.full(grid.length, MEASURED, dtype=np.int8)
+            return Prepared(arrays, len(every), None, grid)
+        if isinstance(watcher, CropWatcher):
+            crops, state = watcher.crops(grid)
+        else:
+            shipped = shipped_in_time(clip, grid, _side(self._processor))
+            assert shipped is not None, "a clip without a watcher has shipped pictures"
+            crops, state = shipped
+        if crops is None:
+            return Prepared({"state": state}, 0, no_face_note(state), grid)
+        parts = [crops.pixels[first : first + BATCH_IMAGES] for first in range(0, len(crops.pixels), BATCH_IMAGES)]
+        arrays = {"pixels": np.concatenate([self._processed(part) for part in parts])}
+        arrays |= {"frames": crops.frames, "shown": crops.shown, "state": state}
+        return Prepared(arrays, len(crops.pixels), no_face_note(state), grid)
+
+    def embed_timed(self, inputs: Sequence[Prepared], grids: Sequence[Grid]) -> list[Timed]:
+        """Compute the embedding of every frame, averaged over its faces."""
+        embedded = iter(self.embed([clip for clip in inputs if clip.length]))
+        results = []
+        for clip, grid in zip(inputs, grids, strict=True):
+            if clip.length:
+                results.append(Timed.on(grid, next(embedded), clip.arrays["state"]))
+            else:
+                results.append(Timed.nothing(grid, self.width))
+        return results
 
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
         """Compute embeddings `[T, width]` of each clip's frames."""
@@ -202,6 +278,7 @@ class VideoMAE(ImageEncoder):
 
     num_frames: ClassVar[int] = 16
     follows_length: ClassVar[bool] = False
+    timed_form: TimedForm | None = None  # it sees a clip as a whole
 
     def __init__(
         self, entry: CatalogueEntry, modality: str, weights: str | None = None, *, faces: FacesConfig | None = None

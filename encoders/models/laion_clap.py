@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,6 +193,7 @@ class LaionClapText(TextModel):
     """
 
     config_width = None
+    timed_layers: ClassVar[int] = 1
 
     def preprocessing(self) -> Mapping[str, object]:
         """Tell which text is read, and in windows of how many tokens."""

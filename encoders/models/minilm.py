@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Embeddings, Encoder, embed_together, read_each
+from encoders.base import Embeddings, Encoder, TimedForm, Watcher, embed_together, read_each
 from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
+from encoders.media.spoken import place_tokens, spoken_words, values_at
 from encoders.models.hub import padded
 from encoders.models.text import SOURCES, join_windows, text_of, token_windows
+from encoders.timed import Grid, Timed
 from mmpsr.files import sha256_of
 
 __all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "TokenEncoder", "shared_embedder"]
@@ -83,6 +85,14 @@ class TokenEmbedder:
                 results[index] = hidden[row, tokens[index][1]].astype(np.float32)
         return join_windows(results, [len(parts) for parts in windows])
 
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Tell the first character of each of a text's own tokens and the one after its last: `[num_tokens, 2]`."""
+        read = self._tokenizer(
+            text, add_special_tokens=False, return_special_tokens_mask=True, return_offsets_mapping=True, verbose=False
+        )
+        offsets = np.asarray(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        return offsets[np.asarray(read["special_tokens_mask"], dtype=np.int64) == 0]
+
     def _windows(self, text: str, context: str | None) -> list[tuple[list[int], NDArray[np.int64]]]:
         """Return token ids of a text's windows, a single one after its context, and the places of those taken."""
         read = self._tokenizer(text, add_special_tokens=False, return_special_tokens_mask=True, verbose=False)
@@ -149,6 +159,7 @@ class MiniLM(TokenEncoder):
         super().__init__(modality)
         if modality not in SOURCES:
             raise ValueError(f"minilm reads {' or '.join(SOURCES)}, not {modality!r}")
+        self.timed_form: TimedForm | None = "words" if modality == "text" else None
 
     def settings(self) -> Mapping[str, object]:
         """List weights, length, and which of the clip's texts is read."""
@@ -157,6 +168,18 @@ class MiniLM(TokenEncoder):
     def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Embed clips, `[num_tokens, 384]` each; a missing or blank text is `MissingModality`."""
         return embed_together(read_each(clips, self._read), self._embed)
+
+    def encode_timed(self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False) -> Timed:
+        """Give each word's vector, the mean of its tokens, at the frames at which it is spoken."""
+        text, context = self._read(clip)
+        spoken = spoken_words(clip, text, grid, spread_words)
+        (embeddings,) = self._embed([(spoken.text, context)])
+        if isinstance(embeddings, Exception):
+            raise embeddings
+        placed = place_tokens(shared_embedder().offsets(spoken.text), spoken, grid)
+        if placed.note is not None:
+            clip.notes[f"{self.id} in time"] = placed.note
+        return Timed.on(grid, *values_at(embeddings, placed.groups, placed.rows))
 
     def _read(self, clip: ClipMedia) -> tuple[str, str | None]:
         """Return a clip's text, and what the model reads before it."""

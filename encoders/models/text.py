@@ -10,11 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.base import Pooling
+from encoders.base import Pooling, TimedForm, Watcher
+from encoders.catalogue.entry import CatalogueEntry
 from encoders.device import Prepared
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.media.clip import ClipMedia
+from encoders.media.spoken import place_tokens, spoken_words, values_at
 from encoders.models.hub import HubEncoder, batches, padded
+from encoders.timed import Grid, Timed
 
 __all__ = [
     "BATCH_TOKENS",
@@ -99,7 +102,8 @@ def join_windows(taken: Sequence[NDArray[np.float32]], counts: Sequence[int]) ->
 class TextModel(HubEncoder):
     """Token embeddings of BERT, RoBERTa, XLM-RoBERTa, DistilRoBERTa or BGE: the last hidden state.
 
-    Special tokens are left out. A text longer than the model can read is read in windows, see `token_windows`.
+    Special tokens are left out. A text longer than the model can read is read in windows, see `token_windows`. In time
+    a token is the sum of its last four hidden states, and a word the mean of its tokens.
 
     Args:
         entry: of the catalogue.
@@ -107,13 +111,50 @@ class TextModel(HubEncoder):
         weights: local copy of the weights, or None.
     """
 
+    timed_layers: ClassVar[int] = 4
+    """Hidden states, from the last on, that are added up in time; 1 is the last as for vectors."""
+
+    def __init__(self, entry: CatalogueEntry, modality: str, weights: str | None = None) -> None:
+        super().__init__(entry, modality, weights)
+        self.timed_form: TimedForm | None = "words" if modality == "text" else None
+
     def preprocessing(self) -> Mapping[str, object]:
         """Tell which text is read, and what of it is kept."""
         return {"source": SOURCES[self.modality][0], "layer": "last", "special_tokens": False, "windows": "a quarter"}
 
     def prepare(self, clip: ClipMedia) -> Prepared:
         """Prepare token ids `input_ids` `[W, N]` of the text's windows, and which are taken, `own` `[W, N]`."""
-        text, (tokenizer, limit) = text_of(clip, self.modality), self._tokenizer
+        return self._prepared(text_of(clip, self.modality))
+
+    def timed_settings(self) -> Mapping[str, object]:
+        """Tell what a token and a word are."""
+        return {"layers": self.timed_layers, "words": "mean of tokens"}
+
+    def prepare_timed(
+        self, clip: ClipMedia, grid: Grid, watcher: Watcher | None, spread_words: bool = False
+    ) -> Prepared:
+        """Prepare token ids as `prepare`, the word of each token `groups` `[N]` and of each frame `rows` `[T]`."""
+        spoken = spoken_words(clip, text_of(clip, self.modality), grid, spread_words)
+        prepared = self._prepared(spoken.text)
+        tokenizer, _ = self._tokenizer
+        if not tokenizer.is_fast:
+            raise EncodingError(f"the tokenizer of {self.id} does not tell which characters its tokens are")
+        read = tokenizer(spoken.text, return_special_tokens_mask=True, return_offsets_mapping=True, verbose=False)
+        own = np.asarray(read["special_tokens_mask"]) == 0
+        placed = place_tokens(np.asarray(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[own], spoken, grid)
+        arrays = {**prepared.arrays, "groups": placed.groups, "rows": placed.rows}
+        return Prepared(arrays, prepared.length, placed.note, grid)
+
+    def embed_timed(self, inputs: Sequence[Prepared], grids: Sequence[Grid]) -> list[Timed]:
+        """Compute the words of each text and put them on frames."""
+        embedded = self._tokens(inputs, self.timed_layers)
+        return [
+            Timed.on(grid, *values_at(tokens, clip.arrays["groups"], clip.arrays["rows"]))
+            for tokens, clip, grid in zip(embedded, inputs, grids, strict=True)
+        ]
+
+    def _prepared(self, text: str) -> Prepared:
+        tokenizer, limit = self._tokenizer
         read = tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids, own = np.asarray(read["input_ids"]), np.asarray(read["special_tokens_mask"]) == 0
         if not own.any():
@@ -137,6 +178,10 @@ class TextModel(HubEncoder):
         Texts are sorted by length, padded and masked; what else is in a batch changes a result by rounding only
         (1e-5 in float32; relative to the largest value 1e-2 in float16, 1e-1 in bfloat16).
         """
+        return self._tokens(inputs, 1)
+
+    def _tokens(self, inputs: Sequence[Prepared], layers: int) -> list[NDArray[np.float32]]:
+        """Compute each text's own tokens, the sum of the last hidden states."""
         import torch
 
         windows = [window for text in inputs for window in text.arrays["input_ids"]]
@@ -145,8 +190,12 @@ class TextModel(HubEncoder):
         for batch in batches([len(window) for window in windows], BATCH_TOKENS):
             ids, mask = padded([windows[index] for index in batch])
             with torch.inference_mode():
-                output = self._model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
-                hidden = output.last_hidden_state.float().cpu().numpy()
+                given = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+                if layers == 1:
+                    output = self._model(**given).last_hidden_state
+                else:
+                    output = sum(self._model(**given, output_hidden_states=True).hidden_states[-layers:])
+                hidden = output.float().cpu().numpy()
             for row, index in enumerate(batch):
                 embedded[index] = hidden[row, : len(windows[index])][taken[index]]
         return join_windows(embedded, [len(text.arrays["input_ids"]) for text in inputs])
@@ -178,6 +227,7 @@ class ClipText(TextModel):
     """
 
     architecture, part = "CLIPModel", "text_model"
+    timed_layers: ClassVar[int] = 1
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
 
 
@@ -189,6 +239,7 @@ class ClapText(TextModel):
     """
 
     architecture, part = "ClapModel", "text_model"
+    timed_layers: ClassVar[int] = 1
     config_width: ClassVar[tuple[str, ...]] = ("text_config", "hidden_size")
 
 

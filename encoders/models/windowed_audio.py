@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from encoders.device import Prepared
 from encoders.media.clip import ClipMedia
-from encoders.models.audio import AudioEncoder, split
+from encoders.models.audio import AudioEncoder, ElementsInTime, split
 
 __all__ = ["AST", "BATCH_WINDOWS", "CLAP_SETTINGS", "ClapAudio", "Whisper", "WindowedAudioEncoder", "same_crops"]
 
@@ -64,7 +64,7 @@ class WindowedAudioEncoder(AudioEncoder):
         """Compute embeddings `[B, T, width]` of windows `[B, ...]`, both tensors."""
 
 
-class AST(WindowedAudioEncoder):
+class AST(WindowedAudioEncoder, ElementsInTime):
     """Audio spectrogram transformer: the last hidden state's patches averaged over frequency, a row each 100 ms.
 
     A window holds 10.24 s. Rows whose patch begins in the padding are left out.
@@ -95,6 +95,14 @@ class AST(WindowedAudioEncoder):
         patches = self._model(windows).last_hidden_state[:, 2:]
         return patches.unflatten(1, (num_rows, -1)).mean(dim=1)
 
+    def longest_part(self) -> int:
+        """The samples of a window."""
+        return int(self.extractor.max_length) * (self.rate // 100)
+
+    def element_samples(self) -> int:
+        """The samples between patches."""
+        return int(self._config.time_stride) * (self.rate // 100)
+
     @cached_property
     def _config(self) -> Any:
         from transformers import AutoConfig
@@ -102,7 +110,7 @@ class AST(WindowedAudioEncoder):
         return self.checkpoint.open(AutoConfig)
 
 
-class Whisper(WindowedAudioEncoder):
+class Whisper(WindowedAudioEncoder, ElementsInTime):
     """Encoder of Whisper: its last hidden state, 50 frames a second, without those that stand for padding.
 
     A window holds 30 s.
@@ -129,6 +137,14 @@ class Whisper(WindowedAudioEncoder):
     def frames(self, windows: Any) -> Any:
         """Compute the encoder's last hidden state."""
         return self._model(windows).last_hidden_state
+
+    def longest_part(self) -> int:
+        """The samples of a window."""
+        return int(self.extractor.n_samples)
+
+    def element_samples(self) -> int:
+        """Two frames of the spectrogram, which the encoder halves."""
+        return 2 * int(self.extractor.hop_length)
 
 
 class ClapAudio(WindowedAudioEncoder):

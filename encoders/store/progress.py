@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from encoders.store.vector_store import LEDGER_COLUMNS
+from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 
 __all__ = ["ClipProgress", "Count", "ExtractionSummary"]
 
@@ -45,6 +47,8 @@ class ExtractionSummary:
         counts: `Count` by (corpus, modality), and by (corpus, "<modality> sequences") where they are kept.
         ledger: one row per clip and modality without a vector, and per clip with a vector and no sequence (its
             modality is "<modality> sequences"); columns `LEDGER_COLUMNS`.
+        figures: a row per clip and modality whose media were measured (see `encoders.visibility.FaceFigures`),
+            with `corpus`, `clip_id`, `modality` and `encoder`.
         seconds: wall time.
         num_clips: clips for which this process made or tried at least one vector or sequence.
         media_seconds: how long these clips last, as far as known; those of which only the text was wanted not counted.
@@ -56,6 +60,7 @@ class ExtractionSummary:
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     ledger: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LEDGER_COLUMNS), dtype="string"))
+    figures: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     num_clips: int = 0
     media_seconds: float = 0.0
@@ -90,6 +95,16 @@ class ExtractionSummary:
             (modality, status, _kind(reason)) for modality, status, reason in columns.itertuples(index=False)
         )
 
+    @property
+    def faces(self) -> dict[tuple[str, str], FaceSummary]:
+        """What the pictures show of faces, by (corpus, modality) whose clips were measured."""
+        clips: dict[tuple[str, str], list[FaceFigures]] = {}
+        for row in self.figures:
+            if (figures := FaceFigures.of(row)) is not None:
+                clips.setdefault((row["corpus"], row["modality"]), []).append(figures)
+        summaries = {place: summarize_faces(figures) for place, figures in clips.items()}
+        return {place: summary for place, summary in summaries.items() if summary is not None}
+
     def __rich__(self) -> Group:
         """Show the counts, where the time went, and the most frequent reasons as rich tables."""
         title = f"features: {self.num_clips} clips in {self.seconds:.1f} s, {self.clips_per_second:.1f}/s"
@@ -106,6 +121,7 @@ class ExtractionSummary:
         parts: list[Text | Table] = [Text(title), counts]  # lines of their own: a title is as narrow as its table
         if self.num_clips:
             parts.append(Text(self.stages))
+        parts += [Text(f"{corpus} {modality}: {faces.sentence}") for (corpus, modality), faces in self.faces.items()]
         reasons = self.reasons
         if not reasons:
             return Group(*parts)

@@ -47,7 +47,7 @@ class WorkQueue:
         store: where it goes.
         records: rows of the clip table.
         specs: by subject, what is made.
-        sources: by modality and row, what it is made from (`encoders.spec.source_of`).
+        sources: by modality and row, what it is made from (`encoders.spec.source_of`); by subject where that differs.
         rows: those that are asked for, in the order to be worked on.
         retry_failed: whether earlier failures are tried again.
 
@@ -85,7 +85,7 @@ class WorkQueue:
     def item(self, row: int, subject: str) -> Item:
         """Name one thing to be made of a clip."""
         record = self.records[row]
-        source = self.sources[self.specs[subject].modality][row]
+        source = self.sources[subject if subject in self.sources else self.specs[subject].modality][row]
         return Item(self.folders[record["corpus"], subject], record["clip_id"], source)
 
     def settled(self) -> Settled:
@@ -174,7 +174,10 @@ class WorkQueue:
             write([item.clip_id for item in items], [item.source for item in items], [value for _, value in done])
             self.made.update(items)
         self._store.write_failures(
-            corpus, self.specs[subject], [(item.clip_id, item.source, why.status, why.reason) for item, why in failed]
+            corpus,
+            self.specs[subject],
+            [(item.clip_id, item.source, why.status, why.reason) for item, why in failed],
+            figures=[why.figures for _, why in failed],
         )
         self.num_failed += sum(why.status == "failed" for _, why in failed)
 
@@ -193,7 +196,9 @@ class WorkQueue:
                     status = "failed" if entry is None else entry.status
                     kind = "reused" if status == "done" and item not in self.made else status
                     setattr(count, kind, getattr(count, kind) + 1)
+                keys = [(item.clip_id, item.source) for item in items]
+                summary.figures += self._store.figure_rows(corpus, spec, keys)
                 if count.failed or count.absent:
-                    ledgers.append(self._store.ledger(corpus, spec, [(item.clip_id, item.source) for item in items]))
+                    ledgers.append(self._store.ledger(corpus, spec, keys))
         if ledgers:
             summary.ledger = pd.concat(ledgers, ignore_index=True)

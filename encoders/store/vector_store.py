@@ -3,15 +3,18 @@
 ```
 <store>/<corpus>/<modality>/<encoder id>-<fingerprint>/
     encoder.json              what made the vectors, for people
-    part-<uuid>.parquet       clip_id, source, vector (float32 [2 * width], [width] without pooling), note
-    ledger-<uuid>.parquet     clip_id, source, status ("failed" or "absent"), reason, time (UTC, ISO 8601)
+    part-<uuid>.parquet       clip_id, source, vector (float32 [2 * width], [width] without pooling), note, figures
+    ledger-<uuid>.parquet     clip_id, source, status ("failed" or "absent"), reason, time (UTC, ISO 8601), figures
 <store>/<corpus>/<modality>/<encoder id>-<fingerprint>-sequence-<cap>/   see `encoders.store.sequence_store`
+<store>/<corpus>/<modality>/<encoder id>-<fingerprint>-frames-<rate>/    see `encoders.store.timed_store`
 <store>/.claims/              who works on what right now, see `encoders.store.claims`
 ```
 
 A file appears whole or not at all: it is written under a temporary name in the same folder, flushed to the disk and
 renamed. `source` is a short hash of what a vector was made from, so that a clip whose media or text changed is
 extracted again; rows of another source are ignored when reading, and count again if the old media comes back.
+`figures` is JSON of what was measured of the clip's media, such as `encoders.visibility.FaceFigures`; the column is
+there only where something was, and never in parts of before.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,20 +63,26 @@ class _Index:
     def __init__(self) -> None:
         self.seen: set[str] = set()
         self.entries: dict[tuple[str, str], Entry] = {}
+        self.figures: dict[tuple[str, str], str] = {}
 
     def refresh(self, folder: Path) -> None:
         for name in sorted(list_parts(folder, "part-") + list_parts(folder, "ledger-")):
             if name in self.seen:
                 continue
             if name.startswith("part-"):
-                rows = read_part(folder / name, ["clip_id", "source"]).to_pydict()
-                self.entries.update(dict.fromkeys(zip(rows["clip_id"], rows["source"], strict=True), _DONE))
+                rows = read_part(folder / name, ["clip_id", "source", _FIGURES]).to_pydict()
+                keys = list(zip(rows["clip_id"], rows["source"], strict=True))
+                self.entries.update(dict.fromkeys(keys, _DONE))
+                figures = zip(keys, rows.get(_FIGURES, [None] * len(keys)), strict=True)
+                self.figures |= {key: text for key, text in figures if text is not None}
             else:
-                for row in read_part(folder / name, _LEDGER_SCHEMA.names).to_pylist():
+                for row in read_part(folder / name, [*_LEDGER_SCHEMA.names, _FIGURES]).to_pylist():
                     key, entry = (row["clip_id"], row["source"]), Entry(row["status"], row["reason"], row["time"])
                     known = self.entries.get(key)
                     if known is None or (known != _DONE and known.time < entry.time):
                         self.entries[key] = entry
+                    if row.get(_FIGURES) is not None:
+                        self.figures[key] = row[_FIGURES]
             self.seen.add(name)
 
 
@@ -112,6 +121,7 @@ class FeatureStore:
         sources: Sequence[str],
         vectors: NDArray[np.float32],
         notes: Sequence[str | None] | None = None,
+        figures: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Add vectors as one part.
 
@@ -122,6 +132,7 @@ class FeatureStore:
             sources: n hashes of what the vectors were made from, see `encoders.base.Encoder.source`.
             vectors: `[n, spec.vector_width]`, finite.
             notes: n sentences of the encoder on how the vector came about, `None` where it has none.
+            figures: n times JSON values by name, measured of the clip's media, `None` where there are none.
 
         Raises:
             StoreError: the vectors have another shape or are not finite.
@@ -139,19 +150,30 @@ class FeatureStore:
             return
         kind = pa.list_(pa.field("element", pa.float32(), nullable=False), spec.vector_width)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind)
-        self._add_part(corpus, spec, clip_ids, sources, {"vector": column}, notes)
+        self._add_part(corpus, spec, clip_ids, sources, {"vector": column, **_figures_column(figures)}, notes)
 
     def write_failures(
-        self, corpus: str, spec: EncoderSpec, rows: Sequence[tuple[str, str, str, str]], time: str | None = None
+        self,
+        corpus: str,
+        spec: EncoderSpec,
+        rows: Sequence[tuple[str, str, str, str]],
+        time: str | None = None,
+        figures: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """Add `(clip_id, source, "failed" or "absent", reason)` rows to the ledger; `time` is now unless given."""
+        """Add `(clip_id, source, "failed" or "absent", reason)` rows to the ledger; `time` is now unless given.
+
+        `figures` are those of `write`, of each row.
+        """
         if not rows:
             return
         wrong = [row for row in rows if row[2] not in ("failed", "absent")]
         if wrong:
             raise StoreError(f"clip {wrong[0][0]!r}: a ledger status is 'failed' or 'absent', found {wrong[0][2]!r}")
         columns = [*map(list, zip(*rows, strict=True)), [time or utc_now()] * len(rows)]
-        self._add(corpus, spec, "ledger", pa.table(columns, schema=_LEDGER_SCHEMA))
+        table = pa.table(columns, schema=_LEDGER_SCHEMA)
+        for name, column in _figures_column(figures).items():
+            table = table.append_column(name, column)
+        self._add(corpus, spec, "ledger", table)
 
     def done(self, corpus: str, spec: EncoderSpec) -> Mapping[tuple[str, str], Entry]:
         """Tell what is settled: `{(clip_id, source): Entry}`; a vector outweighs failures, a later failure earlier.
@@ -202,6 +224,19 @@ class FeatureStore:
             kept.update({key: note for key, note in zip(keys, rows["note"], strict=True) if note is not None})
         return kept
 
+    def figures(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], dict[str, Any]]:
+        """Read what was measured of clips' media: `{(clip_id, source): figures}`, of those without a vector, too."""
+        self.done(corpus, spec)
+        figures = self._indices[self.folder(corpus, spec)].figures
+        return {key: json.loads(text) for key, text in figures.items()}
+
+    def figure_rows(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """List the figures of clips asked for, as rows with `corpus`, `clip_id`, `modality` and `encoder`."""
+        self.done(corpus, spec)
+        figures = self._indices[self.folder(corpus, spec)].figures
+        about = {"corpus": corpus, "modality": spec.subject, "encoder": spec.id}
+        return [{**about, "clip_id": key[0], **json.loads(figures[key])} for key in keys if key in figures]
+
     def ledger(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
         """List clips without a vector (or a sequence) and why, latest word only: columns `LEDGER_COLUMNS`.
 
@@ -230,24 +265,38 @@ class FeatureStore:
         sources: Sequence[str],
         columns: Mapping[str, pa.Array],
         notes: Sequence[str | None] | None,
+        name: str | None = None,
     ) -> None:
         keys = {"clip_id": pa.array(clip_ids, pa.string()), "source": pa.array(sources, pa.string())}
         column = pa.array(notes if notes is not None else [None] * len(clip_ids), pa.string())
-        self._add(corpus, spec, "part", pa.table({**keys, **columns, "note": column}))
+        self._add(corpus, spec, "part", pa.table({**keys, **columns, "note": column}), name)
 
-    def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table) -> None:
+    def _describe(self, corpus: str, spec: EncoderSpec) -> Path:
+        """Make a folder, with what people read of it, where it is not there yet."""
         folder = self.folder(corpus, spec)
         if not (folder / "encoder.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(asdict(spec), indent=2, sort_keys=True, default=str) + "\n"
             write_whole(folder / "encoder.json", text)
+        return folder
+
+    def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table, name: str | None = None) -> None:
         write_whole(
-            folder / f"{kind}-{uuid.uuid4().hex}.parquet",
+            self._describe(corpus, spec) / f"{kind}-{name or uuid.uuid4().hex}.parquet",
             lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False),
         )
 
 
 _KEY = ("clip_id", "source")
+_FIGURES = "figures"
+
+
+def _figures_column(figures: Sequence[Mapping[str, Any] | None] | None) -> dict[str, pa.Array]:
+    """Make the column of figures, JSON; none where no clip has any."""
+    if figures is None or all(values is None for values in figures):
+        return {}
+    texts = [None if values is None else json.dumps(values, sort_keys=True, allow_nan=False) for values in figures]
+    return {_FIGURES: pa.array(texts, pa.string())}
 
 
 def positions(corpus: str, clip_ids: Sequence[str], sources: Sequence[str]) -> dict[tuple[str, str], int]:

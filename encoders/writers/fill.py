@@ -9,28 +9,23 @@ import json
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from encoders.config import FeaturesConfig
-from encoders.errors import Failure, StoreError
-from encoders.media.clip import ClipMedia
-from encoders.store.claims import Claims
-from encoders.store.progress import ClipProgress, ExtractionSummary
-from encoders.store.queue import CLIP_COLUMNS, WorkQueue, records_of
+from encoders.errors import StoreError
+from encoders.store.progress import ExtractionSummary
+from encoders.store.queue import CLIP_COLUMNS, records_of
 from encoders.store.text_store import CORRECTIONS, TextStore, Written
-from encoders.writers.base import TextWriter, write_batch
+from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
+from encoders.writers.work import WriterWork
 
 __all__ = ["FilledTexts", "TextWork", "fill_texts"]
 
 _COLUMNS = [name for name in CLIP_COLUMNS if name not in ("faces", "context")]
-_POLL_SECONDS = 0.2
-_AHEAD = 2  # chunks in hand: one at the model, one being decoded
 
 
 class FilledTexts(NamedTuple):
@@ -76,13 +71,7 @@ def fill_texts(
     while waiting:
         writer = waiting.popleft()  # lets go of the one before it, and of its weights
         work = TextWork(clips, writer, features)
-        if work.find_missing():
-            if not writer.is_loaded:
-                writer.load()
-                writer.is_loaded = True
-            progress = ClipProgress(len(work.pending), show_progress, f"{writer.kind}s")
-            with Claims(features.store) as claims, progress:
-                _run(work, claims, progress)
+        work.write_missing(show_progress)
         work.add_to(summary)
         summary.num_clips += len(work.made)
         clips = work.filled(clips)
@@ -90,49 +79,17 @@ def fill_texts(
     return FilledTexts(clips, summary)
 
 
-def _run(work: TextWork, claims: Claims, progress: ClipProgress) -> None:
-    """Claim, decode, write and store until nothing is pending, here or with other processes."""
-    threads = ThreadPoolExecutor(work.features.num_workers)
-    ahead: deque[tuple[list[int], list[Future[Any]]]] = deque()
-    try:
-        while True:
-            waits_for: set[str] = set()
-            while len(ahead) < _AHEAD and (rows := work.claim(claims, waits_for)):
-                ahead.append((rows, [threads.submit(_prepare, work.writer, work.records[row]) for row in rows]))
-            in_hand = sum(len(rows) for rows, _ in ahead)
-            progress.update(len(work.pending) + in_hand, work.num_failed, set() if ahead else waits_for)
-            if ahead:
-                rows, prepared = ahead.popleft()
-                work.finish(rows, [future.result() for future in prepared], claims)
-            elif work.pending:
-                time.sleep(_POLL_SECONDS)
-            else:
-                return
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
-def _prepare(writer: TextWriter, record: Mapping[str, Any]) -> Any:
-    try:
-        return writer.prepare(ClipMedia.from_row(record))
-    except Exception as error:
-        return Failure.of(error)
-
-
-class TextWork(WorkQueue):
+class TextWork(WriterWork):
     """Which texts of one kind a clip table still needs.
 
     Attributes:
-        items: by row, texts that the model wrote or is to write, or a person corrected.
         corrections: by corpus and clip id, what a person wrote.
     """
 
     def __init__(self, clips: pd.DataFrame, writer: TextWriter, features: FeaturesConfig) -> None:
-        self.features, self.writer = features, writer
-        self.store, self.spec = TextStore(features.store), writer.spec
-        records = records_of(clips, _COLUMNS)
+        store, records = TextStore(features.store), records_of(clips, _COLUMNS)
         corpora = dict.fromkeys(record["corpus"] for record in records)
-        self.corrections = {corpus: self.store.corrections(corpus, self.spec) for corpus in corpora}
+        self.corrections = {corpus: store.corrections(corpus, writer.spec) for corpus in corpora}
         sources: dict[int, str] = {}
         to_write = []
         for row, record in enumerate(records):
@@ -140,15 +97,8 @@ class TextWork(WorkQueue):
             if is_corrected or writer.overwrite or not (record[writer.column] or "").strip():
                 sources[row] = writer.source(record)
                 to_write += [] if is_corrected else [row]
-        super().__init__(
-            self.store,
-            records,
-            {writer.kind: self.spec},
-            {self.spec.modality: sources},
-            sorted(to_write, key=lambda row: _order(records[row])),
-            features.retry_failed,
-        )
-        self.items = {row: self.item(row, writer.kind) for row in sources}
+        rows = sorted(to_write, key=lambda row: _order(records[row]))
+        super().__init__(store, records, writer, features, sources, rows)
         self._texts: dict[str, dict[tuple[str, str], Written]] = {}
         for corpus, corrections in self.corrections.items():
             known = {record["clip_id"] for record in self.records if record["corpus"] == corpus}
@@ -161,21 +111,6 @@ class TextWork(WorkQueue):
                     f"{path}: corpus {corpus!r} has no clip {unknown[0]!r}"
                     + (f" (nor {len(unknown) - 1} others)" if len(unknown) > 1 else "")
                 )
-
-    def claim(self, claims: Claims, waits_for: set[str]) -> list[int]:
-        """Claim the next batch that nobody holds; `waits_for` gets the processes that hold others."""
-        return list(self.claim_rows(claims, self.writer.batch_size, waits_for))
-
-    def finish(self, rows: Sequence[int], prepared: Sequence[Any], claims: Claims) -> None:
-        """Let the model write about a batch, store what it wrote, then drop the claim."""
-        ready = [index for index, inputs in enumerate(prepared) if not isinstance(inputs, Failure)]
-        results = list(prepared)
-        for index, result in zip(ready, write_batch(self.writer, [prepared[i] for i in ready]), strict=True):
-            results[index] = result
-        items, corpus = [self.items[row] for row in rows], self.records[rows[0]]["corpus"]
-        write = partial(self.store.write_texts, corpus, self.spec)
-        self.settle(corpus, self.writer.kind, list(zip(items, results, strict=True)), write)
-        claims.drop(items)
 
     def text(self, row: int) -> tuple[str | None, str | None]:
         """Return text and language of a clip as the store and a person have them."""

@@ -1,11 +1,21 @@
 """Calibration: probabilities that mean what they say, and thresholds chosen on dev.
 
-p = softmax(z / temperature), decided where p >= threshold; under shifted labels p' ~ p pi'/pi
+p = softmax(z / temperature), decided where p >= threshold; under shifted labels p' ~ p pi'/pi. How unlike the training
+clips a recording is, is its novelty: the share of dev clips whose distance from them is less out of line
 """
 
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.calibration.label_shift import LabelShift
+from mmpsr.calibration.novelty import Novelty
 from mmpsr.calibration.reliability import confidences, reliability_curve
 
-__all__ = ["Calibration", "LabelShift", "TaskCalibration", "confidences", "fit_calibration", "reliability_curve"]
+__all__ = [
+    "Calibration",
+    "LabelShift",
+    "Novelty",
+    "TaskCalibration",
+    "confidences",
+    "fit_calibration",
+    "reliability_curve",
+]

@@ -28,6 +28,7 @@ Sums = Callable[[Array, Array, TaskSpec, Array | None], Array]
 
 NUM_THRESHOLDS = 1000  # of BAH's average precision
 MOST_CELLS = 4_000_000  # of one array, which bounds memory
+MOST_ROWS = 4096  # that are added up at a time where rows count several times
 SMALLEST_SPREAD = 1e-12  # what rounding leaves of a spread of zero
 
 
@@ -64,7 +65,13 @@ def metric_limits(name: str) -> tuple[float, float]:
 
 
 def metric_statistic(
-    name: str, groups_N: NDArray, targets_NC: Array, predicted_NC: Array, spec: TaskSpec, thresholds_C: Array | None
+    name: str,
+    groups_N: NDArray,
+    targets_NC: Array,
+    predicted_NC: Array,
+    spec: TaskSpec,
+    thresholds_C: Array | None,
+    counts_N: NDArray[np.integer] | None = None,
 ) -> Statistic:
     """Make a metric of labelled clips a statistic to resample.
 
@@ -75,22 +82,56 @@ def metric_statistic(
         predicted_NC: probabilities or scores.
         spec: the task.
         thresholds_C: probabilities from which classes are decided; see `mmpsr.probabilities`.
+        counts_N: how many equal rows each row stands for, as frames of a span that share label and prediction; one
+            each where it is left out.
     """
-    if spec.kind != "regression" and np.isnan(predicted_NC).any():  # nothing can be decided
+    is_undecided = spec.kind != "regression" and np.isnan(predicted_NC).any()
+    if is_undecided or not len(targets_NC):
         return lambda counts_BG: np.full(len(counts_BG), np.nan)
     if name == "average_precision":
-        return _average_precision(groups_N, targets_NC, predicted_NC)
+        return _average_precision(groups_N, targets_NC, predicted_NC, counts_N)
+    if name in METRIC_SUMS and counts_N is not None:
+        return _of_counted_sums(METRIC_SUMS[name], groups_N, targets_NC, predicted_NC, spec, thresholds_C, counts_N)
     if name not in METRIC_SUMS:
         metric = METRICS[name]
+        if counts_N is not None:
+            groups_N, targets_NC, predicted_NC = (
+                np.repeat(values, counts_N, axis=0) for values in (groups_N, targets_NC, predicted_NC)
+            )
         return of_rows(lambda x, y: metric(x, y, spec, thresholds_C), groups_N, targets_NC, predicted_NC)
     parts = METRIC_SUMS[name]
     return of_sums(parts.figure, groups_N, parts.sums(targets_NC, predicted_NC, spec, thresholds_C))
 
 
-def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array) -> Statistic:
+def _of_counted_sums(
+    parts: MetricSums,
+    groups_N: NDArray,
+    targets_NC: Array,
+    predicted_NC: Array,
+    spec: TaskSpec,
+    thresholds_C: Array | None,
+    counts_N: NDArray[np.integer],
+) -> Statistic:
+    """Add the sums of rows that count several times up by group, a block of rows at a time, which bounds memory."""
+    groups_G, codes_N = np.unique(groups_N, return_inverse=True)
+    sums_GK = None
+    for start in range(0, len(codes_N), MOST_ROWS):
+        rows = slice(start, start + MOST_ROWS)
+        added = parts.sums(targets_NC[rows], predicted_NC[rows], spec, thresholds_C)
+        shares = np.zeros((len(groups_G), len(added)))
+        shares[codes_N[rows], np.arange(len(added))] = counts_N[rows]
+        sums_GK = shares @ added + (0.0 if sums_GK is None else sums_GK)
+    assert sums_GK is not None  # there are rows
+    return of_sums(parts.figure, groups_G, sums_GK)
+
+
+def _average_precision(
+    groups_N: NDArray, targets_NC: Array, predicted_NC: Array, counts_N: NDArray[np.integer] | None = None
+) -> Statistic:
     """Rank clips for the last class's usual average precision, whose thresholds are their own: no sums are fixed."""
     order = np.argsort(-predicted_NC[:, -1], kind="stable")
     codes = np.unique(groups_N, return_inverse=True)[1][order]
+    number = 1.0 if counts_N is None else counts_N[order].astype(np.float64)
     actual = targets_NC.argmax(axis=1)[order] == targets_NC.shape[1] - 1
     ends = np.flatnonzero(np.diff(predicted_NC[order, -1], append=-np.inf))  # the last clip of each probability
     step = max(1, MOST_CELLS // len(codes))
@@ -100,6 +141,7 @@ def _average_precision(groups_N: NDArray, targets_NC: Array, predicted_NC: Array
         return np.concatenate([area(weights_BN) for weights_BN in pieces])
 
     def area(weights_BN: Array) -> Array:
+        weights_BN = weights_BN * number
         right = np.cumsum(weights_BN * actual, axis=1)[:, ends]
         precision = right / np.maximum(np.cumsum(weights_BN, axis=1)[:, ends], 1)
         with np.errstate(invalid="ignore"):

@@ -85,6 +85,7 @@ def test_weights_of_a_hub_have_a_home_and_a_revision(entry: CatalogueEntry) -> N
 def test_writers_are_what_configurations_name() -> None:
     assert set(WRITERS) == {
         "openai/whisper-large-v3-turbo", "Qwen/Qwen2.5-VL-3B-Instruct", "OpenGVLab/InternVL2_5-4B", "nvidia/Eagle2-2B",
+        "LanguageBind/Video-LLaVA-7B-hf",
     }  # fmt: skip
     assert not set(WRITERS) & set(CATALOGUE)
     assert TranscriberConfig().model in WRITERS

@@ -26,7 +26,7 @@ from mmpsr.errors import Interrupted, UserError
         ("training.predict.transcripts", "TranscriptError"),
         ("training.runs.directory", "RunError"),
         ("tuning.search.workers", "SearchError"),
-        ("tuning.study.config", "InapplicableError"),
+        ("tuning.study.rows", "InapplicableError"),
     ],
 )
 def test_every_error_of_the_users_is_one(module: str, name: str) -> None:

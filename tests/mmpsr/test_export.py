@@ -102,6 +102,7 @@ def exported(model: FusionModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_agrees_with_the_model_for_all_subsets(model: FusionModel, exported: Path) -> None:
     require_agreement(model, onnx_runner(exported / "model.onnx"), torch_runner(exported / "model.pt2"))
 
@@ -115,6 +116,7 @@ def test_so_do_the_default_model_and_one_with_everything(options: dict[str, Any]
     require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))
 
 
+@pytest.mark.slow
 def test_each_clip_has_its_own_mask_and_what_is_masked_is_not_read(model: FusionModel, exported: Path) -> None:
     features, _ = clips(16, SUBSETS[0])
     presence = torch.tensor(list(product([True, False], repeat=4)))
@@ -127,6 +129,7 @@ def test_each_clip_has_its_own_mask_and_what_is_masked_is_not_read(model: Fusion
             assert theirs.std(axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_says_what_it_takes_and_gives(exported: Path) -> None:
     stored = onnx.load(exported / "model.onnx")
     onnx.checker.check_model(stored)
@@ -195,6 +198,14 @@ def test_the_lie_form_can_be_a_program_of_torch_only(tmp_path: Path) -> None:
         export_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
     assert export_torch(model, tmp_path / "model.pt2") < 1e-5
+
+
+@pytest.mark.slow
+def test_convolutions_of_torch_geometric_are_exported(tmp_path: Path) -> None:
+    model = trained(ModelConfig.model_validate({**TINY, "graph": "pyg:GATv2Conv", "graph_options": {"heads": 2}}))
+    export_onnx(model, tmp_path / "model.onnx", CALIBRATION)
+    export_torch(model, tmp_path / "model.pt2", CALIBRATION)
+    require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))
 
 
 def test_models_of_sequences_are_refused(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def done(place: Path) -> subprocess.CompletedProcess[str]:
     return without(ALL, PROGRAM, place)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_every_command_says_which_extra_it_lacks(done: subprocess.CompletedProcess[str], place: Path) -> None:
     statuses = done.stdout.partition("commands\n")[2]
@@ -87,6 +88,7 @@ def test_every_command_says_which_extra_it_lacks(done: subprocess.CompletedProce
     assert not (place / "runs" / "table1" / "table.md").exists()  # a study is not begun
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_core_imports_and_fits_without_any_extra(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr

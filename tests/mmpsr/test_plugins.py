@@ -71,6 +71,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_package_adds_a_corpus_and_an_encoder(site: Path) -> None:
     environment = {"PYTHONPATH": f"{ROOT}:{site}", "PATH": "", "HOME": str(site)}
     done = subprocess.run(

@@ -19,6 +19,7 @@ ROOMS: Mapping[str, str] = {
     "layers/attention": "Attention layers",
     "layers": "Parts of layers",
     "models": "Models",
+    "temporal": "Models in time",
     "objective": "Losses and pseudo-labels",
     "balancing": "Balancing",
     "": "Probabilities and decisions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -165,5 +166,60 @@ def tiny_internvl(folder: Path) -> Path:
     model.generation_config = GenerationConfig(
         eos_token_id=special["<|im_end|>"], pad_token_id=special["<|endoftext|>"]
     )
+    model.save_pretrained(folder)
+    return folder
+
+
+def tiny_video_llava(folder: Path) -> Path:
+    """A Video-LLaVA that sees frames of 28 x 28 pixels as 5 tokens each, and writes letters and bytes.
+
+    Its processor lies in the files of the published repository: settings of pictures alone, a template beside them.
+    """
+    import torch
+    from transformers import (
+        CLIPVisionConfig,
+        GenerationConfig,
+        LlamaConfig,
+        LlamaTokenizer,
+        VideoLlavaConfig,
+        VideoLlavaForConditionalGeneration,
+    )
+
+    letters = [chr(sign) for sign in range(33, 127)]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *letters]
+    tokenizer = LlamaTokenizer(vocab={name: number for number, name in enumerate(names)}, merges=[], pad_token="<unk>")
+    special = _with_special(tokenizer, ["<image>", "<video>"])
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "processor_class": "VideoLlavaProcessor"}))
+    pictures = {
+        "image_processor_type": "VideoLlavaImageProcessor", "processor_class": "VideoLlavaProcessor",
+        "crop_size": {"height": 28, "width": 28}, "size": {"shortest_edge": 28}, "do_center_crop": True,
+        "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True, "resample": 3,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    template = (
+        "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
+        "{% if part['type'] == 'video' %}<video>\n{% elif part['type'] == 'image' %}<image>\n"
+        "{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
+        "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+    )
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    config = VideoLlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28,
+            patch_size=14, initializer_range=0.5, projection_dim=16,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=2, max_position_embeddings=1024, initializer_range=0.5, eos_token_id=2,
+            pad_token_id=0,
+        ),
+        image_token_index=special["<image>"], video_token_index=special["<video>"], image_seq_length=4,
+        video_seq_length=40,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = VideoLlavaForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=0, bos_token_id=1)
     model.save_pretrained(folder)
     return folder

@@ -32,7 +32,7 @@ from tests.support import tiny_checkpoints as tiny
 from tests.support import tiny_images
 from tests.support.face_scenes import scene
 from tests.support.media_files import tone, write_media
-from tests.support.tiny_writers import tiny_internvl, tiny_qwen, tiny_whisper
+from tests.support.tiny_writers import tiny_internvl, tiny_qwen, tiny_video_llava, tiny_whisper
 
 Write = Callable[[Path], Path]
 
@@ -147,6 +147,7 @@ WRITTEN: Mapping[str, Write] = {
     "Qwen/Qwen2.5-VL-3B-Instruct": tiny_qwen,
     "OpenGVLab/InternVL2_5-4B": tiny_internvl,
     "nvidia/Eagle2-2B": eagle,
+    "LanguageBind/Video-LLaVA-7B-hf": tiny_video_llava,
 }
 
 

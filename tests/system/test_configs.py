@@ -6,11 +6,23 @@ import pytest
 
 from mmpsr.config import load_config, read_toml
 from training.config import RunConfig
+from training.zero_shot.config import ZeroShotRunConfig
+from training.zero_shot.prompts import BAH_PROMPTS, prompts_to_ask
 
 FOLDER = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_zero_shot_configuration_is_valid() -> None:
+    config = load_config(ZeroShotRunConfig, FOLDER / "zero_shot.toml")
+    spec = config.tasks.resolve()[config.zero_shot.task]
+    assert [prompt.name for prompt in prompts_to_ask(config.zero_shot.task, spec, config.zero_shot)] == [*BAH_PROMPTS]
+    assert config.corpora.sources.keys() == {"bah"}
+
+
+TRAINED = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "zero_shot")
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_it_is_valid(path: Path) -> None:
     config = load_config(RunConfig, path)
     tasks = config.tasks.resolve()

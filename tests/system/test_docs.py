@@ -27,7 +27,8 @@ from mmpsr.config import load_config, validate
 from tests.support.guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 from training.config import RunConfig
 from training.data.load import load_clips
-from training.published_config import load_run_config
+from training.published_config import load_any_config
+from training.zero_shot.config import ZeroShotRunConfig
 from tuning.console import app
 from tuning.search.objective import load_search
 from tuning.study.config import load_study
@@ -132,8 +133,10 @@ def read_file(path: Path) -> None:
         load_search(path)
     elif "rows" in tree:
         load_study(path)
+    elif "zero_shot" in tree:
+        load_config(ZeroShotRunConfig, path)
     else:
-        load_run_config(path, ())
+        load_any_config(path, ())
 
 
 @pytest.mark.parametrize("block", every("toml"), ids=str)
@@ -174,10 +177,12 @@ def require_possible(arguments: list[str], named: set[str | None]) -> None:
         return
     if arguments[0] == "study":
         load_study(file, settings, None, options["base"])
+    elif arguments[0] == "zero-shot":
+        load_config(ZeroShotRunConfig, file, settings)
     elif arguments[0] == "tune":
         load_search(file, settings, options["base"])
     else:
-        load_run_config(file, settings)
+        load_any_config(file, settings)
 
 
 def test_the_index_names_every_guide_and_every_link_leads_somewhere() -> None:

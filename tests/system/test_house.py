@@ -90,18 +90,19 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 ORDER = {
     "mmpsr": (
         "errors", "batch config delimited extras files plugins unpickling", "tasks", "probabilities", "layers",
-        "models", "objective", "balancing", "metrics", "calibration", "adaptation explanation export",
+        "models temporal", "objective", "balancing", "metrics", "calibration", "adaptation explanation export",
     ),
     "corpora": (
-        "clips", "reading", "labels splitting", "source", "bah fiv2 meld mosei table", "checks demo", "registry",
+        "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
+        "checks demo", "registry",
     ),
     "encoders": (
-        "errors sequences spec", "media store", "base", "catalogue", "config", "device face", "creation models",
-        "cues writers", "extraction", "maintenance", "run",
+        "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
+        "creation models", "cues writers", "extraction", "maintenance", "run",
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
-        "adaptation bundle pipeline report", "estimator predict", "app", "commands", "run",
+        "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

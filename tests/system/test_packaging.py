@@ -22,7 +22,7 @@ PACKAGES = ("mmpsr", "corpora", "encoders", "training", "tuning")
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "mmpsr/": ("balancing", "onnx"),
+    "mmpsr/": ("balancing", "graphs", "onnx"),
     "corpora/": ("corpora",),
     "corpora/demo": ("corpora", "media"),
     "encoders/": ("media", "hub"),
@@ -140,10 +140,12 @@ def test_the_wheel_holds_packages_configurations_and_types(wheel: zipfile.ZipFil
 
 
 def test_the_schema_is_that_of_the_models() -> None:
-    from training.config import RunConfig
+    from training.config import InTimeConfig, RunConfig
+    from training.zero_shot.config import ZeroShotRunConfig
     from tuning.study.config import StudyConfig
 
-    for name, model in {"run": RunConfig, "study": StudyConfig}.items():
+    models = {"run": RunConfig, "in_time": InTimeConfig, "study": StudyConfig, "zero_shot": ZeroShotRunConfig}
+    for name, model in models.items():
         path = ROOT / "configs" / "schemas" / f"{name}.json"
         made = json.dumps(model.model_json_schema(), indent=1) + "\n"
         assert path.read_text(encoding="utf-8") == made, f"write the new schema: {path}"

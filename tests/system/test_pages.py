@@ -16,6 +16,7 @@ from mmpsr.layers.attention import cross, two_stream
 from mmpsr.layers.graph import edgnn, gat, hgnn, ncgnn, ucgnn
 from mmpsr.metrics.definitions import METRICS
 from mmpsr.models import conflict_aware, mcdm
+from mmpsr.temporal import can, joint, lfan, per_frame
 from tests.support import pages
 from tests.system.test_house import MAY_IMPORT, ORDER, PACKAGES
 
@@ -39,6 +40,10 @@ MODULES = (
     subject,
     shot,
     nrc,
+    can,
+    joint,
+    lfan,
+    per_frame,
 )
 WITHOUT_PAPER = ("EqualWeights",)
 """Methods that are nobody's."""
@@ -76,7 +81,7 @@ def methods_of_the_model() -> set[str]:
 def test_every_method_has_a_formula_a_paper_and_a_test() -> None:
     methods = {method.name: method for method in pages.methods()}
     expected = methods_of_the_model()
-    assert {"GAT", "UCGNN", "LieUCGNN", "MTA", "BiCA", "GradNorm", "RandomWeights", "MCDM", "ConflictAware"} <= expected
+    assert {"GAT", "UCGNN", "LieUCGNN", "MTA", "BiCA", "GradNorm", "RandomWeights", "MCDM", "LFAN", "JMT"} <= expected
     for name in sorted(expected):
         assert name in methods, f"{name}: its docstring has neither an indented formula nor References"
         assert methods[name].formula, f"{name}: its docstring has no indented formula"

@@ -147,7 +147,7 @@ def _material(
         console.print(f"{corpus}: {count} rows have defects; `mmpsr doctor` lists them", highlight=False)
     task = _task(model.tasks, table.clips[table.clips["corpus"].eq(request.corpus)], request)
     accelerator, features = create_accelerator(config, False), active_features(config.features, modalities)
-    clips, _ = extract_features(table.clips, features, accelerator, console)
+    clips, _, _ = extract_features(table.clips, features, accelerator, console)
     joined = gather(clips, features, model.tasks).to(accelerator.device)
     material = of_clips(joined, request.corpus, task, model.tasks[task], request.by, modalities, mirrored)
     return material, task

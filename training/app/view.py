@@ -9,11 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
-from training.report.cards import clock
+from training.report.cards import clock, seen_faces
 from training.report.charts import Line, legend, lines
 
 __all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
@@ -80,7 +81,7 @@ def result_view(analysis: Analysis) -> str:
         )
     return _environment().get_template("app_result.html").render(
         analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
-        confidence_means=CONFIDENCE,
+        confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS,
     )  # fmt: skip
 
 
@@ -129,6 +130,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"clock": clock, "percent": _percent, "signed": _signed}
+    environment.filters["seen_faces"] = lambda clip: seen_faces(clip.to_dict())
+    environment.filters["novel"] = lambda clip: novelty_sentences(clip.to_dict()["novelty"])
     return environment
 
 

@@ -5,6 +5,7 @@
     model.safetensors   weights, with the statistics that standardise features
     bundle.json         everything else that prediction needs, figures with intervals, sums (`training.bundle.format`)
     README.md           the model card (`training.bundle.model_card`)
+    novelty.safetensors how far training and dev clips spread (`training.scoring.novelty`); not in bundles of before
 ```
 Nothing in it can run code: weights are safetensors, everything else is text that is checked key by key.
 """
@@ -29,6 +30,7 @@ from encoders.config import FeaturesConfig
 from encoders.creation import CATALOGUE
 from encoders.errors import ExtractionError, StoreError
 from encoders.spec import EncoderSpec
+from mmpsr.calibration.novelty import Novelty
 from mmpsr.config import ConfigError, nearest, validate
 from mmpsr.files import sha256_of, write_whole
 from mmpsr.models.build import restore_model
@@ -36,7 +38,6 @@ from training.bundle.collect import collect_bundle, installed_spec
 from training.bundle.files import (
     CARD,
     CONTENT,
-    FILES,
     WEIGHTS,
     BundleError,
     new_folder,
@@ -53,6 +54,7 @@ from training.data.joined import JoinedCorpora, gather, used_clips
 from training.runs.directory import RunError
 from training.runs.trained import TrainedModel
 from training.runs.verify import verify_run
+from training.scoring.novelty import NOVELTY, novelty_bytes, parse_novelty
 
 __all__ = [
     "BundledModel",
@@ -104,28 +106,33 @@ def write_bundle(run: Path, folder: Path, force: bool = False) -> None:
             + (f" ({len(problems) - 1} more; `mmpsr verify` lists all)" if len(problems) > 1 else "")
         )
     trained = TrainedModel.read(run)
-    save_bundle(trained.model.state_dict(), collect_bundle(run, trained), folder, force)
+    save_bundle(trained.model.state_dict(), collect_bundle(run, trained), folder, force, trained.novelty)
 
 
-def save_bundle(weights: Mapping[str, Tensor], bundle: Bundle, folder: Path, force: bool = False) -> None:
-    """Write a bundle's three files.
+def save_bundle(
+    weights: Mapping[str, Tensor], bundle: Bundle, folder: Path, force: bool = False, novelty: Novelty | None = None
+) -> None:
+    """Write a bundle's files.
 
     Args:
         weights: of the model, by name.
         bundle: whose sums are filled in here.
         folder: appears whole or not at all.
         force: whether a bundle that is there is replaced.
+        novelty: of the run; without any fit it has no file.
 
     Raises:
         BundleError: a weight is not finite, or the folder cannot be written.
     """
     data = weights_bytes(weights)
     to_tensors(data, WEIGHTS)
-    card = model_card(bundle).encode()
-    bundle = bundle.model_copy(update={"sha256": {WEIGHTS: sha256_of(data), CARD: sha256_of(card)}})
-    content = json.dumps(bundle.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+    files = {WEIGHTS: data, CARD: model_card(bundle, novelty).encode()}
+    if novelty is not None and novelty.fits:
+        files[NOVELTY] = novelty_bytes(novelty)
+    bundle = bundle.model_copy(update={"sha256": {name: sha256_of(value) for name, value in files.items()}})
+    files[CONTENT] = (json.dumps(bundle.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
     with new_folder(folder, force) as new:
-        for name, value in ((WEIGHTS, data), (CONTENT, content.encode()), (CARD, card)):
+        for name, value in files.items():
             write_whole(new / name, value)
 
 
@@ -144,7 +151,7 @@ def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_e
     folder = Path(folder)
     require_no_pickle(folder)
     bundle = parse_bundle(read_content(folder), str(folder / CONTENT), allow_custom_encoders)
-    data = {name: read_file(folder, name) for name in (WEIGHTS, CARD)}
+    data = {name: read_file(folder, name) for name in bundle.sha256}
     for name, expected in bundle.sha256.items():
         if (digest := sha256_of(data[name])) != expected:
             raise BundleError(
@@ -157,12 +164,18 @@ def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_e
         model = restore_model(bundle.config.model, bundle.modalities, tasks, weights)
     except (ValueError, TypeError, RuntimeError) as error:  # configurations and tensors that no run has written
         raise BundleError(f"{folder / WEIGHTS}: {error}") from None
+    novelty = Novelty()
+    if NOVELTY in data:
+        try:
+            novelty = parse_novelty(data[NOVELTY], model, folder / NOVELTY)
+        except ValueError as error:
+            raise BundleError(str(error)) from None
     encoders = {name: bundle.encoders[name] for name in bundle.modalities}
     fingerprints = {name: encoder.key for name, encoder in encoders.items()}
     fingerprints |= {f"{name} sequences": e.sequence_key for name, e in encoders.items() if e.sequence_key is not None}
     return BundledModel(
         model.to(device), tasks, bundle.config.features, bundle.calibration, bundle.config, fingerprints, bundle,
-        folder, origin=bundle.origin,
+        folder, origin=bundle.origin, novelty=novelty,
     )  # fmt: skip
 
 
@@ -278,11 +291,11 @@ def copy_bundle(source: Path, folder: Path, force: bool = False) -> None:
     Raises:
         BundleError: the source cannot be read, or the folder cannot be written.
     """
-    read_bundle(source, allow_custom_encoders=True)
+    bundled = read_bundle(source, allow_custom_encoders=True)
     if folder.exists() and folder.samefile(source):
         raise BundleError(f"{folder} is the bundle itself; name another folder")
     with new_folder(folder, force) as new:
-        for name in FILES:
+        for name in (CONTENT, *bundled.bundle.sha256):
             shutil.copyfile(source / name, new / name)
 
 
@@ -311,7 +324,10 @@ def repeat_predictions(trained: TrainedModel, run: Path) -> Repeated:
         run: run directory; paths in its configuration are relative to the working directory.
     """
     own = TrainedModel.read(run)
-    stored = pd.read_parquet(run / "predictions.parquet")
+    try:
+        stored = pd.read_parquet(run / "predictions.parquet")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run / 'predictions.parquet'} cannot be read ({error}); finish the run first") from None
     if own.features.transcriber is not None or own.features.describer is not None:
         reason = "its texts were written by a model, which would have to run again"
         return Repeated(len(stored), 0, float("nan"), reason)

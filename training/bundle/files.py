@@ -1,6 +1,7 @@
 """The files of a bundle, read so that nothing in them can run: names, JSON and weights.
 
-A bundle is `model.safetensors`, `bundle.json` and `README.md` in one folder.
+A bundle is `model.safetensors`, `bundle.json` and `README.md` in one folder, and mostly
+`novelty.safetensors`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from mmpsr.errors import UserError
+from training.scoring.novelty import NOVELTY
 
 __all__ = [
     "CARD",
     "CONTENT",
     "FILES",
+    "OPTIONAL",
     "WEIGHTS",
     "BundleError",
     "new_folder",
@@ -38,6 +41,9 @@ __all__ = [
 
 WEIGHTS, CONTENT, CARD = "model.safetensors", "bundle.json", "README.md"
 FILES = (WEIGHTS, CONTENT, CARD)
+"""Of every bundle."""
+OPTIONAL = (NOVELTY,)
+"""Of bundles that have them."""
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill")
 
 
@@ -158,8 +164,8 @@ def require_free(folder: Path, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file; name a folder for the bundle")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names - set(FILES):
-        raise BundleError(f"{folder} holds {sorted(names - set(FILES))[0]!r}, which is no bundle's; name a new folder")
+    if foreign := sorted(names - {*FILES, *OPTIONAL}):
+        raise BundleError(f"{folder} holds {foreign[0]!r}, which is no bundle's; name a new folder")
     if names and not force:
         raise BundleError(f"{folder} is a bundle already; name a new folder, or replace it with --force (force=True)")
 

@@ -13,9 +13,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pydantic import Field, JsonValue, field_serializer
 
+from encoders.config import FeaturesConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
-from training.bundle.files import CARD, WEIGHTS, BundleError, require_name
+from training.bundle.files import CARD, OPTIONAL, WEIGHTS, BundleError, require_name
 from training.config import RunConfig
 from training.runs.origin import CorpusOrigin, Origin, main_figures
 
@@ -25,7 +26,9 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT_VERSION: Literal[1] = 1
-FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision")
+RECENT = ("vggish", "timed", "timed_rate", "timed_text")
+"""Settings of features that a bundle holds only where they are not the usual: earlier versions cannot read them."""
+FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision", *RECENT)
 SECTIONS = ("features", "data", "tasks", "model", "objective", "semi_supervision", "balancing", "training")
 PATHS = ("weights", "precomputed", "store")
 REMOTE_CODE = ("trust_remote_code", "remote_code", "auto_map", "custom_code")
@@ -139,7 +142,7 @@ class Bundle(Config):
     """Of test, and of dev where a corpus has no labelled test clip."""
     versions: dict[str, str]
     """Python and packages of the run."""
-    sha256: dict[Literal["model.safetensors", "README.md"], str]
+    sha256: dict[Literal["model.safetensors", "README.md", "novelty.safetensors"], str]
     """Sums of the other files."""
 
     @property
@@ -161,7 +164,10 @@ class Bundle(Config):
     @field_serializer("config")
     def _without_machine(self, config: RunConfig) -> dict[str, Any]:
         sections = config.model_dump(mode="json", include=set(SECTIONS))
-        return {**sections, "features": {name: sections["features"][name] for name in FEATURES}}
+        usual = FeaturesConfig().model_dump(mode="json", include=set(RECENT))
+        features = {name: value for name, value in sections["features"].items() if name in FEATURES}
+        features = {name: value for name, value in features.items() if name not in usual or value != usual[name]}
+        return {**sections, "features": {name: features[name] for name in FEATURES if name in features}}
 
 
 def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool = False) -> Bundle:
@@ -206,7 +212,7 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
         for values in (fitted.thresholds, fitted.deviations):
             if values is not None and len(values) != num_outputs:
                 raise BundleError(f"{source}: calibration of {task} has {len(values)} numbers, expected {num_outputs}")
-    if set(bundle.sha256) != {WEIGHTS, CARD}:
+    if set(bundle.sha256) - set(OPTIONAL) != {WEIGHTS, CARD}:
         raise BundleError(f"{source}: sha256 has sums of {sorted(bundle.sha256)}, expected {WEIGHTS} and {CARD}")
     return bundle
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from mmpsr.calibration.novelty import Novelty
 from training.bundle.collect import DEMO
 from training.bundle.format import Bundle, BundledEncoder, BundledFigure, Interval
 from training.runs.origin import GENERATED
@@ -23,11 +24,12 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
-def model_card(bundle: Bundle) -> str:
+def model_card(bundle: Bundle, novelty: Novelty | None = None) -> str:
     """Write Markdown with front matter: what the model predicts, from what data, how well, and what it is not for.
 
     Args:
         bundle: all but its sums.
+        novelty: its fits; None where the run stored none.
     """
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True
@@ -67,6 +69,7 @@ def model_card(bundle: Bundle) -> str:
         }),
         few=FEW_GROUPS,
         zero_shot=[names[name] for name, corpus in bundle.corpora.items() if corpus.zero_shot],
+        novelty=[(name, len(fit.dev)) for name, fit in (novelty or Novelty()).fits.items()],
         versions=", ".join(f"{name} {version}" for name, version in bundle.versions.items()),
     )  # fmt: skip
 

@@ -46,12 +46,12 @@ def bundle(
 
 def _print_files(trained: BundledModel) -> None:
     from training.bundle.bundle import check_encoders
-    from training.bundle.files import FILES, BundleError
+    from training.bundle.files import CONTENT, BundleError
 
-    sizes = {name: (trained.folder / name).stat().st_size for name in FILES}
+    sizes = {name: (trained.folder / name).stat().st_size for name in (CONTENT, *trained.bundle.sha256)}
     typer.echo(f"{trained.folder}: {sum(sizes.values()) / 1e6:.2f} MB")
     for name, size in sizes.items():
-        typer.echo(f"  {name:18} {size:>12,} bytes")
+        typer.echo(f"  {name:19} {size:>12,} bytes")
     typer.echo(f"  tasks {', '.join(trained.tasks)}; modalities {', '.join(trained.modalities)}")
     try:
         check_encoders(trained)

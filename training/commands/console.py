@@ -14,6 +14,7 @@ from training.commands.evaluate import compare, evaluate, verify
 from training.commands.features import features
 from training.commands.predict import predict, serve_app
 from training.commands.train import doctor, extract, train
+from training.commands.zero_shot import zero_shot
 
 __all__ = ["app"]
 
@@ -38,6 +39,7 @@ def _mmpsr(
 COMMANDS = (train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, export)
 for command in COMMANDS:
     app.command()(command)
+app.command("zero-shot")(zero_shot)
 app.command("app")(serve_app)
 
 

@@ -44,10 +44,10 @@ def encoders(
         raise ConfigError("--set needs --config: the settings change what a file says")
     features, notes = FeaturesConfig(), list[str]()
     if config is not None:
-        from training.published_config import load_run_config  # what only a configuration needs
+        from training.published_config import load_any_config  # what only a configuration needs
 
         with redirect_stdout(sys.stderr):
-            run, notes = load_run_config(config, set_ or [])
+            run, notes = load_any_config(config, set_ or [])
         features = run.features
     for note in notes:
         error_console().print(note, highlight=False, markup=False)

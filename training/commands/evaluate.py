@@ -54,9 +54,18 @@ def evaluate(
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     from training.evaluation import evaluate as evaluation
+    from training.in_time.command import evaluate_command
+    from training.in_time.trained import is_run_in_time
     from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
+    if is_run_in_time(runs[0]):
+        others = {
+            "--config": config, "--set": set_, "--corpus": corpus, "--by": by, "--aggregate": aggregate,
+            "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained,
+        }  # fmt: skip
+        refused = [name for name, value in others.items() if value]
+        return evaluate_command(runs, split, as_json, refused, out_console(WIDTH))
     options = evaluation.EvaluationOptions(
         split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, adapt, allow_trained
     )
@@ -156,9 +165,11 @@ def _p(value: float | None) -> str:
 @guarded()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    from training.in_time.figures import verify_in_time
+    from training.in_time.trained import is_run_in_time
     from training.runs.verify import verify_run
 
-    problems = verify_run(run)
+    problems = verify_in_time(run) if is_run_in_time(run) else verify_run(run)
     if as_json:
         typer.echo(json.dumps({"run": str(run), "problems": problems}, indent=2))
         return 1 if problems else 0

@@ -85,9 +85,9 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
     from encoders.maintenance.inventory import usage_of
-    from training.published_config import load_run_config
+    from training.published_config import load_any_config
 
-    run, notes = load_run_config(config, settings)
+    run, notes = load_any_config(config, settings)
     encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
     root = store or Path(run.features.store)
     features = run.features.model_copy(update={"store": str(root), "encoders": encoders})
@@ -154,7 +154,7 @@ def _corpus(reports: Iterable[FolderReport]) -> Table:
         encoder = Text(report.encoder, overflow="fold")
         days = " to ".join(dict.fromkeys(time[:10] for time in (report.oldest, report.newest) if time))
         about = ", ".join(part for part in (report.fingerprint, _sequences(report), days) if part)
-        for line in (about, _USES[report.in_use]):
+        for line in (about, _USES[report.in_use], "" if report.faces is None else report.faces.sentence):
             encoder.append(f"\n{line}" if line else "", style="dim")
         table.add_row(
             report.modality, encoder, *(f"{getattr(report, name):,}" for name in _COUNTS),
@@ -165,7 +165,16 @@ def _corpus(reports: Iterable[FolderReport]) -> Table:
 
 
 def _sequences(report: FolderReport) -> str:
-    """Say how long the sequences of a folder are, or nothing."""
+    """Say how long the sequences of a folder are, or how many frames are in time, or nothing."""
+    if report.rate is not None:
+        rate = "each file's own rate" if report.rate == "own" else f"{report.rate} a second"
+        frames = f"{report.num_frames or 0:,} frames in time, {rate}"
+        missing = [
+            f"{number:,} {word}"
+            for number, word in ((report.num_repeated, "repeated"), (report.num_none, "without any"))
+            if number
+        ]
+        return frames + (f" ({', '.join(missing)})" if missing else "")
     if report.cap is None:
         return ""
     longest = "" if report.longest is None else f" (longest {report.longest:,})"
@@ -179,8 +188,8 @@ def _findings(report: FolderReport) -> Iterator[tuple[str, str]]:
         then = "extraction writes it anew" if name == "encoder.json" else "its clips are extracted again"
         yield f"{name} cannot be read ({damage.reason}); delete it and {then}", "bold red"
     held, constant = "vectors", "hold one value throughout"
-    if report.cap is not None:
-        held, constant = "sequences", "do not change over time"
+    if report.cap is not None or report.rate is not None:
+        held, constant = "sequences" if report.rate is None else "clips in time", "do not change over time"
     if report.not_finite:
         yield f"{report.not_finite:,} {held} hold NaN or infinity", "bold red"
     if report.constant_vectors:

@@ -66,6 +66,10 @@ def predict(
     confidence: Annotated[
         float, typer.Option("--confidence", help="Decide only where at least this sure (0-1).")
     ] = 0.0,
+    novelty: Annotated[
+        float | None,
+        typer.Option("--novelty", help="Decide nothing where more unlike training than this share of dev clips (0-1)."),
+    ] = None,
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
@@ -87,6 +91,8 @@ def predict(
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
+    from training.in_time.command import predict_command
+    from training.in_time.trained import is_run_in_time
     from training.predict.document import document_of, keys_of
     from training.predict.inputs import InputError, find_inputs
     from training.predict.predictor import open_predictor
@@ -96,19 +102,28 @@ def predict(
         format_ = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
+        if novelty is not None and not 0.0 <= novelty <= 1.0:
+            raise InputError(f"--novelty is a share of dev clips between 0 and 1, found {novelty:g}")
         given = None if text is None else [text]
         read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
+        if is_run_in_time(model):
+            others = {
+                "--window": window, "--hop": hop, "--confidence": confidence, "--explain": explain,
+                "--weights": weights, "--trust-remote-code": trust_remote_code,
+            }  # fmt: skip
+            refused = [name for name, value in others.items() if value]
+            return predict_command(Path(model), read, output, format_, cards, refused, error_console())
         clips = clips_of(read.recordings, window, hop)
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
         with open_predictor(model, num_processes, own, *trusted) as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
-                finished, notes = _predict(predictor, clips, Path(work), confidence, explain)
+                finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty)
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
-                rows, read.defects, predictor.trained, name=Path(model).name, confidence=confidence, window=window,
-                hop=hop if hop is not None else window, notes=[*read.notes, *notes],
+                rows, read.defects, predictor.trained, name=Path(model).name, confidence=confidence, novelty=novelty,
+                window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
         _write(document, format_, output, cards, error_console())
     except KeyboardInterrupt:
@@ -174,13 +189,13 @@ def _weights(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _predict(
-    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool
+    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool, novelty: float | None
 ) -> tuple[FinishedRows, list[str]]:
     """Predict the clips that are not finished, batch by batch."""
     from encoders.store.progress import ClipProgress
     from training.predict.document import FinishedRows, keys_of
 
-    finished = FinishedRows(work, predictor.trained, confidence, explain)
+    finished = FinishedRows(work, predictor.trained, confidence, explain, novelty)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
     num_lost = 0
@@ -188,7 +203,7 @@ def _predict(
         for first in range(0, len(left), BATCH):
             batch = left[first : first + BATCH]
             table = clips.iloc[batch]
-            results = predictor.predict(table, confidence=confidence, store=work / "features")
+            results = predictor.predict(table, confidence=confidence, novelty=novelty, store=work / "features")
             places = table[["recording", "start", "end"]].astype(object)
             order = places.where(places.notna(), None).itertuples(index=False, name=None)
             explanations = predictor.explain(results) if explain else None
@@ -261,32 +276,46 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"{document['confidence_means']}."
     for name, task in classified.items():
         yield f"{name}: {task['calibration']}."
+    if document["novelty_dev"]:
+        counts = ", ".join(f"{name} {number}" for name, number in document["novelty_dev"].items())
+        yield f"{document['novelty_means']}. Dev clips: {counts}."
 
 
 def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     """Put a clip into words, for a terminal."""
+    from mmpsr.calibration.novelty import novelty_sentences
+    from training.report.cards import seen_faces
+
     yield _title(clip)
-    width = max(map(len, [*document["tasks"], *clip["absent"]])) + 2
+    for sentence in novelty_sentences(clip["novelty"]):
+        yield f"  {sentence}"
+    width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
     for task, result in clip["tasks"].items():
-        yield _verdict(task, result, document["confidence"], width)
+        yield _verdict(task, result, width)
         if "explanation" in clip:
             yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
+    if clip["novelty"]:
+        shares = ", ".join(f"{modality} {unlike['percentile']:.2f}" for modality, unlike in clip["novelty"].items())
+        yield f"  {'novelty':<{width}}{shares}"
+    for modalities, sentence in seen_faces(clip):
+        yield f"  {'':<{width}}{modalities}: {sentence}"
 
 
-def _verdict(task: str, result: Mapping[str, Any], asked: float, width: int) -> str:
+def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:
     """Say what is predicted for a task."""
     if result["kind"] == "regression":
         parts = []
         for name, value in result["values"].items():
             ends = result["intervals"].get(name)
             parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
-        return f"  {task:<{width}}{', '.join(parts)}"
+        verdict = f"not to be used ({result['reason']}): " if result["abstained"] else ""
+        return f"  {task:<{width}}{verdict}{', '.join(parts)}"
     ranked = sorted(result["values"].items(), key=lambda pair: -pair[1])[:4]
     values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
     if result["abstained"]:
-        verdict = f"no decision ({result['confidence']:.1%} sure, {asked:.1%} asked)"
+        verdict = f"no decision ({result['reason']})"
     else:
         verdict = f"{' + '.join(result['decided']) or 'none of the classes'} ({result['confidence']:.1%} sure)"
     return f"  {task:<{width}}{verdict}: {values}"

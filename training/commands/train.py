@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from rich.console import Console
 
-    from training.config import RunConfig
+    from training.config import InTimeConfig, RunConfig
 
 __all__ = ["doctor", "extract", "train"]
 
@@ -37,20 +37,29 @@ CONTINUES = "stopped; what is complete is kept, and the same command continues (
 @guarded(CONTINUES, out_console)
 def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
     """Train on several corpora at once, evaluate, and print a table."""
+    from training.config import InTimeConfig
+    from training.in_time.pipeline import run_in_time
     from training.pipeline import run_training
 
     resolved, accelerator, console = _begin(config, set_, with_trackers=True)
-    run_training(resolved, resolved.output.name or config.stem, resume, accelerator, console)
+    name = resolved.output.name or config.stem
+    if isinstance(resolved, InTimeConfig):
+        run_in_time(resolved, name, resume, accelerator, console)
+    else:
+        run_training(resolved, name, resume, accelerator, console)
 
 
 @guarded(CONTINUES, out_console)
 def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
+    from training.config import InTimeConfig
     from training.data.joined import active_features
     from training.data.load import extract_features, load_clips
 
     resolved, accelerator, console = _begin(config, set_, with_trackers=False)
     features = active_features(resolved.features, resolved.data.modalities)
+    if isinstance(resolved, InTimeConfig):
+        features = features.model_copy(update={"timed": resolved.data.modalities})
     features = features.model_copy(update={"retry_failed": features.retry_failed or retry_failed})
     clips = load_clips(resolved, resolved.tasks.resolve(), accelerator).clips
     extract_features(clips, features, accelerator, console)
@@ -68,11 +77,11 @@ def doctor(
         require_extra("media")
     from training.doctor.doctor import examine
     from training.doctor.report import render
-    from training.published_config import load_run_config
+    from training.published_config import load_any_config
 
     errors = error_console()
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the report
-        resolved, notes = load_run_config(config, set_ or [])
+        resolved, notes = load_any_config(config, set_ or [])
         diagnosis = examine(resolved, str(config), media)
     for note in notes:
         errors.print(note, highlight=False, markup=False)
@@ -83,13 +92,15 @@ def doctor(
     return diagnosis.exit_status
 
 
-def _begin(path: Path, settings: list[str] | None, with_trackers: bool) -> tuple[RunConfig, Accelerator, Console]:
+def _begin(
+    path: Path, settings: list[str] | None, with_trackers: bool
+) -> tuple[RunConfig | InTimeConfig, Accelerator, Console]:
     """Load the configuration, and tell what of it is not read."""
-    from training.published_config import load_run_config
+    from training.published_config import load_any_config
     from training.runs.accelerator import create_accelerator
 
     console = out_console()
-    resolved, notes = load_run_config(path, settings or ())
+    resolved, notes = load_any_config(path, settings or ())
     accelerator = create_accelerator(resolved, with_trackers)
     for note in notes if accelerator.is_main_process else ():
         console.print(note, highlight=False, markup=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from encoders.config import FeaturesConfig
 from encoders.device import choose_device
 from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
-from training.config import RunConfig, require_choice_on_dev
+from training.config import InTimeConfig, RunConfig, require_choice_on_dev
 from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
 from training.data.material import missing_material, without_modalities
 
@@ -36,11 +36,13 @@ class RunData:
         joined: clips, vectors and labels on the accelerator's device.
         defects: rows that a corpus could not use.
         ledger: clips without a vector, and why.
+        figures: what was measured of clips' media, see `encoders.store.progress.ExtractionSummary`.
     """
 
     joined: JoinedCorpora
     defects: pd.DataFrame
     ledger: pd.DataFrame
+    figures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -87,7 +89,7 @@ def load_run_data(
     table = load_clips(config, tasks, accelerator)
     sources = config.corpora.sources if corpora is None else corpora
     is_used = table.clips["split"].isin(list(splits)) & table.clips["corpus"].isin(list(sources))
-    table = ClipTable(table.clips[is_used].reset_index(drop=True), table.defects)
+    table = table.with_clips(table.clips[is_used].reset_index(drop=True))
     if show_clips is not None:
         show_clips(table)
     trained = table.clips["corpus"].isin(config.corpora.trained()) & table.clips["split"].eq("train")
@@ -95,7 +97,7 @@ def load_run_data(
     if absent:
         reasons = "; ".join(absent.values())
         raise CorpusError(f"{reasons}; {without_modalities(config.data.modalities, absent)}")
-    clips, ledger = extract_features(table.clips, features, accelerator, console or Console(quiet=True))
+    clips, ledger, figures = extract_features(table.clips, features, accelerator, console or Console(quiet=True))
     path = Path(config.output.directory) / "ledger.csv"  # there is no run yet
     try:
         joined = join(clips, features, tasks, config.corpora, config.model.reads_sequences, str(path))
@@ -104,10 +106,10 @@ def load_run_data(
             path.parent.mkdir(parents=True, exist_ok=True)
             ledger.to_csv(path, index=False)
         raise
-    return RunData(joined.to(accelerator.device), table.defects, ledger)
+    return RunData(joined.to(accelerator.device), table.defects, ledger, figures)
 
 
-def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
+def load_clips(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:
     """Build what the configuration asks to build, read every corpus, and leave out what no run uses.
 
     The train split of zero-shot corpora is not used: it is neither extracted nor evaluated.
@@ -117,21 +119,22 @@ def load_clips(config: RunConfig, tasks: Mapping[str, TaskSpec], accelerator: Ac
         CorpusError: see `corpora.registry.read_corpora`.
     """
     require_metrics(config.corpora, tasks)
-    require_choice_on_dev(config.training.monitor)
+    if isinstance(config, RunConfig):
+        require_choice_on_dev(config.training.monitor)
     if accelerator.is_main_process:
         prepare(config.corpora)
     accelerator.wait_for_everyone()
     table = read_corpora(config.corpora, tasks)
-    return ClipTable(used_clips(table.clips, config.corpora), table.defects)
+    return table.with_clips(used_clips(table.clips, config.corpora))
 
 
 def extract_features(
     clips: pd.DataFrame, features: FeaturesConfig, accelerator: Accelerator, console: Console
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Write the texts and extract the vectors that the store lacks, sharing the work with all other processes.
 
     Returns:
-        The clips with their texts filled in, and the ledger of what could not be made of them.
+        The clips with their texts filled in, the ledger of what could not be made of them, and what was measured.
     """
     ledgers = []
     if features.transcriber is not None or features.describer is not None:
@@ -147,4 +150,4 @@ def extract_features(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         console.print(summary)
-    return clips, pd.concat([*ledgers, summary.ledger], ignore_index=True)
+    return clips, pd.concat([*ledgers, summary.ledger], ignore_index=True), pd.DataFrame(summary.figures)

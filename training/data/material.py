@@ -16,7 +16,7 @@ import pandas as pd
 from encoders.creation import CATALOGUE
 from encoders.errors import EncodingError
 from mmpsr.extras import MissingExtraError, require_extra
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig
 
 __all__ = ["missing_material", "without_modalities"]
 
@@ -31,7 +31,7 @@ _STREAMS: Mapping[str, Literal["video", "audio"]] = {"video": "video", "audio": 
 _FILES = ("audio_media", "media", "fallback_media")
 
 
-def missing_material(train: pd.DataFrame, config: RunConfig) -> Iterator[tuple[str, str]]:
+def missing_material(train: pd.DataFrame, config: RunConfig | InTimeConfig) -> Iterator[tuple[str, str]]:
     """Yield each modality in use that no training clip can have, with the reason and the first file's own.
 
     Encoders that are not of the catalogue, and vectors made elsewhere, know themselves what they need.

@@ -26,7 +26,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import encoder_specs
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig
 from training.data.joined import active_features, require_metrics, training_errors, used_clips
 from training.data.material import missing_material, without_modalities
 
@@ -101,7 +101,7 @@ class Diagnosis:
         }  # fmt: skip
 
 
-def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
+def examine(config: RunConfig | InTimeConfig, name: str, with_media: bool) -> Diagnosis:
     """Read all corpora as training would, and tell what is there, what is missing and what is wrong.
 
     Args:
@@ -130,7 +130,7 @@ def examine(config: RunConfig, name: str, with_media: bool) -> Diagnosis:
             source = _of_release(source, table.clips)
             annotated = {task: known[task] for task in source.label_tasks()}
             sizes = file_sizes(table.clips)
-            figures = corpus_figures(source, table.clips, annotated, tasks, sizes)
+            figures = corpus_figures(source, table.clips, annotated, tasks, sizes, table.timelines)
             findings += check_corpus(corpus, source, table, used[corpus], annotated, {} if with_media else sizes)
             findings += between_splits(corpus, source, used[corpus])
             if not source.zero_shot:
@@ -164,7 +164,7 @@ def _plain(kind: str, message: str, corpus: str | None = None) -> Finding:
     return Finding(corpus, kind, "error", message, ())
 
 
-def _settings(config: RunConfig, tasks: Mapping[str, TaskSpec]) -> Iterator[Finding]:
+def _settings(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec]) -> Iterator[Finding]:
     """Find metrics and encoders that the configuration names and that cannot work."""
     try:
         require_metrics(config.corpora, tasks)
@@ -177,7 +177,9 @@ def _settings(config: RunConfig, tasks: Mapping[str, TaskSpec]) -> Iterator[Find
             yield _plain("bad_setting", str(error))
 
 
-def _training(config: RunConfig, tasks: Mapping[str, TaskSpec], used: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
+def _training(
+    config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec], used: Mapping[str, pd.DataFrame]
+) -> Iterator[Finding]:
     """Say why the clips that were read cannot be trained on; what an unreadable corpus may bring is left open."""
     sources = config.corpora.sources
     missing = [sources[name] for name in config.corpora.trained() if name not in used]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from corpora.checks.findings import Finding
-from corpora.checks.statistics import ClassFigures, CorpusFigures, LabelFigures
+from corpora.checks.statistics import ClassFigures, CorpusFigures, LabelFigures, TimeFigures
 from corpora.clips import SPLITS
 from training.doctor.doctor import Diagnosis
 
@@ -73,6 +73,21 @@ def _figures(figures: CorpusFigures, columns: Sequence[str]) -> Iterator[Rendera
     yield splits
     if figures.labels:
         yield _labels(figures.labels)
+    for task, by_split in figures.in_time.items():
+        parts = "; ".join(f"{split} {_in_time(row)}" for split, row in by_split.items())
+        yield Text(f"labels of {task} in time: {parts}")
+
+
+def _in_time(row: TimeFigures) -> str:
+    """Say how much is labelled in time in one split."""
+    said = [f"{row.clips:,} clips"]
+    if total := sum(row.frames.values()):
+        shares = (f"{name} {100.0 * number / total:.2f} %" for name, number in row.frames.items() if number)
+        said.append(f"{total:,} frames ({', '.join(shares)})")
+    if row.segments:
+        each = (f"{name} {number:,} of {row.seconds[name]:,.6g} s" for name, number in row.segments.items() if number)
+        said.append(f"segments: {', '.join(each)}")
+    return ", ".join(said)
 
 
 def _labels(labels: Mapping[str, Mapping[str, LabelFigures]]) -> Table:

@@ -193,7 +193,7 @@ class MultiTaskEstimator(BaseEstimator):
             BundleError: the folder cannot be written.
         """
         trained = self._fitted()
-        save_bundle(trained.model.state_dict(), self.bundle_, Path(folder), force)
+        save_bundle(trained.model.state_dict(), self.bundle_, Path(folder), force, trained.novelty)
 
     @classmethod
     def load(cls, folder: str | Path) -> MultiTaskEstimator:

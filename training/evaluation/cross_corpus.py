@@ -138,7 +138,7 @@ def join_clips(
         console: where messages go.
     """
     features = active_features(features, run.modalities)
-    clips, _ = extract_features(clips, features, accelerator, console)
+    clips, _, _ = extract_features(clips, features, accelerator, console)
     return gather(clips, features, run.tasks, run.config.model.reads_sequences).to(accelerator.device)
 
 

@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmpsr.errors import UserError
 from mmpsr.files import write_whole
+from training.runs.directory import RunError, read_json, read_tensors
 
 __all__ = ["CheckpointError", "latest_checkpoint", "load_checkpoint", "save_checkpoint", "save_tensors"]
 
@@ -91,7 +92,7 @@ def load_checkpoint(
     """Restore modules, optimizer and this process' random state; return the JSON state.
 
     Raises:
-        CheckpointError: the checkpoint was written by another number of processes.
+        CheckpointError: the checkpoint was written by another number of processes, or a file of it is damaged.
     """
     if (
         not (path / f"rng-{accelerator.num_processes - 1}.safetensors").exists()
@@ -102,16 +103,22 @@ def load_checkpoint(
             f"{path} was written by {num_files} processes and cannot continue exactly on {accelerator.num_processes}; "
             f"launch with --num_processes {num_files}"
         )
+    try:
+        states = {name: read_tensors(path / f"{name}.safetensors") for name in modules}
+        tensors, random = (
+            read_tensors(path / f"{name}.safetensors") for name in ("optimizer", f"rng-{accelerator.process_index}")
+        )
+        state: dict[str, Any] = read_json(path, "state.json")
+    except RunError as error:
+        raise CheckpointError(f"{error}; remove {path}, and the checkpoint before it is continued") from None
     for name, module in modules.items():
-        module.load_state_dict(load_file(path / f"{name}.safetensors"))
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    tensors = load_file(path / "optimizer.safetensors")
+        module.load_state_dict(states[name])
     per_parameter: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         per_parameter.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": per_parameter, "param_groups": state.pop("groups")})
-    _restore_random_state(load_file(path / f"rng-{accelerator.process_index}.safetensors"))
+    _restore_random_state(random)
     return state
 
 

@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mmpsr.errors import Interrupted, UserError
@@ -33,10 +32,10 @@ from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
 from training.fit.state import TrainState
 from training.fit.step import sum_gradients, training_step
-from training.runs.directory import RunDirectory
+from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["DivergedError", "build_model", "train"]
+__all__ = ["DivergedError", "StopSignals", "build_model", "train"]
 
 
 class DivergedError(UserError):
@@ -109,7 +108,7 @@ def train(
 
     model.train()
     progress = state.progress
-    with _StopSignals(accelerator.num_processes == 1) as signals:
+    with StopSignals(accelerator.num_processes == 1) as signals:
         while progress.epoch < settings.num_epochs and progress.epoch - progress.best_epoch <= settings.patience:
             batches = epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, progress.epoch)
             while progress.batch < steps_per_epoch:
@@ -142,7 +141,7 @@ def train(
             f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
             "training diverged: lower training.lr"
         )
-    model.load_state_dict(load_file(run.best))
+    model.load_state_dict(read_tensors(run.best))
     blends: dict[str, Blend] = {}
     if model.linear_paths:
         baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
@@ -209,7 +208,7 @@ def _from_main(value: float) -> float:
     return broadcast_object_list([value])[0]
 
 
-class _StopSignals:
+class StopSignals:
     """Turns SIGINT and SIGTERM into a flag that the loop reads between steps; a second one stops at once.
 
     With several processes the flag would be read at different steps, so signals keep their meaning there.
@@ -220,7 +219,7 @@ class _StopSignals:
         self.received = False
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> _StopSignals:
+    def __enter__(self) -> StopSignals:
         if self.enabled:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)

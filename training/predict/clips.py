@@ -20,15 +20,17 @@ from encoders.device import choose_device
 from encoders.errors import ExtractionError
 from encoders.extraction.read import clip_records, make_encoders
 from encoders.store.vector_store import FeatureStore
+from encoders.visibility import FaceFigures
 from encoders.writers import fill
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
+from mmpsr.calibration.novelty import ClipNovelty
 from mmpsr.config import ConfigError, nearest
 from mmpsr.layers.standardizer import Standardizer
 from training.data.joined import JoinedCorpora, gather
 from training.data.ragged import Ragged
 from training.predict.inputs import Defect
-from training.predict.results import ClipResult, Results, judge, sentences_of
+from training.predict.results import ClipResult, Results, abstain_novel, judge, sentences_of
 from training.predict.windows import CORPUS
 from training.runs.trained import TrainedModel
 
@@ -46,12 +48,14 @@ class VectorTable:
         joined: clips and their vectors, on the CPU.
         absent: by clip and modality why it is not there; modalities that the model does not take are passed over.
         remarks: by clip and modality what encoders left beside the vectors.
+        faces: by clip and modality what the pictures show of faces, also where there is no vector.
         notes: sentences on what could not be done for any clip.
     """
 
     joined: JoinedCorpora
     absent: Sequence[Mapping[str, str]]
     remarks: Sequence[Mapping[str, str]]
+    faces: Sequence[Mapping[str, FaceFigures]]
     notes: tuple[str, ...] = ()
 
 
@@ -118,7 +122,7 @@ class PredictionTable:
         for name, standardizer in getattr(trained.model, "sequence_standardizers", {}).items():
             blank = torch.zeros(1, len(standardizer.mean), dtype=torch.float16)
             joined.sequences.setdefault(name, Ragged(blank, lengths, lengths, 1))
-        return VectorTable(joined, self._absences(ledger), self._remarks(features), self.notes)
+        return VectorTable(joined, self._absences(ledger), *self._left_beside(features), self.notes)
 
     def _absences(self, ledger: pd.DataFrame) -> list[dict[str, str]]:
         """List by clip and modality why it is not there, of the ledger and of the column `no_transcript`."""
@@ -133,18 +137,22 @@ class PredictionTable:
                     reasons["text"] = str(why)
         return absent
 
-    def _remarks(self, features: FeaturesConfig) -> list[dict[str, str]]:
-        """List by clip and modality what encoders left beside the vectors."""
+    def _left_beside(self, features: FeaturesConfig) -> tuple[list[dict[str, str]], list[dict[str, FaceFigures]]]:
+        """List by clip and modality what encoders left beside the vectors: remarks, and figures of faces."""
         store, records = FeatureStore(features.store), clip_records(self.clips, features)
         remarks: list[dict[str, str]] = [{} for _ in records]
+        faces: list[dict[str, FaceFigures]] = [{} for _ in records]
         for modality, encoder in make_encoders(features).items():
-            spec = encoder.spec
-            kept = {corpus: store.notes(corpus, spec) for corpus in {record["corpus"] for record in records}}
-            for record, own in zip(records, remarks, strict=True):
-                remark = kept[record["corpus"]].get((record["clip_id"], encoder.source(record)))
-                if remark is not None:
-                    own[modality] = remark
-        return remarks
+            spec, corpora = encoder.spec, {record["corpus"] for record in records}
+            notes = {corpus: store.notes(corpus, spec) for corpus in corpora}
+            figures = {corpus: store.figures(corpus, spec) for corpus in corpora}
+            for row, record in enumerate(records):
+                corpus, key = record["corpus"], (record["clip_id"], encoder.source(record))
+                if (remark := notes[corpus].get(key)) is not None:
+                    remarks[row][modality] = remark
+                if (seen := FaceFigures.of(figures[corpus].get(key, {}))) is not None:
+                    faces[row][modality] = seen
+        return remarks, faces
 
 
 def joined_vectors(
@@ -190,16 +198,17 @@ def joined_vectors(
         {name: "not given" for name, is_there in zip(features, row, strict=True) if not is_there}
         for row in joined.presence.tolist()
     ]
-    return VectorTable(joined, absent, [{}] * len(absent))
+    return VectorTable(joined, absent, [{}] * len(absent), [{}] * len(absent))
 
 
-def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> Results:
+def results_of(trained: TrainedModel, table: VectorTable, confidence: float, novelty: float | None = None) -> Results:
     """Predict clips that have anything, and put each together with why the rest of it is not there.
 
     Args:
         trained: the model.
         table: clips and their vectors.
         confidence: in [0, 1], below which a decision is not to be used.
+        novelty: in [0, 1], from which on nothing is decided; None decides however novel a clip is.
 
     Returns:
         A result per clip that has a modality, a defect per clip that has none.
@@ -209,13 +218,17 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> 
     device = next(trained.model.parameters()).device
     some = joined.select(torch.nonzero(there).flatten()).to(device)
     predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
+    unlike: list[dict[str, ClipNovelty]] = []
     if len(some.clips):
-        predicted = trained.predict(some, torch.arange(len(some.clips), device=device))
-    judged = iter(judge(predicted, trained.tasks, trained.calibration, confidence))
+        numbers = torch.arange(len(some.clips), device=device)
+        predicted, unlike = trained.predict(some, numbers), trained.judge_novelty(some, numbers)
+    rows_of_tasks = judge(predicted, trained.tasks, trained.calibration, confidence)
+    judged = iter([(abstain_novel(row, new, novelty), new) for row, new in zip(rows_of_tasks, unlike, strict=True)])
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     clips, defects = [], []
-    for row, has_any, reasons, remarks in zip(rows, there.tolist(), table.absent, table.remarks, strict=True):
+    left = zip(rows, there.tolist(), table.absent, table.remarks, table.faces, strict=True)
+    for row, has_any, reasons, remarks, faces in left:
         place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
         if not has_any:
             sentences = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
@@ -228,5 +241,6 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float) -> 
         why = {name: reason for name, reason in reasons.items() if name in joined.features}
         kept = {name: note for name, note in {**remarks, "behavior": others}.items() if note}
         text = (row["text"], row.get("text_source"), row["language"])
-        clips.append(ClipResult(*place, next(judged), why, *text, seen, kept))
+        tasks, new = next(judged)
+        clips.append(ClipResult(*place, tasks, why, *text, seen, kept, dict(faces), new))
     return Results(clips, defects, trained.tasks, some, predicted, table.notes)

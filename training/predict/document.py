@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmpsr.calibration.novelty import NOVELTY_MEANS
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import Explanation
 from mmpsr.files import json_lines, sha256_of
@@ -42,11 +43,15 @@ class FinishedRows:
         trained: the model; rows of another one are in another file.
         confidence: the confidence asked for, likewise.
         explained: whether rows say why, likewise.
+        novelty: the novelty asked for, likewise.
     """
 
-    def __init__(self, folder: Path, trained: TrainedModel, confidence: float, explained: bool = False) -> None:
+    def __init__(
+        self, folder: Path, trained: TrainedModel, confidence: float, explained: bool = False,
+        novelty: float | None = None,
+    ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"rows-{_identity(trained, confidence)}{'-explained' if explained else ''}.jsonl"
+        self.path = folder / f"rows-{_identity(trained, confidence, novelty)}{'-explained' if explained else ''}.jsonl"
         self.rows: dict[str, dict[str, Any]] = {}
         if self.path.exists():
             content = self.path.read_bytes()
@@ -84,13 +89,15 @@ def document_of(
     *,
     name: str,
     confidence: float,
+    novelty: float | None = None,
     window: float | None,
     hop: float | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """Make the whole JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
 
-    `about` says what the model was trained on and how good it is, `confidence_means` what confidences are; the
+    `about` says what the model was trained on and how good it is, `confidence_means` and `novelty_means` what
+    confidences and novelties are, `novelty_dev` of how many dev clips by modality; the
     `calibration` of a task says whether its probabilities are calibrated. A clip that was explained has an
     `explanation`, see `mmpsr.explanation.explain`.
 
@@ -100,6 +107,7 @@ def document_of(
         trained: the model.
         name: of its run or bundle.
         confidence: asked for.
+        novelty: asked for, or None.
         window: seconds of windows, or None.
         hop: seconds from window to window, or None.
         notes: sentences on what could not be done.
@@ -138,6 +146,9 @@ def document_of(
         },
         "confidence": confidence,
         "confidence_means": CONFIDENCE,
+        "novelty": novelty,
+        "novelty_means": NOVELTY_MEANS,
+        "novelty_dev": {modality: len(fit.dev) for modality, fit in trained.novelty.fits.items()},
         "window": window,
         "hop": hop,
         "recordings": list(recordings.values()),
@@ -146,11 +157,13 @@ def document_of(
     }
 
 
-def _identity(trained: TrainedModel, confidence: float) -> str:
+def _identity(trained: TrainedModel, confidence: float, novelty: float | None) -> str:
     """Sum up all that decides what rows say of a clip, in twelve hexadecimal digits."""
     sums = hashlib.sha256()
     for name, tensor in sorted(trained.model.state_dict().items()):
         sums.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    for name, array in sorted(trained.novelty.to_arrays().items()):
+        sums.update(name.encode() + array.tobytes())
     features = trained.features
     writers = [
         writer and {**writer.model_dump(), "weights": features.weights.get(writer.model)}
@@ -158,7 +171,7 @@ def _identity(trained: TrainedModel, confidence: float) -> str:
     ]
     parts = [
         trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA,
-        CONFIDENCE,
+        CONFIDENCE, novelty, NOVELTY_MEANS,
     ]  # fmt: skip
     sums.update(json.dumps(parts, sort_keys=True).encode())
     return sums.hexdigest()[:12]

@@ -32,7 +32,7 @@ from encoders.extraction.workers import WarmEncoders
 from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
-from training.bundle.files import CONTENT, FILES
+from training.bundle.files import CONTENT, FILES, OPTIONAL
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
 from training.predict.inputs import Defect, InputError, find_inputs
 from training.predict.results import Results
@@ -159,7 +159,7 @@ class Predictor(ModelHubMixin):
     ) -> Predictor:  # fmt: skip
         folder = Path(model_id)
         if not folder.is_dir():
-            folder = Path(snapshot_download(model_id, allow_patterns=list(FILES), **options))
+            folder = Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
         bundled = read_bundle(folder, device, allow_custom_encoders)
         return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
 
@@ -196,6 +196,7 @@ class Predictor(ModelHubMixin):
         texts: str | Sequence[str | None] | None = None,
         *,
         confidence: float = 0.0,
+        novelty: float | None = None,
         window: float | None = None,
         hop: float | None = None,
         transcripts: str | Path | None = None,
@@ -209,6 +210,8 @@ class Predictor(ModelHubMixin):
                 or a clip table with the columns of `corpora.clips` that are known (`clip_id` and `media` at least).
             texts: what is said, one text or one per recording; without, transcripts beside the files are used.
             confidence: in [0, 1], below which a decision counts as abstained.
+            novelty: in [0, 1], share of dev clips less out of line, from which on a clip's predictions count as
+                abstained; None is never, see `mmpsr.calibration.novelty`.
             window: seconds of the windows that recordings are cut into; None for whole recordings.
             hop: seconds from one window's start to the next; None is `window`.
             transcripts: folder with files named like the recordings.
@@ -226,6 +229,7 @@ class Predictor(ModelHubMixin):
         """
         clock = StageClock(on_stage)
         _require_probability(confidence)
+        _require_novelty(novelty, self.trained)
         clock.enter("inputs")
         clips, defects, notes = _read(inputs, texts, window, hop, transcripts)
         with tempfile.TemporaryDirectory(prefix="mmpsr-") if store is None else nullcontext(str(store)) as place:
@@ -237,7 +241,7 @@ class Predictor(ModelHubMixin):
                 clock.enter("features")
                 ledger = self._extract(table.clips, features)
             clock.enter("prediction")
-            results = self._results(table.with_vectors(features, self.trained, ledger), confidence)
+            results = self._results(table.with_vectors(features, self.trained, ledger), confidence, novelty)
         return replace(
             results, defects=defects + results.defects, notes=(*notes, *results.notes), seconds=clock.leave()
         )
@@ -248,6 +252,7 @@ class Predictor(ModelHubMixin):
         presence: Mapping[str, ArrayLike] | None = None,
         *,
         confidence: float = 0.0,
+        novelty: float | None = None,
     ) -> Results:
         """Predict from vectors that the model's encoders have made before.
 
@@ -255,6 +260,7 @@ class Predictor(ModelHubMixin):
             vectors: by modality float `[N, D_m]`; modalities left out are absent.
             presence: by modality bool `[N]`; of those left out, rows without NaN are present.
             confidence: see `predict`.
+            novelty: see `predict`.
 
         Raises:
             ValueError: a modality or a width is not the model's, numbers of rows differ, or a present row is not
@@ -266,7 +272,8 @@ class Predictor(ModelHubMixin):
             {'video': 'not given', 'audio': 'not given', 'behavior': 'not given'}
         """
         _require_probability(confidence)
-        return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence)
+        _require_novelty(novelty, self.trained)
+        return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence, novelty)
 
     def explain(self, results: Results) -> list[Explanation]:
         """Explain why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of the clips.
@@ -299,9 +306,9 @@ class Predictor(ModelHubMixin):
             self._warm = None
             raise
 
-    def _results(self, table: VectorTable, confidence: float) -> Results:
+    def _results(self, table: VectorTable, confidence: float, novelty: float | None) -> Results:
         with self._lock:  # whoever explains watches the model's parts
-            return results_of(self.trained, table, confidence)
+            return results_of(self.trained, table, confidence, novelty)
 
 
 def _read(
@@ -330,6 +337,18 @@ def _read(
 def _require_probability(confidence: float) -> None:
     if not 0.0 <= confidence <= 1.0:
         raise ValueError(f"a confidence is a probability between 0 and 1, found {confidence}")
+
+
+def _require_novelty(novelty: float | None, trained: TrainedModel) -> None:
+    if novelty is None:
+        return
+    if not 0.0 <= novelty <= 1.0:
+        raise InputError(f"a novelty is a share of dev clips between 0 and 1, found {novelty:g}")
+    if not trained.novelty.fits:
+        raise InputError(
+            "the model's run or bundle does not store how unlike its training clips a recording is, which novelty "
+            "asks for; train again, and bundle the new run, or leave it out"
+        )
 
 
 def open_predictor(

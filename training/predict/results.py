@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from encoders.visibility import FaceFigures
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.novelty import ClipNovelty, is_novel
 from mmpsr.calibration.reliability import confidences
 from mmpsr.explanation.explain import Explanation
 from mmpsr.probabilities import decide_classes, decide_present
@@ -23,7 +25,7 @@ from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 from training.predict.inputs import Defect
 
-__all__ = ["ClipResult", "Results", "Sentence", "TaskResult", "frame_of", "judge", "sentences_of"]
+__all__ = ["ClipResult", "Results", "Sentence", "TaskResult", "abstain_novel", "frame_of", "judge", "sentences_of"]
 
 COVERAGE = 0.9
 """Chance with which an interval holds the true value."""
@@ -50,7 +52,9 @@ class TaskResult:
         values: calibrated probability of each class, or score in [0, 1] of each trait.
         decided: the classes decided for; none of a regression, and none where no class of several is present.
         confidence: how sure the decision is, in [0, 1]; None for a regression.
-        abstained: the confidence is below the one asked for, so the decision is not to be used.
+        abstained: the decision, or the scores of a regression, are not to be used: the confidence is below the one
+            asked for, or the novelty not.
+        reason: why so, or None.
         intervals: by trait, the range that holds the true value with a chance of 90 %, from the residuals on dev.
     """
 
@@ -60,6 +64,7 @@ class TaskResult:
     confidence: float | None = None
     abstained: bool = False
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class ClipResult:
         language: of the transcript, where known.
         narrative: described behaviour.
         notes: by modality, what its encoder had to say, such as a file that was passed over.
+        faces: by modality that looks for faces, what its frames show of them, also where it is absent.
+        novelty: by modality that is there, how unlike the training clips it is.
     """
 
     id: str
@@ -91,6 +98,8 @@ class ClipResult:
     language: str | None = None
     narrative: tuple[Sentence, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    faces: dict[str, FaceFigures] = field(default_factory=dict)
+    novelty: dict[str, ClipNovelty] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Make JSON values."""
@@ -188,10 +197,32 @@ def judge(
         confidences_N = confidences(values_NC, spec, limits)
         abstains_N = calibration.abstain(task, values_NC, spec, confidence)
         for row, each in enumerate(rows):
+            sure = float(confidences_N[row])
+            why = f"{sure:.1%} sure, {confidence:.1%} asked" if abstains_N[row] else None
             each[task] = TaskResult(
-                spec.kind, _named(spec, values_NC[row]), decided[row], float(confidences_N[row]), bool(abstains_N[row])
+                spec.kind, _named(spec, values_NC[row]), decided[row], sure, bool(abstains_N[row]), reason=why
             )
     return rows
+
+
+def abstain_novel(
+    results: Mapping[str, TaskResult], novelty: Mapping[str, ClipNovelty], asked: float | None
+) -> dict[str, TaskResult]:
+    """Abstain from all tasks of a clip one of whose modalities is at least as novel as asked; values stay.
+
+    Args:
+        results: of a clip, by task.
+        novelty: of the same, by modality.
+        asked: novelty in [0, 1], or None for never.
+    """
+    modalities = [] if asked is None else is_novel(novelty, asked)
+    if not modalities:
+        return dict(results)
+    why = "; ".join(f"novelty of {name} {novelty[name].percentile:.2f}, {asked:.2f} asked" for name in modalities)
+    return {
+        task: replace(result, abstained=True, reason="; ".join(filter(None, (result.reason, why))))
+        for task, result in results.items()
+    }
 
 
 def _named(spec: TaskSpec, values_C: NDArray) -> dict[str, float]:
@@ -216,11 +247,12 @@ def sentences_of(narrative: str) -> tuple[Sentence, ...]:
 def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Make clips and defects a table: a row each, clips first.
 
-    Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`),
-    `<task>.confidence` and `<task>.abstained`, or per trait `<task>.<trait>.low` and `.high`; per modality
-    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
-    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
-    modalities, none with fewer than two.
+    Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`) and
+    `<task>.confidence`, or per trait `<task>.<trait>.low` and `.high`; `<task>.abstained` and `<task>.reason`; per
+    modality `novelty.<modality>` and `.ratio` (see `mmpsr.calibration.novelty.ClipNovelty`),
+    `faces.<modality>.<figure>` (see `encoders.visibility.FaceFigures`), and `absent.<modality>`, why it is not there;
+    `text`, `text_source`, `language`, `narrative`. Of explained clips also `shapley.<task>.<class>.<modality>`, in the
+    unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of modalities, none with fewer than two.
 
     Args:
         clips: of `Results.to_dicts`.
@@ -235,12 +267,17 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
                 row |= {f"{task}.{name}.low": low, f"{task}.{name}.high": high}
             if found["kind"] != "regression":
                 row[f"{task}.decided"] = "+".join(found["decided"])
-                row |= {f"{task}.{name}": found[name] for name in ("confidence", "abstained")}
+                row[f"{task}.confidence"] = found["confidence"]
+            row |= {f"{task}.abstained": found["abstained"], f"{task}.reason": found.get("reason")}
         for task, why in clip.get("explanation", {"tasks": {}})["tasks"].items():
             for name in why["prediction"]:
                 row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}
             between = [pair["value"] for pair in why["conflicts"]]
             row[f"conflict.{task}"] = sum(between) / len(between) if between else None
+        for modality, unlike in clip.get("novelty", {}).items():
+            row |= {f"novelty.{modality}": unlike["percentile"], f"novelty.{modality}.ratio": unlike["ratio"]}
+        for modality, seen in clip.get("faces", {}).items():
+            row |= {f"faces.{modality}.{name}": value for name, value in seen.items()}
         row |= {f"absent.{modality}": reason for modality, reason in clip["absent"].items()}
         row |= {name: clip[name] for name in ("text", "text_source", "language")}
         row["narrative"] = " ".join(sentence["text"] for sentence in clip["narrative"]) or None
@@ -248,6 +285,6 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
     for each in defects:
         rows.append({**{name: each[name] for name in ("id", "path", "start", "end")}, "defect": each["reason"]})
     frame = pd.DataFrame(rows, columns=None if rows else ["id", "path", "start", "end", "defect"])
-    last = [name for name in frame if str(name).startswith("absent.")]
+    last = [name for kind in ("novelty.", "faces.", "absent.") for name in frame if str(name).startswith(kind)]
     last += [name for name in ("text", "text_source", "language", "narrative") if name in frame]
     return frame[[name for name in frame if name not in last] + last]

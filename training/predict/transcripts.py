@@ -9,7 +9,7 @@ from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
-from mmpsr.delimited import text_lines
+from mmpsr.delimited import decode_table, text_lines
 from mmpsr.errors import UserError
 
 __all__ = ["TRANSCRIPT_SUFFIXES", "Cue", "Transcript", "TranscriptError", "read_transcript"]
@@ -20,10 +20,18 @@ NEAR_SECONDS = 0.5
 """Longest pause after which a cue can still show lines of the one before again."""
 SURE_WORDS = 3
 """Words that nobody says twice in a row by chance, at the beginning of a cue."""
-_MOMENT = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
+_MOMENT = r"(?:(\d+):)?(\d{1,2}):(\d{2})(?:[.,](\d{1,9}))?"
 _TIMES = re.compile(rf"\s*{_MOMENT}\s*-->\s*{_MOMENT}(?:\s.*)?")
+_LIKE_TIMES = re.compile(r"\s*\d+:\d\d\S*\s*(?:[-\u2013\u2014]+>|\u2192)\s*\d+:\d\d.*")
 _WORD_TIME = re.compile(rf"<{_MOMENT}>")
-_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+_BREAK = re.compile(r"<[Bb][Rr]\s*/?>|\\[Nnh]")
+_TAG = re.compile(
+    r"</?(?:b|c|em|font|i|lang|p|rp|rt|ruby|s|span|strong|u|v)(?:[\s.][^<>]*)?/?>|\{\\[^{}]*\}", re.IGNORECASE
+)
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uffef"
+"""Signs of languages without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_BETWEEN_UNSPACED = re.compile(rf"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
 
 
 class TranscriptError(UserError):
@@ -60,12 +68,12 @@ class Transcript:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).between(1.0, 3.0)
             'b c'
         """
-        return " ".join(word for word, *_ in self.words(start, end))
+        return _BETWEEN_UNSPACED.sub("", " ".join(word for word, *_ in self.words(start, end)))
 
     def words(self, start: float, end: float) -> list[tuple[str, float, float]]:
         """List the words whose middle lies from `start` to before `end`, with their seconds counted from `start`.
 
-        A cue's words share its time evenly.
+        A cue's words share its time evenly; in a language without blanks every sign is one.
 
         Example:
             >>> Transcript("a b c d", (Cue(0.0, 4.0, "a b c d"),)).words(1.0, 3.0)
@@ -73,7 +81,7 @@ class Transcript:
         """
         words_said = []
         for cue in self.cues:
-            words = cue.text.split()
+            words = _WORD.findall(cue.text)
             step = (cue.end - cue.start) / max(len(words), 1)
             for number, word in enumerate(words):
                 first = cue.start + number * step
@@ -86,21 +94,21 @@ def read_transcript(path: Path) -> Transcript:
     """Read a transcript; what its suffix says decides how.
 
     Args:
-        path: a UTF-8 file `.srt`, `.vtt` or `.txt`.
+        path: a file `.srt`, `.vtt` or `.txt` in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
-        TranscriptError: it cannot be read, is not UTF-8, or a file of subtitles holds no line of times, or a cue that
-            ends before it begins.
+        TranscriptError: it cannot be read, is not UTF-8, or a file of subtitles holds no line of times, one that is
+            written otherwise, or a cue that ends before it begins.
     """
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = decode_table(path.read_bytes())
     except UnicodeDecodeError:
         raise TranscriptError(f"{path}: is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise TranscriptError(f"{path}: cannot be read ({error.strerror})") from None
     if path.suffix.lower() == ".txt":
         return Transcript(" ".join(content.split()))
-    shown = list(_shown(content, path))
+    shown = sorted(_shown(content, path), key=lambda cue: cue.start)
     if not shown and content.removeprefix("WEBVTT").strip():
         raise TranscriptError(f"{path}: has no line of times such as 00:00:01,000 --> 00:00:02,500")
     said = without_repeats(shown)
@@ -118,8 +126,9 @@ class _ShownCue:
     lines: tuple[tuple[tuple[float | None, str], ...], ...]
 
     def words(self, first: int = 0) -> list[str]:
-        """Words of the lines from the first on."""
-        return [word for line in self.lines[first:] for _, text in line for word in text.split()]
+        """Words of the lines from the first on, without their case and punctuation."""
+        words = [word for line in self.lines[first:] for _, text in line for word in _WORD.findall(text)]
+        return ["".join(sign for sign in word.casefold() if sign.isalnum()) or word for word in words]
 
     def without(self, num_words: int) -> _ShownCue:
         """The cue without its first words."""
@@ -127,13 +136,18 @@ class _ShownCue:
         for line in self.lines:
             pieces = []
             for moment, text in line:
-                words = text.split()
-                if words[num_words:]:
-                    pieces.append((moment, " ".join(words[num_words:])))
-                num_words -= min(num_words, len(words))
+                begins = [word.start() for word in _WORD.finditer(text)]
+                if begins[num_words:]:
+                    pieces.append((moment, text[begins[num_words] :]))
+                num_words -= min(num_words, len(begins))
             if pieces:
                 lines.append(tuple(pieces))
         return _ShownCue(self.start, self.end, tuple(lines))
+
+    @property
+    def num_moments(self) -> int:
+        """Number of pieces with a time of their own."""
+        return sum(moment is not None for line in self.lines for moment, _ in line)
 
     def parts(self) -> list[Cue]:
         """A cue for every stretch of words that has times of its own; moments outside the cue are its ends."""
@@ -155,18 +169,20 @@ def without_repeats(cues: Sequence[_ShownCue]) -> list[_ShownCue]:
     Roll-up captions show the last lines again and build the next below them, or grow a line word by word. Cues are
     taken for such where at least half of those that say something new begin with whole lines of the cue before; a
     single one does where words have times of their own, or it shows at least three words again. A cue that only shows
-    lines again (for a moment, while they move up) adds nothing then.
+    lines again (for a moment, while they move up) adds nothing then. After a pause, lines are shown again only where
+    they have no times and what follows them has. Words are the same whatever their case and punctuation.
     """
     carried = [0] * len(cues[:1])
     for last, cue in pairwise(cues):
-        words = cue.words()
+        words, near = cue.words(), cue.start - last.end <= NEAR_SECONDS
         tails = (last.words(line) for line in range(len(last.lines)))
-        near = cue.start - last.end <= NEAR_SECONDS
-        carried.append(next((len(tail) for tail in tails if near and tail and words[: len(tail)] == tail), 0))
+        again = next((len(tail) for tail in tails if tail and words[: len(tail)] == tail), 0)
+        is_shown_again = near or cue.without(again).num_moments == cue.num_moments > 0
+        carried.append(again if is_shown_again else 0)
     num_words = [len(cue.words()) for cue in cues]
     grown = [again for again, num in zip(carried, num_words, strict=True) if 0 < again < num]
     fresh = sum(num > again for again, num in zip(carried[1:], num_words[1:], strict=True))
-    timed = any(moment is not None for cue in cues for line in cue.lines for moment, _ in line)
+    timed = any(cue.num_moments for cue in cues)
     if not grown or len(grown) < 0.5 * fresh or not (timed or len(grown) > 1 or max(grown) >= SURE_WORDS):
         return list(cues)
     return [cue.without(again) if again else cue for again, cue in zip(carried, cues, strict=True)]
@@ -180,6 +196,11 @@ def _shown(content: str, path: Path) -> Iterator[_ShownCue]:
     """
     lines = [line.rstrip("\r\n") for line in text_lines(content)]
     places = [place for place, line in enumerate(lines) if _TIMES.fullmatch(line)]
+    for number, line in enumerate(lines, start=1):
+        if _LIKE_TIMES.fullmatch(line) and not _TIMES.fullmatch(line):
+            raise TranscriptError(
+                f"{path}, line {number}: {line.strip()!r} is written otherwise than 00:00:01,000 --> 00:00:02,500"
+            )
     for place, next_place in pairwise([*places, len(lines)]):
         times = _TIMES.fullmatch(lines[place])
         assert times is not None
@@ -189,23 +210,41 @@ def _shown(content: str, path: Path) -> Iterator[_ShownCue]:
         below = lines[place + 1 : next_place]
         if path.suffix.lower() == ".vtt" and "" in below:
             below = below[: below.index("")]
-        elif next_place < len(lines) and len(below) > 1 and below[-1].strip().isdigit() and not below[-2].strip():
+        elif next_place < len(lines) and _is_number(below, lines[place - 1] if place else ""):
             below = below[:-1]
         shown = tuple(pieces for line in below if (pieces := _pieces(line)))
         if shown:
             yield _ShownCue(start, end, shown)
 
 
+def _is_number(below: Sequence[str], before: str) -> bool:
+    """Whether the last line below a cue's times is the number of the next: after a blank line, or the one to follow."""
+    if not below or not below[-1].strip().isdecimal():
+        return False
+    follows = before.strip().isdecimal() and int(below[-1]) == int(before) + 1
+    return follows or (len(below) > 1 and not below[-2].strip())
+
+
 def _pieces(line: str) -> tuple[tuple[float | None, str], ...]:
-    """Text of a line between its times, without tags; a time belongs to what follows it."""
+    """Text of a line between its times, without tags; a time belongs to the words that begin after it."""
     first, *timed = _WORD_TIME.split(line)
     parts: list[tuple[float | None, str]] = [(None, first)]
     for place in range(0, len(timed), 5):
         parts.append((_seconds(tuple(timed[place : place + 4])), timed[place + 4]))
-    texts = [(moment, " ".join(unescape(_TAG.sub("", text)).split())) for moment, text in parts]
-    return tuple((moment, text) for moment, text in texts if text)
+    texts: list[tuple[float | None, str]] = []
+    for moment, part in parts:
+        text = unescape(_TAG.sub("", _BREAK.sub(" ", part)))
+        before = texts[-1][1] if texts else ""
+        if before[-1:].strip() and text[:1].strip() and not _BETWEEN_UNSPACED.search(f"{before[-1]} {text[0]}"):
+            syllable = text.split(maxsplit=1)[0]  # it ends a word
+            texts[-1] = texts[-1][0], before + syllable
+            text = text[len(syllable) :]
+            if not text:
+                continue
+        texts.append((moment, text))
+    return tuple((moment, " ".join(text.split())) for moment, text in texts if text.strip())
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = parts
-    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + int(seconds or 0) + float(f"0.{fraction}")
+    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + int(seconds or 0) + float(f"0.{fraction or 0}")

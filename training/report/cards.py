@@ -14,11 +14,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from encoders.visibility import FaceFigures
+from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
-__all__ = ["render_card", "write_cards"]
+__all__ = ["clock", "render_card", "seen_faces", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -48,16 +50,25 @@ def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files.
     """
+    with_clips = (recording for recording in document["recordings"] if recording["clips"])
+    return write_pages({recording["id"]: render_card(recording, document) for recording in with_clips}, folder)
+
+
+def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write pages named after recordings, with names that are safe and differ in more than case.
+
+    Args:
+        pages: content by the recording's id.
+        folder: made where it is not there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    for recording in document["recordings"]:
-        if not recording["clips"]:
-            continue
-        stem = _UNSAFE.sub("_", recording["id"]).strip("._") or "recording"
+    for title, page in pages.items():
+        stem = _UNSAFE.sub("_", title).strip("._") or "recording"
         taken, number, name = {path.name.lower() for path in files}, 2, f"{stem}.html"
         while name.lower() in taken:
             name, number = f"{stem}-{number}.html", number + 1
-        write_whole(folder / name, render_card(recording, document))
+        write_whole(folder / name, page)
         files.append(folder / name)
     return files
 
@@ -73,7 +84,8 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}"}
+    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", "seen_faces": seen_faces}
+    environment.filters["novel"] = lambda clip: novelty_sentences(clip.get("novelty", {}))
     clips = recording["clips"]
     tasks = [
         {
@@ -85,6 +97,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
             "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
             "why": explain_task(name, clips) if "explanation" in clips[0] else None,
             "num_abstained": sum(clip["tasks"][name]["abstained"] for clip in clips),
+            "reason": _reason(clips[0]["tasks"][name], document),
         }
         for name, spec in document["tasks"].items()
     ]
@@ -97,6 +110,9 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         height=HEIGHT,
         about=document.get("about"),
         confidence_means=document.get("confidence_means", CONFIDENCE),
+        novelty_means=NOVELTY_MEANS,
+        novelty_dev=document.get("novelty_dev", {}),
+        num_novel=sum(bool(novelty_sentences(clip.get("novelty", {}))) for clip in clips),
     )
 
 
@@ -111,6 +127,27 @@ def clock(seconds: float | None) -> str:
         return ""
     minutes, rest = divmod(round(10 * seconds), 600)
     return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
+
+
+def _reason(result: Mapping[str, Any], document: Mapping[str, Any]) -> str | None:
+    """Say why there is no decision; older documents have the numbers alone."""
+    if not result["abstained"]:
+        return None
+    told = f"{100 * (result['confidence'] or 0.0):.1f} % sure, {100 * document['confidence']:.1f} % were asked for"
+    return result.get("reason") or told
+
+
+def seen_faces(clip: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what a clip's pictures show of faces: modalities joined by commas, and what all of them saw.
+
+    Args:
+        clip: of the document; of an older one it says nothing of faces.
+    """
+    modalities: dict[str, list[str]] = {}
+    for modality, values in clip.get("faces", {}).items():
+        if (figures := FaceFigures.of(values)) is not None:
+            modalities.setdefault(figures.sentence, []).append(modality)
+    return [(", ".join(names), sentence) for sentence, names in modalities.items()]
 
 
 def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:

@@ -15,6 +15,7 @@ from mmpsr.config import flat
 from training.config import RunConfig
 from training.report.charts import bars, legend, ridges
 from training.report.page import Block, Cell, Chart, Charts, Section, Table, Text
+from training.runs.directory import RunError
 
 __all__ = ["command_line", "data_section", "defects_section", "read_csv", "settings_section"]
 
@@ -139,10 +140,17 @@ def _crossed(rows: pd.DataFrame, title: str, caption: str) -> Table:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of the run as text, without rows where the file is missing."""
+    """Read a table of the run as text, without rows where the file is missing.
+
+    Raises:
+        RunError: it is no table.
+    """
     if not path.exists():
         return pd.DataFrame(columns=list(columns), dtype="string")
-    return pd.read_csv(path, dtype="string", keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype="string", keep_default_na=False)
+    except ValueError as error:
+        raise RunError(f"{path} cannot be read ({error})") from None
 
 
 def _by_split(row: Mapping[str, Any]) -> int:

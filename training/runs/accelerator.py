@@ -12,14 +12,14 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration
 
 from mmpsr.extras import MissingExtraError, sentence_of
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig
 
 __all__ = ["create_accelerator", "require_trackers", "start_trackers"]
 
 _PROJECT = "mmpsr"
 
 
-def require_trackers(config: RunConfig) -> None:
+def require_trackers(config: RunConfig | InTimeConfig) -> None:
     """See that the trackers of a run are installed.
 
     Raises:
@@ -32,7 +32,7 @@ def require_trackers(config: RunConfig) -> None:
             raise MissingExtraError(f"output.trackers: {reason}")
 
 
-def create_accelerator(config: RunConfig, with_trackers: bool = True) -> Accelerator:
+def create_accelerator(config: RunConfig | InTimeConfig, with_trackers: bool = True) -> Accelerator:
     """Make one accelerator; CPU kernels are deterministic, so that a resumed run equals one never stopped.
 
     Args:
@@ -53,7 +53,7 @@ def create_accelerator(config: RunConfig, with_trackers: bool = True) -> Acceler
     )
 
 
-def start_trackers(accelerator: Accelerator, config: RunConfig, folder: Path) -> None:
+def start_trackers(accelerator: Accelerator, config: RunConfig | InTimeConfig, folder: Path) -> None:
     """Begin the logs of a run; trackers that write files write them below its folder, `trackers/mmpsr`."""
     accelerator.project_configuration.logging_dir = str(folder / "trackers")
     options: dict[str, dict[str, Any]] = {

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from mmpsr.config import ConfigError, flat
+from mmpsr.config import Config, ConfigError, flat
 from mmpsr.errors import UserError
-from mmpsr.files import write_json, write_whole
-from training.config import RunConfig
+from mmpsr.files import json_lines, write_json, write_whole
+from training.config import InTimeConfig, RunConfig, is_in_time
 
-__all__ = ["RunDirectory", "RunError", "comparable", "read_json", "stored_settings"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RunDirectory", "RunError", "comparable", "read_json", "read_tensors", "stored_settings"]
 
 PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
@@ -41,6 +44,23 @@ def read_json(path: Path, name: str) -> Any:
         raise RunError(f"{path / name} cannot be read ({error})") from None
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file of a run directory.
+
+    Raises:
+        RunError: it is missing, or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; is it of a run directory?") from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read ({error}); the file is damaged or cut off") from None
+
+
 class RunDirectory:
     """One run's folder.
 
@@ -54,7 +74,7 @@ class RunDirectory:
         self.best = path / "best.safetensors"
 
     @classmethod
-    def create(cls, config: RunConfig, name: str) -> RunDirectory:
+    def create(cls, config: RunConfig | InTimeConfig, name: str) -> RunDirectory:
         """Make a new folder, named after the time, and note configuration and versions in it."""
         parent = Path(config.output.directory) / name
         parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +92,7 @@ class RunDirectory:
         return run
 
     @classmethod
-    def find(cls, config: RunConfig, name: str) -> RunDirectory | None:
+    def find(cls, config: RunConfig | InTimeConfig, name: str) -> RunDirectory | None:
         """Find the newest run of this configuration, or None where there is no run at all.
 
         Raises:
@@ -103,8 +123,8 @@ class RunDirectory:
         write_json(self.path / name, value)
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        """Read a JSON file of the run; raises as the function `read_json`."""
+        return read_json(self.path, name)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`."""
@@ -112,18 +132,16 @@ class RunDirectory:
             file.write(json.dumps(record) + "\n")
 
     def rewind(self, num_epochs: int) -> None:
-        """Keep the lines of `metrics.jsonl` of the first epochs; one that a kill left half-written goes too."""
+        """Keep the lines of `metrics.jsonl` of the first epochs; a last one that was left half-written goes too.
+
+        Raises:
+            UserError: a line before the last is no record; file and line are named.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["epoch"] <= num_epochs:
-                    kept.append(line + "\n")
-            except json.JSONDecodeError:
-                continue
-        write_whole(path, "".join(kept))
+        records, _ = json_lines(path.read_bytes(), path)
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in records if record["epoch"] <= num_epochs))
 
 
 def stored_settings(path: Path) -> dict[str, Any]:
@@ -131,10 +149,14 @@ def stored_settings(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds none.
+        RunError: it is no JSON.
     """
-    stored: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    if not (path / "config.json").exists():
+        raise FileNotFoundError(path / "config.json")
+    stored: dict[str, Any] = read_json(path, "config.json")
+    model: type[Config] = InTimeConfig if is_in_time(stored) else RunConfig
     try:
-        return RunConfig.model_validate(stored).model_dump(mode="json")
+        return model.model_validate(stored).model_dump(mode="json")
     except ValidationError:  # of a version that knows other settings
         return stored
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from corpora.demo.frames import FOLDER
 from corpora.registry import CorporaConfig, generated_corpora
 from training.runs.directory import read_json
 from training.scoring.tables import metric_name
@@ -185,6 +186,8 @@ def sources_of(config: CorporaConfig, data: Mapping[str, Any] | None) -> tuple[C
     if config.build == "demo":  # all that lies below the root was built there
         own = ((name, Path(source.path)) for name, source in config.sources.items())
         generated |= {name for name, path in own if not path.is_absolute() and ".." not in path.parts}
+    elif config.build == "demo-frames":
+        generated |= {name for name, source in config.sources.items() if Path(source.path).parts[:1] == (FOLDER,)}
     blank = 0 if data.get("clips") else None
     return tuple(
         CorpusOrigin(name, source.zero_shot, name in generated, counts.get(name, blank))

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.novelty import ClipNovelty, Novelty
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, active_features
-from training.runs.directory import RunError, read_json
+from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
+from training.scoring.novelty import NOVELTY, clip_novelty, parse_novelty
 from training.scoring.scores import predict
 
 __all__ = ["TrainedModel", "feature_keys"]
@@ -46,6 +47,7 @@ class TrainedModel:
         config: the run's resolved configuration.
         fingerprints: of encoders, as the run wrote them, by modality, then those of sequences by their subject.
         origin: corpora and main figures of the run; None where they are not known.
+        novelty: fitted on train and dev; without any modality where the run or bundle was written before it was stored.
     """
 
     model: FusionModel
@@ -55,6 +57,7 @@ class TrainedModel:
     config: RunConfig
     fingerprints: Mapping[str, str]
     origin: Origin | None = field(default=None, kw_only=True)
+    novelty: Novelty = field(default_factory=Novelty, kw_only=True)
 
     @classmethod
     def read(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -75,9 +78,15 @@ class TrainedModel:
         fingerprints = read_json(path, "features.json")
         modalities = [name for name in fingerprints if name in config.data.modalities]  # in the order of the model
         try:
-            model = restore_model(config.model, modalities, tasks, load_file(weights))
+            model = restore_model(config.model, modalities, tasks, read_tensors(weights))
         except ValueError as error:
             raise RunError(f"{weights}: {error}") from error
+        file, novelty = path / NOVELTY, Novelty()
+        try:
+            if file.exists():
+                novelty = parse_novelty(file.read_bytes(), model, file)
+        except ValueError as error:
+            raise RunError(f"{error}; remove the file to predict without novelty") from error
         return cls(
             model.to(device),
             tasks,
@@ -86,6 +95,7 @@ class TrainedModel:
             config,
             fingerprints,
             origin=run_origin(path, config.corpora),
+            novelty=novelty,
         )
 
     @property
@@ -100,3 +110,7 @@ class TrainedModel:
     def predict(self, joined: JoinedCorpora, rows: torch.Tensor) -> dict[str, NDArray[np.float64]]:
         """Predict calibrated probabilities or scores, per task `[n, C]`; see `training.scoring.scores.predict`."""
         return self.calibration.apply_all(predict(self.model, joined, rows))
+
+    def judge_novelty(self, joined: JoinedCorpora, rows: torch.Tensor) -> list[dict[str, ClipNovelty]]:
+        """Tell how unlike the training clips each clip's modalities are; see `training.scoring.novelty`."""
+        return clip_novelty(self.novelty, self.model, joined, rows)

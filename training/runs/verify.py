@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from mmpsr.config import ConfigError
 from mmpsr.files import sha256_of
 from training.runs.directory import RunDirectory, RunError, read_json
 from training.runs.stored import RunPredictions
+from training.scoring.novelty import NOVELTY
 
-__all__ = ["MANIFEST", "verify_run", "write_manifest"]
+__all__ = ["MANIFEST", "changed_files", "verify_run", "write_manifest"]
 
 MANIFEST = "manifest.json"
 NEEDED = ("config.json", "features.json", "calibration.json", "baseline.json", "predictions.parquet", "results.json")
 OTHERS = (
-    "versions.json", "defects.csv", "ledger.csv", "metrics.jsonl", "best.safetensors", "identities.parquet",
-    "data.json",
+    "versions.json", "defects.csv", "ledger.csv", "faces.csv", "metrics.jsonl", "best.safetensors",
+    "identities.parquet", "data.json", NOVELTY,
 )  # fmt: skip
 TOLERANCE = 1e-6  # percentage points, of figures made again on another machine
 PREDICTION_TOLERANCE = 1e-6  # of `predicted` columns, which are float32
@@ -63,7 +64,7 @@ def verify_run(path: Path) -> list[str]:
     """
     if not (path / "results.json").exists():
         raise RunError(f"{path} {'has no results.json: the run is not finished' if path.is_dir() else 'is no folder'}")
-    problems = list(_changed_files(path))
+    problems = list(changed_files(path))
     try:
         run = RunPredictions.read(path)
         results = read_json(path, "results.json")
@@ -72,13 +73,19 @@ def verify_run(path: Path) -> list[str]:
     return [*problems, *_wrong_predictions(run), *_wrong_figures(run, results)]
 
 
-def _changed_files(path: Path) -> Iterator[str]:
+def changed_files(path: Path, needed: Sequence[str] = NEEDED) -> Iterator[str]:
+    """Compare files with the manifest.
+
+    Args:
+        path: run directory.
+        needed: files that the manifest has to name.
+    """
     try:
         noted = dict(read_json(path, MANIFEST)["sha256"])
     except (RunError, KeyError, TypeError, ValueError):
         yield f"{MANIFEST} is missing or damaged, so that no file can be compared with what it was"
         return
-    for name in (name for name in NEEDED if name not in noted):
+    for name in (name for name in needed if name not in noted):
         yield f"{MANIFEST} says nothing of {name}"
     for name, expected in noted.items():
         if not (path / name).exists():

@@ -25,6 +25,9 @@ SHORT_NAMES: Mapping[str, str] = {
     "negative_f1": "F1-",
     "average_precision": "AP",
     "bah_average_precision": "AP (BAH)",
+    "frame_iou": "IoU of segments",
+    "segment_f1_10": "F1@10 of segments",
+    "segment_f1_50": "F1@50 of segments",
     "mean_accuracy": "mACC",
     "mean_ccc": "mCCC",
 }

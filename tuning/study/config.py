@@ -23,6 +23,7 @@ settings = { "model.graph" = "gat" }   # or ["model.graph=gat"], as on the comma
 name = "without sound, emotion alone"
 without = ["audio"]                    # modalities, tasks or corpora; a corpus is then tested without being trained on
 only = ["emotion"]
+published = "12"                       # optional: the row of the table named by `published` that was printed for it
 ```
 
 In a table of settings a table changes only the keys that it has, and an empty one empties; in a list, as on the command
@@ -32,48 +33,26 @@ left out, and the table says why. So is one that comes to the same as a row abov
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mmpsr.balancing.build import create_balancer
-from mmpsr.config import Config, ConfigError, find_config, nearest, parse_setting, put, read_toml, validate
-from mmpsr.errors import UserError
+from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, validate
 from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
-from mmpsr.models.build import create_model
-from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
-from training.data.joined import active_features, require_metrics
+from training.data.joined import active_features
 from training.runs.directory import RunDirectory, comparable, stored_settings
+from tuning.study.published import PublishedTables, read_published
+from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row
 
-__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "load_study", "resolve_row"]
-
-Settings = dict[str, Any] | list[str]
-
-
-class InapplicableError(UserError):
-    """The configuration lacks what a row is about."""
-
-
-class RowConfig(Config):
-    """One row of the table."""
-
-    name: str = Field(min_length=1)
-    """What the table calls it."""
-    settings: Settings = Field(default_factory=dict)
-    """What it changes: a table of dotted keys, or a list of section.key=value."""
-    without: tuple[str, ...] = ()
-    """Modalities and tasks that it leaves out, and corpora that it does not train on."""
-    only: tuple[str, ...] = ()
-    """Modalities, tasks and corpora: of each kind that is named here no other is used, or trained on."""
+__all__ = ["Cell", "ColumnsConfig", "Study", "StudyConfig", "load_study"]
 
 
 class ColumnsConfig(Config):
@@ -109,6 +88,11 @@ class StudyConfig(Config):
     """Which figures are columns."""
     compare_to: str | None = None
     """Row that all others are compared with, seed by seed."""
+    published: str | tuple[str, ...] = ()
+    """Printed tables whose figures stand beside the rows that name a row of theirs: names of those that ship in
+    `configs/published/`, or CSV files relative to the study's file; see `tuning.study.published`."""
+    published_columns: dict[str, str] = Field(default_factory=dict)
+    """Head of a printed column -> the figure that it is, as corpus/task/metric; left out, the one of that title."""
 
     @field_validator("seeds")
     @classmethod
@@ -187,6 +171,7 @@ class Study:
         config: as written, with the seeds in use.
         cells: row by row, seed by seed.
         inapplicable: rows that make no sense on this base, and why.
+        published: printed tables, None where the study names none.
     """
 
     name: str
@@ -196,6 +181,7 @@ class Study:
     config: StudyConfig
     cells: tuple[Cell, ...]
     inapplicable: Mapping[str, str]
+    published: PublishedTables | None = None
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -262,13 +248,14 @@ def load_study(
         if row_name == config.compare_to or not resolved:
             raise ConfigError(f"{path}: row {row_name!r} cannot be left out: {inapplicable[row_name]}")
     _require_columns(path, config.columns, resolved)
+    published = _published(path, config)
     folder = Path(next(iter(resolved.values())).output.directory) / name
     cells = [
         Cell(name, seed, _with_seed(row_config, seed, config.folds), folder / folders[name] / str(seed))
         for name, row_config in resolved.items()
         for seed in config.seeds
     ]
-    return Study(name, path, folder, file, config, tuple(cells), inapplicable)
+    return Study(name, path, folder, file, config, tuple(cells), inapplicable, published)
 
 
 def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
@@ -282,6 +269,32 @@ def _folders(path: Path, config: StudyConfig) -> dict[str, str]:
             raise ConfigError(f"{path}: row {row.name!r} {why}; name it differently")
         folders[row.name] = folder
     return folders
+
+
+def _published(path: Path, config: StudyConfig) -> PublishedTables | None:
+    """Read the printed tables, and see that every row and column that the study names is there."""
+    names = (config.published,) if isinstance(config.published, str) else config.published
+    if not names:
+        for row in config.rows:
+            if row.published_rows:
+                raise ConfigError(f"{path}: row {row.name!r} has published = {row.published!r}, and the study names no "
+                                  'printed table; add published = "table01", for example')  # fmt: skip
+        return None
+    tables = read_published(names, path.parent)
+    for row in config.rows:
+        try:
+            tables.joined(row.published_rows)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: row {row.name!r}: {error}") from None
+    for head, figure in config.published_columns.items():
+        if head not in tables.heads:
+            raise ConfigError(f"{path}: published_columns: no printed column is headed {head!r}; "
+                              f"{nearest(head, tables.heads)}")  # fmt: skip
+        _, _, metric = [*figure.split("/"), "", ""][:3]
+        if figure.count("/") != 2 or metric not in METRICS:
+            raise ConfigError(f"{path}: published_columns: expected corpus/task/metric, as in "
+                              f"bah/ambivalence/macro_f1; found {figure!r}; {nearest(metric, METRICS)}")  # fmt: skip
+    return tables
 
 
 def _with_seed(config: RunConfig, seed: int, folds: int | None) -> RunConfig:
@@ -305,84 +318,3 @@ def _require_columns(path: Path, columns: ColumnsConfig, resolved: Mapping[str, 
         for name in names:
             if name not in known[kind]:
                 raise ConfigError(f"{path}: columns.{kind}: nothing is named {name!r}; {nearest(name, known[kind])}")
-
-
-def resolve_row(
-    base: Mapping[str, Any], common: Settings, row: RowConfig, settings: Sequence[str], source: str
-) -> RunConfig:
-    """Make the configuration of a row.
-
-    Args:
-        base: tree that all rows start from.
-        common: settings of all rows, before the row's own.
-        row: the row.
-        settings: `section.key=value` over all rows.
-        source: names the row in errors.
-
-    Raises:
-        InapplicableError: the row takes away, or keeps alone, what is not there.
-        ConfigError: a setting is wrong.
-    """
-    tree = copy.deepcopy(dict(base))
-    for changes, is_own in ((common, False), (row.settings, True), (list(settings), False)):
-        for keys, value in _pairs(changes):
-            key = ".".join(keys)
-            if key == "training.seed":
-                raise ConfigError("training.seed is not a setting of a study; list its seeds in `seeds`")
-            if is_own and keys[0] == "output":
-                raise ConfigError(f"{key} cannot differ between rows; put it into the study's own settings")
-            put(tree, keys, copy.deepcopy(value), key)
-    config = validate(RunConfig, tree, source)
-    if row.without or row.only:
-        _narrow(tree, config, row, source)
-        config = validate(RunConfig, tree, source)
-    tasks = config.tasks.resolve()
-    require_metrics(config.corpora, tasks)
-    if not config.corpora.trained():
-        raise ConfigError("every corpus is zero_shot, so there is none to train on")
-    active = active_features(config.features, config.data.modalities)
-    create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
-    widths = dict.fromkeys(config.data.modalities, 2)
-    try:
-        create_model(config.model, widths, tasks, dict.fromkeys(active.sequences, 2))
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(f"model: {error}") from None
-    return config
-
-
-def _narrow(tree: dict[str, Any], config: RunConfig, row: RowConfig, source: str) -> None:
-    """Take away what the row names, and of every kind of which it keeps some alone, all others."""
-    has = {
-        "modality": config.data.modalities,
-        "task": config.tasks.active,
-        "corpus": tuple(config.corpora.sources),
-    }
-    absent = [name for name in (*row.without, *row.only) if not any(name in names for names in has.values())]
-    if absent:
-        raise InapplicableError(f"there is no modality, task or corpus {' or '.join(absent)}")
-    for kind, names in has.items():
-        used = config.corpora.trained() if kind == "corpus" else names
-        alone = [name for name in names if name in row.only]
-        kept = [name for name in alone or used if name not in row.without]
-        if not kept:
-            raise InapplicableError(f"no {kind} would be left")
-        if kind == "modality":
-            put(tree, ["data", "modalities"], kept, source)
-        elif kind == "task":
-            put(tree, ["tasks", "active"], kept, source)
-        else:
-            for name in names:
-                put(tree, ["corpora", "sources", name, "zero_shot"], name not in kept, source)
-
-
-def _pairs(settings: Settings) -> Iterator[tuple[list[str], Any]]:
-    """Yield keys and values in order; tables are opened down to values and empty tables."""
-    if isinstance(settings, list):
-        yield from map(parse_setting, settings)
-        return
-    for key, value in settings.items():
-        keys = key.split(".")
-        if isinstance(value, dict) and value:
-            yield from ((keys + below, leaf) for below, leaf in _pairs(value))
-        else:
-            yield keys, value

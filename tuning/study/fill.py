@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mmpsr.files import sha256_of, write_whole
 from training.runs.accelerator import require_trackers
-from training.runs.directory import package_versions
+from training.runs.directory import package_versions, read_json
 from tuning.study.config import Cell, Study
 from tuning.study.rendering import to_csv, to_latex, to_markdown
 from tuning.study.table import StudyTable, read_table
@@ -103,7 +103,7 @@ def _manifest(study: Study, table: StudyTable, texts: Mapping[str, str]) -> dict
         if cell.seed in table.missing.get(cell.row, {}):
             entry["missing"] = table.missing[cell.row][cell.seed]
         else:
-            entry["inputs"] = json.loads((cell.path / INPUTS).read_text(encoding="utf-8"))
+            entry["inputs"] = read_json(cell.path, INPUTS)
             for name in ("results.json", "predictions.parquet"):
                 entry[name] = sha256_of(cell.path / name)
         cells[f"{cell.row}/{cell.seed}"] = entry

@@ -8,12 +8,19 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
-from tuning.study.table import COSTS, LINEAR, StudyTable
+from tuning.study.table import COSTS, LINEAR, Published, StudyTable
 
-__all__ = ["to_csv", "to_latex", "to_markdown"]
+__all__ = ["BESIDE", "beside_cell", "published_notes", "to_csv", "to_latex", "to_markdown"]
+
+BESIDE = (
+    "Own mean, printed figure (own minus printed), in percent; the ranks are those of the figures that both have, "
+    "among these rows."
+)
+"""What the table of own and printed figures shows."""
 
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
@@ -30,6 +37,9 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
         for row, differences in table.differences(other).items():
             grid.append([row, *(f"{d.mean:+.2f}{_interval(d)}" if d.num_seeds else "-" for d in differences)])
         lines += ["", f"## Difference from {other}, paired by seed", "", *_pipes(grid)]
+    if table.published is not None:
+        lines += ["", f"## Beside the printed figures: {table.published.title}", "", BESIDE, ""]
+        lines += [*_pipes(_beside(table, str)), "", *(f"- {note}" for note in published_notes(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -39,7 +49,16 @@ def to_latex(table: StudyTable, title: str) -> str:
     lines = [*(f"% {line}" for line in (title, table.note, *_notes(table))), r"\begin{tabular}{l"]
     lines[-1] += "r" * (head.count(" & ")) + "}"
     lines += [r"\toprule", head, r"\midrule", *body[:-1], r"\midrule", body[-1], r"\bottomrule", r"\end{tabular}"]
+    lines += [] if table.published is None else _latex_beside(table, table.published)
     return "\n".join(lines) + "\n"
+
+
+def _latex_beside(table: StudyTable, published: Published) -> list[str]:
+    """Write the table of own and printed figures."""
+    head, *body = [" & ".join(cells) + r" \\" for cells in _beside(table, lambda text: text.translate(_TEX))]
+    notes = [f"% {line}" for line in (f"Printed: {published.title}", BESIDE, *published_notes(table))]
+    columns = r"\begin{tabular}{l" + "r" * head.count(" & ") + "}"
+    return ["", *notes, columns, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
 
 
 def to_csv(table: StudyTable, compare_to: str | None) -> str:
@@ -48,11 +67,15 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
     writer = csv.writer(text, lineterminator="\n")
     names = ("n", "mean", "sd", "low", "high")
     compared = [] if compare_to is None else [f"difference_{name}" for name in names]
-    writer.writerow(["row", "corpus", "split", "task", "metric", *names, "best", "mean_rank", *compared])
+    beside = [] if table.published is None else ["printed", "own_minus_printed"]
+    compared_and_printed = [*compared, *beside]
+    writer.writerow(["row", "corpus", "split", "task", "metric", *names, "best", "mean_rank", *compared_and_printed])
     ranks = table.ranks()
     for row, costs in table.cost.items():
         for name, values in costs.items():
-            writer.writerow([row, "", "", "cost", name, *_numbers(seed_summary(values)), "", ""] + [""] * len(compared))
+            writer.writerow(
+                [row, "", "", "cost", name, *_numbers(seed_summary(values)), "", "", *[""] * len(compared_and_printed)]
+            )
     for row in (*table.values, LINEAR):
         for column in table.columns:
             cells = [*_numbers(table.estimates(column)[row]), str(int(row in table.best(column)))]
@@ -60,6 +83,9 @@ def to_csv(table: StudyTable, compare_to: str | None) -> str:
             if compare_to is not None:
                 is_other = row not in (compare_to, LINEAR)
                 cells += _numbers(table.difference(row, compare_to, column) if is_other else seed_summary([]))
+            if table.published is not None:
+                printed = table.published.values.get(row, {}).get(column, math.nan)
+                cells += [_number(printed), _number(table.estimates(column)[row].mean - printed)]
             writer.writerow([row, column.corpus, column.split, column.task, column.metric, *cells])
     return text.getvalue()
 
@@ -78,10 +104,51 @@ def _grid(table: StudyTable, show: Callable[[SeedSummary, bool], str], escape: C
             fewer = f" (n = {estimate.num_seeds})" if row != LINEAR and 0 < estimate.num_seeds < done else ""
             cells.append(show(estimate, row in table.best(column)) + fewer if estimate.num_seeds else "-")
         rank = ranks.get(row, math.nan)
-        cells.append("-" if math.isnan(rank) else f"{rank:.2f}")
+        cells.append(_rank(rank))
         cells.append("-" if row == LINEAR or row in table.inapplicable else str(done))
         lines.append([*cells, *(_cost_cell(table.cost.get(row, {}).get(name, [])) for name in _costs(table).values())])
     return lines
+
+
+def _beside(table: StudyTable, escape: Callable[[str], str]) -> list[list[str]]:
+    """Lay out own and printed figures, and the ranks of both, as cells."""
+    columns, rows = table.beside()
+    lines = [[escape(text) for text in ("row", *(column.title for column in columns), "rank", "printed rank")]]
+    for row, each in rows.items():
+        cells = [beside_cell(own, printed) for own, printed in zip(each.own, each.printed, strict=True)]
+        ranks = [_rank(each.own_rank), _rank(each.printed_rank)]
+        lines.append([escape(row), *(escape(cell) for cell in cells), *ranks])
+    return lines
+
+
+def beside_cell(own: float, printed: float) -> str:
+    """Word a figure, the printed one and their difference; a dash where there is none.
+
+    Example:
+        >>> beside_cell(53.0, 63.14), beside_cell(53.0, math.nan), beside_cell(math.nan, math.nan)
+        ('53.00, 63.14 (-10.14)', '53.00, -', '-')
+    """
+    if math.isnan(own) and math.isnan(printed):
+        return "-"
+    texts = ["-" if math.isnan(value) else f"{value:.2f}" for value in (own, printed)]
+    difference = "" if math.isnan(own - printed) else f" ({own - printed:+.2f})"
+    return ", ".join(texts) + difference
+
+
+def published_notes(table: StudyTable) -> list[str]:
+    """Say how far the order of the rows is the printed one, and what the printed figures are of."""
+    assert table.published is not None
+    ranks = [(each.own_rank, each.printed_rank) for each in table.beside()[1].values()]
+    known = [pair for pair in ranks if np.isfinite(pair).all()]
+    notes = [*table.published.notes]
+    if len(known) > 2 and all(len(set(side)) > 1 for side in zip(*known, strict=True)):
+        found = spearmanr(*zip(*known, strict=True)).statistic
+        notes.append(f"Rank correlation (Spearman) of the two orders: {found:.2f} over {len(known)} rows")
+    return notes
+
+
+def _rank(rank: float) -> str:
+    return "-" if math.isnan(rank) else f"{rank:.2f}"
 
 
 def _costs(table: StudyTable) -> dict[str, str]:

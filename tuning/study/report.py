@@ -20,6 +20,7 @@ from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Page, 
 from training.report.run import run_page
 from training.runs.directory import RunError, read_json
 from tuning.study.config import load_study
+from tuning.study.rendering import BESIDE, beside_cell, published_notes
 from tuning.study.table import COSTS, LINEAR, StudyTable
 
 __all__ = ["read_stored_table", "report_page", "study_page"]
@@ -95,6 +96,7 @@ def study_page(folder: Path) -> Page:
         Section("table", "Table", _table(table)),
         Section("figures", "Figures", _figures(table)),
         Section("differences", "Differences", _differences(table, manifest.get("compare_to"))),
+        Section("published", "Printed figures", _published(table)),
         Section("cost", "Cost", _cost(table)),
         Section("settings", "What was run", _settings(manifest)),
     ]
@@ -188,6 +190,26 @@ def _differences(table: StudyTable, compare_to: str | None) -> list[Block]:
         )
         blocks.append(Table(["row", *(column.title for column in table.columns)], rows, caption))
     return blocks
+
+
+def _published(table: StudyTable) -> list[Block]:
+    if table.published is None:
+        return []
+    columns, beside = table.beside()
+    rows: list[list[str | Cell]] = []
+    for row, each in beside.items():
+        cells = []
+        for own, printed in zip(each.own, each.printed, strict=True):
+            text, _, note = beside_cell(own, printed).partition(", ")
+            cells.append(Cell(text, note))
+        ranks = ["-" if math.isnan(rank) else f"{rank:.2f}" for rank in (each.own_rank, each.printed_rank)]
+        rows.append([row, *cells, *ranks])
+    head = ["row", *(column.title for column in columns), "rank", "printed rank"]
+    return [
+        Text(f"Printed: {table.published.title}."),
+        *(Text(f"{note}.") for note in published_notes(table)),
+        Table(head, rows, BESIDE),
+    ]
 
 
 def _cost(table: StudyTable) -> list[Block]:

@@ -7,7 +7,8 @@ cross-validation they are over folds, too, and say both.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,12 +18,14 @@ from pydantic import TypeAdapter
 
 from mmpsr.metrics.ranking import friedman_ranks
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
+from training.config import RunConfig
 from training.fit.cost import COST
 from training.runs.directory import RunDirectory
+from training.runs.origin import GENERATED, CorpusOrigin, sources_of
 from training.scoring.tables import metric_name
-from tuning.study.config import ColumnsConfig, Study
+from tuning.study.config import Cell, ColumnsConfig, Study
 
-__all__ = ["COSTS", "LINEAR", "Column", "StudyTable", "read_table"]
+__all__ = ["COSTS", "LINEAR", "Beside", "Column", "Published", "StudyTable", "read_table"]
 
 LINEAR = "linear baseline"
 
@@ -51,6 +54,38 @@ class Column:
         return f"{self.corpus} {metric_name(self.metric)}{dev}"
 
 
+@dataclass(frozen=True)
+class Published:
+    """Printed figures that stand beside a study's own.
+
+    Attributes:
+        title: where they were printed.
+        values: by row and figure, in percent.
+        notes: what a reader must know of them: other features, other data, what has no place.
+    """
+
+    title: str
+    values: dict[str, dict[Column, float]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row beside the printed one.
+
+    Attributes:
+        own: means, in the order of the columns; NaN where there is none.
+        printed: the same figures as printed.
+        own_rank: mean rank over the figures that both have, among the rows that have a printed one.
+        printed_rank: the same of the printed figures.
+    """
+
+    own: NDArray[np.float64]
+    printed: NDArray[np.float64]
+    own_rank: float
+    printed_rank: float
+
+
 @dataclass
 class StudyTable:
     """All figures of a study.
@@ -68,6 +103,7 @@ class StudyTable:
         warnings: what a reader must know.
         folds: of a cross-validation, None without one.
         linear_by_seed: by figure, the baseline's value of every seed; empty without folds, where it is the same.
+        published: printed figures, None where the study names none.
     """
 
     columns: list[Column]
@@ -81,6 +117,7 @@ class StudyTable:
     warnings: list[str] = field(default_factory=list)
     folds: int | None = None
     linear_by_seed: dict[Column, dict[int, float]] = field(default_factory=dict)
+    published: Published | None = None
 
     @property
     def overlap(self) -> float:
@@ -126,6 +163,20 @@ class StudyTable:
         """Average the rank of each row over the figures that it has, 1 for the best; see `friedman_ranks`."""
         return dict(zip(self.values, friedman_ranks(self.means).tolist(), strict=True))
 
+    def beside(self) -> tuple[list[Column], dict[str, Beside]]:
+        """Put rows beside the printed ones: the figures that any of them has in print, and each row's."""
+        printed = {} if self.published is None else self.published.values
+        rows = [row for row in self.values if printed.get(row)]
+        columns = [column for column in self.columns if any(column in printed[row] for row in rows)]
+        cells = [[printed[row].get(column, np.nan) for column in columns] for row in rows]
+        printed_RK = np.array(cells, dtype=np.float64).reshape(len(rows), len(columns))
+        chosen = [self.columns.index(column) for column in columns]
+        own_RK = self.means[[list(self.values).index(row) for row in rows]][:, chosen]
+        both_RK = np.isfinite(own_RK) & np.isfinite(printed_RK)
+        ranks = (friedman_ranks(np.where(both_RK, values, np.nan)) for values in (own_RK, printed_RK))
+        of_rows = zip(rows, own_RK, printed_RK, *(each.tolist() for each in ranks), strict=True)
+        return columns, {row: Beside(*parts) for row, *parts in of_rows}
+
     def compared_with(self, row: str | None) -> list[str]:
         """List what rows are compared with, seed by seed: a row if one is named, and the baseline of folds."""
         return [*([] if row is None else [row]), *([LINEAR] if self.linear_by_seed else [])]
@@ -150,8 +201,28 @@ class StudyTable:
             "values": {row: [figures.get(column) for column in self.columns] for row, figures in self.values.items()},
             "linear": [self.linear.get(column) for column in self.columns],
             "linear_by_seed": [self.linear_by_seed.get(column) for column in self.columns],
+            "published": None if self.published is None else self._published_tree(self.published),
         }
         return json.dumps(tree, indent=2) + "\n"
+
+    def _published_tree(self, published: Published) -> dict[str, Any]:
+        """Lay out the printed figures in the order of `columns`, and what is computed of them."""
+        columns, rows = self.beside()
+        differences = {
+            row: dict(zip(columns, (each.own - each.printed).tolist(), strict=True)) for row, each in rows.items()
+        }
+        return {
+            **vars(published),
+            "values": {row: [of.get(column) for column in self.columns] for row, of in published.values.items()},
+            "differences": {
+                row: [of[column] if column in of and np.isfinite(of[column]) else None for column in self.columns]
+                for row, of in differences.items()
+            },
+            "ranks": {
+                row: [rank if np.isfinite(rank) else None for rank in (each.own_rank, each.printed_rank)]
+                for row, each in rows.items()
+            },
+        }
 
     @classmethod
     def from_json(cls, text: str) -> StudyTable:
@@ -168,8 +239,12 @@ class StudyTable:
             return {column: figure for column, figure in zip(columns, figures, strict=True) if figure is not None}
 
         values = {row: by_column(figures) for row, figures in tree["values"].items()}
-        lists = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
-        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **lists})
+        parts: dict[str, Any] = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
+        if tree.get("published") is not None:
+            printed = tree["published"]
+            beside = {row: by_column(figures) for row, figures in printed["values"].items()}
+            parts["published"] = Published(printed["title"], beside, printed["notes"])  # the rest follows from these
+        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **parts})
 
 
 def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
@@ -214,8 +289,83 @@ def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTabl
     return StudyTable(
         sorted(columns, key=lambda column: order[column.corpus]), values, baseline, reference, missing,
         len(study.config.seeds), study.inapplicable, costs, warnings, study.config.folds,
-        by_seed if study.config.folds else {},
+        by_seed if study.config.folds else {}, _published(study, list(columns)),
     )  # fmt: skip
+
+
+def _published(study: Study, columns: Sequence[Column]) -> Published | None:
+    """Put printed figures beside the study's rows and figures, and say what sets them apart."""
+    tables = study.published
+    if tables is None:
+        return None
+    places: dict[tuple[str, str], Column] = {}
+    for column in columns:
+        own_title = f"{column.corpus} {metric_name(column.metric)}".lower()
+        address = f"{column.corpus}/{column.task}/{column.metric}"
+        for head in tables.heads:
+            named = study.config.published_columns.get(head)
+            if address == named or (named is None and own_title == head.lower()):
+                places[head, column.split] = column
+    values: dict[str, dict[Column, float]] = {}
+    homeless: dict[str, None] = {}
+    features: Counter[str] = Counter()
+    data: dict[str, dict[str, None]] = {}
+    cells = {cell.row: cell for cell in reversed(study.cells)}
+    for row in study.config.rows:
+        if row.name not in cells:
+            continue
+        cell = cells[row.name]
+        generated = {origin.name for origin in _origins(cell) if origin.generated}
+        found: dict[Column, float] = {}
+        for printed in tables.joined(row.published_rows):
+            for head, value in printed.figures.items():
+                if (head, printed.split) in places:
+                    found[places[head, printed.split]] = value
+                    other = _other_data(cell, generated, places[head, printed.split].corpus, head)
+                    if other:
+                        data.setdefault(other, {})[head.partition(" ")[0]] = None
+                else:
+                    homeless[head if printed.split == "test" else f"{head} ({printed.split})"] = None
+            features.update(_other_features(cell.config, printed.encoders))
+        if found:
+            values[row.name] = found
+    notes = []
+    if values and (features or data):
+        differing = [f"{what} ({number} of {len(values)} rows)" for what, number in features.items()]
+        notes.append(
+            "The printed figures are of other features or data, so that a difference says nothing of the method: "
+            + "; ".join([*(f"{what} in place of {', '.join(printed)}" for what, printed in data.items()), *differing])
+        )
+    if homeless:
+        notes.append(f"Printed, but no figure of this table: {', '.join(homeless)}")
+    gaps = [row.name for row in study.config.rows if row.name in cells and row.name not in values]
+    if gaps:
+        notes.append(f"Nothing was printed for {', '.join(repr(name) for name in gaps)}")
+    return Published(tables.title, values, notes)
+
+
+def _other_features(config: RunConfig, encoders: Mapping[str, str]) -> list[str]:
+    """Say which encoders stand in place of printed ones."""
+    used = {name: config.features.encoders[name] for name in config.data.modalities if name in encoders}
+    return [
+        f"{modality} by {encoder} in place of {encoders[modality]}"
+        for modality, encoder in used.items()
+        if encoder != encoders[modality]
+    ]
+
+
+def _origins(cell: Cell) -> tuple[CorpusOrigin, ...]:
+    """Describe the corpora that a cell was computed from."""
+    run = RunDirectory(cell.path)
+    return sources_of(cell.config.corpora, run.read_json("data.json") if (run.path / "data.json").exists() else None)
+
+
+def _other_data(cell: Cell, generated: Collection[str], corpus: str, head: str) -> str | None:
+    """Name what is in place of the printed corpus, None where it is that corpus."""
+    source = cell.config.corpora.sources[corpus]
+    if corpus in generated:
+        return GENERATED
+    return None if source.adapter == head.partition(" ")[0].lower() else f"{corpus}, read as {source.adapter},"
 
 
 def _cost(run: RunDirectory) -> dict[str, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError, MissingModality
 from encoders.face import crops as module
-from encoders.face.crops import FaceCrops, average_faces, crop_settings, face_crops
+from encoders.face.crops import FaceCrops, average_faces, chosen_faces, crop_settings, face_crops
 from encoders.media.clip import ClipMedia
 from tests.support.face_scenes import WALL, clip_of, head, scene
 from tests.support.media_files import write_media
@@ -55,7 +55,7 @@ def test_faces_far_smaller_than_the_largest_are_ignored() -> None:
     assert crops_of(scene((20, 60, 240), (400, 100, 120))).frames.tolist() == [0]
     assert crops_of(scene((20, 60, 240), (400, 100, 160))).frames.tolist() == [0, 0]
     boxes = np.array([[0.0, 0, 10, 10], [50, 0, 5, 6], [80, 0, 5, 5.9]])  # areas 100, 30, 29.5
-    assert module._large(boxes).tolist() == boxes[:2].tolist()
+    assert chosen_faces([boxes], FacesConfig())[0].tolist() == [0, 1]
 
 
 def test_two_faces_of_a_frame_are_averaged_and_keep_their_frame() -> None:

@@ -22,6 +22,7 @@ from encoders.face.landmarks import (
 from encoders.face.measures import measure_cues
 from encoders.face.mesh import FaceMesh
 from encoders.media.clip import ClipMedia
+from encoders.visibility import FaceFigures
 from tests.support.face_scenes import WALL, clip_of, scene
 from tests.support.media_files import grey, write_media
 
@@ -114,3 +115,46 @@ def test_longer_clips_are_given_more_frames(monkeypatch: pytest.MonkeyPatch, tmp
     asked.clear()
     face_frames(clip, 16, follows_length=False)
     assert asked == [16]
+
+
+def test_what_the_pictures_show_of_faces_is_measured() -> None:
+    clip = clip_of(WALL, TWO, ONE, turned(WALL), num_frames=4)
+    track = face_track(clip, 4)
+    distances = [float(np.linalg.norm(np.subtract(*eye_centres(face[None])))) for face in track.landmarks[:2]]
+    figures = FaceFigures.of(clip.take_figures() or {})
+    assert figures is not None
+    assert (figures.num_frames, figures.num_with_face, figures.most_faces, figures.is_turned) == (4, 2, 2, False)
+    assert figures.smallest_eyes == pytest.approx(min(distances), abs=0.05)  # of the larger face of each frame
+    sides = np.ptp(track.landmarks[:2, :, :2], axis=1)
+    assert figures.smallest_side == pytest.approx(sides.min(), abs=0.05)
+    assert clip.take_figures() is None
+    face_track(clip, 4)  # kept, and told again to whoever reads it next
+    assert clip.take_figures() == figures.to_dict()
+
+
+def test_figures_are_there_where_too_few_frames_show_a_face() -> None:
+    clip = clip_of(*[WALL] * 5, ONE, *[WALL] * 6, num_frames=12)
+    for _ in range(2):
+        with pytest.raises(EncodingError, match="expected at least 25%"):
+            face_track(clip, 12)
+        figures = clip.take_figures()
+        assert figures is not None
+        assert (figures["num_frames"], figures["num_with_face"], figures["most_faces"]) == (12, 1, 1)
+    empty = clip_of(WALL, WALL, num_frames=2)
+    with pytest.raises(EncodingError, match="no face found in 2 frames"):
+        face_track(empty, 2)
+    assert empty.take_figures() == FaceFigures(2, 0, 0, None, None, False).to_dict()
+
+
+def test_crops_measure_the_faces_that_they_take() -> None:
+    clip = clip_of(WALL, TWO, turned(ONE), num_frames=3)
+    crops = face_crops(clip, FacesConfig(), 64, 3)
+    figures = clip.take_figures()
+    assert crops is not None
+    assert figures is not None
+    assert (figures["num_frames"], figures["num_with_face"], figures["most_faces"]) == (3, len(set(crops.frames)), 2)
+    assert figures["smallest_eyes"] is None
+    assert 30 < figures["smallest_side"] < 200
+    inverted = clip_of(*[turned(ONE)] * 3, num_frames=3)
+    face_crops(inverted, FacesConfig(), 64, 3)
+    assert (inverted.take_figures() or {})["is_turned"] is True

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ from encoders.spec import EncoderSpec, SequenceSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.text_store import TextStore, Written
+from encoders.store.timed_store import TimedStore, rows_of
 from encoders.store.vector_store import FeatureStore
+from encoders.timed import Timed
+from encoders.visibility import FaceFigures, FaceSummary
 from encoders.writers.build import text_writers
 
 SPEC = EncoderSpec("org/name", 1, "text", 2, {}, "0123456789ab")
@@ -512,3 +516,90 @@ def test_weights_that_torch_keeps_are_found_without_it(tmp_path: Path) -> None:
     for variables in ({"TORCH_HOME": str(torch_home)}, {"XDG_CACHE_HOME": str(tmp_path)}):
         environment = {**{k: v for k, v in os.environ.items() if k != "TORCH_HOME"}, **variables}
         subprocess.run([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parents[3], check=True)
+
+
+def test_what_pictures_show_of_faces_is_summed_up_by_folder(store: FeatureStore) -> None:
+    def seen(number: int) -> dict[str, Any]:
+        return FaceFigures(12, number, 1, 10.0 * number or None, None, False).to_dict()
+
+    store.write("meld", PLAIN, ["a", "b"], ["s", "s"], rows([1, 2, 3], [4, 5, 6]), None, [seen(12), seen(6)])
+    store.write("meld", PLAIN, ["a"], ["old"], rows([1, 2, 3]), None, [seen(1)])
+    store.write_failures("meld", PLAIN, [("c", "s", "failed", "few")], figures=[seen(2)])
+    usage = Usage({}, {}, {"meld/video/plain-ba9876543210": dict.fromkeys("abc", "s")})
+    # shares 1, 1/2 and 1/6, the last below a quarter; the clip a of other media does not count
+    assert one(store, usage).faces == FaceSummary(3, 0.5, 1, 0, 0, 60.0, None)
+    store.write("meld", SPEC, ["a"], ["s"], rows([1, 2, 3, 4]))
+    assert [report.faces is None for report in take_inventory(store.root)] == [True, False]
+
+
+TIMED = SPEC.in_time(None, {})
+
+
+def in_time(*values: float, state: int = 2) -> Timed:
+    frames = np.repeat(np.array(values, dtype=np.float16)[:, None], 2, axis=1)
+    return Timed(frames, Fraction(24), 0.0, np.full(len(values), state, dtype=np.int8))
+
+
+def test_values_in_time_are_counted_by_frames(store: FeatureStore) -> None:
+    timed = TimedStore(store.root)
+    timed.write_timed("meld", TIMED, ["a", "b"], ["s", "s"], [in_time(1, 2, 4), in_time(0, 0, state=0)])
+    timed.write_timed("meld", TIMED, ["c"], ["s"], [in_time(5, state=1)])
+    timed.write_failures("meld", TIMED, [("d", "s", "failed", "dark")])
+    report = one(store)
+    assert (report.folder, report.rate, report.cap) == (f"meld/text/{TIMED.key}", "own", None)
+    assert (report.done, report.failed, report.num_parts, report.width) == (3, 1, 2, 2)
+    assert (report.num_frames, report.num_repeated, report.num_none, report.longest) == (6, 1, 2, 3)
+    assert report.mean == pytest.approx(12 / 6)  # 1 + 2 + 4 + 0 + 0 + 5; squares 46
+    assert report.std == pytest.approx((46 / 6 - 4) ** 0.5)
+    assert (report.constant_vectors, report.constant_columns) == (1, 0)  # b
+    assert report.is_sound
+    assert report.num_bytes == sum(path.stat().st_size for path in (store.root / report.folder).iterdir())
+
+
+def test_damaged_values_in_time_are_found(store: FeatureStore) -> None:
+    timed = TimedStore(store.root)
+    for name in "abc":
+        timed.write_timed("meld", TIMED, [name], ["s"], [in_time(1, 2)])
+    parts = sorted((store.root / "meld" / "text" / TIMED.key).glob("part-*.parquet"))
+    rows_of(parts[0]).unlink()
+    np.save(rows_of(parts[1]), np.zeros((1, 2), np.float16))
+    np.save(rows_of(parts[2]), np.full((2, 2), np.nan, np.float16))
+    report = one(store)
+    reasons = sorted(damage.reason for damage in report.damaged)
+    assert [reason.split("-")[0] for reason in reasons] == [
+        "its rows, frames",
+        "places or states of clips do not fit the 1 rows of frames",
+    ]
+    assert report.not_finite == 1
+    assert not report.is_sound
+
+
+def test_rows_that_no_part_names_are_a_leftover_after_a_while(store: FeatureStore) -> None:
+    timed = TimedStore(store.root)
+    timed.write_timed("meld", TIMED, ["a"], ["s"], [in_time(1, 2)])
+    timed.write_timed("meld", TIMED, ["b"], ["s"], [in_time(3)])
+    part = next((store.root / "meld" / "text" / TIMED.key).glob("part-*.parquet"))
+    rows = rows_of(part)
+    part.unlink()
+    assert find_leftovers(store.root) == []  # its writer may be about to write the part
+    os.utime(rows, (0, 0))
+    (leftover,) = find_leftovers(store.root)
+    assert leftover == Leftover(rows.relative_to(store.root).as_posix(), rows.stat().st_size)
+    assert remove(store.root, [], [leftover.path])[0] == [leftover.path]
+    assert not rows.exists()
+
+
+def test_values_in_time_of_a_configuration(store: FeatureStore) -> None:
+    used = FeaturesConfig(store=str(store.root), encoders={"text": "minilm"}, timed=("text",))
+    clips = pd.DataFrame([{"corpus": "meld", "clip_id": "a", "media": None, "start": None, "end": None,
+                           "text": "hi", "description": None, "words": None}])  # fmt: skip
+    usage = usage_of(used, {"meld": clips})
+    keys = [folder.rpartition("/")[2] for folder in usage.folders]
+    assert [key.endswith("-frames-own") for key in keys] == [False, True]
+    vectors, timed = usage.folders
+    assert usage.sources[vectors]["a"] != usage.sources[timed]["a"]
+    spec = make_encoder("minilm", "text").spec
+    other = TimedStore(store.root)
+    values = Timed(np.ones((1, 384), np.float16), Fraction(24), 0.0, np.full(1, 2, np.int8))
+    other.write_timed("meld", spec.in_time(12, {}), ["a"], ["s"], [values])
+    assert [report.rate for report in prunable(store.root, take_inventory(store.root, usage), usage)] == ["12"]

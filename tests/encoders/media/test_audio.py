@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import wave
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -272,6 +273,39 @@ def test_whatever_the_channels_the_mix_is_as_loud_as_the_loudest(number: int, se
     assert float(np.square(mono).mean()) == pytest.approx(loudest, rel=1e-3, abs=1e-12)
 
 
+@pytest.mark.parametrize("number", [8, 9, 16])
+def test_files_of_many_channels_are_read(tmp_path: Path, number: int) -> None:
+    channels = np.stack([(place + 1) / 20 * tone(200 + 40 * place, 0.5) for place in range(number)])
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(number)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.round(32768 * channels).astype("<i2").T.tobytes())
+    read = read_audio(tmp_path / "a.wav", None, None, RATE)
+    np.testing.assert_allclose(read, to_mono(channels.astype(np.float32))[0], atol=2e-4)
+
+
+def test_where_channels_come_and_go_most_of_the_time_counts(tmp_path: Path) -> None:
+    voice = tone(440, 3.0)
+    for number, (layout, channels) in enumerate(
+        (("mono", voice[None]), ("stereo", np.stack([voice, -voice])[:, :RATE]))
+    ):
+        with av.open(str(tmp_path / f"{number}.ts"), "w") as container:
+            stream = container.add_stream("aac", rate=RATE, layout=layout, bit_rate=128_000)
+            for first in range(0, channels.shape[1], 1024):
+                piece = np.ascontiguousarray(channels[:, first : first + 1024])
+                block = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+                block.sample_rate, block.pts, block.time_base = RATE, first, Fraction(1, RATE)
+                container.mux(stream.encode(block))
+            container.mux(stream.encode(None))
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join((tmp_path / f"{number}.ts").read_bytes() for number in range(2)))
+    samples = read_audio(path, None, None, RATE)
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.2)
+    for first in (1.0, 3.4):  # the opposite channels of the last second do not cancel
+        assert decibels(samples[round(first * RATE) :][: RATE // 3], voice[: RATE // 3]) == pytest.approx(0, abs=0.5)
+
+
 def test_a_file_of_opposite_channels_says_what_was_done(tmp_path: Path) -> None:
     path = write_media(tmp_path / "a.mkv", samples=np.stack([tone(220, 2.0), -tone(220, 2.0)]))
     clip = ClipMedia(media=path)
@@ -304,6 +338,26 @@ def test_where_the_default_stream_is_silent_the_first_that_is_not_is_taken_and_n
     np.testing.assert_allclose(read_audio(path, None, None, RATE, notes), voice, atol=1e-3)
     assert not notes
     assert is_silent(read_audio(write_tracks(tmp_path / "c.mkv", [silence, silence]), None, None, RATE))
+
+
+def flash_tag(codec: int) -> bytes:
+    """Sound of a codec as a part of an FLV file: type, size, time, stream, content, size of all that."""
+    content = bytes([codec << 4 | 3]) + bytes(40)
+    tag = bytes([8]) + len(content).to_bytes(3, "big") + bytes(7) + content
+    return tag + len(tag).to_bytes(4, "big")
+
+
+def test_sound_that_nothing_decodes_is_no_choice(tmp_path: Path) -> None:
+    voice, notes = tone(220, 2.0), list[str]()
+    path = write_timed(tmp_path / "a.flv", [(0.0, voice)], codec="aac")
+    whole = read_audio(path, None, None, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content + flash_tag(15))
+    np.testing.assert_array_equal(read_audio(path, None, None, RATE, notes), whole)
+    assert not notes
+    path.write_bytes(content[:13] + 50 * flash_tag(15))
+    with pytest.raises(EncodingError, match=r"a\.flv: no decoder for its audio stream"):
+        read_audio(path, None, None, RATE)
 
 
 def test_silence_is_what_nothing_reaches_60_decibels_below_full_scale() -> None:

@@ -211,6 +211,7 @@ def test_without_its_vocabulary_it_says_what_to_fetch(tmp_path: Path, monkeypatc
         encoder.load()
 
 
+@pytest.mark.slow
 def test_importing_the_module_does_not_import_the_library() -> None:
     program = "import sys, encoders.models.laion_clap; raise SystemExit('laion_clap' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

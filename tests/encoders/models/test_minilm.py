@@ -36,6 +36,7 @@ def test_equals_transformers_used_directly(encoder: MiniLM) -> None:
         np.testing.assert_allclose(rows, hidden[1:-1].numpy(), atol=1e-5)  # without [CLS] and [SEP]
 
 
+@pytest.mark.slow
 def test_equals_sentence_transformers_token_embeddings(encoder: MiniLM) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
     model = sentence_transformers.SentenceTransformer(str(get_model_path()), device="cpu")

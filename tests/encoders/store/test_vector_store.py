@@ -275,3 +275,28 @@ def test_claims_of_the_living_are_seen_and_those_of_the_dead_removed(tmp_path: P
             assert claims.others() == {}
         assert len(list((tmp_path / ".claims").glob("*.json"))) == 1  # the own
     assert [path.name for path in (tmp_path / ".claims").iterdir()] == ["exclusive.lock"]
+
+
+def test_figures_lie_beside_vectors_and_failures(store: FeatureStore, tmp_path: Path) -> None:
+    store.write("meld", SPEC, ["a", "b"], ["s", "s"], vectors(1, 2), None, [{"num_frames": 12}, None])
+    store.write_failures("meld", SPEC, [("c", "s", "failed", "dark"), ("d", "s", "absent", "no text")])
+    rows = [("e", "s", "failed", "few"), ("f", "s", "failed", "few")]
+    store.write_failures("meld", SPEC, rows, figures=[None, {"num_frames": 8}])
+    expected = {("a", "s"): {"num_frames": 12}, ("f", "s"): {"num_frames": 8}}
+    assert store.figures("meld", SPEC) == expected
+    assert FeatureStore(tmp_path).figures("meld", SPEC) == expected
+    assert store.figure_rows("meld", SPEC, [("f", "s"), ("a", "other"), ("c", "s")]) == [
+        {"corpus": "meld", "modality": "text", "encoder": "org/name", "clip_id": "f", "num_frames": 8}
+    ]
+    assert store.read("meld", SPEC, ["b"], ["s"])[0].tolist() == [True]
+    assert store.ledger("meld", SPEC)["clip_id"].tolist() == ["c", "d", "e", "f"]
+
+
+def test_a_store_without_figures_is_read_and_added_to(store: FeatureStore, tmp_path: Path) -> None:
+    store.write("meld", SPEC, ["a"], ["s"], vectors(1), ["a note"])  # as before: no column of figures
+    store.write("meld", SPEC, ["b"], ["s"], vectors(2), None, [{"num_frames": 4}])
+    parts = sorted(pq.read_table(path).column_names[-1] for path in tmp_path.rglob("part-*.parquet"))
+    assert parts == ["note", "note"]
+    assert store.figures("meld", SPEC) == {("b", "s"): {"num_frames": 4}}
+    assert store.notes("meld", SPEC) == {("a", "s"): "a note"}
+    assert store.read("meld", SPEC, ["a", "b"], ["s", "s"])[0].all()

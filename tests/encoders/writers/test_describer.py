@@ -21,7 +21,8 @@ from encoders.config import (
 from encoders.errors import ExtractionError, Failure, MissingModality
 from encoders.media.clip import ClipMedia
 from encoders.store.text_store import Written
-from encoders.writers.describer import LONGEST_SIDE, Describer, messages, whole_sentences
+from encoders.writers.chat import LONGEST_SIDE, messages
+from encoders.writers.describer import Describer, whole_sentences
 from encoders.writers.fill import fill_texts
 from mmpsr.config import ConfigError
 from tests.support.media_files import write_media

@@ -124,3 +124,24 @@ def test_a_metric_without_sums_is_recomputed_for_every_resample(monkeypatch: pyt
     monkeypatch.delitem(METRIC_SUMS, "uar")  # type: ignore[arg-type]
     found = metric_statistic("uar", groups, targets, predicted, AMBIVALENCE, None)(counts)
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(("spec", "name"), CASES)
+def test_a_row_that_counts_several_times_is_that_many_rows(
+    spec: TaskSpec, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_sums, "MOST_ROWS", 30)  # three blocks
+    targets, predicted, own = clips(spec, 3)
+    generator = np.random.default_rng(3)
+    groups, numbers = generator.choice(list("abcdef"), size=80), generator.integers(4, size=80)
+    draws = generator.integers(3, size=(5, 6)).astype(float)
+    repeated = [np.repeat(values, numbers, axis=0) for values in (groups, targets, predicted)]
+    expected = metric_statistic(name, *repeated, spec, own)(draws)
+    found = metric_statistic(name, groups, targets, predicted, spec, own, numbers)(draws)
+    assert np.allclose(found, expected, rtol=1e-9, equal_nan=True)
+
+
+def test_without_rows_there_is_no_value() -> None:
+    for name in ("macro_f1", "average_precision", "bah_average_precision"):
+        nothing = metric_statistic(name, np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)), AMBIVALENCE, None)
+        assert np.isnan(nothing(np.ones((3, 2)))).all()

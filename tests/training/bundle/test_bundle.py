@@ -25,6 +25,7 @@ from encoders.extraction.read import encoder_specs
 from encoders.models.minilm import MiniLM
 from mmpsr import tasks
 from mmpsr.batch import Batch
+from mmpsr.calibration.novelty import Novelty, NoveltyFit
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from tests.support import joined as small
@@ -32,10 +33,12 @@ from tests.support.bundled import small_bundle, small_run
 from training.bundle.bundle import BundledModel, check_encoders, copy_bundle, read_bundle, save_bundle, write_bundle
 from training.bundle.files import BundleError
 from training.bundle.format import FORMAT_VERSION
+from training.runs.directory import RunError
 from training.runs.trained import TrainedModel
+from training.scoring.novelty import novelty_bytes
 
 ROOT = Path(__file__).parents[3]
-NAMES = ["README.md", "bundle.json", "model.safetensors"]
+NAMES = ["README.md", "bundle.json", "model.safetensors", "novelty.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -364,3 +367,42 @@ def test_to_the_hub_and_back(written: Path, tmp_path: Path, monkeypatch: pytest.
     first.save_pretrained(tmp_path / "saved")
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == NAMES
     assert ModelCard.load(tmp_path / "saved" / "README.md").data.to_dict()["library_name"] == "mmpsr"
+
+
+def test_novelty_goes_with_the_bundle_and_a_bundle_without_it_is_read(run: Path, written: Path, tmp_path: Path) -> None:
+    own, trained = TrainedModel.read(run), read_bundle(written)
+    assert list(trained.novelty.fits) == list(trained.modalities)
+    for modality, fit in own.novelty.fits.items():
+        np.testing.assert_array_equal(trained.novelty.fits[modality].dev, fit.dev)
+        np.testing.assert_array_equal(trained.novelty.fits[modality].directions, fit.directions)
+    copy_bundle(written, tmp_path / "copy")
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == NAMES
+    assert "its novelty is the share of" in (written / "README.md").read_text(encoding="utf-8")
+    save_bundle(trained.model.state_dict(), trained.bundle, tmp_path / "without")
+    assert read_bundle(tmp_path / "without").novelty.fits == {}
+    assert "Nothing tells how unlike" in (tmp_path / "without" / "README.md").read_text(encoding="utf-8")
+
+
+def test_novelty_that_was_changed_is_refused(bundle: Path) -> None:
+    path = bundle / "novelty.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"novelty\.safetensors was changed"):
+        read_bundle(bundle)
+    path.unlink()
+    with pytest.raises(BundleError, match=r"has no file novelty\.safetensors"):
+        read_bundle(bundle)
+
+
+def test_novelty_of_other_vectors_is_refused(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "run"))
+    fit = NoveltyFit(np.zeros(3), np.eye(3), np.ones(3), 1.0, np.ones(2))
+    (other / "novelty.safetensors").write_bytes(novelty_bytes(Novelty({"text": fit})))
+    with pytest.raises(
+        RunError, match=r"novelty\.safetensors: text: shapes .* wide; remove the file to predict without"
+    ):
+        TrainedModel.read(other)
+    (other / "novelty.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match="remove the file to predict without novelty"):
+        TrainedModel.read(other)
+    (other / "novelty.safetensors").unlink()
+    assert TrainedModel.read(other).novelty.fits == {}

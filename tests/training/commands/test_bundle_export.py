@@ -29,6 +29,7 @@ def call(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, " ".join(result.stdout.split()), " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_run_as_onnx_gives_its_own_predictions(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "model.onnx"
     status, out, err = call(run, "-o", path)
@@ -44,6 +45,7 @@ def test_a_run_as_onnx_gives_its_own_predictions(run: Path, tmp_path: Path) -> N
     assert '"text": "letters-0"' in session.get_modelmeta().custom_metadata_map["mmpsr"]
 
 
+@pytest.mark.slow
 def test_a_bundle_as_a_program_of_torch(run: Path, tmp_path: Path) -> None:
     write_bundle(run, tmp_path / "bundle")
     status, _, err = call(tmp_path / "bundle", "-o", tmp_path / "model.bin", "--format", "torch")

@@ -89,8 +89,8 @@ def test_what_is_printed_on_the_way_does_not_disturb_the_document(place: Path, m
 
 
 def test_notes_on_the_configuration_do_not_either(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = published.load_run_config
-    monkeypatch.setattr(published, "load_run_config", lambda *given: (load(*given)[0], ["[a] is not read", "b"]))
+    load = published.load_any_config
+    monkeypatch.setattr(published, "load_any_config", lambda *given: (load(*given)[0], ["[a] is not read", "b"]))
     out, err = run("--json")
     assert json.loads(out)["verdict"]["trainable"]
     assert err == "[a] is not read b"
@@ -147,8 +147,8 @@ def test_training_and_extraction_get_their_options(
 ) -> None:
     read: list[object] = []
     done: list[object] = []
-    resolved = published.load_run_config(Path("run.toml"))[0]
-    monkeypatch.setattr(published, "load_run_config", lambda *given: read.extend(given) or (resolved, ["[a] ignored"]))
+    resolved = published.load_any_config(Path("run.toml"))[0]
+    monkeypatch.setattr(published, "load_any_config", lambda *given: read.extend(given) or (resolved, ["[a] ignored"]))
     monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
     monkeypatch.setattr(pipeline, "run_training", lambda config, name, resume, *_: done.append(resume))
     monkeypatch.setattr(load, "load_clips", lambda *_: SimpleNamespace(clips=None))
@@ -265,7 +265,7 @@ def test_listing_hands_its_settings_on(name: str, place: Path, monkeypatch: pyte
         calls.append(given)
         raise ConfigError("no")
 
-    monkeypatch.setattr(published, "load_run_config", refuse)
+    monkeypatch.setattr(published, "load_any_config", refuse)
     result = CliRunner().invoke(app, [name, "--config", "a.toml", "--set", "a.b=1", "--set", "c.d=2"])
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "error: no\n")
     assert calls == [(Path("a.toml"), ["a.b=1", "c.d=2"])]

@@ -79,6 +79,7 @@ def test_the_json_document(store: FeatureStore) -> None:
     assert used == {
         "folder": USED, "corpus": "mine", "modality": "text", "encoder": "minilm", "fingerprint": SPEC.fingerprint,
         "in_use": True, "done": 1, "failed": 1, "absent": 0, "superseded": 2, "cap": None, "longest": None,
+        "rate": None, "num_frames": None, "num_repeated": None, "num_none": None,
         "width": 768, "constant_columns": 768, "constant_vectors": 0, "not_finite": 0, "num_parts": 2, "damaged": [],
     }  # fmt: skip
     assert (document["store"], document["config"]) == ("store", "run.toml")

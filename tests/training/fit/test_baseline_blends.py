@@ -63,6 +63,7 @@ def test_a_helpful_network_keeps_its_whole_share(monkeypatch: pytest.MonkeyPatch
     assert choose_blends(model, clips, config, baseline)["personality"].share == 1.0
 
 
+@pytest.mark.slow
 def test_no_dev_metric_falls_below_the_linear_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     config, clips, model, baseline = setting()
     generator = torch.Generator().manual_seed(3)
@@ -89,6 +90,7 @@ def test_no_dev_metric_falls_below_the_linear_baseline(monkeypatch: pytest.Monke
     assert SHARES[0] == 0.0
 
 
+@pytest.mark.slow
 def test_the_best_weights_hold_the_chosen_share(tmp_path: Path) -> None:
     config = small.config(model=MODEL, training={"num_epochs": 2})
     said: list[str] = []

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from tests.support import joined as small
 from training.config import RunConfig
+from training.fit.checkpoint import CheckpointError
 from training.fit.loop import build_model
 from training.fit.state import Progress, TrainState
 
@@ -53,6 +54,20 @@ def test_a_checkpoint_holds_all_that_training_carries(
         assert (ours is None) == (theirs is None)
         if ours is not None:
             torch.testing.assert_close(theirs.state_dict(), ours.state_dict(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "rng-0.safetensors", "state.json"])
+def test_a_checkpoint_that_is_cut_off_is_named_and_changes_nothing(name: str, tmp_path: Path) -> None:
+    state, _ = begun()
+    state.save(tmp_path, Accelerator(cpu=True))
+    (path,) = tmp_path.glob("step-*")
+    (path / name).write_bytes((path / name).read_bytes()[:-1])
+    before = {key: value.clone() for key, value in state.model.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=rf"{name} cannot be read .*; remove .*{path.name}, and the checkpoint bef"
+    ):
+        state.restore(path, Accelerator(cpu=True))
+    torch.testing.assert_close(state.model.state_dict(), before, rtol=0, atol=0, equal_nan=True)
 
 
 def test_averages_follow_the_model_fast_at_first() -> None:

@@ -81,8 +81,8 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     )  # fmt: skip
     assert json.loads(json.dumps(document, allow_nan=False)) is not None
     assert list(document) == [
-        "about", "schema", "model", "tasks", "confidence", "confidence_means", "window", "hop", "recordings", "defects",
-        "notes",
+        "about", "schema", "model", "tasks", "confidence", "confidence_means", "novelty", "novelty_means", "novelty_dev",
+        "window", "hop", "recordings", "defects", "notes",
     ]  # fmt: skip
     assert document["schema"] == 1  # keys were added only
     assert list(document["model"]) == ["name", "modalities", "encoders", "origin"]
@@ -107,7 +107,8 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     assert (one["id"], len(one["clips"]), one["defects"]) == ("a", 2, [])
     assert [each["start"] for each in one["clips"]] == [0.0, 1.0]
     assert list(one["clips"][0]) == [
-        "start", "end", "tasks", "absent", "text", "text_source", "language", "narrative", "notes"
+        "start", "end", "tasks", "absent", "text", "text_source", "language", "narrative", "notes", "faces",
+        "novelty",
     ]  # fmt: skip
     assert list(one["clips"][0]["tasks"]["emotion"]) == [
         "kind",
@@ -116,6 +117,7 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
         "confidence",
         "abstained",
         "intervals",
+        "reason",
     ]
     assert (two["id"], two["clips"], len(two["defects"])) == ("b", [], 1)
     assert [each["id"] for each in document["defects"]] == ["list.csv, row 2", "b"]

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from encoders.visibility import FaceFigures
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.novelty import ClipNovelty
 from mmpsr.explanation.explain import Explanation, PairConflict, TaskExplanation
 from mmpsr.tasks import BUILTIN_TASKS
 from training.data.joined import JoinedCorpora
 from training.predict.inputs import Defect
-from training.predict.results import ClipResult, Results, Sentence, frame_of, judge, sentences_of
+from training.predict.results import ClipResult, Results, Sentence, abstain_novel, frame_of, judge, sentences_of
 
 EMOTION = BUILTIN_TASKS["emotion"].model_copy(update={"loss": "binary_cross_entropy", "classes": ("Neutral", "Anger")})
 PERSONALITY = BUILTIN_TASKS["personality"].model_copy(update={"classes": ("openness", "extraversion")})
@@ -120,3 +122,35 @@ def test_columns_of_explanations() -> None:
     assert "explanation" not in results.to_dicts()[0]
     with pytest.raises(ValueError, match="shorter"):
         results.to_frame([why()])
+
+
+def test_a_novel_clip_is_not_decided_and_keeps_its_values() -> None:
+    rows = judge(PREDICTED, TASKS, CALIBRATION, confidence=0.75)
+    novelty = {"audio": ClipNovelty(3.0, 2.5, 1.0, 56, 56), "text": ClipNovelty(1.0, 1.0, 0.5, 28, 56)}
+    assert abstain_novel(rows[0], novelty, None) == rows[0]
+    assert abstain_novel(rows[0], {"text": novelty["text"]}, 0.9) == rows[0]
+    found = abstain_novel(rows[0], novelty, 0.99)
+    assert all(found[task].abstained for task in TASKS)
+    assert {task: found[task].values for task in TASKS} == {task: rows[0][task].values for task in TASKS}
+    assert found["personality"].intervals == rows[0]["personality"].intervals
+    assert found["emotion"].reason == "novelty of audio 1.00, 0.99 asked"
+    assert found["ambivalence"].reason == "30.0% sure, 75.0% asked; novelty of audio 1.00, 0.99 asked"
+    assert (rows[0]["emotion"].reason, rows[0]["ambivalence"].reason) == (None, "30.0% sure, 75.0% asked")
+
+
+def test_novelty_and_faces_are_columns() -> None:
+    rows = judge(PREDICTED, TASKS, CALIBRATION, 0.5)
+    novelty = {"audio": ClipNovelty(3.0, 2.5, 1.0, 56, 56)}
+    faces = {"video": FaceFigures(12, 3, 1, 20.5, 41.0, False)}
+    clips = [
+        ClipResult("a", None, None, None, abstain_novel(rows[0], novelty, 1.0), {}, faces=faces, novelty=novelty),
+        ClipResult("b", None, None, None, rows[1], {"video": "dark"}),
+    ]
+    table = frame_of([clip.to_dict() for clip in clips], []).set_index("id")
+    assert table.loc["a", ["novelty.audio", "novelty.audio.ratio"]].tolist() == [1.0, 2.5]
+    assert table.loc["a", ["faces.video.num_frames", "faces.video.num_with_face"]].tolist() == [12, 3]
+    assert table.loc["a", "personality.reason"] == "novelty of audio 1.00, 1.00 asked"
+    assert table["personality.abstained"].tolist() == [True, False]
+    assert table.loc["b", "novelty.audio":"faces.video.is_turned"].isna().all()  # type: ignore[misc]
+    names = [str(name) for name in table]
+    assert names.index("novelty.audio") < names.index("faces.video.num_frames") < names.index("absent.video")

@@ -169,3 +169,88 @@ def test_what_is_said_again_stays(tmp_path: Path, texts: tuple[str, ...]) -> Non
 def test_no_line_of_a_cue_is_lost(tmp_path: Path) -> None:
     text = srt("Well,\n\nI do\u2028not", "1984", "know.")
     assert read_transcript(write(tmp_path, "a.srt", text)).text == "Well, I do not 1984 know."
+
+
+def test_lines_are_shown_again_whatever_their_case_and_punctuation(tmp_path: Path) -> None:
+    found = read_transcript(write(tmp_path, "a.srt", srt("so I said", "So I said, that", "So I said: that is all.")))
+    assert found.text == "so I said that is all."
+
+
+def test_after_a_pause_lines_without_times_are_shown_again_above_timed_ones(tmp_path: Path) -> None:
+    later = ROLLING.replace("00:00:05.010 --> 00:00:07.000", "00:00:06.010 --> 00:00:07.000").replace(
+        "we are here\nno", "we are here\nno<00:00:06.500><c> way</c>"
+    )
+    assert read_transcript(write(tmp_path, "a.vtt", later)).text == "hello there friends we are here no way no no"
+
+
+CHINESE = """WEBVTT
+
+00:00:00.000 --> 00:00:02.000
+我不<00:00:01.000><c>知道</c>
+
+00:00:02.000 --> 00:00:02.010
+我不知道
+
+00:00:02.010 --> 00:00:04.000
+我不知道
+好吧<00:00:03.000><c>算了</c>
+"""
+
+
+def test_languages_without_blanks_say_each_sign_once(tmp_path: Path) -> None:
+    found = read_transcript(write(tmp_path, "a.vtt", CHINESE))
+    assert [(cue.start, cue.end, cue.text) for cue in found.cues] == [
+        (0.0, 1.0, "我不"), (1.0, 2.0, "知道"), (2.01, 3.0, "好吧"), (3.0, 4.0, "算了")
+    ]  # fmt: skip
+    # four signs in 4 s: a window of the first half holds two
+    whole = read_transcript(write(tmp_path, "b.srt", srt("x").replace("00:00:01,000\nx", "00:00:04,000\n我不知道")))
+    assert (whole.between(0.0, 2.0), whole.between(2.0, 4.0)) == ("我不", "知道")
+    assert whole.between(0.0, 4.0) == whole.text == "我不知道"
+
+
+def test_syllables_with_times_are_one_word(tmp_path: Path) -> None:
+    line = "un<00:00:00.200>believ<00:00:00.400>able you<00:00:00.600> know"
+    found = read_transcript(write(tmp_path, "a.vtt", f"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{line}\n"))
+    assert found.cues == (Cue(0.0, 0.4, "unbelievable"), Cue(0.4, 0.6, "you"), Cue(0.6, 1.0, "know"))
+
+
+@pytest.mark.parametrize("times", [
+    "00:00:01:000 --> 00:00:02:000", "00:00:01,000 -> 00:00:02,000", "00:00:01,000 → 00:00:02,000",
+    "00:00:01,000 --> 00:00:02;000",
+])  # fmt: skip
+def test_a_line_of_times_that_is_written_otherwise_is_no_text(tmp_path: Path, times: str) -> None:
+    with pytest.raises(TranscriptError, match=rf"a\.srt, line 6: '{times}' is written otherwise than 00:00:01,000 -->"):
+        read_transcript(write(tmp_path, "a.srt", srt("Well.") + f"2\n{times}\nNo.\n"))
+
+
+def test_times_without_decimals_and_with_many_are_read(tmp_path: Path) -> None:
+    text = "1\n00:00:00 --> 00:00:01\na\n\n2\n00:00:01.123456 --> 0:02\nb\n"
+    assert read_transcript(write(tmp_path, "a.srt", text)).cues == (Cue(0.0, 1.0, "a"), Cue(1.123456, 2.0, "b"))
+
+
+@pytest.mark.parametrize(("written", "said"), [
+    ("3 < 5 and 7 > 2 <laughs>", "3 < 5 and 7 > 2 <laughs>"),  # no tags
+    ("well<br>no<BR/>yes", "well no yes"),
+    (r"{\an8}well\Nno", "well no"),
+    ('<font color="#fff"><i>un</i>sure</font> <v.loud Mary>I</v>', "unsure I"),
+])  # fmt: skip
+def test_tags_go_and_words_stay(tmp_path: Path, written: str, said: str) -> None:
+    assert read_transcript(write(tmp_path, "a.srt", srt(written))).text == said
+
+
+def test_numbers_of_cues_are_no_text(tmp_path: Path) -> None:
+    text = (
+        "1\n00:00:00,000 --> 00:00:01,000\n42\n2\n00:00:01,000 --> 00:00:02,000\n43\n\n3\n0:00:02,0 --> 0:00:03,0\nno\n"
+    )
+    assert read_transcript(write(tmp_path, "a.srt", text)).text == "42 43 no"
+
+
+def test_cues_stand_in_the_order_of_their_times(tmp_path: Path) -> None:
+    text = "00:00:05,000 --> 00:00:06,000\nlater\n\n00:00:00,000 --> 00:00:01,000\nfirst\n"
+    assert read_transcript(write(tmp_path, "a.srt", text)).text == "first later"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_marks_of_byte_order_are_believed(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.srt").write_bytes(srt("Grüße").encode(encoding))
+    assert read_transcript(tmp_path / "a.srt").text == "Grüße"

@@ -49,6 +49,7 @@ def test_restores_a_model_over_sequences() -> None:
         assert restored(batch).of(task).std() > 0
 
 
+@pytest.mark.slow
 def test_weights_of_another_configuration_are_refused(tmp_path: Path) -> None:
     path = finish(tmp_path)
     weights = load_file(path / "best.safetensors")

@@ -157,6 +157,7 @@ def test_greedys_stages_may_hold_several_fields(tmp_path: Path, monkeypatch: pyt
     assert found[2:] == [(1e-2, 0.1, 8), (1e-2, 0.1, 16), (1e-2, 0.3, 8), (1e-2, 0.3, 16)]
 
 
+@pytest.mark.slow
 def test_a_random_search_tries_the_same_whoever_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = {"training.lr": {"low": 1e-4, "high": 1e-1, "log": True}, "model.num_heads": [1, 2, 4]}
     settings: dict[str, Any] = {"method": "random", "space": space}
@@ -468,6 +469,7 @@ def started(search: Search, worker: str, slot: str = "0") -> optuna.Study:
     return optuna_study
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

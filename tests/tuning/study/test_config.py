@@ -13,7 +13,7 @@ from tuning.study.config import Study, load_study
 
 FOLDER = Path(__file__).parents[3] / "configs"
 NUM_ROWS = {
-    "table1": 17, "table2": 20, "layers": 25, "balancing": 15, "semi_supervision": 17, "cross_corpus": 10,
+    "table1": 17, "table2": 20, "layers": 30, "balancing": 15, "semi_supervision": 17, "cross_corpus": 10,
     "transfer": 7, "prompts": 4, "describers": 4, "encoders_video": 10, "encoders_audio": 9, "encoders_text": 12,
     "encoders_behavior": 17, "cost": 15, "conflict_aware": 15,
 }  # fmt: skip
@@ -38,8 +38,8 @@ def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
 
 @pytest.mark.parametrize("name", NUM_ROWS)
 def test_every_shipped_study_is_valid(name: str) -> None:
-    if name in ("balancing", "cost"):
-        pytest.importorskip("torchjd")
+    if name in ("balancing", "cost", "layers"):
+        pytest.importorskip("torch_geometric" if name == "layers" else "torchjd")
     study = shipped(name)
     assert (len(study.rows), len(study.cells)) == (NUM_ROWS[name], NUM_ROWS[name])
     assert study.inapplicable == {}
@@ -80,6 +80,31 @@ def test_rows_of_the_published_table_switch_what_they_say() -> None:
     }
     assert "behavior" not in configs["14"].data.modalities
     assert "ambivalence" not in configs["17"].tasks.active
+
+
+def test_the_first_rows_of_the_published_table_are_those_that_were_printed() -> None:
+    for base in (None, "paper.toml"):
+        configs = [cell.config for cell in shipped("table1", base).cells[:6]]
+        models = [config.model for config in configs]
+        assert [model.graph for model in models] == ["gat", "gat", *["ucgnn"] * 4]  # type: ignore[union-attr]
+        assert [model.attention for model in models] == [*["mha"] * 3, "mta", "mha", "mha"]  # type: ignore[union-attr]
+        assert [model.hidden_width for model in models] == [256, 256, 256, 256, 512, 512]
+        assert [model.head_width for model in models] == [256, 256, 256, 256, 512, 512]  # type: ignore[union-attr]
+        assert [model.dropout for model in models] == [0.2, 0.2, 0.2, 0.2, 0.15, 0.15]
+        assert [config.training.scheduler for config in configs] == [*["none"] * 4, "plateau", "plateau"]
+        assert [config.balancing.method for config in configs] == [*["fixed"] * 5, "gradnorm"]
+        assert [config.balancing.pseudo_weight for config in configs] == [1.0] * 5 + [0.3]
+        assert {config.semi_supervision.method for config in configs} == {"paper"}
+        thresholds = [[spec.threshold for spec in config.tasks.resolve().values()] for config in configs]
+        assert thresholds == [[0.8, 0.5, 0.8]] * 5 + [[0.6, 0.6, 0.6]]
+        encoders = [config.features.encoders for config in configs]
+        assert encoders[1:] == [encoders[1]] * 5
+        changed = {name: used for name, used in encoders[0].items() if used != encoders[1][name]}
+        assert changed == (
+            {"text": "minilm-context"}
+            if base is None
+            else {"text": "laion/clap-htsat-fused", "behavior": "openai/clip-vit-base-patch32"}
+        )
 
 
 def test_the_published_table_on_text_leaves_out_what_text_does_not_have() -> None:

@@ -211,6 +211,7 @@ def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeyp
     assert json.loads(Path("runs/study/w-o-graph/0/config.json").read_text())["model"]["graph"] == "gat"
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_continues_from_its_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["training.checkpoint_steps=1"]
     study = load_study("study.toml", settings, [0])
@@ -312,6 +313,7 @@ def test_the_interval_of_folds_is_wider() -> None:
 FOLDS = STUDY.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4, 5]\nfolds = 3")
 
 
+@pytest.mark.slow
 def test_folds_test_every_clip_once(place: Path) -> None:
     """Of a table with a file per split, whose files no longer say what is train."""
     whole = pd.read_csv(place / "mine.csv", dtype=str).drop(columns="split")

@@ -1,0 +1,71 @@
+"""A model in time from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmpsr.temporal.base import TemporalConfig, TemporalModel
+from mmpsr.temporal.can import CAN
+from mmpsr.temporal.joint import JMT, MT
+from mmpsr.temporal.lfan import LFAN
+from mmpsr.temporal.per_frame import FrameClassifier, TCNClassifier
+
+__all__ = ["create_temporal", "restore_temporal"]
+
+
+def create_temporal(config: TemporalConfig, widths: Mapping[str, int], num_classes: int) -> TemporalModel:
+    """Create a model with random weights.
+
+    Args:
+        config: which model, and its settings.
+        widths: of the modalities' features, by modality; their order is the model's, the first leads.
+        num_classes: C.
+
+    Raises:
+        ConfigError: the kind is not defined for these modalities, or channels are given of what is none.
+    """
+    match config.kind:
+        case "frame":
+            return FrameClassifier(widths, num_classes, config)
+        case "tcn":
+            return TCNClassifier(widths, num_classes, config)
+        case "lfan":
+            return LFAN(widths, num_classes, config)
+        case "can":
+            return CAN(widths, num_classes, config)
+        case "mt" | "mt_extended":
+            return MT(widths, num_classes, config)
+        case "jmt" | "jmt_extended":
+            return JMT(widths, num_classes, config)
+
+
+def restore_temporal(
+    config: TemporalConfig, modalities: tuple[str, ...], num_classes: int, weights: Mapping[str, Tensor]
+) -> TemporalModel:
+    """Restore the trained model that these weights are of, in evaluation mode; widths are those of its standardisers.
+
+    Args:
+        config: that the model was trained with.
+        modalities: in the model's order, which names in a file do not keep.
+        num_classes: C.
+        weights: its state, by name.
+
+    Raises:
+        ValueError: the weights are those of another model; what differs is named.
+    """
+    suffix = ".mean"
+    stored = {
+        name.removeprefix("standardizers.").removesuffix(suffix): tensor.shape[0]
+        for name, tensor in weights.items()
+        if name.startswith("standardizers.") and name.endswith(suffix)
+    }
+    if stored.keys() != set(modalities):
+        raise ValueError(f"the weights are of a model of {sorted(stored)}, not of {sorted(modalities)}")
+    model = create_temporal(config, {name: stored[name] for name in modalities}, num_classes)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit the configuration: {' '.join(str(error).split())}") from error
+    return model.eval()

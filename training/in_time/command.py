@@ -1,0 +1,146 @@
+"""What `mmpsr predict` and `mmpsr evaluate` do with runs of models in time."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from encoders.store.progress import ClipProgress
+from mmpsr.files import write_whole
+from training.in_time.cards import write_cards_in_time
+from training.in_time.figures import results_of, results_over_seeds
+from training.in_time.recordings import InTimeResult, document_in_time, frame_table, predict_in_time
+from training.in_time.tables import result_table
+from training.in_time.trained import InTimeModel
+from training.predict.inputs import Defect, InputError, Inputs
+from training.predict.windows import clips_of
+from training.report.cards import clock
+from training.runs.directory import RunError, comparable, stored_settings
+
+__all__ = ["evaluate_command", "predict_command"]
+
+
+def predict_command(
+    model: Path,
+    read: Inputs,
+    output: Path | None,
+    format_: str | None,
+    cards: Path | None,
+    refused: Sequence[str],
+    errors: Console,
+) -> int:
+    """Predict recordings over time; exit status 1 where none could be predicted.
+
+    Args:
+        model: the run.
+        read: recordings that were found, and what could not be used.
+        output: file to write; what encoders gave is kept beside it, so that a repeated command goes on.
+        format_: json, csv or parquet; the last two hold a row for each frame.
+        cards: folder for one page a recording.
+        refused: options that were given and that a model in time does not take.
+        errors: console of remarks.
+
+    Raises:
+        InputError: such an option was given.
+    """
+    if refused:
+        raise InputError(
+            f"{model} is a run of a model in time, which predicts every frame; leave out {', '.join(refused)}"
+        )
+    trained = InTimeModel.read(model)
+    clips = clips_of(read.recordings)
+    results: list[InTimeResult] = []
+    defects: list[Defect] = [*read.defects]
+    place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
+    with place as work, ClipProgress(len(clips), True, "predictions", "without") as report:
+        for number in range(len(clips)):
+            made, lost = predict_in_time(trained, clips.iloc[[number]].reset_index(drop=True), Path(work) / "features")
+            results += made
+            defects += lost
+            report.update(len(clips) - number - 1, len(defects), set())
+    document = document_in_time(results, defects, trained, name=model.name, notes=read.notes)
+    content: Any = ""
+    if format_ == "json":
+        content = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    elif format_ is not None:
+        frame = frame_table(document["recordings"]).assign(about=document["about"])
+        content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
+    if output is None and format_ is not None:
+        typer.echo(content, nl=False)
+    else:
+        typer.echo(document["about"])
+        typer.echo(f"{document['probabilities_mean']}.")
+        for recording in document["recordings"]:
+            for line in _lines(recording, document):
+                typer.echo(line)
+    for defect in defects:
+        errors.print(f"{defect.id}: no prediction: {defect.reason}", style="yellow", highlight=False, markup=False)
+    for note in read.notes:
+        errors.print(note, highlight=False, markup=False)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, content)
+        errors.print(
+            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
+        )
+    if cards is not None:
+        errors.print(f"{len(write_cards_in_time(document, cards))} card(s) in {cards}", highlight=False, markup=False)
+    errors.print(f"{len(results)} predicted, {len(defects)} without a prediction", highlight=False)
+    return 0 if results else 1
+
+
+def evaluate_command(
+    runs: Sequence[Path], split: str | None, as_json: bool, refused: Sequence[str], console: Console
+) -> None:
+    """Print the figures of runs in time: of one with intervals over groups, of several over their seeds.
+
+    Args:
+        runs: finished runs; several differ in the seed.
+        split: dev or test; test where left out, and dev of corpora without it.
+        as_json: print the rows of all splits as JSON instead.
+        refused: options that were given and that a model in time does not take.
+        console: where tables go.
+
+    Raises:
+        RunError: such an option was given, runs differ in more than the seed, or one is not finished.
+    """
+    if refused:
+        raise RunError(f"{runs[0]} is a run of a model in time; leave out {', '.join(refused)}")
+    configs = [comparable(stored_settings(path)) for path in runs]
+    for path, config in zip(runs[1:], configs[1:], strict=True):
+        others = (name for name in config if name != "training.seed")
+        changed = sorted(name for name in others if config[name] != configs[0].get(name))
+        if changed:
+            raise RunError(f"{path} differs from {runs[0]} in {', '.join(changed)}; only the seed may differ")
+    results = [results_of(path) for path in runs]
+    rows = results[0] if len(runs) == 1 else results_over_seeds(results)
+    if as_json:
+        typer.echo(json.dumps({"runs": [str(path) for path in runs], "figures": rows}, indent=2, allow_nan=False))
+        return
+    console.print(result_table(rows, (split or "test",), len(runs)))
+
+
+def _lines(recording: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+    """Put a recording into words, for a terminal."""
+    task = document["task"]
+    lines = [
+        recording["id"],
+        f"  {task['name']}: {recording['decided']} ({task['looked_for']} {recording['probability']:.2f}); "
+        f"{len(recording['probabilities'])} frames, {len(recording['segments'])} segment(s) found",
+    ]
+    for segment in recording["segments"]:
+        cues = " ".join(cue["text"] for cue in segment["cues"])
+        lines.append(
+            f"    {clock(segment['start'])}-{clock(segment['end'])}  {segment['probability']:.2f}"
+            + (f"  {cues}" if cues else "")
+        )
+    lines += [f"  {name} absent: {reason}" for name, reason in recording["absent"].items()]
+    return lines

@@ -1,0 +1,95 @@
+"""A finished run of a model in time, ready to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from encoders.config import FeaturesConfig
+from mmpsr.config import validate
+from mmpsr.tasks import TaskSpec
+from mmpsr.temporal.base import TemporalModel
+from mmpsr.temporal.build import restore_temporal
+from training.config import InTimeConfig, is_in_time
+from training.data.joined import active_features
+from training.in_time.data import Scale
+from training.runs.directory import RunError, read_json
+from training.runs.origin import Origin, run_origin
+
+__all__ = ["InTimeModel", "features_in_time", "is_run_in_time"]
+
+
+def is_run_in_time(path: str | Path) -> bool:
+    """Tell whether a folder is a run of a model in time."""
+    folder = Path(path)
+    return (folder / "config.json").is_file() and is_in_time(read_json(folder, "config.json"))
+
+
+def features_in_time(config: InTimeConfig) -> FeaturesConfig:
+    """Keep the encoders of the modalities in use, and keep what they give in time.
+
+    Raises:
+        ConfigError: a modality has no encoder.
+    """
+    features = active_features(config.features, config.data.modalities)
+    return features.model_copy(update={"timed": config.data.modalities})
+
+
+@dataclass(frozen=True)
+class InTimeModel:
+    """What is needed to predict as the run's own evaluation did.
+
+    Attributes:
+        model: best dev weights, evaluation mode.
+        task: name of the one task.
+        spec: its classes.
+        features: encoders of the model's modalities, in time.
+        config: the run's resolved configuration.
+        fingerprints: of encoders, as the run wrote them, by modality.
+        origin: corpora and main figures of the run.
+    """
+
+    model: TemporalModel
+    task: str
+    spec: TaskSpec
+    features: FeaturesConfig
+    config: InTimeConfig
+    fingerprints: Mapping[str, str]
+    origin: Origin
+
+    @classmethod
+    def read(cls, path: Path) -> InTimeModel:
+        """Load a run, on the CPU.
+
+        Raises:
+            RunError: there is no finished run, or its weights are not those of its configuration.
+        """
+        config = validate(InTimeConfig, read_json(path, "config.json"), str(path / "config.json"))
+        weights, (task,) = path / "best.safetensors", config.tasks.active
+        if not weights.exists():
+            raise RunError(f"{path} has no best.safetensors, the weights; is the run finished?")
+        spec = config.tasks.resolve()[task]
+        try:
+            model = restore_temporal(config.model, config.data.modalities, spec.num_outputs, load_file(weights))
+        except ValueError as error:
+            raise RunError(f"{weights}: {error}") from error
+        return cls(
+            model, task, spec, features_in_time(config), config, read_json(path, "features.json"),
+            run_origin(path, config.corpora),
+        )  # fmt: skip
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        """Statistics of each modality over the training frames, as the weights hold them."""
+        state = self.model.state_dict()
+        return {
+            name: Scale(state[f"standardizers.{name}.mean"].numpy(), state[f"standardizers.{name}.std"].numpy())
+            for name in self.model.modalities
+        }
+
+    def about(self, name: str) -> str:
+        """Write the line that stands over predictions; `name` opened the model."""
+        return self.origin.line(name)
