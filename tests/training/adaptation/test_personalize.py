@@ -170,6 +170,20 @@ def test_names_of_participants_are_no_paths(people: Material, tmp_path: Path) ->
     assert json.loads(files[0].read_text())["participant"] == "../a/b"
 
 
+def test_a_handful_of_clips_is_enough_to_run(tmp_path: Path) -> None:
+    """Three clips to learn from, five of dev, three of a test participant: the smallest demo."""
+    labels = np.array([0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0])
+    splits = np.repeat(["train", "dev", "test"], [3, 5, 3])
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32))
+    names = np.arange(11).astype(str)
+    few = Material(features, labels, splits, splits, names, np.zeros(11))
+    settings = validate(PersonalizationConfig, {"protocol": {"fewest_positives": 1}, "width": 8}, "test")
+    found = personalize(few, settings, tuple(METHODS), tmp_path)
+    assert [(row["num_train"], row["num_val"], row["num_test"]) for row in found["participants"]] == [(2, 0, 1)] * 6
+    assert {row["difference"]["low"] for row in found["comparisons"] if row["difference"]} == {None}
+    assert any("cut by segment (test)" in note for note in found["notes"])
+
+
 def over_seeds(folder: Path, settings: dict[str, Any], **changes: float) -> dict[str, dict[str, Any]]:
     """AVGF1's difference from source only over 24 people of three seeds, by method; no oracle."""
     rows: list[dict[str, Any]] = []
