@@ -305,8 +305,8 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
     for modality, note in clip["notes"].items():
         for line in note.splitlines():
             noted.setdefault(line, []).append(modality)
-    for line, modalities in noted.items():
-        yield f"  {', '.join(modalities):<{width}}note: {line}"
+    for line, names in noted.items():
+        yield f"  {', '.join(names):<{width}}note: {line}"
 
 
 def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:
