@@ -36,14 +36,14 @@ MODULES = (
     loss_based,
     conflict_aware,
     mcdm,
-    mmd,
-    subject,
-    shot,
-    nrc,
     can,
     joint,
     lfan,
     per_frame,
+    mmd,
+    subject,
+    shot,
+    nrc,
 )
 WITHOUT_PAPER = ("EqualWeights",)
 """Methods that are nobody's."""

@@ -81,6 +81,7 @@ def test_the_json_document(store: FeatureStore) -> None:
         "in_use": True, "done": 1, "failed": 1, "absent": 0, "superseded": 2, "cap": None, "longest": None,
         "rate": None, "num_frames": None, "num_repeated": None, "num_none": None,
         "width": 768, "constant_columns": 768, "constant_vectors": 0, "not_finite": 0, "num_parts": 2, "damaged": [],
+        "faces": None,
     }  # fmt: skip
     assert (document["store"], document["config"]) == ("store", "run.toml")
     assert document["leftovers"] == [{"path": f"{USED}/.temporary-1", "num_bytes": 7}]
