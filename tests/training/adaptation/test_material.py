@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from corpora.clips import CorpusError, conform
+from corpora.clips import ClipTable, CorpusError, conform
+from corpora.timeline import Segment, Timeline
+from encoders.timed import TimedSequences
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION
-from training.adaptation.material import VideoFrames, chosen_modalities, of_clips, of_videos
+from training.adaptation.material import VideoFrames, chosen_modalities, of_clips, of_timed, of_videos
 from training.data.joined import JoinedCorpora
 
 AMBIVALENCE = BUILTIN_TASKS["ambivalence"]
@@ -153,3 +156,41 @@ def test_the_sum_tells_materials_apart() -> None:
 def test_rows_without_a_time_have_no_places() -> None:
     found = of_videos([video(start=float("nan"))])
     assert found.places() is None
+
+
+def timed(path: Path, values: list[list[float]], states: list[list[int]], rate: int = 2) -> TimedSequences:
+    """Sequences of width 1, of which clips without frames have nothing."""
+    lengths = np.array([len(each) for each in values], dtype=np.int64)
+    np.save(path, np.concatenate([np.array(each, np.float16).reshape(-1, 1) for each in values]))
+    present = lengths > 0
+    return TimedSequences(
+        1, [path], np.where(present, 0, -1), np.cumsum(lengths) - lengths, lengths,
+        [Fraction(rate) if each else None for each in present], np.zeros(len(values)),
+        [np.array(each, np.int8).tobytes() for each in states],
+    )  # fmt: skip
+
+
+def test_frames_of_clips_with_features_and_labels_in_time(tmp_path: Path) -> None:
+    clips = joined().clips.iloc[:4].assign(clip_id=["a", "b", "c", "d"]).reset_index(drop=True)
+    spells = Timeline(None, (Segment(0.5, 1.0, 1),))
+    timelines = {("bah", name): {"ambivalence": spells} for name in "abd"}  # c has none
+    sequences = {
+        "audio": timed(tmp_path / "a.npy", [[1, 2, 3, 4], [5, 6], [7], []], [[2, 2, 2, 0], [1, 1], [2], []]),
+        "video": timed(tmp_path / "v.npy", [[9, 8, 7, 6], [5, 4], [3], []], [[0, 2, 2, 2], [2, 2], [2], []]),
+    }
+    arguments = ("bah", "ambivalence", AMBIVALENCE, "participant")
+    found = of_timed(ClipTable(clips, timelines=timelines), sequences, *arguments)
+    # of a, the first frame has no picture and the last no sound; its second, at 0.5 s, is present; so is b's second
+    assert found.features.tolist() == [[2, 8], [3, 7], [5, 5], [6, 4]]
+    assert found.labels.tolist() == [1, 0, 0, 1]
+    assert found.seconds.tolist() == [0.5, 1.0, 0.0, 0.5]
+    assert found.videos.tolist() == ["a", "a", "b", "b"]
+    assert found.participants.tolist() == ["p1"] * 4
+    assert found.notes == (
+        "2 of 4 clips give no frame with features, a label and a participant",
+        "2 frames have no vector and are left out",
+    )
+    with pytest.raises(
+        CorpusError, match=r"no clip of corpus 'bah' has labels of ambivalence in time; .*timelines=true"
+    ):
+        of_timed(ClipTable(clips), sequences, *arguments)

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run on a table of people's clips; vectors are read in this process."""
     path = tmp_path_factory.mktemp("adapt")
     with fresh_run.quickly(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "extract_features", lambda clips, *_: (clips, pd.DataFrame()))
+        patch.setattr(module, "extract_features", lambda clips, *_: (clips, pd.DataFrame(), pd.DataFrame()))
         yield path
 
 
@@ -136,6 +136,15 @@ def test_what_is_not_there(run: Path, tmp_path: Path) -> None:
         ask(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"protocol.modalities: the run has no modality 'video'"):
         ask(run, 'protocol.modalities=["video"]')
+
+
+def test_frames_need_features_and_labels_in_time(run: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"needs features in time of audio; add `--set 'features.timed=\[\"audio\"\]'`"
+    ):
+        ask(run, "protocol.rows=frames")
+    with pytest.raises(ConfigError, match=r"protocol.mirrored is of clips, but protocol.rows is 'frames'"):
+        ask(run, "protocol.rows=frames", "protocol.mirrored=own")
 
 
 def test_a_corpus_without_labels_of_a_task_of_two_classes(run: Path) -> None:
