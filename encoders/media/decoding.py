@@ -177,6 +177,11 @@ def span_of(
     first = 0.0 if start is None else start
     if end is not None and end <= first:
         raise EncodingError(f"{path}: the clip's span is empty (starts at {first:g} s, ends at {end:g} s)")
+    if duration <= 0:
+        raise EncodingError(
+            f"{path}: its {kind} lasts 0 s: it is empty, or a raw stream without time stamps, which belongs into a "
+            "container such as MP4 or Matroska"
+        )
     if first >= duration:
         raise EncodingError(
             f"{path}: span outside the file (its {kind} lasts {duration:.1f} s, the clip starts at {first:g} s)"
