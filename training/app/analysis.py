@@ -24,7 +24,19 @@ from training.predict.results import ClipResult, Results, judge
 from training.predict.transcripts import Cue, Transcript, read_transcript
 from training.predict.windows import clips_of, length_of
 
-__all__ = ["STAGES", "Analysis", "AppError", "Limits", "Wishes", "analyse", "decide", "key_frames", "without_folders"]
+__all__ = [
+    "STAGES",
+    "Analysis",
+    "AppError",
+    "Limits",
+    "Wishes",
+    "analyse",
+    "checked_length",
+    "decide",
+    "key_frames",
+    "transcript_of",
+    "without_folders",
+]
 
 STAGES = {
     "waiting": "Its turn",
@@ -152,8 +164,8 @@ def analyse(
     """
     clock = StageClock(on_stage)
     clock.enter("inputs", "")
-    length = _checked_length(path, limits)
-    transcript = _transcript(wishes)
+    length = checked_length(path, limits)
+    transcript = transcript_of(wishes)
     recording = Recording(path.name, path, transcript=transcript)
 
     def predict(table: pd.DataFrame, told: Callable[[str], None] | None = None) -> Results:
@@ -202,7 +214,17 @@ def without_folders(text: str, *paths: Path | str | None) -> str:
     return text
 
 
-def _checked_length(path: Path, limits: Limits) -> float:
+def checked_length(path: Path, limits: Limits, elsewhere: str = "mmpsr predict --window") -> float:
+    """Measure the seconds that a video lasts.
+
+    Args:
+        path: of the video.
+        limits: on length and size.
+        elsewhere: command that takes longer ones.
+
+    Raises:
+        AppError: it is too large or too long, or cannot be opened.
+    """
     size = path.stat().st_size / 2**20
     if size > limits.megabytes:
         raise AppError(f"{path.name} has {size:.1f} MB; this page takes up to {limits.megabytes:g} MB")
@@ -213,12 +235,18 @@ def _checked_length(path: Path, limits: Limits) -> float:
     if length > limits.seconds:
         raise AppError(
             f"{path.name} lasts {length:.0f} seconds; this page takes up to {limits.seconds:g}. Cut it, start the "
-            "page with a larger --max-seconds, or use `mmpsr predict --window`"
+            f"page with a larger --max-seconds, or use `{elsewhere}`"
         )
     return length
 
 
-def _transcript(wishes: Wishes) -> Transcript | None:
+def transcript_of(wishes: Wishes) -> Transcript | None:
+    """Read what is said, as typed or from a file.
+
+    Raises:
+        AppError: there are both, or the file holds no words.
+        TranscriptError: the file cannot be read.
+    """
     if wishes.text.strip() and wishes.transcript is not None:
         raise AppError("There are two transcripts, a text and a file; take one of them out")
     if wishes.transcript is None:

@@ -1,20 +1,22 @@
-"""Build the page's parts, and what they do. It needs Gradio, which is an optional library."""
+"""Build the pages' parts, and what they do. It needs Gradio, which is an optional library."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from training.app.analysis import Wishes
-from training.app.service import Service, Shown
+from training.app.analysis import Limits, Wishes
+from training.app.base import BaseService, Shown
+from training.app.in_time import InTimeService
+from training.app.service import Service
 from training.app.view import status_view
 from training.predict.transcripts import TRANSCRIPT_SUFFIXES
 
-__all__ = ["build_page"]
+__all__ = ["build_page", "build_page_in_time"]
 
 _TOP = """<div class="mmpsr top"><p class="about">{}</p><h1>What does the model make of a video?</h1>
 <p class="soft">Videos of up to {:g} seconds and {:g} MB. Everything stays on this machine; files are removed when the
@@ -22,6 +24,7 @@ page is closed.</p></div>"""
 _EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
 _NO_RESULT = _EMPTY.format("Results appear here.")
 _NO_PAIR = _EMPTY.format("Analyse two videos, and choose them here.")
+_QUIET: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _SEEK = """element.addEventListener('click', event => {
   const moment = event.target.closest('.moment'), video = document.querySelector('#video video');
   if (moment && video) { video.currentTime = Number(moment.dataset.seconds); video.scrollIntoView({block: 'nearest'}); }
@@ -29,29 +32,20 @@ _SEEK = """element.addEventListener('click', event => {
 
 
 def build_page(service: Service) -> gr.Blocks:
-    """Build the page's parts, and what they do."""
+    """Build the page of a model of whole clips."""
     limits = service.limits
     with gr.Blocks(title="mmpsr", analytics_enabled=False) as page:
-        gr.HTML(_TOP.format(escape(service.about), limits.seconds, limits.megabytes))
+        gr.HTML(_top(service.about, limits))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
-                video = gr.Video(
-                    label="Video", height=300,
-                    sources=["upload", "webcam"], elem_id="video", buttons=[],
-                )  # fmt: skip
-                text = gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
+                video, text = _video(), gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
                 with gr.Accordion("Transcript file, timeline", open=False):
-                    kinds = list(TRANSCRIPT_SUFFIXES)
-                    transcript = gr.File(
-                        label=f"Transcript: {', '.join(kinds)}", file_types=kinds, height=110, elem_id="transcript"
-                    )
+                    transcript = _transcript()
                     window = gr.Slider(2, 60, 10, step=1, label="Seconds of a window of the timeline", elem_id="window")
                 confidence = gr.Slider(
                     0, 1, 0, step=0.05, label="Decide only where at least this sure", elem_id="confidence"
                 )
-                button = gr.Button("Analyse", variant="primary", elem_id="analyse")
-                status = gr.HTML(status_view({}), elem_id="status")
-                download = gr.DownloadButton("Download everything", interactive=False, elem_id="download")
+                button, status, download = _button(), _status(), _download()
             with gr.Column(scale=5, min_width=320), gr.Tabs():
                 with gr.Tab("Result"):
                     result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
@@ -85,25 +79,82 @@ def build_page(service: Service) -> gr.Blocks:
         def compare(first: str | None, second: str | None, request: gr.Request) -> str:
             return service.compare(str(request.session_hash), first, second) or _NO_PAIR
 
-        def begin(request: gr.Request) -> None:
-            service.sessions.of(str(request.session_hash))
-
-        def arrived(file: str | None, request: gr.Request) -> None:
-            if file is not None:
-                service.sessions.hold(str(request.session_hash), file)
-
-        def end(request: gr.Request) -> None:
-            service.sessions.end(str(request.session_hash))
-
-        quiet: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         outputs = [status, result, download, first, second]
-        analysed = button.click(analyse, [video, text, transcript, window, confidence], outputs, **quiet)
-        analysed.then(decide, confidence, outputs, **quiet)  # the slider may have been moved meanwhile
-        confidence.change(decide, confidence, outputs, trigger_mode="always_last", **quiet)
+        analysed = button.click(analyse, [video, text, transcript, window, confidence], outputs, **_QUIET)
+        analysed.then(decide, confidence, outputs, **_QUIET)  # the slider may have been moved meanwhile
+        confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_QUIET)
         for menu in (first, second):
-            menu.change(compare, [first, second], compared, **quiet)
-        for upload in (video, transcript):
-            upload.change(arrived, upload, None, **quiet)
-        page.load(begin, None, None, **quiet)
-        page.unload(end)
+            menu.change(compare, [first, second], compared, **_QUIET)
+        _hold_files(page, service, (video, transcript))
     return page
+
+
+def build_page_in_time(service: InTimeService) -> gr.Blocks:
+    """Build the page of a model in time."""
+    limits = service.limits
+    with gr.Blocks(title="mmpsr", analytics_enabled=False) as page:
+        gr.HTML(_top(service.about, limits))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
+                video, text = _video(), gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
+                with gr.Accordion("Transcript file, with the seconds of words", open=False):
+                    transcript = _transcript()
+                button, status, download = _button(), _status(), _download()
+            with gr.Column(scale=5, min_width=320):
+                result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
+
+        def analyse(video: str | None, text: str, transcript: str | None, request: gr.Request) -> Iterator[list[Any]]:
+            wishes = Wishes(text, None if transcript is None else Path(transcript))
+            for view in service.analyse(str(request.session_hash), video, wishes):
+                if view.result is None:
+                    yield [view.status, _NO_RESULT, gr.update(interactive=False)]
+                else:
+                    yield [view.status, view.result, gr.update(value=str(view.download), interactive=True)]
+
+        button.click(analyse, [video, text, transcript], [status, result, download], **_QUIET)
+        _hold_files(page, service, (video, transcript))
+    return page
+
+
+def _top(about: str, limits: Limits) -> str:
+    return _TOP.format(escape(about), limits.seconds, limits.megabytes)
+
+
+def _video() -> gr.Video:
+    return gr.Video(label="Video", height=300, sources=["upload", "webcam"], elem_id="video", buttons=[])
+
+
+def _transcript() -> gr.File:
+    kinds = list(TRANSCRIPT_SUFFIXES)
+    return gr.File(label=f"Transcript: {', '.join(kinds)}", file_types=kinds, height=110, elem_id="transcript")
+
+
+def _button() -> gr.Button:
+    return gr.Button("Analyse", variant="primary", elem_id="analyse")
+
+
+def _status() -> gr.HTML:
+    return gr.HTML(status_view({}), elem_id="status")
+
+
+def _download() -> gr.DownloadButton:
+    return gr.DownloadButton("Download everything", interactive=False, elem_id="download")
+
+
+def _hold_files(page: gr.Blocks, service: BaseService[Any], uploads: Sequence[Any]) -> None:
+    """Begin a session with the page, let it hold what is uploaded, and end it when the page is left."""
+
+    def begin(request: gr.Request) -> None:
+        service.sessions.of(str(request.session_hash))
+
+    def arrived(file: str | None, request: gr.Request) -> None:
+        if file is not None:
+            service.sessions.hold(str(request.session_hash), file)
+
+    def end(request: gr.Request) -> None:
+        service.sessions.end(str(request.session_hash))
+
+    for upload in uploads:
+        upload.change(arrived, upload, None, **_QUIET)
+    page.load(begin, None, None, **_QUIET)
+    page.unload(end)

@@ -21,9 +21,9 @@ import av
 import numpy as np
 
 from mmpsr.errors import UserError
-from training.app.analysis import Limits
+from training.app.base import BaseService
+from training.app.in_time import InTimeService
 from training.app.service import Service
-from training.predict.predictor import Predictor
 
 __all__ = ["HOST", "POLICY", "AddressError", "application_of", "listen", "serve", "warm_up"]
 
@@ -63,13 +63,11 @@ def listen(port: int) -> socket.socket:
     return opened
 
 
-def serve(predictor: Predictor, name: str, limits: Limits, port: int, on_start: Callable[[str], None]) -> None:
+def serve(make_service: Callable[[Path], Service | InTimeService], port: int, on_start: Callable[[str], None]) -> None:
     """Serve the page until the process is interrupted or terminated; then remove every file that came to it.
 
     Args:
-        predictor: the model.
-        name: of its run or bundle.
-        limits: on videos.
+        make_service: makes what is behind the page, of the folder that uploads come to.
         port: of this machine's own address; 0 for any that is free.
         on_start: told the page's address.
 
@@ -85,24 +83,25 @@ def serve(predictor: Predictor, name: str, limits: Limits, port: int, on_start: 
     root.mkdir()
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(root)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    service = make_service(root)
     try:
-        application = application_of(Service(predictor, name, limits, root))
-        threading.Thread(target=warm_up, args=(predictor, place), daemon=True).start()
+        application = application_of(service)
+        threading.Thread(target=warm_up, args=(service, place), daemon=True).start()
         connection.listen()  # so that whoever reads the address is not refused
         on_start(f"http://{HOST}:{connection.getsockname()[1]}/")
         config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
         uvicorn.Server(config).run(sockets=[connection])
     finally:
         connection.close()
-        predictor.close()  # waits for what is being encoded, which would write into the folder again
+        service.close()  # waits for what is being encoded, which would write into the folder again
         shutil.rmtree(place, ignore_errors=True)
 
 
-def warm_up(predictor: Predictor, folder: Path) -> None:
+def warm_up(service: BaseService[Any], folder: Path) -> None:
     """Predict a second of grey and hiss, so that encoders are loaded before the first video comes.
 
     Args:
-        predictor: whose encoders stay.
+        service: whose encoders stay.
         folder: to write into.
     """
     path = folder / "grey.mkv"
@@ -118,16 +117,16 @@ def warm_up(predictor: Predictor, folder: Path) -> None:
         hiss.sample_rate = 16_000
         container.mux(sound.encode(hiss))
         container.mux(sound.encode(None))
-    predictor.predict(path, "Hello.", store=folder / "grey")
+    service.warm_up(path, folder / "grey")
 
 
-def application_of(service: Service) -> Any:
+def application_of(service: Service | InTimeService) -> Any:
     """Make the page with its guards an ASGI application."""
     import gradio
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from training.app.page import build_page
+    from training.app.page import build_page, build_page_in_time
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.add_middleware(_Headers)
@@ -135,8 +134,9 @@ def application_of(service: Service) -> Any:
     theme = gradio.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
+    page = build_page_in_time(service) if isinstance(service, InTimeService) else build_page(service)
     return gradio.mount_gradio_app(
-        application, build_page(service), "/", server_name=HOST, footer_links=[], run_history=False,
+        application, page, "/", server_name=HOST, footer_links=[], run_history=False,
         max_file_size=round(service.limits.megabytes * 2**20), enable_monitoring=False, ssr_mode=False, pwa=False,
         mcp_server=False, favicon_path=str(_TEMPLATES / "icon.svg"), theme=theme, css_paths=_TEMPLATES / "app.css",
     )  # fmt: skip

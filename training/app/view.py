@@ -92,7 +92,13 @@ def compare_view(first: Analysis, second: Analysis) -> str:
     )
 
 
-def status_view(stages: Mapping[str, float | None], progress: str = "", error: str = "", name: str = "") -> str:
+def status_view(
+    stages: Mapping[str, float | None],
+    progress: str = "",
+    error: str = "",
+    name: str = "",
+    titles: Mapping[str, str] = STAGES,
+) -> str:
     """Write how far an analysis is, or why there is none.
 
     Args:
@@ -100,9 +106,10 @@ def status_view(stages: Mapping[str, float | None], progress: str = "", error: s
         progress: how far that one is.
         error: sentence that ended it.
         name: of the video.
+        titles: what stages are called, in their order.
     """
     return _environment().get_template("app_status.html").render(
-        stages=stages, titles=STAGES, progress=progress, error=error.removeprefix(f"{name}: "), name=name
+        stages=stages, titles=titles, progress=progress, error=error.removeprefix(f"{name}: "), name=name
     )  # fmt: skip
 
 

@@ -108,10 +108,11 @@ def predict(
         read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
         if is_run_in_time(model):
             others = {
-                "--window": window, "--hop": hop, "--confidence": confidence, "--explain": explain,
-                "--weights": weights, "--trust-remote-code": trust_remote_code,
+                "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
+                "--novelty": novelty is not None, "--explain": explain, "--weights": bool(weights),
+                "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
             }  # fmt: skip
-            refused = [name for name, value in others.items() if value]
+            refused = [name for name, is_given in others.items() if is_given]
             return predict_command(Path(model), read, output, format_, cards, refused, error_console())
         clips = clips_of(read.recordings, window, hop)
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
@@ -144,17 +145,28 @@ def serve_app(
     for extra in ("app", "media", "report"):
         require_extra(extra)
     from training.app.analysis import Limits
+    from training.app.in_time import InTimeService
     from training.app.server import serve
+    from training.app.service import Service
+    from training.in_time.recordings import InTimePredictor
+    from training.in_time.trained import is_run_in_time
     from training.predict.inputs import InputError
     from training.predict.predictor import open_predictor
 
     try:
         if max_seconds <= 0 or max_megabytes <= 0:
             raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
+        limits, name = Limits(max_seconds, max_megabytes), Path(model).name
+
+        def tell(address: str) -> None:
+            typer.echo(f"{address} (this machine only; stop with Ctrl-C)")
+
+        if is_run_in_time(model):
+            with InTimePredictor.from_run(model) as in_time:
+                serve(lambda root: InTimeService(in_time, name, limits, root), port, tell)
+            return
         with open_predictor(model) as predictor:
-            limits = Limits(max_seconds, max_megabytes)
-            note = "(this machine only; stop with Ctrl-C)"
-            serve(predictor, Path(model).name, limits, port, lambda address: typer.echo(f"{address} {note}"))
+            serve(lambda root: Service(predictor, name, limits, root), port, tell)
     except KeyboardInterrupt:  # the way to stop it
         error_console().print("stopped; what was uploaded is removed")
 

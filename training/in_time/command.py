@@ -17,9 +17,8 @@ from encoders.store.progress import ClipProgress
 from mmpsr.files import write_whole
 from training.in_time.cards import write_cards_in_time
 from training.in_time.figures import results_of, results_over_seeds
-from training.in_time.recordings import InTimeResult, document_in_time, frame_table, predict_in_time
+from training.in_time.recordings import InTimePredictor, InTimeResult, document_in_time, frame_table
 from training.in_time.tables import result_table
-from training.in_time.trained import InTimeModel
 from training.predict.inputs import Defect, InputError, Inputs
 from training.predict.windows import clips_of
 from training.report.cards import clock
@@ -43,35 +42,38 @@ def predict_command(
         model: the run.
         read: recordings that were found, and what could not be used.
         output: file to write; what encoders gave is kept beside it, so that a repeated command goes on.
-        format_: json, csv or parquet; the last two hold a row for each frame.
+        format_: json, csv or parquet; the last two hold a row for each frame, and for each recording without any.
         cards: folder for one page a recording.
         refused: options that were given and that a model in time does not take.
         errors: console of remarks.
 
     Raises:
         InputError: such an option was given.
+        RunError: the run is not finished, or its encoders are not those installed here.
     """
     if refused:
         raise InputError(
             f"{model} is a run of a model in time, which predicts every frame; leave out {', '.join(refused)}"
         )
-    trained = InTimeModel.read(model)
     clips = clips_of(read.recordings)
     results: list[InTimeResult] = []
     defects: list[Defect] = [*read.defects]
+    notes = dict.fromkeys(read.notes)
     place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
-    with place as work, ClipProgress(len(clips), True, "predictions", "without") as report:
+    predictor = InTimePredictor.from_run(model)
+    with predictor, place as work, ClipProgress(len(clips), True, "predictions", "without") as report:
         for number in range(len(clips)):
-            made, lost = predict_in_time(trained, clips.iloc[[number]].reset_index(drop=True), Path(work) / "features")
-            results += made
-            defects += lost
+            made = predictor.predict(clips.iloc[[number]].reset_index(drop=True), Path(work) / "features")
+            results += made.results
+            defects += made.defects
+            notes |= dict.fromkeys(made.notes)
             report.update(len(clips) - number - 1, len(defects), set())
-    document = document_in_time(results, defects, trained, name=model.name, notes=read.notes)
+    document = document_in_time(results, defects, predictor.trained, name=model.name, notes=list(notes))
     content: Any = ""
     if format_ == "json":
         content = json.dumps(document, indent=2, allow_nan=False) + "\n"
     elif format_ is not None:
-        frame = frame_table(document["recordings"]).assign(about=document["about"])
+        frame = frame_table(document["recordings"], document["defects"]).assign(about=document["about"])
         content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
@@ -83,7 +85,7 @@ def predict_command(
                 typer.echo(line)
     for defect in defects:
         errors.print(f"{defect.id}: no prediction: {defect.reason}", style="yellow", highlight=False, markup=False)
-    for note in read.notes:
+    for note in notes:
         errors.print(note, highlight=False, markup=False)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

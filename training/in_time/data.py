@@ -217,11 +217,10 @@ def gather_frames(
         if timeline is None or rate is None:
             labels.append(np.full(lengths[row], UNKNOWN, dtype=np.int8))
         else:
-            own_rate = (
-                media_rate_of(Path(clips["media"].iloc[row])) if is_resampled and timeline.frames is not None else None
-            )
+            counts_frames = is_resampled and timeline.frames is not None
+            own_rate = media_rate_of(Path(clips["media"].iloc[row])) if counts_frames else None
             labels.append(timeline.labels(int(lengths[row]), rate, float(starts[row]), media_rate=own_rate))
-    own = clips[label_columns(task, spec)].to_numpy(dtype=np.float64)
+    own = clips.reindex(columns=label_columns(task, spec)).to_numpy(dtype=np.float64)  # recordings have no labels
     known = np.isfinite(own).all(axis=1)
     clip_labels = np.where(known, np.nan_to_num(own).argmax(axis=1), UNKNOWN).astype(np.int8)
     return FrameData(

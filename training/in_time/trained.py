@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from encoders.config import FeaturesConfig
+from encoders.extraction.read import make_encoders, timed_specs
 from mmpsr.config import validate
 from mmpsr.tasks import TaskSpec
 from mmpsr.temporal.base import TemporalModel
@@ -16,7 +15,7 @@ from mmpsr.temporal.build import restore_temporal
 from training.config import InTimeConfig, is_in_time
 from training.data.joined import active_features
 from training.in_time.data import Scale
-from training.runs.directory import RunError, read_json
+from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
 
 __all__ = ["InTimeModel", "features_in_time", "is_run_in_time"]
@@ -73,7 +72,7 @@ class InTimeModel:
             raise RunError(f"{path} has no best.safetensors, the weights; is the run finished?")
         spec = config.tasks.resolve()[task]
         try:
-            model = restore_temporal(config.model, config.data.modalities, spec.num_outputs, load_file(weights))
+            model = restore_temporal(config.model, config.data.modalities, spec.num_outputs, read_tensors(weights))
         except ValueError as error:
             raise RunError(f"{weights}: {error}") from error
         return cls(
@@ -89,6 +88,23 @@ class InTimeModel:
             name: Scale(state[f"standardizers.{name}.mean"].numpy(), state[f"standardizers.{name}.std"].numpy())
             for name in self.model.modalities
         }
+
+    def check_encoders(self) -> None:
+        """Refuse a model whose features the encoders that are installed would make differently.
+
+        Raises:
+            RunError: an encoder has another fingerprint than the one that made the features that it was trained on.
+            ConfigError: there is no such encoder.
+            ExtractionError: it cannot be imported.
+        """
+        for modality, spec in timed_specs(self.features, make_encoders(self.features)).items():
+            stored = self.fingerprints.get(modality)
+            if spec.key != stored:
+                raise RunError(
+                    f"{modality}: the model was trained on features of {stored}, the encoder installed here makes "
+                    f"those of {spec.key}; predictions would be wrong. Install mmpsr with the packages of the run "
+                    "(its versions.json), or train again"
+                )
 
     def about(self, name: str) -> str:
         """Write the line that stands over predictions; `name` opened the model."""

@@ -33,6 +33,7 @@ COVERAGE = 0.9
 _BREAK = re.compile(r"(?<=\.) (?=[A-Z])")
 _SECONDS = re.compile(r"At (?P<spans>[\d., and-]+) s\b")
 _SPAN = re.compile(r"(\d+\.\d)(?:-(\d+\.\d))?")
+_NUMBER = re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,12 @@ def _named(spec: TaskSpec, values_C: NDArray) -> dict[str, float]:
     return dict(zip(spec.classes, values_C.tolist(), strict=True))
 
 
-def sentences_of(narrative: str) -> tuple[Sentence, ...]:
+def sentences_of(narrative: str, begin: float = 0.0) -> tuple[Sentence, ...]:
     """Split a narrative into sentences, as the encoder `cue-narrative` words it, with the seconds that they name.
+
+    Args:
+        narrative: of a clip, in seconds from its beginning.
+        begin: seconds into the recording at which the clip begins, which are added to those that are named.
 
     Example:
         >>> [each.spans for each in sentences_of("At 0.2 and 1.2-1.8 s the brows rise. The gaze stays.")]
@@ -239,6 +244,10 @@ def sentences_of(narrative: str) -> tuple[Sentence, ...]:
     sentences = []
     for text in _BREAK.split(narrative):
         mention = _SECONDS.match(text)
+        if mention is not None and begin:
+            later = _NUMBER.sub(lambda found: f"{float(found[0]) + begin:.1f}", mention[0])
+            text = later + text[mention.end() :]
+            mention = _SECONDS.match(text)
         spans = [] if mention is None else _SPAN.findall(mention["spans"])
         sentences.append(Sentence(text, tuple((float(start), float(end or start)) for start, end in spans)))
     return tuple(sentences)

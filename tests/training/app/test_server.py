@@ -9,7 +9,9 @@ import pytest
 
 from tests.support import predicted_run
 from tests.support.analysed import small_predictor
+from training.app.analysis import Limits
 from training.app.server import HOST, POLICY, AddressError, listen, warm_up
+from training.app.service import Service
 
 
 def test_the_socket_is_of_this_machine_alone() -> None:
@@ -32,8 +34,9 @@ def test_the_policy_names_no_host() -> None:
 
 def test_encoders_are_loaded_before_the_first_video(tmp_path: Path) -> None:
     predicted_run.ENCODED.clear()
+    (tmp_path / "root").mkdir()
     with small_predictor(tmp_path) as predictor:
-        warm_up(predictor, tmp_path)
+        warm_up(Service(predictor, "small", Limits(), tmp_path / "root"), tmp_path)
         assert len(predicted_run.ENCODED) == 1
         assert predictor._warm is not None
         results = predictor.predict(tmp_path / "grey.mkv", "Hello.")

@@ -15,8 +15,9 @@ from tests.support.analysed import small_predictor, without_faces
 from tests.support.predicted_run import write_video
 from training.app import service as app_service
 from training.app.analysis import Limits, Wishes
+from training.app.base import Shown
 from training.app.page import build_page
-from training.app.service import Service, Shown
+from training.app.service import Service
 from training.predict.predictor import Predictor
 from training.runs.origin import CorpusOrigin, Origin
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from training.app.analysis import AppError
-from training.app.service import KEPT, Sessions
+from training.app.base import KEPT, Sessions
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 from tests.support.predicted_run import write_run
 from training.app import server as app_server
 from training.app.analysis import Limits
+from training.app.service import Service
 from tuning.console import app
 
 
@@ -20,12 +22,18 @@ def run(*arguments: str | Path) -> Result:
 
 def test_the_server_gets_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(app_server, "serve", lambda *given: calls.append(given[1:4]) or given[4]("http://here/"))
+
+    def serve(make_service: Callable[[Path], Any], port: int, on_start: Callable[[str], None]) -> None:
+        service = make_service(tmp_path)
+        calls.append((type(service), service.name, service.limits, port))
+        on_start("http://here/")
+
+    monkeypatch.setattr(app_server, "serve", serve)
     folder = write_run(tmp_path / "small")
     result = run(folder, "--port", "81", "--max-seconds", "9", "--max-megabytes", "3")
     assert (result.exit_code, result.stdout) == (0, "http://here/ (this machine only; stop with Ctrl-C)\n")
     run(folder)
-    assert calls == [("small", Limits(9, 3), 81), ("small", Limits(120, 200), 7860)]
+    assert calls == [(Service, "small", Limits(9, 3), 81), (Service, "small", Limits(120, 200), 7860)]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ def result(trained: InTimeModel) -> InTimeResult:
         Sentence("At 1.0 s the gaze drops.", ((1.0, 1.0),)),
         Sentence("The voice is quiet."),
     )
-    return _result(trained, ("talk", "talk.mp4"), PROBS, 2.0, 2.0, {"text": "no transcript"}, None, narrative)
+    return _result(
+        trained, ("talk", "talk.mp4"), PROBS, 2.0, 2.0, {"text": "no transcript"}, (None, None), narrative, {}
+    )
 
 
 def test_segments_are_in_seconds_of_the_file_with_what_was_seen_then(trained: InTimeModel) -> None:
