@@ -19,7 +19,7 @@ __all__ = ["MOST_FRAMES", "FrameBaseline"]
 
 PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 MOST_FRAMES = 100_000
-"""Of training; of more, every k-th is read, since neighbours in time say nearly the same."""
+"""Of training; of more, every k-th of each clip and class is read, since neighbours in time say nearly the same."""
 
 
 class FrameBaseline:
@@ -35,16 +35,15 @@ class FrameBaseline:
 
     Attributes:
         penalty: the chosen one.
-        step: every how manieth training frame was read.
+        step: every how manieth training frame was read, of each clip and class, so that short segments are not missed.
     """
 
     def __init__(self, data: FrameData, train: NDArray[np.int64], dev: NDArray[np.int64]) -> None:
         self.data = data
         self.step = max(1, -(-int(data.lengths[train].sum()) // MOST_FRAMES))
-        parts = [(self._inputs(int(row))[:: self.step], data.labels[row][:: self.step]) for row in train]
-        inputs, labels = np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
-        known = labels != UNKNOWN
-        inputs, labels = inputs[known], labels[known]
+        chosen = [self._chosen(data.labels[row]) for row in train]
+        inputs = np.concatenate([self._inputs(int(row))[frames] for row, frames in zip(train, chosen, strict=True)])
+        labels = np.concatenate([data.labels[row][frames] for row, frames in zip(train, chosen, strict=True)])
         dev_labels = [data.labels[row] for row in dev]
         best = -np.inf
         for penalty in PENALTIES:
@@ -59,6 +58,12 @@ class FrameBaseline:
     def probabilities(self, rows: Sequence[int] | NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Predict the probability of the last class for each frame of some clips, `[T]` each."""
         return [self._of(self.model, int(row)) for row in rows]
+
+    def _chosen(self, labels: NDArray[np.int8]) -> NDArray[np.int64]:
+        """Number the frames of a clip that are read: of each known class every k-th, the first among them."""
+        classes = np.unique(labels[labels != UNKNOWN])
+        parts = [np.flatnonzero(labels == label)[:: self.step] for label in classes]
+        return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
 
     def _of(self, model: LogisticRegression, row: int) -> NDArray[np.float32]:
         return model.predict_proba(self._inputs(row))[:, -1].astype(np.float32)

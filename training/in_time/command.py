@@ -19,6 +19,7 @@ from training.in_time.cards import write_cards_in_time
 from training.in_time.figures import results_of, results_over_seeds
 from training.in_time.recordings import InTimePredictor, InTimeResult, document_in_time, frame_table
 from training.in_time.tables import result_table
+from training.in_time.trained import is_run_in_time
 from training.predict.inputs import Defect, InputError, Inputs
 from training.predict.windows import clips_of
 from training.report.cards import clock
@@ -116,10 +117,13 @@ def evaluate_command(
     """
     if refused:
         raise RunError(f"{runs[0]} is a run of a model in time; leave out {', '.join(refused)}")
+    for path in runs:
+        if not is_run_in_time(path):
+            raise RunError(f"{path} is no run of a model in time, as {runs[0]} is; give runs of one configuration")
     configs = [comparable(stored_settings(path)) for path in runs]
     for path, config in zip(runs[1:], configs[1:], strict=True):
-        others = (name for name in config if name != "training.seed")
-        changed = sorted(name for name in others if config[name] != configs[0].get(name))
+        others = (config.keys() | configs[0].keys()) - {"training.seed"}
+        changed = sorted(name for name in others if config.get(name) != configs[0].get(name))
         if changed:
             raise RunError(f"{path} differs from {runs[0]} in {', '.join(changed)}; only the seed may differ")
     results = [results_of(path) for path in runs]
@@ -145,4 +149,4 @@ def _lines(recording: Mapping[str, Any], document: Mapping[str, Any]) -> list[st
             + (f"  {cues}" if cues else "")
         )
     lines += [f"  {name} absent: {reason}" for name, reason in recording["absent"].items()]
-    return lines
+    return [*lines, *(f"  {name}: {note}" for name, note in recording["notes"].items())]

@@ -171,10 +171,11 @@ def results_over_seeds(results: Sequence[Sequence[Mapping[str, Any]]]) -> list[d
     rows = []
     by_place = [{tuple(row[name] for name in PLACE): row for row in each} for each in results]
     for place, first in by_place[0].items():
-        values = [each[place]["model"] for each in by_place if each.get(place, {}).get("model") is not None]
-        linear = [each[place]["linear"] for each in by_place if each.get(place, {}).get("linear") is not None]
+        pairs = [(each[place]["model"], each[place]["linear"]) for each in by_place if place in each]
+        values = [ours for ours, _ in pairs if ours is not None]
+        linear = [theirs for _, theirs in pairs if theirs is not None]
         mean, low, high = _t_interval(values)
-        over = [a - b for a, b in zip(values, linear, strict=False)] if len(values) == len(linear) else []
+        over = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
         over_mean, over_low, over_high = _t_interval(over)
         rows.append({
             **first, "model": mean, "low": low, "high": high, "values": values, "linear": _t_interval(linear)[0],

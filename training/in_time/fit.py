@@ -114,7 +114,14 @@ def train_in_time(
         say(f"continuing at epoch {progress['epoch'] + 1}, batch {progress['batch'] + 1}")
     run.rewind(progress["epoch"])
 
+    losses: list[Tensor] = []  # of steps since the last look at them, which waits for the device
+
+    def add_losses() -> None:
+        progress["loss"] += float(torch.stack(losses).double().sum()) if losses else 0.0
+        losses.clear()
+
     def save() -> None:
+        add_losses()
         save_checkpoint(run.checkpoints, progress["steps"], {"model": model}, optimizer, progress, accelerator)
 
     with StopSignals(True) as signals:
@@ -126,7 +133,7 @@ def train_in_time(
             kept = _kept_negatives(data, train_rows, settings, epoch)
             model.train()
             for batch, targets in _read_ahead(data, batches[progress["batch"] :], kept):
-                progress["loss"] += _step(model, optimizer, batch, targets, weights, accelerator)
+                losses.append(_step(model, optimizer, batch, targets, weights, accelerator))
                 progress["batch"] += 1
                 progress["steps"] += 1
                 if signals.received:
@@ -135,6 +142,7 @@ def train_in_time(
                         f"stopped in epoch {epoch + 1} after batch {progress['batch']} of {len(batches)}; repeat the "
                         "command with --resume to continue"
                     )
+            add_losses()
             probs = frame_probabilities(model, data, dev_rows, config)
             value = frame_metrics([data.labels[row] for row in dev_rows], probs, [MONITOR])[MONITOR]
             best = bool(value >= progress["best"])
@@ -171,10 +179,10 @@ def _step(
     targets: Tensor,
     weights: Tensor,
     accelerator: Accelerator,
-) -> float:
+) -> Tensor:
     """Take a step by the mean cross-entropy of the frames that have a label; none of a batch without any."""
     if not bool((targets != IGNORED).any()):
-        return 0.0
+        return weights.new_zeros(())
     optimizer.zero_grad(set_to_none=True)
     with accelerator.autocast():
         logits = model(*batch.to(accelerator.device))
@@ -182,7 +190,7 @@ def _step(
     loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), weights, ignore_index=IGNORED)
     loss.backward()
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _read_ahead(

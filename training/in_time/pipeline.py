@@ -139,6 +139,12 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
         ClipTable(clips, table.defects, table.timelines), read_timed(clips, features), task, tasks[task],
         config.data.modalities, features.timed_rate is not None,
     )  # fmt: skip
+    if num_without := int((data.lengths == 0).sum()):
+        console.print(
+            f"{num_without} clips have no frames in any modality and are in no figure; the run directory's ledger.csv "
+            "says why",
+            highlight=False,
+        )
     _require_learnable(data, config, task, tasks[task].classes)
     return data, RunTables(table.defects, ledger)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -148,3 +148,9 @@ def test_a_model_comes_back_from_its_weights() -> None:
         restore_temporal(config, ("text",), 2, model.state_dict())
     with pytest.raises(ValueError, match="do not fit the configuration"):
         restore_temporal(TemporalConfig(kind="frame"), ("video", "audio"), 2, model.state_dict())
+
+
+@pytest.mark.parametrize("kind", get_args(TemporalConfig.model_fields["kind"].annotation))
+def test_a_configuration_is_read_again_as_it_was_written(kind: str) -> None:
+    config = TemporalConfig.model_validate({"kind": kind})
+    assert TemporalConfig.model_validate(config.model_dump(mode="json")) == config

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.support.in_time_run import write_run_in_time
 from tests.support.predicted_run import write_run
 from training.app import server as app_server
 from training.app.analysis import Limits
+from training.app.in_time import InTimeService
 from training.app.service import Service
 from tuning.console import app
 
@@ -33,6 +35,8 @@ def test_the_server_gets_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.
     result = run(folder, "--port", "81", "--max-seconds", "9", "--max-megabytes", "3")
     assert (result.exit_code, result.stdout) == (0, "http://here/ (this machine only; stop with Ctrl-C)\n")
     run(folder)
+    run(write_run_in_time(tmp_path / "in_time"), "--max-seconds", "9")
+    assert calls.pop() == (InTimeService, "in_time", Limits(9, 200), 7860)
     assert calls == [(Service, "small", Limits(9, 3), 81), (Service, "small", Limits(120, 200), 7860)]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from tests.support.in_time import WIDTHS, planted
 from tests.training.in_time.test_fit import config
-from training.in_time.figures import prediction_table, results_of
+from training.in_time.command import evaluate_command
+from training.in_time.figures import prediction_table, results_of, results_over_seeds
 from training.in_time.tables import result_table
+from training.runs.directory import RunError
 from training.scoring.tables import metric_name
 
 
@@ -69,3 +72,28 @@ def test_predictions_are_stored_by_clip(tmp_path: Path) -> None:
     assert again["labels"][0].tolist() == data.labels[4].tolist()
     assert again["linear"][0].tolist() == [0.75] * 60
     assert set(WIDTHS) == set(data.widths)
+
+
+def test_runs_are_compared_seed_by_seed() -> None:
+    place = {"corpus": "own", "split": "test", "level": "frame", "metric": "positive_f1"}
+    seeds = [(50.0, 40.0), (60.0, None), (None, 10.0), (70.0, 50.0)]
+    (row,) = results_over_seeds([[{**place, "model": ours, "linear": theirs}] for ours, theirs in seeds])
+    assert row["model"] == pytest.approx(60.0)  # of 50, 60, 70
+    assert row["linear"] == pytest.approx(100 / 3)
+    assert row["over_linear"] == pytest.approx(15.0)  # of 50 - 40 and 70 - 50; not of 60 - 10
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    tree = json.loads((run / "config.json").read_text())
+    tree["training"]["seed"] = 1
+    second = {**tree, "corpora": {**tree["corpora"], "sources": {**tree["corpora"]["sources"]}}}
+    second["corpora"]["sources"]["more"] = tree["corpora"]["sources"]["own"]
+    (other / "config.json").write_text(json.dumps(tree))
+    (run / "config.json").write_text(json.dumps(second))  # the first has a corpus more
+    with pytest.raises(RunError, match=r"other differs from .* in corpora\.sources\.more"):
+        evaluate_command([run, other], None, True, [], Console())
+    (other / "config.json").unlink()
+    with pytest.raises(RunError, match="other is no run of a model in time"):
+        evaluate_command([run, other], None, True, [], Console())

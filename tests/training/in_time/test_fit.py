@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmpsr.config import validate
 from mmpsr.errors import Interrupted
 from tests.support.in_time import WIDTHS, planted
 from training.config import InTimeConfig, InTimeTrainingConfig
-from training.in_time import fit
+from training.in_time import baseline, fit
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, Window
 from training.in_time.fit import batches_of, frame_probabilities, learning_rate, train_in_time
@@ -98,10 +99,10 @@ def test_context_and_modalities_beat_single_frames(tmp_path: Path) -> None:
     data = prepared(tmp_path)
     train, dev, test = (data.rows(["own"], split) for split in ("train", "dev", "test"))
     model = trained(data, tmp_path / "runs", num_epochs=15)
-    baseline = FrameBaseline(data, train, dev)
+    linear_model = FrameBaseline(data, train, dev)
     labels = np.concatenate([data.labels[row] for row in test])
     ours = np.concatenate(frame_probabilities(model, data, test, config(tmp_path)))
-    linear = np.concatenate(baseline.probabilities(test))
+    linear = np.concatenate(linear_model.probabilities(test))
     assert average_precision_score(labels, ours) > average_precision_score(labels, linear) + 0.05
 
 
@@ -128,3 +129,26 @@ def test_negatives_are_drawn_to_the_number_of_positives(tmp_path: Path) -> None:
         marked, np.concatenate([fit._kept_negatives(data, rows, settings, 1)[row] for row in rows])
     )
     assert fit._class_weights(data, rows, 2, "weights").tolist() == pytest.approx([720 / (2 * 600), 720 / (2 * 120)])
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, losses = prepared(tmp_path), iter([torch.tensor(value) for value in (1.0, 2.0, 6.0, 4.0, 4.0, 4.0)])
+    monkeypatch.setattr(fit, "_step", lambda *_: next(losses))
+    trained(data, tmp_path / "runs", num_epochs=2)
+    (log,) = (tmp_path / "runs").rglob("metrics.jsonl")
+    assert [json.loads(line)["loss"] for line in log.read_text().splitlines()] == [3.0, 4.0]
+
+
+def test_the_linear_baseline_reads_every_kth_frame_and_misses_no_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "MOST_FRAMES", 40)
+    data = prepared(tmp_path)
+    train, dev = data.rows(["own"], "train"), data.rows(["own"], "dev")
+    made = FrameBaseline(data, train, dev)
+    assert made.step == 18  # 12 clips of 60 frames
+    labels = np.array([-1, 0, 0, 1, 0, -1, *[0] * 40, 1], np.int8)
+    # of class 0 (frames 1, 2, 4, 6, 7, ...) the first, the 19th and the 37th; of class 1 (frames 3 and 46) the first
+    assert made._chosen(labels).tolist() == [1, 3, 21, 39]
+    assert made.model.classes_.tolist() == [0, 1]
+    assert made._chosen(np.full(5, -1, np.int8)).tolist() == []

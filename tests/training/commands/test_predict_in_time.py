@@ -1,0 +1,52 @@
+"""The command `mmpsr predict` with a run of a model in time: what it writes, and which options it does not take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.in_time_run import without_narrative, write_run_in_time
+from tests.support.predicted_run import write_video
+from tuning.console import app
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+def test_files_of_one_that_works_and_one_that_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_narrative(monkeypatch)
+    model, good = write_run_in_time(tmp_path / "in_time"), write_video(tmp_path / "good.mkv", seconds=3)
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(b"this is no video")
+    output, cards = tmp_path / "out.json", tmp_path / "cards"
+    result = run(model, good, broken, "-o", output, "--cards", cards)
+    assert result.exit_code == 0, result.output
+    assert "ambivalence: present" in result.stdout
+    assert "    0:02-0:03  " in result.stdout
+    assert "  text absent: no transcript" in result.stdout
+    document = json.loads(output.read_text())
+    assert [each["id"] for each in document["recordings"]] == ["good.mkv"]
+    assert [each["id"] for each in document["defects"]] == ["broken.mkv"]
+    assert [path.name for path in cards.iterdir()] == ["good.mkv.html"]
+    assert run(model, good, broken, "-o", tmp_path / "out.csv").exit_code == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table["id"].tolist() == ["good.mkv"] * 15 + ["broken.mkv"]
+    assert "cannot be opened as media" in table["defect"].iloc[-1]
+    assert run(model, broken, "-o", tmp_path / "none.parquet").exit_code == 1
+    assert pd.read_parquet(tmp_path / "none.parquet")["id"].tolist() == ["broken.mkv"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--novelty", "0.5"], ["--hop", "0"], ["--confidence", "0.5"], ["--allow-custom-encoders"], ["--explain"]],
+)
+def test_options_that_it_does_not_take_are_refused(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "a.mkv").write_bytes(b"")
+    result = run(write_run_in_time(tmp_path / "in_time"), tmp_path / "a.mkv", *options)
+    assert result.exit_code == 2
+    assert f"leave out {options[0]}" in " ".join(result.stderr.split())
