@@ -48,6 +48,7 @@ _MOST = 100.0  # times full scale: floats beyond are no samples (damaged, not a 
 _LEAST_SUM = 0.8  # of the energy that independent channels would leave in their mean; below, they cancel
 _LONGEST_GAP = 600.0  # seconds; a jump of time stamps beyond it, or back by a second, is a clock set anew
 _SET_BACK = 1.0
+_LATEST = 86_400.0  # a day: no sound begins later in its file
 _MOST_SAMPLES = 2**25  # of all channels that are decoded at once: 17 minutes of stereo at 16 kHz
 _RUN_UP = 0.5  # seconds before a span that let a decoder settle
 
@@ -230,6 +231,9 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         if first > 0.5:
             container.seek(int((first + origin_of(container)) / stream.time_base), stream=stream)
         runs, damaged = _decode(container, stream, rate, np.inf if end is None else end + GAP, stated or np.inf)
+    if runs and runs[0].begin - first > _LATEST:
+        hours = (runs[0].begin - first) / 3600
+        raise EncodingError(f"{path}: its sound begins {hours:.0f} hours late; its time stamps are damaged")
     spans: list[tuple[float, float]] = []
     for run in runs:
         begin = max(run.begin, spans[-1][1] if spans else first)

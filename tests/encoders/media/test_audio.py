@@ -109,6 +109,12 @@ def test_sound_that_begins_late_is_silent_before(tmp_path: Path, name: str) -> N
     assert heard_at(read_audio(path, 1.75, None, RATE)) == pytest.approx(0.25, abs=0.01)
 
 
+def test_sound_that_begins_days_late_has_damaged_stamps(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "a.mkv", [(2e5, tone(220, 1.0))], np.arange(0, 1, 0.04).tolist())
+    with pytest.raises(EncodingError, match=r"a\.mkv: its sound begins 56 hours late; its time stamps are damaged"):
+        read_audio(path, None, None, RATE)
+
+
 VARIABLE = np.cumsum([0.04, 0.2, 0.02, 0.05] * 30).tolist()
 
 
