@@ -135,8 +135,8 @@ def write_run(folder: Path, **sections: Mapping[str, Any]) -> Path:
     return folder
 
 
-def write_video(path: Path, seconds: float = 2.0, first: int = 5, loud: bool = True) -> Path:
+def write_video(path: Path, seconds: float = 2.0, first: int = 5, loud: bool = True, **given: Any) -> Path:
     """A video whose grey and tone tell seconds apart: the level rises by one step of `media_files.grey` each second."""
     frames = [media_files.grey(first + number // 5) for number in range(round(5 * seconds))]
     sound = np.concatenate([media_files.tone(200, 1.0, amplitude=0.1 + 0.02 * k) for k in range(int(seconds))])
-    return media_files.write_media(path, frames, sound if loud else None, fps=5, key_frame_every=5)
+    return media_files.write_media(path, frames, sound if loud else None, fps=5, key_frame_every=5, **given)

@@ -141,8 +141,8 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
     )  # fmt: skip
     if num_without := int((data.lengths == 0).sum()):
         console.print(
-            f"{num_without} clips have no frames in any modality and are in no figure; the run directory's ledger.csv "
-            "says why",
+            f"clips without frames in any modality, which are in no figure: {num_without} of {len(data.lengths)}; "
+            "ledger.csv of the run directory says why",
             highlight=False,
         )
     _require_learnable(data, config, task, tasks[task].classes)

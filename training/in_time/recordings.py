@@ -369,6 +369,7 @@ def document_in_time(
             f"Probabilities of {trained.spec.classes[-1]} for each frame, not calibrated; a recording's is the highest "
             f"mean over {trained.config.data.clip_seconds:g} s"
         ),
+        "segment_rule": asdict(segment_rule(trained.config.data)),
         "recordings": [result.to_dict() for result in results],
         "defects": [defect._asdict() for defect in defects],
         "notes": list(notes),

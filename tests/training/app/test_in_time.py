@@ -8,6 +8,8 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -96,7 +98,7 @@ def test_what_is_absent_is_told_with_its_reason(service: InTimeService) -> None:
     assert page is not None
     assert "audio is absent silent.mkv: no audio stream" in text_of(page)
     assert "text is absent no transcript" in text_of(page)
-    assert "No frame is above the limit." in text_of(page)
+    assert "Segments found Consecutive frames with a probability above 0.5. None." in text_of(page)
 
 
 def test_errors_are_plain_and_name_no_folder(service: InTimeService) -> None:
@@ -118,6 +120,23 @@ def test_the_page_begins_with_what_the_model_is_and_has_no_windows(service: InTi
     assert service.about.endswith("/in_time, trained on an unknown number of clips of own. No test figures are stored.")
     assert f'<p class="about">{service.about}' in str(first.value)
     assert not [block for block in page.blocks.values() if isinstance(block, gr.Slider | gr.Tab)]
+
+
+def test_the_button_fills_the_page(service: InTimeService) -> None:
+    page: Any = build_page_in_time(service)
+    event = next(each for each in page.fns.values() if each.name == "analyse")
+    assert [block.elem_id for block in event.inputs] == ["video", "text", "transcript"]
+    assert [block.elem_id for block in event.outputs] == ["status", "result", "download"]
+    request = SimpleNamespace(session_hash="me")
+    shown = list(event.fn(upload(service, "talk.mkv"), "Well, no.", None, request))
+    assert "Results appear here." in shown[0][1]
+    assert "<blockquote>Well, no.</blockquote>" in shown[-1][1]
+    assert shown[-1][2]["interactive"]
+    assert shown[-1][2]["value"].endswith("talk-mmpsr.zip")
+    status, result, download = list(event.fn(None, "", None, request))[-1]
+    assert "Drop a video" in status
+    assert "Results appear here." in result
+    assert not download["interactive"]
 
 
 def test_it_is_guarded_as_the_other_page(service: InTimeService) -> None:

@@ -12,6 +12,7 @@ from training.in_time.cards import MOST_LISTED, MOST_POINTS, render_card_in_time
 DOCUMENT = {
     "about": "a model", "model": {"name": "1", "kind": "lfan", "modalities": ["video"]},
     "task": {"name": "ambivalence", "looked_for": "present"}, "probabilities_mean": "probabilities",
+    "segment_rule": {"threshold": 0.6, "gap": 0.5, "shortest": 0.0},
 }  # fmt: skip
 
 
@@ -56,3 +57,5 @@ def test_segments_stand_where_they_are() -> None:
     # frames 0 and 50 of 100 over 640 units, a frame is 6.4
     assert re.findall(r'x="([\d.]+)" y="0" width="([\d.]+)"', page) == [("0.0", "6.4"), ("320.0", "6.4")]
     assert "<title>0:10 to 0:10.1, 90.0 %</title>" in page
+    assert '<line class="limit" x1="0" x2="640" y1="60.0" y2="60.0"/>' in page  # 150 * (1 - 0.6)
+    assert "Consecutive frames with a probability above 0.6; those up to 0.5 s apart are one." in page

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from encoders.config import TranscriberConfig
+from tests.support.fake_writers import FakeWriter
 from tests.support.in_time_run import MADE, WIDTHS, without_narrative, write_run_in_time
 from tests.support.media_files import write_media
 from tests.support.predicted_run import write_video
 from training.in_time.recordings import InTimePredictor, InTimeResult, frame_table
+from training.predict import clips as predict_clips
 from training.predict.inputs import Recording
 from training.predict.results import sentences_of
 from training.predict.transcripts import Cue, Transcript
@@ -109,3 +113,27 @@ def test_damaged_weights_are_one_sentence(tmp_path: Path) -> None:
     (run / "best.safetensors").write_bytes(b"cut off")
     with pytest.raises(RunError, match=r"best\.safetensors cannot be read"):
         InTimePredictor.from_run(run)
+
+
+def test_texts_are_written_where_the_run_had_a_transcriber(
+    predictor: InTimePredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_narrative(monkeypatch)
+    features = predictor.trained.features.model_copy(update={"transcriber": TranscriberConfig(model="fake/writer")})
+    made: list[FakeWriter] = []
+
+    def make(*_: object) -> list[FakeWriter]:
+        made.append(FakeWriter(tmp_path / "log"))
+        return made[-1:]
+
+    monkeypatch.setattr(predict_clips, "text_writers", make)
+    with InTimePredictor(replace(predictor.trained, features=features)) as writing:
+        for name in ("a.mkv", "b.mkv"):
+            clips = clips_of([Recording(name, write_video(tmp_path / name))])
+            (result,) = writing.predict(clips, tmp_path / "store").results
+            assert (result.text, result.text_source) == (f"words of {clips['clip_id'].iloc[0]}", "written")
+            assert result.absent == {}
+        said = Transcript("Well.")
+        (result,) = writing.predict(clips_of([Recording("a", tmp_path / "a.mkv", transcript=said)]), tmp_path).results
+        assert (result.text, result.text_source) == ("Well.", "given")
+    assert len(made) == 1  # and stays

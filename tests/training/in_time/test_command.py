@@ -1,4 +1,4 @@
-"""The command `mmpsr predict` with a run of a model in time: what it writes, and which options it does not take."""
+"""What `mmpsr predict` does with a run of a model in time: what it writes, and which options it does not take."""
 
 from __future__ import annotations
 
