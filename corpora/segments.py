@@ -2,7 +2,8 @@
 
     clip, start, end, label     one row a segment; or     <clip>.eaf, <clip>.TextGrid     one interval a segment
 
-Times are seconds of the clip's media. What no segment covers has the label `outside`.
+Times are seconds of the clip's media. What no segment covers has the label `outside`; it is unknown in a clip with a
+segment that cannot be used, since nobody knows where that one lies.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ def add_timelines(
     shown = shown_path(path, root)
     known = clips["clip_id"].dropna().astype(str).unique().tolist()
     cells: Cells
+    damaged: set[str] = set()
     if path.is_dir():
-        cells, annotated = _tier_cells(path, root, labels, tier, known, all_read, defects)
+        cells, annotated, damaged = _tier_cells(path, root, labels, tier, known, all_read, defects)
     elif tier is not None:
         raise CorpusError(
             f"{labels.setting}.tier is for a folder of {' or '.join(TIER_SUFFIXES)} files, but {shown} is none; leave "
@@ -104,24 +106,26 @@ def add_timelines(
             f"{shown}: nothing in it is of a clip of corpus {defects.corpus!r}, whose clips are named like "
             f"{known[0]!r}; see {labels.setting}.timeline"
         )
-    segments = _segments(cells, labels, known, all_read, defects)
-    timelines = [
-        _timeline(clip, segments.get(clip["clip_id"], []), clip["clip_id"] in annotated, shown, labels, defects)
-        for clip in clips.to_dict("records")
-    ]
+    segments, unused = _segments(cells, labels, known, all_read, defects)
+    timelines = []
+    for clip in clips.to_dict("records"):
+        name = clip["clip_id"]
+        outside = UNKNOWN if name in damaged or name in unused else labels.outside
+        own, is_annotated = segments.get(name, []), name in annotated
+        timelines.append(_timeline(clip, own, is_annotated, outside, shown, labels, defects))
     return clips.assign(timelines=pd.Series(timelines, index=clips.index, dtype=object))
 
 
 def _segments(
     cells: Cells, labels: TimelineLabels, known: Collection[str], all_read: bool, defects: Defects
-) -> dict[str, list[tuple[Segment, str]]]:
-    """Read segments and their places by clip; what cannot be used is noted."""
+) -> tuple[dict[str, list[tuple[Segment, str]]], set[str]]:
+    """Read segments and their places by clip, and clips with segments that cannot be used, which are noted."""
     clips = cells.column("clip").str.strip()
     start, end = (
         cells.numbers(cells.column(name), f"column {name!r}", labels.missing, defects, clock=True)
         for name in ("start", "end")
     )
-    unknown = {name: cells.missing(cells.column(name), labels.missing) for name in ("start", "end")}
+    unknown = {name: cells.missing(cells.column(name), labels.missing).tolist() for name in ("start", "end")}
     classes = labels.read(cells, defects)
     unknown_clips = clips.ne("") & ~clips.isin(list(known))
     for clip in clips[unknown_clips].unique() if all_read else ():
@@ -130,19 +134,23 @@ def _segments(
         reason = f"no clip is named {clip!r}{others}; {nearest(clip, known)}"
         defects.add("unusable_row", f"{cells.where(int(rows[0]))}, column 'clip'", reason)
     segments: dict[str, list[tuple[Segment, str]]] = {}
-    for row in np.flatnonzero(~unknown_clips):
-        where, clip, first, last = cells.where(int(row)), clips[row], start[row], end[row]
+    unused: set[str] = set()
+    names = clips.tolist()
+    for row in np.flatnonzero(~unknown_clips).tolist():
+        where, clip, first, last = cells.where(row), names[row], start[row], end[row]
         blank = [name for name in ("start", "end") if unknown[name][row]]
         if clip == "":
             defects.add("unusable_row", f"{where}, column 'clip'", "a segment of no clip; the row is not used")
         elif classes[row] == _BLANK and len(blank) == 2:
             continue  # says that the clip is annotated, and has no segment
         elif blank:
+            unused.add(clip)
             reason = f"the segment has no known {' and '.join(blank)}; it is not used"
             defects.add("bad_span", where, reason, clip)
         elif np.isnan(first) or np.isnan(last):
-            continue  # noted where they were read
+            unused.add(clip)  # noted where they were read
         elif last <= max(first, 0.0):
+            unused.add(clip)
             reason = f"the segment runs from {first:g} s to {last:g} s; it is not used, as it must end after it begins"
             defects.add("bad_span", where, reason, clip)
         elif classes[row] != _BLANK:
@@ -150,13 +158,14 @@ def _segments(
                 defects.add("mended", where, f"start {first:g} s lies before the file's beginning; taken as 0", clip)
             segment = Segment(max(float(first), 0.0), float(last), int(classes[row]))
             segments.setdefault(clip, []).append((segment, where))
-    return segments
+    return segments, unused
 
 
 def _timeline(
     clip: Mapping[Hashable, Any],
     segments: list[tuple[Segment, str]],
     is_annotated: bool,
+    outside: int,
     shown: str,
     labels: TimelineLabels,
     defects: Defects,
@@ -186,7 +195,7 @@ def _timeline(
         opposite = classes[1 - label]
         reason = f"is labelled {classes[label]!r}, but has segments labelled {opposite!r}; the clip's label stays"
         defects.add("disagreement", where, reason, name)
-    return {labels.task: Timeline(None, tuple(segment for segment, _ in ordered), labels.outside)}
+    return {labels.task: Timeline(None, tuple(segment for segment, _ in ordered), outside)}
 
 
 def _tier_cells(
@@ -197,8 +206,8 @@ def _tier_cells(
     known: Collection[str],
     all_read: bool,
     defects: Defects,
-) -> tuple[RawCells, set[str]]:
-    """Read the intervals of one tier as cells of a table, and tell which clips have a file with that tier."""
+) -> tuple[RawCells, set[str], set[str]]:
+    """Read the intervals of one tier as cells of a table; tell which clips have it, and in which some have no time."""
     tree = walk(folder, root, defects)
     files = [file for file in tree.files if file.lower().endswith(TIER_SUFFIXES)]
     stems = {file: file[: file.rindex(".")] for file in files}
@@ -225,6 +234,7 @@ def _tier_cells(
     rows: list[tuple[str, str, str, str]] = []
     places: list[str] = []
     annotated: set[str] = set()
+    damaged: set[str] = set()
     names_of_tiers: dict[str, None] = {}
     for clip, file in used.items():
         place = tree.shown(file)
@@ -243,6 +253,7 @@ def _tier_cells(
             continue
         annotated.add(clip)
         for name, fault in chosen.faults.items():
+            damaged.add(clip)
             defects.add("bad_span", f"{place}, tier {tier!r}, annotation {name}", f"{fault}; it is not used", clip)
         for number, (start, end, text) in enumerate(chosen.intervals, start=1):
             if text:  # without a text it is as if it were not there
@@ -256,7 +267,7 @@ def _tier_cells(
             f"{place}: no file of {shown} has intervals in a tier {tier!r}; {nearest(tier, names_of_tiers)}"
         )
     frame = pd.DataFrame(rows, columns=["clip", "start", "end", "label"], dtype="string")
-    return RawCells(shown_path(folder, root), frame, places), annotated
+    return RawCells(shown_path(folder, root), frame, places), annotated, damaged
 
 
 def _tier(tiers: Mapping[str, Tier], name: str | None) -> Tier | None:

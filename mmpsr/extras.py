@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "app": ("fastapi", "gradio", "starlette", "uvicorn"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "balancing": ("torchjd",),
+    "graphs": ("torch_geometric",),
     "postgresql": ("psycopg",),
 }
 """Extra -> top-level modules that it brings."""
@@ -38,6 +39,7 @@ _PURPOSES: Mapping[str, str] = {
     "app": "the page is served",
     "onnx": "ONNX files are written and run",
     "balancing": "gradients are aggregated by TorchJD",
+    "graphs": "graph layers of torch_geometric are used",
     "postgresql": "searches are kept in PostgreSQL",
 }
 """Extra -> what is done with it, for the sentence."""

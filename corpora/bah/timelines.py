@@ -65,17 +65,21 @@ def video_timelines(
     timelines: list[dict[str, Timeline] | None] = [None] * len(videos)
     for row, video in zip(used.index, used.to_dict("records"), strict=True):
         facts = annotations.get(video["key"])
-        spans = None if facts is None else _frame_spans(facts, video, defects)
+        spans, all_read = (None, True) if facts is None else _frame_spans(facts, video, defects)
         sources = {
             name: by_row[row]
             for name, by_row in {"the list of frames": from_lists, "frame_annotation": from_annotation}.items()
             if row in by_row
         }
         _compare(sources, spans, video, defects)
+        if from_lists and row not in from_lists:
+            reason = "the lists of frames do not have it; its labels in time are those of its annotation"
+            defects.add("missing_annotation", video["where"], reason, video["clip_id"])
         if sources:
             frames, outside = next(iter(sources.values())), UNKNOWN
         elif spans or (facts is not None and video["label"] == 0.0):
-            frames, outside = _inside(spans or []), 0
+            outside = 0 if all_read else UNKNOWN  # nobody knows where a span lies that cannot be
+            frames = _inside(spans or [], outside=outside)
         else:
             reason = "no list of frames, frame_annotation or fr_detailed_ah says when; it has no labels in time"
             defects.add("missing_annotation", video["where"], reason, video["clip_id"])
@@ -151,12 +155,18 @@ def _in_order(numbers: Sequence[str], said: Sequence[str], place: str, clip: str
     return labels
 
 
-def _frame_spans(facts: Facts, video: Mapping[Hashable, Any], defects: Defects) -> list[tuple[int, int]] | None:
-    """Read first and last frame of each segment; None where the annotation says nothing of them."""
+def _frame_spans(
+    facts: Facts, video: Mapping[Hashable, Any], defects: Defects
+) -> tuple[list[tuple[int, int]] | None, bool]:
+    """Read first and last frame of each segment (None where the annotation names none), and whether all can be read."""
     if "fr_detailed_ah" not in facts.said:
-        return None
+        return None, True
     said, spans = facts.said["fr_detailed_ah"], []
-    for position, span in enumerate(said if isinstance(said, list) else []):
+    if said is not None and not isinstance(said, list):
+        place = f"{facts.file}, {video['key']!r}, fr_detailed_ah"
+        defects.add("bad_span", place, f"expected a list of segments, found {str(said)[:60]!r}", video["clip_id"])
+        return [], False
+    for position, span in enumerate(said or []):
         ends = [number(frame) for frame in span] if isinstance(span, (list, tuple)) else []
         if len(ends) == 2 and ends[0] is not None and ends[1] is not None and _are_frames(ends[0], ends[1]):
             spans.append((int(ends[0]), int(ends[1])))
@@ -164,16 +174,17 @@ def _frame_spans(facts: Facts, video: Mapping[Hashable, Any], defects: Defects) 
             place = f"{facts.file}, {video['key']!r}, fr_detailed_ah {position}"
             reason = f"{str(span)[:60]} is no [first frame, last frame] with the first one first; it is not used"
             defects.add("bad_span", place, reason, video["clip_id"])
-    return spans
+    return spans, len(spans) == len(said or [])
 
 
 def _are_frames(first: float, last: float) -> bool:
     return first.is_integer() and last.is_integer() and 0 <= first <= last < LONGEST
 
 
-def _inside(spans: Sequence[tuple[int, int]], length: int | None = None) -> NDArray[np.int8]:
+def _inside(spans: Sequence[tuple[int, int]], length: int | None = None, outside: int = 0) -> NDArray[np.int8]:
     """Mark the frames of spans, the last one of each included, `[N]`."""
-    labels = np.zeros(max((last + 1 for _, last in spans), default=0) if length is None else length, dtype=np.int8)
+    length = max((last + 1 for _, last in spans), default=0) if length is None else length
+    labels = np.full(length, outside, dtype=np.int8)
     for first, last in spans:
         labels[first : last + 1] = 1
     return labels

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corpora.checks.findings import MEDIA_COLUMNS, known_rows, positive
-from corpora.clips import SPLITS, label_columns
+from corpora.clips import SPLITS, Split, label_columns
 from corpora.source import CorpusSource
 from corpora.timeline import Timeline
 from mmpsr.tasks import TaskSpec
@@ -169,7 +169,7 @@ def corpus_figures(
 
 
 def _time_figures(
-    parts: Mapping[str, pd.DataFrame],
+    parts: Mapping[Split, pd.DataFrame],
     timelines: Mapping[tuple[str, str], Mapping[str, Timeline]],
     annotated: Mapping[str, TaskSpec],
 ) -> dict[str, dict[str, TimeFigures]]:

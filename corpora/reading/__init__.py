@@ -1,10 +1,11 @@
-"""Reading of files that nobody checked: tables of any kind, folders as they lie on real disks, YAML and pickles.
+"""Reading of files that nobody checked: tables of any kind, folders as they lie on disks, tiers, YAML and pickles.
 
 Every error says file, row and column; nothing in a file can run, and no file can use up the memory.
 """
 
 from corpora.reading.cells import Cells, ColumnPattern, RawCells, Selector, plain_numbers, read_cells
 from corpora.reading.paths import MEDIA_SUFFIXES, Tree, missing_path, shown_path, walk
+from corpora.reading.tiers import Interval, Tier, read_tiers
 from corpora.reading.untrusted import ForbiddenTagError, as_text, load_pickle, load_yaml, read_yaml
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "Cells",
     "ColumnPattern",
     "ForbiddenTagError",
+    "Interval",
     "RawCells",
     "Selector",
+    "Tier",
     "Tree",
     "as_text",
     "load_pickle",
@@ -21,6 +24,7 @@ __all__ = [
     "missing_path",
     "plain_numbers",
     "read_cells",
+    "read_tiers",
     "read_yaml",
     "shown_path",
     "walk",

@@ -1,4 +1,4 @@
-"""Extraction: the vectors and sequences that the store lacks, made by several processes, and read back.
+"""Extraction: the vectors, sequences and values in time that the store lacks, made by several processes, and read back.
 
 clips - stored = jobs -> workers decode -> device batches encode -> store
 """

@@ -37,6 +37,8 @@ from encoders.store.vector_store import Entry
 __all__ = ["extract"]
 
 _POLL_SECONDS = 0.2
+_CHUNK_OF_PICTURES = 2
+"""Most clips of a chunk of which a picture for every frame goes to a device encoder: 100 MB a clip of half a minute."""
 
 
 def extract(
@@ -66,7 +68,7 @@ def extract(
     if work.refresh():
         with (
             Claims(config.store) as claims,
-            Embedder(work.device_encoders, config) as embedder,
+            Embedder(work.device_encoders, config.model_copy(update={"chunk_size": work.chunk_size})) as embedder,
             Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
             _run(work, claims, workers, embedder, ClipProgress(len(work.pending), show_progress))
@@ -150,9 +152,17 @@ class _Work(WorkQueue):
         self.device_encoders = {name: self.device_encoders[name] for name in self.device_encoders if name in needed}
         return bool(self.pending)
 
+    @property
+    def chunk_size(self) -> int:
+        """Clips of a chunk."""
+        every_picture = any(
+            name in self.timed and encoder.timed_form == "pictures" for name, encoder in self.device_encoders.items()
+        )
+        return min(self.config.chunk_size, _CHUNK_OF_PICTURES) if every_picture else self.config.chunk_size
+
     def claim(self, claims: Claims, waits_for: set[str]) -> Job | None:
         """Claim the next chunk that nobody holds; `waits_for` gets the processes that hold others."""
-        claimed = self.claim_rows(claims, self.config.chunk_size, waits_for)
+        claimed = self.claim_rows(claims, self.chunk_size, waits_for)
         if not claimed:
             return None
         wanted: dict[str, dict[int, Item]] = {}

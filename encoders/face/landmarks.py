@@ -72,6 +72,7 @@ _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
 _TURNED = 0.2  # of detection confidence (both detectors together) by which upside down must be the likelier
 _UPRIGHT = 0.87  # short-range confidence that no face on its head or side reaches (0.86 at most seen)
+_ON_ITS_SIDE = 45.0  # degrees; from about 60 on mouths are a quarter too narrow, smiles and open eyes half as large
 _CROP = 2.0  # side of the square around a long-range detection, in detection box sides
 
 
@@ -140,6 +141,12 @@ def face_track(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> FaceTrack:
         landmarks: list[NDArray[np.float64]] = []
         for face in faces[first:]:
             landmarks.append(landmarks[-1] if face is None else face)
+        tilt = _tilt(np.stack([face for face in faces if face is not None]))
+        if tilt > _ON_ITS_SIDE:
+            clip.remark(
+                f"the face lies on its side ({tilt:.0f} degrees), where landmarks and what is measured on them are "
+                "unsure; turn the recording if it is not the head that lies"
+            )
         height, width = frames.shape[1:3]
         return FaceTrack(np.stack(landmarks), found[first:], seconds[first:], (width, height))
 
@@ -203,7 +210,7 @@ def _turned(clip: ClipMedia, frames: NDArray[np.uint8], num_frames: int, follows
 def _upside_down(frames: NDArray[np.uint8]) -> bool:
     """Tell whether faces of three frames are found with most certainty when these are turned by half a circle.
 
-    Faces on their side are no matter: their landmarks turn with them, and `align` levels these.
+    Faces on their side stay: their landmarks turn with them, and `align` levels these; `face_track` tells of them.
     """
     picked = [frames[index] for index in sorted({len(frames) // 6, len(frames) // 2, 5 * len(frames) // 6})]
     if np.median([detect_faces(frame, "short")[:, 4].max(initial=0.0) for frame in picked]) >= _UPRIGHT:
@@ -217,6 +224,13 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
         )
     mean = np.mean(scores, axis=0)
     return bool(mean.argmax() == 2 and mean[2] > mean[0] + _TURNED)
+
+
+def _tilt(faces: NDArray[np.float64]) -> float:
+    """Median angle in degrees between the eye line of faces `[N, 478, 3]` and the horizontal, from 0 to 90."""
+    right, left = eye_centres(faces)
+    across = np.abs(left - right)
+    return float(np.median(np.degrees(np.arctan2(across[:, 1], across[:, 0]))))
 
 
 def largest_face(frame: NDArray[np.uint8]) -> NDArray[np.float64] | None:

@@ -160,8 +160,8 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
     except (OSError, ValueError, KeyError, TypeError) as error:
         report.damaged.append(Damage(f"{folder}/encoder.json", f"{type(error).__name__}: {error}"))
     keys = _Keys()
-    held = ("text",) if modality == TEXTS else ("vector",) if report.cap is None else ("length", "sequence")
-    held = held if report.rate is None else PLACES
+    held: tuple[str, ...] = ("vector",) if report.cap is None else ("length", "sequence")
+    held = ("text",) if modality == TEXTS else held if report.rate is None else PLACES
     times = []
     for file in (path / name for name in names):
         kind = _kind(file.name)

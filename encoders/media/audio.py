@@ -21,6 +21,7 @@ from encoders.media.decoding import (
     ESTIMATED_DURATION,
     SLACK,
     duration_of,
+    knows_its_places,
     opened,
     origin_of,
     packets_of,
@@ -43,16 +44,21 @@ LIVE_ENERGY = 0.01
 CHANNEL_WEIGHTS = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0}
 """Of the channels of a layout with a centre (ITU-R BS.775); all others weigh 0.5."""
 
+_MOST = 100.0  # times full scale: floats beyond are no samples (damaged, not a number, or 16 bits written as floats)
 _LEAST_SUM = 0.8  # of the energy that independent channels would leave in their mean; below, they cancel
 _LONGEST_GAP = 600.0  # seconds; a jump of time stamps beyond it, or back by a second, is a clock set anew
 _SET_BACK = 1.0
+_LATEST = 86_400.0  # a day: no sound begins later in its file
 _MOST_SAMPLES = 2**25  # of all channels that are decoded at once: 17 minutes of stereo at 16 kHz
 _RUN_UP = 0.5  # seconds before a span that let a decoder settle
 
 
 def is_silent(samples: NDArray[np.float32]) -> bool:
-    """Whether no sample reaches `SILENCE`."""
-    return float(np.abs(samples).max(initial=0.0)) < SILENCE
+    """Whether no sample reaches `SILENCE`, or all stay as near to a constant level, which is no sound."""
+    low, high = float(samples.min(initial=0.0)), float(samples.max(initial=0.0))
+    if max(-low, high) < SILENCE:
+        return True
+    return len(samples) > 0 and float(np.ptp(samples)) < SILENCE
 
 
 def to_mono(channels: NDArray[np.float32], names: Sequence[str] = ()) -> tuple[NDArray[np.float32], str | None]:
@@ -119,13 +125,11 @@ class _Track:
     samples: NDArray[np.float32]  # [N]
     begin: float  # second of the first sample
     decoded: list[tuple[float, float]]  # seconds from and to which there are samples
+    end: float  # second of the last sample, or at which sound goes on after a gap
     damaged: list[tuple[float, float]]  # and those of packets that could not be decoded
+    beyond: float  # the largest of the floats that are no samples, 0 where there is none
     stated: float  # second at which the container says that it ends
     note: str | None
-
-    @property
-    def end(self) -> float:
-        return max((end for _, end in self.decoded), default=0.0)
 
 
 def read_audio(
@@ -163,7 +167,8 @@ def read_audio(
         )
     damaged = _overlap(track.damaged, first, last)
     if damaged > allowed:
-        raise EncodingError(f"{path}: {damaged:.1f} s of {last - first:.1f} s of audio are damaged")
+        what = f", with values up to {track.beyond:.0f} where full scale is 1" if track.beyond else ""
+        raise EncodingError(f"{path}: {damaged:.1f} s of {last - first:.1f} s of audio are damaged{what}")
     if notes is not None:
         until = min(last, track.end)
         silent = until - first - _overlap(track.decoded, first, until)
@@ -221,9 +226,14 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         stream.codec_context.thread_count = 1  # workers are processes
         stated = 0.0 if container.format.name in ESTIMATED_DURATION else duration_of(container, stream, path)
         first = 0.0 if start is None else max(start - _RUN_UP, 0.0)
+        if not knows_its_places(container, stream):
+            first = 0.0
         if first > 0.5:
             container.seek(int((first + origin_of(container)) / stream.time_base), stream=stream)
         runs, damaged = _decode(container, stream, rate, np.inf if end is None else end + GAP, stated or np.inf)
+    if runs and runs[0].begin - first > _LATEST:
+        hours = (runs[0].begin - first) / 3600
+        raise EncodingError(f"{path}: its sound begins {hours:.0f} hours late; its time stamps are damaged")
     spans: list[tuple[float, float]] = []
     for run in runs:
         begin = max(run.begin, spans[-1][1] if spans else first)
@@ -234,7 +244,9 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
     for run in runs:
         lengths[len(run.names)] += sum(piece.shape[1] for piece in run.pieces)
     number = max(lengths, key=lambda channels: (lengths[channels], channels), default=1)
-    samples = np.zeros((number, max(0, round(((spans[-1][1] if spans else first) - first) * rate))), np.float32)
+    last = max([0.0, *(end for _, end in spans), *(run.begin for run in runs)])
+    last = last if end is None else min(last, max(end, first))
+    samples = np.zeros((number, max(0, round((last - first) * rate))), np.float32)
     for run in runs:
         joined = np.concatenate(run.pieces, axis=1) if run.pieces else np.zeros((len(run.names), 0), np.float32)
         place = round((run.begin - first) * rate)
@@ -242,10 +254,17 @@ def _read_track(path: Path, index: int, rate: int, start: float | None, end: flo
         samples[:, max(0, place) : max(0, place) + joined.shape[1]] = (
             joined if len(joined) == number else to_mono(joined, run.names)[0]
         )
+    beyond = 0.0
+    if not -_MOST <= samples.min(initial=0.0) <= samples.max(initial=0.0) <= _MOST:  # or not a number
+        strange = ~(np.abs(samples) <= _MOST)
+        beyond = float(np.abs(samples[strange & np.isfinite(samples)]).max(initial=0.0))
+        samples[strange] = 0.0
+        edges = np.flatnonzero(np.diff(strange.any(axis=0), prepend=False, append=False))
+        damaged += [(first + begin / rate, first + until / rate) for begin, until in edges.reshape(-1, 2).tolist()]
     names = next((run.names for run in runs if len(run.names) == number), ())
     mono, note = to_mono(samples, names)
     mono.setflags(write=False)
-    return _Track(mono, first, spans, damaged, stated, note)
+    return _Track(mono, first, spans, last, damaged, beyond, stated, note)
 
 
 def _channels(piece: Any) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ __all__ = [
     "SLACK",
     "decoded",
     "duration_of",
+    "knows_its_places",
     "opened",
     "origin_of",
     "packets_of",
@@ -36,6 +37,8 @@ SLACK = 0.5
 ESTIMATED_DURATION = frozenset({"aac", "ac3", "dts", "eac3", "loas", "mp3"})
 """Formats whose stated duration is a guess from the bit rate at their beginning."""
 _TIMED = ("video", "audio")
+_PLAIN = ("wav", "w64")
+"""Formats without packets: after a jump, time stamps of blocks of compressed samples (ADPCM) are a guess."""
 _MICROSECONDS = 1_000_000  # the unit of a container's own times, as fractions of a second
 
 
@@ -98,9 +101,15 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
     stated = _stated_duration(container, stream)
     if stated is not None:
         return max(stated, measured)
-    longest = 0.0 if container.duration is None else container.duration / _MICROSECONDS
+    longest = _length(container)
     last = max(_last_packet(path, changed, other.index) for other in container.streams if other.type in _TIMED)
     return measured if last >= longest - SLACK else max(longest, measured)  # else the file is cut off
+
+
+def knows_its_places(container: InputContainer, stream: Any) -> bool:
+    """Whether time stamps after a jump are those of reading on."""
+    codec = stream.codec_context
+    return container.format.name not in _PLAIN or (codec is not None and codec.name.startswith("pcm_"))
 
 
 def version_of(path: Path) -> tuple[int, int]:
@@ -116,14 +125,20 @@ def _stated_duration(container: InputContainer, stream: Any) -> float | None:
             0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin_of(container)
         )
         return float(stream.duration * stream.time_base) + begins
-    stated = stream.metadata.get("DURATION")  # Matroska: 00:00:03.200000000
+    stated = stream.metadata.get("DURATION")  # Matroska: 00:00:03.200000000, from the clock's zero
     if stated is not None:
         try:
             hours, minutes, seconds = stated.split(":")
-            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - max(0.0, origin_of(container))
         except ValueError:
             pass
     return None
+
+
+def _length(container: InputContainer) -> float:
+    """Read the second at which the container ends, as it states it; Matroska counts from its clock's zero."""
+    length = (container.duration or 0) / _MICROSECONDS
+    return length - max(0.0, origin_of(container)) if "matroska" in container.format.name else length
 
 
 @lru_cache(maxsize=64)
@@ -139,8 +154,9 @@ def _last_packet(path: Path, changed: tuple[int, int], index: int) -> float:
             return 0.0
         stream: Any = container.streams[index]
         shown = 1 / float(stream.average_rate) if stream.type == "video" and stream.average_rate else 0.0
-        stated = _stated_duration(container, stream) or (container.duration or 0) / _MICROSECONDS
-        seeks = [stated + origin_of(container)] if stated and container.format.name not in ESTIMATED_DURATION else []
+        stated = _stated_duration(container, stream) or _length(container)
+        is_sure = container.format.name not in ESTIMATED_DURATION and knows_its_places(container, stream)
+        seeks = [stated + origin_of(container)] if stated and is_sure else []
         for second in [*seeks, 0.0]:  # from the beginning, where nothing comes after a jump to the end
             with suppress(FFmpegError):
                 container.seek(int(second / stream.time_base), stream=stream)
@@ -161,6 +177,11 @@ def span_of(
     first = 0.0 if start is None else start
     if end is not None and end <= first:
         raise EncodingError(f"{path}: the clip's span is empty (starts at {first:g} s, ends at {end:g} s)")
+    if duration <= 0:
+        raise EncodingError(
+            f"{path}: its {kind} lasts 0 s: it is empty, or a raw stream without time stamps, which belongs into a "
+            "container such as MP4 or Matroska"
+        )
     if first >= duration:
         raise EncodingError(
             f"{path}: span outside the file (its {kind} lasts {duration:.1f} s, the clip starts at {first:g} s)"

@@ -28,6 +28,7 @@ Sampled = dict[int, tuple[NDArray[np.uint8], NDArray[np.float64]]]
 """By number of frames asked for, what `read_frames` gives."""
 
 _RATE_TOLERANCE = 0.05  # part by which time stamps may contradict the rate that the container states
+_FRAMES_ASTRAY = 2.0  # and frames; short files have single late ones
 _LATE = 1.5  # frames by which a time stamp may differ from where its frame is counted
 _RUN_UP = (0.0, 1.0, 5.0)  # seconds before a span to which is jumped, until a frame at or before its start is found
 
@@ -223,7 +224,8 @@ def _frames(container: Any, stream: Any, origin: float, first: float, rate: floa
 def _own_grid(seconds: list[float], rate: Fraction, begins: float, start: float | None, notes: list[str]) -> Grid:
     """Count the frames of a clip by the file's own rate."""
     lasted = seconds[-1] - seconds[0]
-    if len(seconds) > 2 and lasted > 0 and abs((len(seconds) - 1) / lasted / float(rate) - 1) > _RATE_TOLERANCE:
+    astray = abs(lasted * float(rate) - (len(seconds) - 1))
+    if lasted > 0 and astray > max(_FRAMES_ASTRAY, _RATE_TOLERANCE * (len(seconds) - 1)):
         measured = Fraction((len(seconds) - 1) / lasted).limit_denominator(1001)
         notes.append(
             f"it states {float(rate):.6g} frames per second, its time stamps say {float(measured):.6g}, which counts"

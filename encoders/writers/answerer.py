@@ -5,6 +5,7 @@ Shapes: B clips, L tokens, N tokens of an answer, V words of the vocabulary.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -180,8 +181,10 @@ class AnswerLikelihoods(_Questioned):
         }
         read["input_ids"] = torch.cat([asked, answer_BN], dim=1)
         read["attention_mask"][:, -len(tokens) :] = 1
+        number = len(tokens)
+        is_selective = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         with torch.inference_mode():
-            logits_BNV = self._model(**read, use_cache=False, logits_to_keep=len(tokens) + 1).logits[:, :-1]
-            logits_BNV = logits_BNV.float().log_softmax(dim=-1)
+            found = self._model(**read, use_cache=False, **({"logits_to_keep": number + 1} if is_selective else {}))
+            logits_BNV = found.logits[:, -number - 1 : -1].float().log_softmax(dim=-1)
         chosen_BN = logits_BNV.gather(2, answer_BN[..., None])[..., 0]
         return chosen_BN.double().sum(dim=1).tolist()  # type: ignore[no-any-return]

@@ -98,8 +98,10 @@ def neighbor_term(probabilities_BC: Tensor, scores_NC: Tensor, neighbors: Neighb
 class Nrc(Method):
     """Neighbourhood reciprocity clustering: no source row is read, and everything is trained.
 
-    Unit features and probabilities of all rows are kept in a bank, filled in evaluation mode; a batch's rows are
-    renewed in it before their neighbours are searched. The loss is `neighbor_term`.
+        L = -mean_i [sum_k w_k p_i . S_k + 0.1 sum_k sum_m p_i . S_km] + sum_c pbar_c log(pbar_c + 1e-5)
+
+    Unit features and probabilities S of all rows are kept in a bank, filled in evaluation mode; a batch's rows are
+    renewed in it before their neighbours are searched, see `find_neighbors` and `neighbor_term`.
 
     References:
         Yang, Wang, van de Weijer, Herranz, Jui: Exploiting the intrinsic neighborhood structure for source-free domain

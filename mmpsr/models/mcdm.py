@@ -6,16 +6,18 @@ Shape suffixes: B clips, M modalities (nodes), H hidden width, C outputs of a ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.layers.attention.build import AttentionConfig, create_attention
 from mmpsr.layers.graph.build import GraphConfig, create_graph
+from mmpsr.layers.graph.pyg import PREFIX, require_convolution
 from mmpsr.layers.nodes import masked_mean, mean_conflict
 from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
 from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
@@ -39,10 +41,14 @@ class ModelConfig(FusionConfig):
     """Dropout rate everywhere but in graph layers."""
     graph_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Dropout rate after a graph layer's activation."""
-    graph: Literal["none", "gat", "ucgnn", "edgnn", "hgnn", "ncgnn"] = "ucgnn"
-    """Graph layer over a clip's modalities."""
+    graph: (
+        Literal["none", "gat", "ucgnn", "edgnn", "hgnn", "ncgnn"]
+        | Annotated[str, StringConstraints(pattern=r"^pyg:\w+$")]
+    ) = "ucgnn"
+    """Graph layer over a clip's modalities; `pyg:` and a name, such as `pyg:GATv2Conv`, is that convolution of
+    `torch_geometric.nn` (extra `graphs`)."""
     graph_options: GraphConfig = Field(default_factory=GraphConfig)
-    """What single graph layers can be told."""
+    """What single graph layers can be told; arguments of the class for a convolution of torch_geometric."""
     attention: Literal["none", "mha", "mta", "crossmpt", "bica", "fa"] = "mha"
     """Cross-attention from a task's nodes to the shared ones."""
     attention_options: AttentionConfig = Field(default_factory=AttentionConfig)
@@ -63,6 +69,23 @@ class ModelConfig(FusionConfig):
     """Give each task a second head that sees the text alone: an auxiliary loss, and a part of what is predicted."""
     text_share: float = Field(default=0.6, gt=0.0, lt=1.0)
     """Share of the text head in the predicted probability of clips with text."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arguments_of_a_class(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and "graph_options" in tree:
+            return {**tree, "graph_options": GraphConfig.of_kind(tree.get("graph"), tree["graph_options"])}
+        return tree
+
+    @model_validator(mode="after")
+    def _graph_exists(self) -> ModelConfig:
+        if self.graph.startswith(PREFIX):
+            if find_spec("torch_geometric") is not None:  # what was trained elsewhere can be read without it
+                require_convolution(self.graph.removeprefix(PREFIX), self.hidden_width, self.graph_options.pyg)
+        elif self.graph_options.pyg:
+            names = ", ".join(self.graph_options.pyg)
+            raise ValueError(f'graph_options.pyg ({names}) is for graph = "{PREFIX}..."; found {self.graph!r}')
+        return self
 
 
 class Adapter(nn.Module):

@@ -83,9 +83,8 @@ def read(root: str) -> None:
                 timed.frames(int(clip), begin, min(begin + WINDOW, length))
             num_windows += 1
     seconds = time.monotonic() - began
-    print(
-        f"read: {num_windows:,} windows of all modalities, {seconds:.1f} s ({1e3 * seconds / num_windows:.2f} ms each), {peak()}"
-    )
+    each = 1e3 * seconds / num_windows
+    print(f"read: {num_windows:,} windows of all modalities, {seconds:.1f} s ({each:.2f} ms each), {peak()}")
     began = time.monotonic()
     for modality, timed in sequences.items():
         mean, std = timed_statistics(timed, range(NUM_CLIPS))

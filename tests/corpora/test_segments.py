@@ -89,6 +89,7 @@ def test_what_is_wrong_is_noted_with_its_row(tmp_path: Path) -> None:
     assert of(table, "a").segments == (
         Segment(0.0, 0.5, 1), Segment(1.0, 2.0, 1), Segment(1.5, 3.0, 0), Segment(7.0, 8.0, -1)
     )  # fmt: skip
+    assert of(table, "a").outside == -1, "where the segments lie that are not used is unknown"
     assert sorted(notes(table)) == sorted([
         ("unusable_row", "segments.csv, row 3, column 'clip'", "no clip is named 'z' (2 segments); known names are a, "
          "b, c"),
@@ -220,7 +221,7 @@ def test_what_is_wrong_with_annotation_files(tmp_path: Path) -> None:
     (folder / "c.TextGrid").write_text(LONG.replace('"AH"', '"other"'))
     table = scan(tmp_path, timeline="elan", tier="AH")
     assert set(table.timelines) == {("toy", "a"), ("toy", "b")}
-    assert of(table, "a").segments == (Segment(0.0, 0.5, -1),)
+    assert of(table, "a") == Timeline(None, (Segment(0.0, 0.5, -1),), -1)
     assert sorted(notes(table)) == [
         ("bad_label", "elan/a.eaf, tier 'AH', interval 1, column 'label'",
          "unknown label 'maybe'; known names are 0, 1, absent, no, present, yes"),

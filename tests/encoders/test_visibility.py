@@ -1,6 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from encoders.base import Embeddings, Encoder, read_each
+from encoders.config import FeaturesConfig
+from encoders.errors import EncodingError
+from encoders.extraction.extract import extract
+from encoders.extraction.read import encoder_specs
+from encoders.extraction.workers import WarmEncoders
+from encoders.media.clip import ClipMedia
 from encoders.store.progress import ExtractionSummary
+from encoders.store.vector_store import FeatureStore
 from encoders.visibility import MIN_FACE_SHARE, FaceFigures, FaceSummary, summarize_faces
 
 
@@ -49,3 +63,40 @@ def test_an_extraction_tells_of_faces_by_corpus_and_modality() -> None:
     assert summary.faces["a", "video"].sentence == (
         "a face in 50 % of the frames (median of 2 clips), the smallest 40 px between the eyes; 1 in too few frames"
     )
+
+
+class Looking(Encoder):
+    """As many faces seen as the clip's name says, of four frames; without any the clip has no vector."""
+
+    id = "looking"
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
+        def look(clip: ClipMedia) -> np.ndarray:
+            seen = int(clip.clip_id)
+            clip.measured(FaceFigures(4, seen, 1, None, None, False).to_dict())
+            if not seen:
+                raise EncodingError("no face found")
+            return np.ones((2, 1), dtype=np.float32)
+
+        return list(read_each(clips, look))
+
+
+def test_figures_go_from_the_encoder_into_the_store_and_the_summary(tmp_path: Path) -> None:
+    config = FeaturesConfig(
+        encoders={"video": "tests.encoders.test_visibility:Looking"}, store=str(tmp_path), chunk_size=2, num_workers=1
+    )
+    clips = pd.DataFrame({"corpus": "mine", "clip_id": ["0", "3", "4"], "media": "none.mp4"}, dtype="string")
+    with WarmEncoders(config) as warm:
+        summary = extract(clips, config, show_progress=False, warm=warm)
+        again = extract(clips, config, show_progress=False, warm=warm)
+    assert [(row["clip_id"], row["num_with_face"]) for row in summary.figures] == [("0", 0), ("3", 3), ("4", 4)]
+    assert again.figures == summary.figures  # nothing is made again, and they are told all the same
+    assert summary.ledger["clip_id"].tolist() == ["0"]
+    # shares 0, 3/4 and 1
+    assert summary.faces["mine", "video"] == FaceSummary(3, 0.75, 1, 0, 0, None, None)
+    stored = FeatureStore(tmp_path).figures("mine", encoder_specs(config)["video"])
+    assert sorted(key[0] for key in stored) == ["0", "3", "4"]

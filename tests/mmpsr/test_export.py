@@ -200,6 +200,14 @@ def test_the_lie_form_can_be_a_program_of_torch_only(tmp_path: Path) -> None:
     assert export_torch(model, tmp_path / "model.pt2") < 1e-5
 
 
+@pytest.mark.slow
+def test_convolutions_of_torch_geometric_are_exported(tmp_path: Path) -> None:
+    model = trained(ModelConfig.model_validate({**TINY, "graph": "pyg:GATv2Conv", "graph_options": {"heads": 2}}))
+    export_onnx(model, tmp_path / "model.onnx", CALIBRATION)
+    export_torch(model, tmp_path / "model.pt2", CALIBRATION)
+    require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))
+
+
 def test_models_of_sequences_are_refused(tmp_path: Path) -> None:
     model = model_of(AWARE_CONFIG, {"audio": 2})
     with pytest.raises(ExportError, match=r"pools sequences of \['audio'\], and only models of vectors"):

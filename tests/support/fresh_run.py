@@ -77,7 +77,7 @@ def without_workers(patch: pytest.MonkeyPatch) -> None:
         return {"audio": (present, np.stack(sounds)), "text": (texts[:, 0] > 0, texts)}
 
     for module in (load, fresh_evaluation):
-        patch.setattr(module, "extract_features", lambda clips, *_: (clips, pd.DataFrame()))
+        patch.setattr(module, "extract_features", lambda clips, *_: (clips, pd.DataFrame(), pd.DataFrame()))
     patch.setattr(data, "read_vectors", vectors)
 
 

@@ -21,6 +21,11 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("ncgnn", {"inner_width": 6, "walk_length": 3}),
     ("ncgnn", {"num_walks": 3, "walk_length": 5}),
     ("none", {}),
+    ("pyg:GATv2Conv", {"heads": 4}),
+    ("pyg:GCNConv", {}),
+    ("pyg:SAGEConv", {"aggr": "max"}),
+    ("pyg:TransformerConv", {"heads": 2, "concat": False}),
+    ("pyg:GINConv", {"train_eps": True}),
 ]
 
 
@@ -47,12 +52,16 @@ def normalized_adjacency(mask_M: Tensor) -> Tensor:
     return scale[:, None] * edges * scale
 
 
+def config_of(kind: str, options: dict[str, Any]) -> GraphConfig:
+    return GraphConfig.model_validate(GraphConfig.of_kind(kind, options))
+
+
 def create(kind: str, options: dict[str, Any], width: int = 8, num_nodes: int = 4, dropout: float = 0.0) -> nn.Module:
     """A layer in double precision whose every parameter matters: no biases of zero, no angles alike."""
     torch.manual_seed(0)
-    layer = create_graph(kind, width, dropout, num_nodes, GraphConfig(**options)).double()
+    layer = create_graph(kind, width, dropout, num_nodes, config_of(kind, options)).double()
     for name, parameter in layer.named_parameters():
-        if name == "bias":
+        if name == "bias" or (name.startswith("conv.") and name.endswith("bias")):
             nn.init.normal_(parameter, std=0.3)
         if name == "theta":
             nn.init.uniform_(parameter, 0.2, 1.3)

@@ -26,6 +26,7 @@ ROOMS: Mapping[str, str] = {
     "metrics": "Metrics and statistics",
     "calibration": "Calibration",
     "explanation": "Explanation",
+    "adaptation": "Adaptation to one person",
 }
 """Folder of `mmpsr/` -> heading, in the page's order."""
 

@@ -29,7 +29,7 @@ RATES = {
     "ac3": (32_000, 44_100, 48_000), "flv": (44_100,),
 }  # fmt: skip
 """By codec or suffix, samples per second that it takes; others take any."""
-LAYOUTS = {"libmp3lame": ("mono", "stereo")}
+LAYOUTS = {"libmp3lame": ("mono", "stereo"), "pcm_f32le": ("mono", "5.1", "hexadecagonal")}
 DAMAGES = ("none", "cut", "flipped", "emptied")
 
 
@@ -102,9 +102,8 @@ def write_recording(path: Path, spec: Spec, rng: np.random.Generator) -> None:
             length = round(spec.seconds * spec.rate)
             noise = (0.2 * rng.standard_normal((channels, length))).astype(np.float32)
             for first in range(0, length, 1024):
-                block = av.AudioFrame.from_ndarray(
-                    np.ascontiguousarray(noise[:, first : first + 1024]), "fltp", spec.layout
-                )
+                packed = noise[:, first : first + 1024].T.reshape(1, -1)
+                block = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), "flt", spec.layout)
                 block.sample_rate, block.time_base = spec.rate, Fraction(1, spec.rate)
                 later = spec.delay + (spec.gap if first >= length / 2 else 0.0)
                 block.pts = first + round(later * spec.rate)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.adaptation.material import Material, VideoFrames, of_videos
 
 WIDTH, SIGNAL = 32, 8
-NUM_VIDEOS, NUM_FRAMES, NUM_BLOCK = 7, 60, 12
+NUM_VIDEOS, NUM_FRAMES, NUM_BLOCK = 7, 60, 10
 Matrix = NDArray[np.float64]
 
 
@@ -32,13 +32,13 @@ def rotation(generator: np.random.Generator, angle: float) -> Matrix:
 def material(
     seed: int,
     *,
-    num_train: int = 16,
+    num_train: int = 12,
     num_dev: int = 4,
-    num_test: int = 12,
+    num_test: int = 8,
     separation: float = 0.9,
     angle: float = 0.0,
     translation: float = 0.0,
-    share: float = 0.4,
+    share: float = 0.5,
     test_share: float | None = None,
 ) -> Material:
     """Videos of people; blocks of `NUM_BLOCK` frames have one label.

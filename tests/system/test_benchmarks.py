@@ -74,3 +74,14 @@ def test_the_step_benchmark_prints_its_tables() -> None:
             variant
         )
     assert re.search(r"gradient norms │ \d+\.\d", text)
+
+
+def test_novelty_sees_what_lies_too_near_and_distance_alone_does_not() -> None:
+    from novelty import measure
+
+    train, dev, others = (np.random.default_rng(seed).normal(size=(60, 40)) for seed in range(3))
+    (far, first), (novel, second) = measure(train, dev, 5.0 * others)
+    assert (far, first, novel, second) == (1.0, 1.0, 1.0, 1.0)
+    (far, first), (novel, second) = measure(train, dev, 0.2 * others)
+    assert (far, first) == (0.0, 0.0)
+    assert (novel, second) == (1.0, 1.0)

@@ -90,7 +90,7 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 ORDER = {
     "mmpsr": (
         "errors", "batch config delimited extras files plugins unpickling", "tasks", "probabilities", "layers",
-        "models temporal", "objective", "balancing", "metrics", "calibration", "explanation export",
+        "models temporal", "objective", "balancing", "metrics", "calibration", "adaptation explanation export",
     ),
     "corpora": (
         "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
@@ -102,7 +102,7 @@ ORDER = {
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",
-        "bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
+        "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

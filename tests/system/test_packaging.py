@@ -22,7 +22,7 @@ PACKAGES = ("mmpsr", "corpora", "encoders", "training", "tuning")
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "mmpsr/": ("balancing", "onnx"),
+    "mmpsr/": ("balancing", "graphs", "onnx"),
     "corpora/": ("corpora",),
     "corpora/demo": ("corpora", "media"),
     "encoders/": ("media", "hub"),

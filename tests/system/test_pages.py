@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmpsr.adaptation import mmd, nrc, shot, subject
 from mmpsr.balancing import gradient_based, gradnorm, loss_based
 from mmpsr.layers.attention import cross, two_stream
 from mmpsr.layers.graph import edgnn, gat, hgnn, ncgnn, ucgnn
@@ -39,6 +40,10 @@ MODULES = (
     joint,
     lfan,
     per_frame,
+    mmd,
+    subject,
+    shot,
+    nrc,
 )
 WITHOUT_PAPER = ("EqualWeights",)
 """Methods that are nobody's."""

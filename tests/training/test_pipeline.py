@@ -29,13 +29,13 @@ def test_texts_are_written_before_vectors_are_made_of_them(tmp_path: Path, monke
     features = FeaturesConfig(store=str(tmp_path / "store"), encoders=encoders, num_workers=1)
     accelerator, said = Accelerator(cpu=True), io.StringIO()
 
-    plain, ledger = extract_features(clips, features, accelerator, Console(file=said))
+    plain, ledger, _ = extract_features(clips, features, accelerator, Console(file=said))
     assert plain is clips
     assert not (tmp_path / "log").exists()
     assert ledger["clip_id"].tolist() == ["unsaid", "mute"]
 
     transcribed = features.model_copy(update={"transcriber": TranscriberConfig()})
-    filled, ledger = extract_features(clips, transcribed, accelerator, Console(file=said))
+    filled, ledger, _ = extract_features(clips, transcribed, accelerator, Console(file=said))
     assert filled["text"].fillna("-").tolist() == ["given words", "words of unsaid", "-"]
     present, vectors = read_vectors(filled, features)["text"]
     assert vectors[:, 0].tolist() == [11.0, 15.0, 0.0]  # letters of "given words" and "words of unsaid"
@@ -48,9 +48,9 @@ def test_texts_are_written_before_vectors_are_made_of_them(tmp_path: Path, monke
 def test_data_of_some_splits_and_corpora_alone_is_extracted(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, seen = small.joined(), list[pd.DataFrame]()
 
-    def extracted(clips: pd.DataFrame, *_: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def extracted(clips: pd.DataFrame, *_: object) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         seen.append(clips)
-        return clips, pd.DataFrame({"reason": ["no sound"]})
+        return clips, pd.DataFrame({"reason": ["no sound"]}), pd.DataFrame()
 
     monkeypatch.setattr(load, "load_clips", lambda *_: ClipTable(whole.clips, pd.DataFrame({"row": [3]})))
     monkeypatch.setattr(load, "extract_features", extracted)
@@ -105,7 +105,7 @@ def test_a_modality_without_vectors_is_refused_with_the_ledger(monkeypatch: pyte
     ledger = pd.DataFrame({"clip_id": ["clip0"], "reason": ["digital silence"]})
     monkeypatch.setattr(load, "load_clips", lambda *_: ClipTable(whole.clips, pd.DataFrame()))
     monkeypatch.setattr(load, "missing_material", lambda *_: ())
-    monkeypatch.setattr(load, "extract_features", lambda clips, *_: (clips, ledger))
+    monkeypatch.setattr(load, "extract_features", lambda clips, *_: (clips, ledger, pd.DataFrame()))
     monkeypatch.setattr(joined, "gather", lambda *_: whole)
     config = small.config(output={"directory": str(tmp_path / "runs")})
     with pytest.raises(CorpusError) as error:

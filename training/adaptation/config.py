@@ -33,6 +33,10 @@ class ProtocolConfig(Config):
     select: Literal["last", "labelled"] = "last"
     """Judge the last epoch, or the one that does best on labels of the participant's validation part: what the parent
     code does, and not unsupervised."""
+    rows: Literal["clips", "frames"] = "clips"
+    """What a row is: a clip with its vector, or a frame of a clip with features and labels in time."""
+    frame_step: int = Field(default=1, ge=1)
+    """With `rows = "frames"`, take every so manieth frame of each clip."""
     modalities: tuple[str, ...] = ()
     """Modalities whose vectors are joined to one; left out, video, or the run's first where it has no video."""
     mirrored: str | None = None

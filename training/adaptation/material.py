@@ -1,7 +1,7 @@
 """What is adapted and judged: a vector, a label and a place in time for each frame or clip of a corpus.
 
-It comes from joined clips (`of_clips`), of which at BAH's level `frame` each is a frame, or from videos whose frames
-were stored in time (`of_videos`).
+It comes from joined clips (`of_clips`), of which at BAH's level `frame` each is a frame, or from clips whose frames
+were stored in time (`of_timed`, and `of_videos` for arrays of one's own).
 
 N rows, D width of a row's vector, T frames of a video.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corpora.clips import CorpusError, label_columns
-from mmpsr.adaptation import Places
+from corpora.clips import ClipTable, CorpusError, label_columns
+from encoders.timed import NONE, TimedSequences
+from mmpsr.adaptation.base import Places
 from mmpsr.config import ConfigError, nearest
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["Material", "VideoFrames", "chosen_modalities", "of_clips", "of_videos"]
+__all__ = ["Material", "VideoFrames", "chosen_modalities", "of_clips", "of_timed", "of_videos"]
 
 FRAME_RATE = 24
 """Frames per second of BAH's videos, by which single pictures are placed in time."""
@@ -165,6 +166,65 @@ def of_videos(videos: Iterable[VideoFrames], step: int = 1) -> Material:
     )  # fmt: skip
 
 
+def of_timed(
+    table: ClipTable,
+    timed: Mapping[str, TimedSequences],
+    corpus: str,
+    task: str,
+    spec: TaskSpec,
+    by: str,
+    step: int = 1,
+) -> Material:
+    """Make rows of the frames of a corpus' clips, from a store of features in time and labels in time.
+
+    A frame is used where every modality has something there; without a label it is left out and counted.
+
+    Args:
+        table: clips, row i of which is clip i of `timed`, with timelines.
+        timed: by modality.
+        corpus: whose clips.
+        task: of the timelines; a single-label task of two classes.
+        spec: the task.
+        by: see `of_clips`.
+        step: every how manieth frame is taken.
+
+    Raises:
+        ConfigError: the task is of another kind, or there is no such column.
+        CorpusError: no clip has labels in time, or no frame has both features and a label.
+    """
+    _require_two_classes(task, spec)
+    own = table.clips[table.clips["corpus"].eq(corpus)]
+    participants = _participants(own, corpus, by)
+    timelines = {row: table.timelines.get((corpus, str(own.at[row, "clip_id"])), {}).get(task) for row in own.index}
+    if not any(timelines.values()):
+        raise CorpusError(
+            f"no clip of corpus {corpus!r} has labels of {task} in time; BAH reads them with "
+            f"`--set corpora.sources.{corpus}.timelines=true`"
+        )
+
+    def videos() -> Iterator[VideoFrames]:
+        for row, timeline in timelines.items():
+            rates = [sequences.rates[row] for sequences in timed.values()]
+            if timeline is None or pd.isna(participants[row]) or any(rate is None for rate in rates):
+                continue
+            first = next(iter(timed.values()))
+            rate, start, length = first.rates[row], float(first.starts[row]), int(first.lengths[row])
+            assert rate is not None  # of every modality
+            usable = np.stack([sequences.state(row) != NONE for sequences in timed.values()]).all(axis=0)
+            values = np.concatenate([sequences.frames(row) for sequences in timed.values()], axis=1)
+            labels = timeline.labels(length, rate, start)
+            who, split, video = (
+                str(value) for value in (participants[row], own.at[row, "split"], own.at[row, "clip_id"])
+            )
+            yield VideoFrames(video, who, split, values, labels, rate, start, usable)
+
+    found = of_videos(videos(), step)
+    used = set(found.videos.tolist())
+    unused = sum(str(own.at[row, "clip_id"]) not in used for row in own.index)
+    notes = (f"{unused:,} of {len(own):,} clips give no frame with features, a label and a {by}",) if unused else ()
+    return replace(found, notes=(*notes, *found.notes))
+
+
 def chosen_modalities(known: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
     """Choose the modalities whose vectors are joined; by default video, else the first.
 
@@ -201,10 +261,7 @@ def of_clips(
         ConfigError: the task is of another kind, or there is no such column.
         CorpusError: no clip has a vector and a label, or mirrored clips are missing.
     """
-    if spec.kind != "single_label" or spec.num_outputs != 2:
-        raise ConfigError(
-            f"adaptation takes a single-label task of two classes, but {task!r} is {spec.kind} with {spec.num_outputs}"
-        )
+    _require_two_classes(task, spec)
     clips = joined.clips
     own = clips["corpus"].eq(corpus).to_numpy(dtype=bool)
     participants = _participants(clips[own], corpus, by)
@@ -233,6 +290,13 @@ def of_clips(
         chosen["split"].to_numpy(str), _videos(chosen).to_numpy(str), _seconds(chosen),
         None if mirrored is None else _mirrored(joined, chosen, mirrored, modalities), tuple(notes),
     )  # fmt: skip
+
+
+def _require_two_classes(task: str, spec: TaskSpec) -> None:
+    if spec.kind != "single_label" or spec.num_outputs != 2:
+        raise ConfigError(
+            f"adaptation takes a single-label task of two classes, but {task!r} is {spec.kind} with {spec.num_outputs}"
+        )
 
 
 def _left_out(what: str, num_bare: int, num_unknown: int) -> Iterable[str]:
@@ -269,7 +333,7 @@ def _seconds(clips: pd.DataFrame) -> NDArray[np.float64]:
     """Place clips in their videos: by their start, or by the number of their frame."""
     numbers = clips["clip_id"].astype("string").str.extract(_FRAME, expand=False).astype("float64")
     whole = clips["start"].astype("float64").fillna(0.0)
-    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64)
+    return (numbers / FRAME_RATE).fillna(whole).to_numpy(np.float64, copy=True)
 
 
 def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modalities: Sequence[str]) -> Tensor:
@@ -281,7 +345,7 @@ def _mirrored(joined: JoinedCorpora, chosen: pd.DataFrame, corpus: str, modaliti
             f"protocol.mirrored: {len(missing):,} of {len(chosen):,} clips are not in corpus {corpus!r}, the first "
             f"{missing.iloc[0]!r}; it must have the same clip ids"
         )
-    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64))
+    index = torch.from_numpy(rows[chosen["clip_id"]].to_numpy(np.int64, copy=True))
     columns = [list(joined.features).index(name) for name in modalities]
     absent = ~joined.presence[index][:, columns].all(dim=1)
     if absent.any():

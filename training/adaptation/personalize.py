@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from corpora.clips import CorpusError
-from mmpsr.adaptation import FeatureNetwork, LabeledTarget, Method, Source, Target, create_method, fit_source
-from mmpsr.adaptation.build import SECTIONS
+from mmpsr.adaptation.base import LabeledTarget, Method, Source, Target
+from mmpsr.adaptation.build import SECTIONS, create_method
+from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.source import fit_source
 from mmpsr.files import sha256_of, write_json
 from training.adaptation.config import PersonalizationConfig
 from training.adaptation.figures import comparisons, figures_of, summaries
@@ -189,18 +191,18 @@ class _Best(_Last):
 
     def __init__(self, network: FeatureNetwork, val: Material) -> None:
         self.network, self.val = network, val
-        self.best, self.state = float("-inf"), None
+        self.best, self.state = float("-inf"), dict[str, Any]()
 
     def __call__(self, epoch: int) -> None:
         value = _average_precision(self.network, self.val)
         if value >= self.best:
             self.best, self.epoch = value, epoch
             self.state = copy.deepcopy(self.network.state_dict())
-        elif self.state is None:  # nothing can be told without a positive row
+        elif not self.state:  # nothing can be told without a positive row
             self.epoch = epoch
 
     def restore(self, network: FeatureNetwork) -> None:
-        if self.state is not None:
+        if self.state:
             network.load_state_dict(self.state)
 
 

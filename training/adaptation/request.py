@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from corpora.clips import CorpusError
+from corpora.clips import ClipTable, CorpusError
 from corpora.registry import prepare, read_corpora
-from mmpsr.adaptation import create_method
+from encoders.extraction.read import read_timed
+from mmpsr.adaptation.build import create_method
 from mmpsr.config import ConfigError, nearest, parse_setting, resolve
 from mmpsr.files import write_json, write_whole
 from mmpsr.tasks import TaskSpec
 from training.adaptation.config import PersonalizationConfig
-from training.adaptation.material import Material, chosen_modalities, of_clips
+from training.adaptation.material import Material, chosen_modalities, of_clips, of_timed
 from training.adaptation.personalize import Work, personalize
 from training.config import RunConfig
 from training.data.joined import active_features, gather
@@ -132,7 +134,9 @@ def _material(
     console: Console,
 ) -> tuple[Material, str]:
     """Read the corpus and make the vectors that the store lacks; the material, and the task's name."""
-    names = [request.corpus]
+    names, in_time = [request.corpus], settings.protocol.rows == "frames"
+    if in_time and settings.protocol.mirrored is not None:
+        raise ConfigError("protocol.mirrored is of clips, but protocol.rows is 'frames'; leave out one of the two")
     if (mirrored := settings.protocol.mirrored) is not None:
         if mirrored not in config.corpora.sources:
             raise ConfigError(
@@ -147,9 +151,21 @@ def _material(
         console.print(f"{corpus}: {count} rows have defects; `mmpsr doctor` lists them", highlight=False)
     task = _task(model.tasks, table.clips[table.clips["corpus"].eq(request.corpus)], request)
     accelerator, features = create_accelerator(config, False), active_features(config.features, modalities)
-    clips, _, _ = extract_features(table.clips, features, accelerator, console)
-    joined = gather(clips, features, model.tasks).to(accelerator.device)
-    material = of_clips(joined, request.corpus, task, model.tasks[task], request.by, modalities, mirrored)
+    if in_time and (missing := [name for name in modalities if name not in features.timed]):
+        raise ConfigError(
+            f"protocol.rows = 'frames' needs features in time of {' and '.join(missing)}; add "
+            f"""`--set 'features.timed={json.dumps(list(modalities))}'`"""
+        )
+    clips, *_ = extract_features(table.clips, features, accelerator, console)
+    spec = model.tasks[task]
+    if in_time:
+        timed = read_timed(clips, features)
+        of_time = {name: timed[name] for name in modalities}
+        joined = ClipTable(clips, table.defects, table.timelines)
+        material = of_timed(joined, of_time, request.corpus, task, spec, request.by, settings.protocol.frame_step)
+        return replace(material, features=material.features.to(accelerator.device)), task
+    gathered = gather(clips, features, model.tasks).to(accelerator.device)
+    material = of_clips(gathered, request.corpus, task, spec, request.by, modalities, mirrored)
     return material, task
 
 

@@ -151,7 +151,7 @@ def read_bundle(folder: Path, device: torch.device | str = "cpu", allow_custom_e
     folder = Path(folder)
     require_no_pickle(folder)
     bundle = parse_bundle(read_content(folder), str(folder / CONTENT), allow_custom_encoders)
-    data = {name: read_file(folder, name) for name in bundle.sha256}
+    data: dict[str, bytes] = {name: read_file(folder, name) for name in bundle.sha256}
     for name, expected in bundle.sha256.items():
         if (digest := sha256_of(data[name])) != expected:
             raise BundleError(

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pydantic import Field, JsonValue, field_serializer
 
-from encoders.config import VGGishConfig
+from encoders.config import FeaturesConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import Config, ConfigError, nearest, validate
 from training.bundle.files import CARD, OPTIONAL, WEIGHTS, BundleError, require_name
@@ -26,7 +26,9 @@ __all__ = [
 ]  # fmt: skip
 
 FORMAT_VERSION: Literal[1] = 1
-FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision", "vggish")
+RECENT = ("vggish", "timed", "timed_rate", "timed_text")
+"""Settings of features that a bundle holds only where they are not the usual: earlier versions cannot read them."""
+FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision", *RECENT)
 SECTIONS = ("features", "data", "tasks", "model", "objective", "semi_supervision", "balancing", "training")
 PATHS = ("weights", "precomputed", "store")
 REMOTE_CODE = ("trust_remote_code", "remote_code", "auto_map", "custom_code")
@@ -162,10 +164,10 @@ class Bundle(Config):
     @field_serializer("config")
     def _without_machine(self, config: RunConfig) -> dict[str, Any]:
         sections = config.model_dump(mode="json", include=set(SECTIONS))
-        features = {name: sections["features"][name] for name in FEATURES}
-        if features["vggish"] == VGGishConfig().model_dump(mode="json"):  # which those who came before cannot read
-            del features["vggish"]
-        return {**sections, "features": features}
+        usual = FeaturesConfig().model_dump(mode="json", include=set(RECENT))
+        features = {name: value for name, value in sections["features"].items() if name in FEATURES}
+        features = {name: value for name, value in features.items() if name not in usual or value != usual[name]}
+        return {**sections, "features": {name: features[name] for name in FEATURES if name in features}}
 
 
 def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool = False) -> Bundle:

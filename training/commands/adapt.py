@@ -49,13 +49,12 @@ def adapt(
     """Adapt to each test participant without their labels, and compare with the network that was not adapted."""
     from training.adaptation.request import AdaptationRequest, answer
     from training.adaptation.tables import tables
-    from training.scoring.rows import plain
 
     request = AdaptationRequest(run, corpus, by, _names(method), task, config, tuple(set_ or ()), output)
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
         document = answer(request, error_console())
     if as_json:
-        typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
         return
     console = out_console(WIDTH)
     for table in tables(document):

@@ -46,9 +46,10 @@ def bundle(
 
 def _print_files(trained: BundledModel) -> None:
     from training.bundle.bundle import check_encoders
-    from training.bundle.files import CONTENT, BundleError
+    from training.bundle.files import FILES, OPTIONAL, BundleError
 
-    sizes = {name: (trained.folder / name).stat().st_size for name in (CONTENT, *trained.bundle.sha256)}
+    names = [*FILES, *(name for name in OPTIONAL if name in trained.bundle.sha256)]
+    sizes = {name: (trained.folder / name).stat().st_size for name in names}
     typer.echo(f"{trained.folder}: {sum(sizes.values()) / 1e6:.2f} MB")
     for name, size in sizes.items():
         typer.echo(f"  {name:19} {size:>12,} bytes")

@@ -313,6 +313,12 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
         yield f"  {'novelty':<{width}}{shares}"
     for modalities, sentence in seen_faces(clip):
         yield f"  {'':<{width}}{modalities}: {sentence}"
+    noted: dict[str, list[str]] = {}  # modalities of one file share what is said of it
+    for modality, note in clip["notes"].items():
+        for line in note.splitlines():
+            noted.setdefault(line, []).append(modality)
+    for line, names in noted.items():
+        yield f"  {', '.join(names):<{width}}note: {line}"
 
 
 def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:

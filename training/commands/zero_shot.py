@@ -46,8 +46,8 @@ def zero_shot(
     ] = False,
     retry_failed: RetryFailedOption = False,
     as_json: JsonOption = False,
-) -> None:
-    """Ask a multimodal language model about clips, read its answers as classes, and print figures."""
+) -> int:
+    """Ask a multimodal language model about clips and print what its answers are worth; exit status 1 without any."""
     for extra in ("media", "hub"):
         require_extra(extra)
     from mmpsr.config import load_config
@@ -60,13 +60,15 @@ def zero_shot(
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
         resolved = load_config(ZeroShotRunConfig, config, [*(set_ or ()), *settings])
         result = run_zero_shot(resolved, config.stem, error_console(), corpus or ())
+    num_answered = sum(row["num_questions"] - row["num_failed"] for row in result.document["counts"])
     if as_json:
         typer.echo(json.dumps({"folder": str(result.folder), **result.document}, indent=2, allow_nan=False))
-        return
+        return 0 if num_answered else 1
     console = out_console(WIDTH)
     for part in _tables(result.document):
         console.print(part, highlight=False)
     console.print(f"written to {result.folder}", highlight=False, markup=False)
+    return 0 if num_answered else 1
 
 
 def _tables(document: Mapping[str, Any]) -> Iterator[Table | str]:

@@ -119,7 +119,8 @@ def active_features(features: FeaturesConfig, modalities: Sequence[str]) -> Feat
             )
     sequences = {name: cap for name, cap in features.sequences.items() if name in modalities}
     encoders = {name: features.encoders[name] for name in modalities}
-    return features.model_copy(update={"encoders": encoders, "sequences": sequences})
+    timed = tuple(name for name in features.timed if name in modalities)
+    return features.model_copy(update={"encoders": encoders, "sequences": sequences, "timed": timed})
 
 
 def join(

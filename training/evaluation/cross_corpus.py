@@ -30,6 +30,7 @@ from training.published_config import is_published, load_run_config
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, System, TaskSplit, add_predictions
 from training.runs.trained import TrainedModel, feature_keys
+from training.scoring.novelty import novelty_columns
 from training.scoring.scores import predict, prediction_table
 
 __all__ = ["NewPredictions", "join_clips", "load_corpora", "predict_fresh", "read_clips", "require_fingerprints"]
@@ -138,7 +139,7 @@ def join_clips(
         console: where messages go.
     """
     features = active_features(features, run.modalities)
-    clips, _, _ = extract_features(clips, features, accelerator, console)
+    clips, *_ = extract_features(clips, features, accelerator, console)
     return gather(clips, features, run.tasks, run.config.model.reads_sequences).to(accelerator.device)
 
 
@@ -158,6 +159,8 @@ def predict_fresh(
     predicted = predict(run.model, joined, rows)
     table = prediction_table(joined, run.tasks, rows, run.calibration.apply_all(predicted))
     table = add_predictions(table, "uncalibrated", predicted, run.tasks)
+    novelty = novelty_columns(run.judge_novelty(joined, rows), tuple(run.novelty.fits))
+    table = pd.concat([table, novelty], axis=1)
     sources = {
         name: source.model_copy(update={"zero_shot": name not in calibrated_on})
         for name, source in corpora.sources.items()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from corpora.clips import CorpusError
 from corpora.registry import read_corpora
+from mmpsr.calibration.novelty import NOTABLE
 from mmpsr.calibration.reliability import calibration_pairs, reliability_curve
 from mmpsr.config import nearest
 from mmpsr.metrics.bootstrap import Bootstrap, bootstrap
@@ -56,7 +57,8 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
 
     Returns:
         `figures` (beside chance, and the linear baseline where it is stored), `classes`, `presence` (by the modalities
-        that clips have) and `by` (by the column), all of them `MetricRow`s, `confusion` and `calibration`.
+        that clips have), `by` (by the column) and, where it is stored, `novelty` (clips that are unlike the training
+        clips and others), all of them `MetricRow`s, `confusion` and `calibration`.
 
     Raises:
         RunError: the split has no labelled clip, or there is no such column.
@@ -66,6 +68,8 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
     document: dict[str, list[Any]] = {
         name: [] for name in ("figures", "classes", "confusion", "calibration", "presence", "by")
     }
+    if any(str(name).startswith("novelty.") for name in run.table):
+        document["novelty"] = []
     values_by_clip = None if column is None else column_values(run, column, "--by")
     for part in parts:
         for row in metric_rows(part, linear.get(part.place)):
@@ -77,6 +81,8 @@ def evaluate_run(run: RunPredictions, split: str | None, column: str | None) -> 
         presence = _presence(part.clips)
         if presence.nunique() > 1:
             document["presence"] += _subsets(part, presence)
+        if "novelty" in document and (novelty := _novelty(part.clips)).nunique() > 1:
+            document["novelty"] += _subsets(part, novelty)
         if values_by_clip is not None:
             document["by"] += _subsets(part, of_clips(part, values_by_clip))
     document["figures"] = correct_rows(document["figures"])
@@ -206,6 +212,12 @@ def _presence(clips: pd.DataFrame) -> pd.Series:
     presence = clips[names].to_numpy(dtype=bool)
     modalities = np.array([str(name).removeprefix("present.") for name in names])
     return pd.Series(["+".join(modalities[row]) or "none" for row in presence], dtype="string")
+
+
+def _novelty(clips: pd.DataFrame) -> pd.Series:
+    """Tell clips of which any modality is unlike the training clips from others, by the share of dev clips stored."""
+    highest = clips.filter(regex="^novelty[.]").max(axis=1).reset_index(drop=True)
+    return highest.ge(NOTABLE).map({True: "unlike training", False: "like training"}).astype("string")
 
 
 def _subsets(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:

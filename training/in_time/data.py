@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from corpora.clips import ClipTable, CorpusError, label_columns
 from corpora.timeline import UNKNOWN
+from encoders.media.decoding import opened, stream_of
 from encoders.timed import NONE, TimedSequences, timed_statistics
 from mmpsr.tasks import TaskSpec
 from mmpsr.temporal.windows import window_starts
 
-__all__ = ["FrameBatch", "FrameData", "Scale", "Window", "gather_frames"]
+__all__ = ["FrameBatch", "FrameData", "Scale", "Window", "gather_frames", "media_rate_of"]
 
 LEAST_DEVIATION = 1e-6
 
@@ -164,8 +166,20 @@ class FrameData:
         return torch.from_numpy(padded)
 
 
+def media_rate_of(path: Path) -> Fraction | None:
+    """Read how many frames per second a video has; None where it does not say."""
+    with opened(path) as container:
+        rate = stream_of(container, path, "video").average_rate
+    return Fraction(rate) if rate else None
+
+
 def gather_frames(
-    table: ClipTable, features: Mapping[str, TimedSequences], task: str, spec: TaskSpec, modalities: Sequence[str]
+    table: ClipTable,
+    features: Mapping[str, TimedSequences],
+    task: str,
+    spec: TaskSpec,
+    modalities: Sequence[str],
+    is_resampled: bool = False,
 ) -> FrameData:
     """Lay features in time and labels of frames side by side.
 
@@ -175,8 +189,10 @@ def gather_frames(
         task: whose labels.
         spec: its classes.
         modalities: in the model's order.
+        is_resampled: whether the features have another rate than their files, whose frames labels count.
 
     Raises:
+        EncodingError: a resampled file with labels of frames cannot be opened.
         CorpusError: two modalities of a clip do not share one grid of frames.
     """
     clips = table.clips
@@ -201,7 +217,9 @@ def gather_frames(
         if timeline is None or rate is None:
             labels.append(np.full(lengths[row], UNKNOWN, dtype=np.int8))
         else:
-            labels.append(timeline.labels(int(lengths[row]), rate, float(starts[row])))
+            counts_frames = is_resampled and timeline.frames is not None
+            own_rate = media_rate_of(Path(clips["media"].iloc[row])) if counts_frames else None
+            labels.append(timeline.labels(int(lengths[row]), rate, float(starts[row]), media_rate=own_rate))
     own = clips.reindex(columns=label_columns(task, spec)).to_numpy(dtype=np.float64)  # recordings have no labels
     known = np.isfinite(own).all(axis=1)
     clip_labels = np.where(known, np.nan_to_num(own).argmax(axis=1), UNKNOWN).astype(np.int8)

@@ -137,7 +137,7 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
     clips, ledger, _ = extract_features(table.clips, features, accelerator, console)
     data = gather_frames(
         ClipTable(clips, table.defects, table.timelines), read_timed(clips, features), task, tasks[task],
-        config.data.modalities,
+        config.data.modalities, features.timed_rate is not None,
     )  # fmt: skip
     if num_without := int((data.lengths == 0).sum()):
         console.print(

@@ -111,7 +111,7 @@ def read_transcript(path: Path) -> Transcript:
     shown = sorted(_shown(content, path), key=lambda cue: cue.start)
     if not shown and content.removeprefix("WEBVTT").strip():
         raise TranscriptError(f"{path}: has no line of times such as 00:00:01,000 --> 00:00:02,500")
-    said = without_repeats(shown)
+    said = without_repeats(list(dict.fromkeys(shown)))  # parts of a broadcast begin with the cues of the part before
     note = None if said == shown else f"{path}: captions that show lines again; each word is taken once"
     cues = tuple(part for cue in said for part in cue.parts() if part.text)
     return Transcript(" ".join(cue.text for cue in cues), cues, note)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,13 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", "seen_faces": seen_faces}
-    environment.filters["novel"] = lambda clip: novelty_sentences(clip.get("novelty", {}))
+    filters: dict[str, Callable[..., Any]] = {
+        "clock": clock,
+        "percent": lambda value: f"{100 * value:.1f}",
+        "seen_faces": seen_faces,
+        "novel": lambda clip: novelty_sentences(clip.get("novelty", {})),
+    }
+    environment.filters |= filters
     clips = recording["clips"]
     tasks = [
         {

@@ -7,6 +7,7 @@ from dataclasses import astuple
 from itertools import combinations
 from typing import Any
 
+from mmpsr.calibration.novelty import NOTABLE
 from training.report.charts import Range, forest, heat
 from training.report.page import Block, Cell, Chart, Charts, Section, Table
 from training.report.performance import (
@@ -23,20 +24,24 @@ from training.scoring.tables import between, metric_name, number
 
 __all__ = ["correlations_section", "leakage_section", "subgroups_section", "subsets_section"]
 
+_LETTERS = {
+    "presence": "the modalities that clips have (first letters)",
+    "novelty": f"novelty (any modality more out of line than {NOTABLE:.0%} of the dev clips, or none)",
+}
 FEWEST = 5
 """Clips of a subgroup that a chart shows."""
 
 
 def subgroups_section(document: Mapping[str, Any], zero_shot: Sequence[str]) -> Section:
-    """Show figures by the modalities that clips have, and by the column that the document was made with."""
+    """Show figures by the modalities that clips have, by their novelty, and by the column of the document."""
     blocks: list[Block] = []
-    for key, what in (("presence", "modalities"), ("by", document["column"])):
+    for key, what in (("presence", "modalities"), ("novelty", "novelty"), ("by", document["column"])):
         charts, table = [], []
-        for index, (place, of_place) in enumerate(rows_by_place(document[key]).items()):
+        for index, (place, of_place) in enumerate(rows_by_place(document.get(key, ())).items()):
             metric, title = of_place[0].metric, title_of(place, zero_shot)
             some = [row for row in of_place if row.metric == metric and row.num_clips >= FEWEST][:16]
             ranges = [Range(f"{_shown(row.part, key)} (n={row.num_clips})", *astuple(row.model)) for row in some]
-            letters = "the modalities that clips have (first letters)" if key == "presence" else what
+            letters = _LETTERS.get(key, what)
             caption = (
                 f"{metric_name(metric)} by {letters}, of {FEWEST} clips or more. Intervals that overlap tell nothing "
                 "apart: other clips may be harder."

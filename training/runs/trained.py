@@ -77,8 +77,9 @@ class TrainedModel:
             raise RunError(f"{path} has no best.safetensors, the weights; is it a run directory?")
         fingerprints = read_json(path, "features.json")
         modalities = [name for name in fingerprints if name in config.data.modalities]  # in the order of the model
+        state = read_tensors(weights)
         try:
-            model = restore_model(config.model, modalities, tasks, read_tensors(weights))
+            model = restore_model(config.model, modalities, tasks, state)
         except ValueError as error:
             raise RunError(f"{weights}: {error}") from error
         file, novelty = path / NOVELTY, Novelty()

@@ -141,6 +141,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "figures": (*_METRIC, "chance"),
     "classes": (*_PLACE, "metric", "class", "num_clips", *_VALUE),
     "presence": (*_METRIC, "modalities"),
+    "novelty": (*_METRIC, "novelty"),
     "by": (*_METRIC, "value_of_column"),
     "aggregated": (*_METRIC, "num_wholes"),
     "subsets": (*_PLACE, "modalities", "num_without", "metric", "num_clips", *_VALUE),
@@ -183,6 +184,6 @@ def _cells(row: MetricRow | NotAdapted, columns: Sequence[str]) -> dict[str, Any
     values = asdict(row)
     if isinstance(row, MetricRow):
         values |= {**asdict(row.model), "mean": row.model.value}
-        values |= dict.fromkeys(("class", "modalities", "value_of_column"), row.part)
+        values |= dict.fromkeys(("class", "modalities", "novelty", "value_of_column"), row.part)
     absent = {name for name in ("linear", "over_linear") if values.get(name) is None}
     return {name: values[name] for name in columns if name in values and name not in absent}

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mmpsr.calibration.novelty import NOTABLE
 from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted, SeedRow
 
 __all__ = ["SHORT_NAMES", "between", "metric_name", "number", "result_table", "seed_tables", "table_of", "tables"]
@@ -89,6 +90,9 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if document["presence"]:
         yield "By the modalities that clips have"
         yield _rows(document["presence"], "modalities")
+    if document.get("novelty"):
+        yield f"By novelty: any modality more out of line than {NOTABLE:.0%} of the dev clips, or none"
+        yield _rows(document["novelty"], "clips are")
     if document["subsets"]:
         yield f"{BY_SUBSET}; without: clips that have none of them, which are left out"
         yield _rows(document["subsets"], "modalities", with_without=True)

@@ -39,8 +39,8 @@ def calls_of_clips(table: ClipTable, task: str, spec: TaskSpec) -> pd.DataFrame:
 def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) -> pd.DataFrame:
     """Make a call of each chunk of `window` frames; its label columns count the frames of each class.
 
-    Clips are those with labels in time (`ClipTable.timelines`); frames of unknown label count nowhere. A clip whose
-    frames cannot be counted is one call that cannot be asked.
+    Clips are those with labels in time (`ClipTable.timelines`). Frames of unknown label count nowhere, and chunks of
+    nothing else are not asked about. A clip whose frames cannot be counted is one call that cannot be asked.
 
     Args:
         table: clips.
@@ -51,7 +51,7 @@ def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) ->
     Raises:
         CorpusError: no clip has labels in time.
     """
-    timelines = getattr(table, "timelines", {})
+    timelines = table.timelines
     rows: list[Mapping[str, Any]] = []
     for clip in cast(list[dict[str, Any]], table.clips.to_dict("records")):
         timeline = timelines.get((clip["corpus"], clip["clip_id"]), {}).get(task)
@@ -60,7 +60,7 @@ def calls_of_chunks(table: ClipTable, task: str, spec: TaskSpec, window: int) ->
     if not rows:
         raise CorpusError(
             f"no clip of these splits has labels of {task!r} in time, which answers by zero_shot.window are compared "
-            "with; leave it out to have one answer a clip"
+            "with; name them in the corpus' entry, or leave the window out to have one answer a clip"
         )
     frame = pd.DataFrame(rows)
     return frame.astype({name: table.clips[name].dtype for name in ("corpus", "split", "clip_id", "group", "text")})
@@ -77,5 +77,7 @@ def _chunks(clip: Mapping[str, Any], timeline: Any, columns: list[str], window: 
     for (begin, end), chunk in zip(spans, chunk_clips(clip, grid, window), strict=True):
         known = labels[begin:end]
         counts = np.bincount(known[known >= 0], minlength=len(columns))
+        if not counts.any():
+            continue
         named = dict(zip(columns, counts.tolist(), strict=True))
         yield {**chunk, **named, FIRST_FRAME: begin, NO_FRAME: end, REASON: ""}

@@ -26,7 +26,7 @@ class PromptConfig(Config):
     """One prompt, and how its answers are read as classes of a single-label task."""
 
     text: str = Field(min_length=1)
-    """What the model is asked; `{transcript}` is where a clip's transcript goes, any other brace is a brace."""
+    """What the model is asked; `{transcript}` is where a clip's transcript goes, and no other name stands in braces."""
     without_transcript: str | None = None
     """What a clip without transcript is asked; left out, `text` without the paragraphs that hold `{transcript}`."""
     answers: dict[str, str] = Field(default_factory=dict)

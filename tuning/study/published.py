@@ -107,7 +107,9 @@ def read_published(names: Sequence[str], folder: Path) -> PublishedTables:
         ConfigError: a table is not there, or a cell is wrong.
     """
     titles = _titles()
-    rows, heads, shown = {}, {}, []
+    rows: dict[str, Mapping[str, PublishedRow]] = {}
+    heads: dict[str, None] = {}
+    shown = []
     for name in names:
         if not name.endswith(".csv") and name not in titles:
             raise ConfigError(

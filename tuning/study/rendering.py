@@ -125,9 +125,11 @@ def beside_cell(own: float, printed: float) -> str:
     """Word a figure, the printed one and their difference; a dash where there is none.
 
     Example:
-        >>> beside_cell(53.0, 63.14), beside_cell(53.0, math.nan)
-        ('53.00, 63.14 (-10.14)', '53.00, -')
+        >>> beside_cell(53.0, 63.14), beside_cell(53.0, math.nan), beside_cell(math.nan, math.nan)
+        ('53.00, 63.14 (-10.14)', '53.00, -', '-')
     """
+    if math.isnan(own) and math.isnan(printed):
+        return "-"
     texts = ["-" if math.isnan(value) else f"{value:.2f}" for value in (own, printed)]
     difference = "" if math.isnan(own - printed) else f" ({own - printed:+.2f})"
     return ", ".join(texts) + difference

@@ -239,12 +239,12 @@ class StudyTable:
             return {column: figure for column, figure in zip(columns, figures, strict=True) if figure is not None}
 
         values = {row: by_column(figures) for row, figures in tree["values"].items()}
-        lists = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
+        parts: dict[str, Any] = {name: by_column(tree[name]) for name in ("linear", "linear_by_seed")}
         if tree.get("published") is not None:
             printed = tree["published"]
             beside = {row: by_column(figures) for row, figures in printed["values"].items()}
-            lists["published"] = Published(printed["title"], beside, printed["notes"])  # the rest follows from these
-        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **lists})
+            parts["published"] = Published(printed["title"], beside, printed["notes"])  # the rest follows from these
+        return TypeAdapter(cls).validate_python({**tree, "columns": columns, "values": values, **parts})
 
 
 def read_table(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:
@@ -309,7 +309,7 @@ def _published(study: Study, columns: Sequence[Column]) -> Published | None:
     values: dict[str, dict[Column, float]] = {}
     homeless: dict[str, None] = {}
     features: Counter[str] = Counter()
-    data: dict[str, None] = {}
+    data: dict[str, dict[str, None]] = {}
     cells = {cell.row: cell for cell in reversed(study.cells)}
     for row in study.config.rows:
         if row.name not in cells:
@@ -321,7 +321,9 @@ def _published(study: Study, columns: Sequence[Column]) -> Published | None:
             for head, value in printed.figures.items():
                 if (head, printed.split) in places:
                     found[places[head, printed.split]] = value
-                    data |= dict.fromkeys(_other_data(cell, generated, places[head, printed.split].corpus, head))
+                    other = _other_data(cell, generated, places[head, printed.split].corpus, head)
+                    if other:
+                        data.setdefault(other, {})[head.partition(" ")[0]] = None
                 else:
                     homeless[head if printed.split == "test" else f"{head} ({printed.split})"] = None
             features.update(_other_features(cell.config, printed.encoders))
@@ -332,7 +334,7 @@ def _published(study: Study, columns: Sequence[Column]) -> Published | None:
         differing = [f"{what} ({number} of {len(values)} rows)" for what, number in features.items()]
         notes.append(
             "The printed figures are of other features or data, so that a difference says nothing of the method: "
-            + "; ".join([*data, *differing])
+            + "; ".join([*(f"{what} in place of {', '.join(printed)}" for what, printed in data.items()), *differing])
         )
     if homeless:
         notes.append(f"Printed, but no figure of this table: {', '.join(homeless)}")
@@ -358,12 +360,12 @@ def _origins(cell: Cell) -> tuple[CorpusOrigin, ...]:
     return sources_of(cell.config.corpora, run.read_json("data.json") if (run.path / "data.json").exists() else None)
 
 
-def _other_data(cell: Cell, generated: Collection[str], corpus: str, head: str) -> list[str]:
-    """Say what is in place of a printed corpus."""
-    source, printed = cell.config.corpora.sources[corpus], head.partition(" ")[0]
+def _other_data(cell: Cell, generated: Collection[str], corpus: str, head: str) -> str | None:
+    """Name what is in place of the printed corpus, None where it is that corpus."""
+    source = cell.config.corpora.sources[corpus]
     if corpus in generated:
-        return [f"{GENERATED} in place of {printed}"]
-    return [] if source.adapter == printed.lower() else [f"{corpus}, read as {source.adapter}, in place of {printed}"]
+        return GENERATED
+    return None if source.adapter == head.partition(" ")[0].lower() else f"{corpus}, read as {source.adapter},"
 
 
 def _cost(run: RunDirectory) -> dict[str, float]:

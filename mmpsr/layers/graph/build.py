@@ -12,7 +12,8 @@ Shape suffixes: B clips, M modalities (nodes), H hidden width.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from mmpsr.layers.graph.edgnn import EDGNN
 from mmpsr.layers.graph.gat import GAT
 from mmpsr.layers.graph.hgnn import HGNN
 from mmpsr.layers.graph.ncgnn import NCGNN
+from mmpsr.layers.graph.pyg import PREFIX, Convolution
 from mmpsr.layers.graph.ucgnn import UCGNN, LieUCGNN
 
 __all__ = ["GraphConfig", "NoGraph", "create_graph"]
@@ -50,6 +52,20 @@ class GraphConfig(Config):
     """ncgnn: walks drawn from each node."""
     inner_width: int | None = Field(default=None, ge=1)
     """ncgnn: width of the recurrent networks; that of a node where none is given."""
+    pyg: dict[str, bool | int | float | str | list[bool | int | float | str] | None] = Field(default_factory=dict)
+    """pyg: arguments of the class; what is written beside the other options is taken for one of them, too."""
+
+    @classmethod
+    def of_kind(cls, kind: Any, options: Any) -> Any:
+        """Read the options as written for a layer: for a class of torch_geometric they are its arguments.
+
+        Example:
+            >>> GraphConfig.of_kind("pyg:GATv2Conv", {"heads": 4})
+            {'pyg': {'heads': 4}}
+        """
+        is_class = isinstance(kind, str) and kind.startswith(PREFIX)
+        is_written = isinstance(options, Mapping) and "pyg" not in options
+        return {"pyg": dict(options)} if is_class and is_written else options
 
 
 class NoGraph(nn.Module):
@@ -66,16 +82,19 @@ def create_graph(
     """Create the graph layer of a name.
 
     Args:
-        kind: `ucgnn`, `gat`, `edgnn`, `hgnn`, `ncgnn` or `none`.
+        kind: `ucgnn`, `gat`, `edgnn`, `hgnn`, `ncgnn`, `none`, or `pyg:` and the name of a convolution of
+            `torch_geometric.nn`.
         width: H.
         dropout: rate within `ucgnn` and `ncgnn`; the others have none.
         num_nodes: M, which `edgnn` and `ncgnn` need.
         options: of the layers.
 
     Raises:
-        ValueError: no layer has the name, or the layer cannot have this width or number of nodes.
+        ValueError: no layer has the name, or the layer cannot have this width, number of nodes or these options.
     """
     options = options or GraphConfig()
+    if kind.startswith(PREFIX):
+        return Convolution(kind.removeprefix(PREFIX), width, options.pyg)
     match kind:
         case "ucgnn":
             layer = LieUCGNN if options.form == "lie" else UCGNN
@@ -90,4 +109,5 @@ def create_graph(
             return NCGNN(width, num_nodes, options.walk_length, options.num_walks, options.inner_width, dropout)
         case "none":
             return NoGraph()
-    raise ValueError(f"no graph layer is named {kind!r}; known are ucgnn, gat, edgnn, hgnn, ncgnn, none")
+    raise ValueError(f"no graph layer is named {kind!r}; known are ucgnn, gat, edgnn, hgnn, ncgnn, none, "
+                     f"and {PREFIX} with a convolution of torch_geometric.nn")  # fmt: skip

@@ -18,11 +18,12 @@ from corpora.bah.corpus import BahCorpus
 from corpora.clips import ClipTable
 from corpora.demo.layouts import BahVideo, bah_path, write_bah
 from corpora.reading.untrusted import read_yaml
-from mmpsr.tasks import BUILTIN_TASKS
+from mmpsr.tasks import AMBIVALENCE
 from tests.support.bah_tree import FRENCH, MARKED, PARTICIPANTS, PLAIN, PRIVATE, TESTED, change
 
 ANNOTATION = "video_annotation_transcript.yaml"
 TRAIN = "split-frames/train.txt"
+TASKS = {"ambivalence": AMBIVALENCE}
 # MARKED has 4 frames per second and is present from 1 to 2.5 s and from 4 to 5.25 s: frames 4 to 10 and 16 to 21 of 24
 IN_TIME = [0] * 4 + [1] * 7 + [0] * 5 + [1] * 6 + [0] * 2
 
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def scan(folder: Path, **settings: Any) -> ClipTable:
     corpus = BahCorpus.model_validate({"adapter": "bah", "path": "bah", "timelines": True, **settings})
-    return corpus.scan("bah", folder.parent, BUILTIN_TASKS).validate(BUILTIN_TASKS)
+    return corpus.scan("bah", folder.parent, TASKS).validate(TASKS)
 
 
 def labels(table: ClipTable, video: BahVideo, length: int | None = None) -> list[int]:
@@ -92,6 +93,14 @@ def test_lines_are_told_by_number_in_whatever_order_they_stand(folder: Path) -> 
     assert labels(table, MARKED) == IN_TIME
     assert labels(table, PLAIN) == [0] * 6
     assert notes(table) == []
+
+
+def test_a_video_that_the_lists_lack_is_noted(folder: Path) -> None:
+    (folder / "split-frames/val.txt").unlink()
+    table = scan(folder)
+    assert labels(table, FRENCH) == [1] * 7 + [0] * 5
+    reason = "the lists of frames do not have it; its labels in time are those of its annotation"
+    assert notes(table, "missing_annotation") == [("missing_annotation", "bah/split/val.txt, row 1", reason)]
 
 
 def test_an_annotation_without_spans_contradicts_nothing(folder: Path) -> None:
@@ -194,10 +203,20 @@ def test_spans_that_cannot_be_are_not_used(folder: Path, span: object) -> None:
     without_lists(folder)
     annotate(folder, lambda said: said.update(frame_annotation=[], fr_detailed_ah=[span, [2, 3]]))
     table = scan(folder)
-    assert labels(table, MARKED, 5) == [0, 0, 1, 1, 0]
+    assert labels(table, MARKED, 5) == [-1, -1, 1, 1, -1], "where the other span lies is unknown"
     ((kind, where, reason),) = notes(table)
     assert (kind, where[-16:]) == ("bad_span", "fr_detailed_ah 0")
     assert reason.endswith("is no [first frame, last frame] with the first one first; it is not used")
+
+
+def test_spans_that_are_no_list_are_noted(folder: Path) -> None:
+    without_lists(folder)
+    for video in (MARKED, PLAIN):
+        annotate(folder, lambda said: said.update(frame_annotation=[], fr_detailed_ah="4 to 10"), video)
+    table = scan(folder)
+    assert ("bah", bah_path(MARKED).stem) not in table.timelines
+    assert labels(table, PLAIN, 2) == [-1, -1]
+    assert [reason for _, _, reason in notes(table)] == ["expected a list of segments, found '4 to 10'"] * 2
 
 
 def test_they_are_read_only_where_they_are_asked_for_and_of_whole_videos(folder: Path) -> None:

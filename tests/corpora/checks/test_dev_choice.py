@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from corpora.checks.dev_choice import weak_dev
+from corpora.checks.dev_choice import CLASSES, WHOLE, weak_dev
 from mmpsr.tasks import AMBIVALENCE, TaskSpec
 
 MOODS = TaskSpec(kind="multi_label", classes=("joy", "fear"), loss="binary_cross_entropy", metrics=("macro_f1",))
@@ -58,7 +58,7 @@ def test_multi_label_needs_clips_with_and_without_a_class() -> None:
     dev = [(1.0, 0.0)] * 6 + [(0.0, 0.0)] * 6
     assert reasons("moods", MOODS, dev) == []  # fear occurs nowhere: dev need not tell it
     [reason] = reasons("moods", MOODS, dev, train=[(0.0, 1.0)])
-    assert reason == "task 'moods': fewer than 5 dev clips with a class: fear 0"
+    assert reason == "task 'moods': fewer than 5 dev clips with a class: fear 0 (1 of 2 classes have enough)"
     [reason] = reasons("moods", MOODS, [(1.0, 1.0)] * 8 + [(0.0, 0.0)] * 4)
     assert reason == "task 'moods': fewer than 5 dev clips without a class: joy 4, fear 4"
 
@@ -76,3 +76,36 @@ def test_the_finding_says_what_dev_is_for() -> None:
     assert "epoch, thresholds, calibration, settings" in finding.sentence
     assert finding.sentence.endswith("task 'ambivalence': 1 labelled dev clip (fewer than 10); of one group; "
                                      "one class only (absent)")  # fmt: skip
+
+
+def findings(spec: TaskSpec, dev: Sequence[Sequence[float]], train: Sequence[Sequence[float]] = ()) -> list[str]:
+    """Messages of a corpus whose clips have these labels of the task `moods`."""
+    clips = pd.DataFrame([*dev, *train], columns=[f"moods.{name}" for name in spec.classes], dtype="float64")
+    clips["split"] = ["dev"] * len(dev) + ["train"] * len(train)
+    clips["clip_id"] = clips["group"] = [f"c{number}" for number in range(len(clips))]
+    return [finding.message for finding in weak_dev("mine", clips, {"moods": spec})]
+
+
+def test_one_rare_class_is_not_said_of_the_task() -> None:
+    joyful, neither, both = (1.0, 0.0), (0.0, 0.0), (1.0, 1.0)
+    assert findings(MOODS, [joyful] * 6 + [neither] * 6, [both]) == [CLASSES]  # joy can be told, fear cannot
+    assert findings(MOODS, [both] * 2 + [neither] * 10) == [WHOLE]  # neither can
+    assert findings(MOODS, [joyful] * 4 + [neither] * 4, [both]) == [WHOLE]  # 8 clips, too few for anything
+    three = MOODS.model_copy(update={"kind": "single_label", "classes": ("a", "b", "c")})
+    a, b, c = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+    assert findings(three, [a] * 6 + [b] * 6 + [c]) == [CLASSES]
+    assert findings(three, [a] * 11 + [b] + [c]) == [WHOLE]  # one class alone cannot be told from anything
+
+
+def test_the_demo_is_told_which_class_is_rare() -> None:
+    spec = MOODS.model_copy(update={"classes": ("joy", "fear", "Neutral")})
+    clips = pd.DataFrame([(1.0, 0.0, 0.0)] * 6 + [(0.0, 1.0, 0.0)] * 6 + [(0.0, 0.0, 1.0)] * 2,
+                         columns=[f"emotion.{name}" for name in spec.classes])  # fmt: skip
+    clips["split"], clips["clip_id"] = "dev", [str(number) for number in range(14)]
+    clips["group"] = clips["clip_id"]
+    [finding] = weak_dev("mosei", clips, {"emotion": spec})
+    assert finding.sentence == (
+        "dev has few clips of some classes: their thresholds and their figures on dev are chance; other classes are "
+        "not affected, but a mean over classes, which chooses epochs and settings, gives each of them any other's "
+        "weight: task 'emotion': fewer than 5 dev clips with a class: Neutral 2 (2 of 3 classes have enough)"
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,17 @@ def test_no_other_clip_is_turned(quarters: int) -> None:
     frames, _ = face_frames(clip, 3)
     np.testing.assert_array_equal(frames[0], frame)
     assert clip.take_note("face-mesh") is None
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_a_face_on_its_side_is_told(quarters: int) -> None:
+    clip = clip_of(*[turned(ONE, quarters)] * 3, num_frames=3)
+    face_track(clip, 3)
+    note = clip.take_note("face-mesh")
+    assert note is not None
+    assert re.match(
+        r"the face lies on its side \(\d\d degrees\), where landmarks .* are unsure; turn the recording", note
+    )
 
 
 def test_where_no_face_is_found_nothing_is_turned() -> None:

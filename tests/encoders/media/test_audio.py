@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import wave
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -108,6 +109,12 @@ def test_sound_that_begins_late_is_silent_before(tmp_path: Path, name: str) -> N
     assert heard_at(read_audio(path, 1.75, None, RATE)) == pytest.approx(0.25, abs=0.01)
 
 
+def test_sound_that_begins_days_late_has_damaged_stamps(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "a.mkv", [(2e5, tone(220, 1.0))], np.arange(0, 1, 0.04).tolist())
+    with pytest.raises(EncodingError, match=r"a\.mkv: its sound begins 56 hours late; its time stamps are damaged"):
+        read_audio(path, None, None, RATE)
+
+
 VARIABLE = np.cumsum([0.04, 0.2, 0.02, 0.05] * 30).tolist()
 
 
@@ -153,6 +160,44 @@ def test_spans_of_long_files_are_read_alone_and_lie_where_they_should(
     span = read_audio(path, 12.0, 13.0, RATE)
     assert asked == [(12.0, 13.0)]
     np.testing.assert_allclose(span, whole[12 * RATE : 13 * RATE], atol=1e-4)
+
+
+def test_spans_that_end_in_a_gap_are_silent_there_in_long_files_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_timed(tmp_path / "a.mkv", [(0.0, tone(220, 1.0)), (4.0, tone(220, 1.0))])
+    spans = [(0.2, 2.5), (0.9, 4.5), (1.5, 3.0), (3.5, 4.5)]
+    whole = [read_audio(path, *span, RATE) for span in spans]
+    monkeypatch.setattr(audio_module, "_MOST_SAMPLES", 0)
+    for span, expected in zip(spans, whole, strict=True):
+        np.testing.assert_array_equal(read_audio(path, *span, RATE), expected)
+        assert len(expected) == round((span[1] - span[0]) * RATE)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
+def test_blocks_of_compressed_samples_lie_where_reading_on_finds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codec: str
+) -> None:
+    path = write_timed(tmp_path / "a.wav", [(0.0, burst(2.0) + burst(4.0))], codec=codec)
+    samples = read_audio(path, None, None, RATE)
+    assert len(samples) / RATE == pytest.approx(6.0, abs=0.13)  # blocks of up to 2036 samples, the last one filled up
+    assert [heard_at(samples), heard_at(samples[3 * RATE :]) + 3] == pytest.approx([2.0, 4.0], abs=0.002)
+    monkeypatch.setattr(audio_module, "_MOST_SAMPLES", 0)
+    np.testing.assert_array_equal(read_audio(path, 3.5, 4.5, RATE), samples[round(3.5 * RATE) : round(4.5 * RATE)])
+
+
+def test_a_file_whose_clock_does_not_begin_at_zero_is_whole(tmp_path: Path) -> None:
+    stamps = (3.7 + np.arange(0, 4, 0.04)).tolist()
+    path = write_timed(tmp_path / "a.mkv", [(3.7, burst(2.0, 4.0))], stamps, bright=range(50, 100))
+    samples = read_audio(path, None, None, RATE)
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.05)
+    assert heard_at(samples) == pytest.approx(2.0, abs=0.002)
+    frames, seconds = read_frames(path, None, None, 500)
+    assert len(frames) == 100
+    assert seconds[int((frames.mean(axis=(1, 2, 3)) > 128).argmax())] == pytest.approx(2.0, abs=0.002)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(EncodingError, match=r"s of 4\.0 s of audio could be decoded; the file is truncated"):
+        read_audio(path, None, None, RATE)
 
 
 def test_a_clock_set_anew_goes_on(tmp_path: Path) -> None:
@@ -364,6 +409,42 @@ def test_silence_is_what_nothing_reaches_60_decibels_below_full_scale() -> None:
     assert is_silent(np.array([0.0, -0.99 * SILENCE], np.float32))
     assert not is_silent(np.array([0.0, -1.01 * SILENCE], np.float32))
     assert is_silent(np.zeros(0, np.float32))
+
+
+def write_floats(path: Path, samples: Samples) -> Path:
+    content = samples.astype("<f4").tobytes()
+    form = struct.pack("<IHHIIHH", 16, 3, 1, RATE, 4 * RATE, 4, 32)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + len(content)) + b"WAVEfmt " + form
+        + b"data" + struct.pack("<I", len(content)) + content
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_floats_that_are_no_samples_are_damaged_and_silent(tmp_path: Path, value: float) -> None:
+    voice, notes = tone(220, 2.0), list[str]()
+    samples = voice.copy()
+    samples[8000:9600] = value
+    found = read_audio(write_floats(tmp_path / "a.wav", samples), None, None, RATE, notes)
+    np.testing.assert_allclose(np.delete(found, slice(8000, 9600)), np.delete(voice, slice(8000, 9600)), atol=1e-6)
+    assert not found[8000:9600].any()
+    assert notes == ["0.10 s of the sound are damaged and silent"]
+    with pytest.raises(EncodingError, match=r"b\.wav: 2\.0 s of 2\.0 s of audio are damaged"):
+        read_audio(write_floats(tmp_path / "b.wav", np.full(2 * RATE, value, np.float32)), None, None, RATE)
+
+
+def test_sixteen_bits_as_floats_are_refused_and_loud_ones_are_not(tmp_path: Path) -> None:
+    voice = tone(220, 2.0)
+    with pytest.raises(EncodingError, match=r"audio are damaged, with values up to \d{4,5} where full scale is 1"):
+        read_audio(write_floats(tmp_path / "a.wav", 32768 * voice), None, None, RATE)
+    loud = 3 * voice / np.abs(voice).max()
+    np.testing.assert_allclose(read_audio(write_floats(tmp_path / "b.wav", loud), None, None, RATE), loud, atol=1e-5)
+
+
+def test_a_constant_level_is_silent() -> None:
+    assert is_silent(np.full(100, 0.3, np.float32))
+    assert not is_silent(np.array([0.3, 0.3 + 1.01 * SILENCE], np.float32))
 
 
 def test_frames_that_change_size_are_brought_to_one_and_noted(tmp_path: Path) -> None:

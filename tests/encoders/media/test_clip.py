@@ -306,6 +306,18 @@ def test_empty_span(two_seconds: Path) -> None:
         read_frames(two_seconds, 1.0, 1.0, 4)
 
 
+def test_a_raw_stream_has_no_seconds(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.h264"), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 20 * number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(EncodingError, match=r"its video lasts 0 s: it is empty, or a raw stream without time stamps"):
+        read_frames(tmp_path / "a.h264", None, None, 4)
+
+
 def test_silence_is_told_from_quiet(tmp_path: Path) -> None:
     silent = ClipMedia(media=write_media(tmp_path / "s.mkv", samples=np.zeros(16_000, np.float32)))
     with pytest.raises(EncodingError, match=r"audio is silent \(1\.0 s, peak 0"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from encoders.media.clip import ClipMedia
 from encoders.media.frames import read_frames
 from encoders.timed import Grid
 from tests.support.media_files import grey, number_of, tone, write_media
+from tests.support.recordings import random_spec, write_recording
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +136,6 @@ def test_a_file_that_ends_too_early_is_an_error(counted: Path, tmp_path: Path) -
 
 
 def test_time_stamps_that_contradict_the_rate_are_told(tmp_path: Path) -> None:
-    import av
-
     path = tmp_path / "uneven.mkv"
     times = [*range(25), *range(50, 75)]  # a second without pictures, at 25 per second
     with av.open(str(path), "w") as container:
@@ -155,3 +155,33 @@ def test_time_stamps_that_contradict_the_rate_are_told(tmp_path: Path) -> None:
     assert by_time.length == 75
     assert by_time.pictures is not None
     assert by_time.of_pictures(np.array(numbers))[[0, 24, 30, 49, 50, 74]].tolist() == [0, 24, 24, 24, 25, 49]
+
+
+def test_a_rate_that_time_stamps_contradict_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_media(tmp_path / "a.mp4", [grey(number) for number in range(50)], fps=25)
+    monkeypatch.setattr(every_frame, "_rate_of", lambda *_: Fraction(1000))  # as some browsers write it
+    clip = ClipMedia(media=path)
+    grid, numbers = shown(clip)
+    assert (grid.rate, grid.length, numbers) == (Fraction(25), 50, list(range(50)))
+    assert "it states 1000 frames per second, its time stamps say 25, which counts" in str(clip.take_note("x"))
+    monkeypatch.setattr(every_frame, "_rate_of", lambda *_: Fraction(30000, 1201))  # 24.98: within a twentieth
+    assert shown(ClipMedia(media=path))[0].rate == Fraction(30000, 1201)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_random_recordings_have_as_many_frames_as_their_decoder_gives(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng([seed, 77])
+    num_checked = 0
+    while num_checked < 4:
+        spec = random_spec(rng)
+        if spec.video is None or spec.damage != "none":
+            continue
+        num_checked += 1
+        path = tmp_path / f"{num_checked}.{spec.suffix}"
+        write_recording(path, spec, rng)
+        grid, numbers = shown(ClipMedia(media=path))
+        with av.open(str(path)) as file:
+            assert grid.length == len(numbers) == sum(1 for _ in file.decode(video=0))
+        assert float(grid.rate) == pytest.approx(spec.fps, rel=0.01)
+        assert grid.start == 0.0

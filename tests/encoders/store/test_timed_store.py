@@ -144,7 +144,7 @@ def touched(path: Path) -> int:
 def test_a_window_reads_only_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = EncoderSpec("wide", 1, "video", 512, {}, "0123456789ab").in_time(None, {})
     store = TimedStore(tmp_path)
-    length = 40_000  # 41 MB
+    length = 20_000  # 20 MB
     values = np.zeros((length, 512), dtype=np.float16)
     values[:, 0] = np.arange(length) % 1000
     clip = Timed(values, Fraction(24), 0.0, np.full(length, MEASURED, dtype=np.int8))

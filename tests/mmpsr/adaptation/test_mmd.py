@@ -3,8 +3,10 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from mmpsr.adaptation import AdaptationConfig, FeatureNetwork, Source, Target, create_method
+from mmpsr.adaptation.base import AdaptationConfig, Source, Target
+from mmpsr.adaptation.build import create_method
 from mmpsr.adaptation.mmd import mmd
+from mmpsr.adaptation.network import FeatureNetwork
 
 SOURCE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 TARGET = torch.tensor([[2.0, 2.0], [3.0, 2.0]])
@@ -73,7 +75,8 @@ def test_the_discrepancy_falls_and_detached_it_trains_nothing() -> None:
         training = {"lr": 0.02, "mmd_weight": weight, "detached": detached}
         config = AdaptationConfig.model_validate({"with_source": training, "width": 5})
         create_method("mmd", config).adapt(network, target, source, torch.Generator().manual_seed(0), lambda _: None)
-        found[name] = (float(mmd(network.embed(source.features), network.embed(target.features))), network)
+        value = mmd(network.embed(source.features), network.embed(target.features))
+        found[name] = (float(value.detach()), network)
     assert found["paper"][0] < 0.7 * found["none"][0]
     states = [found[name][1].state_dict() for name in ("released", "none")]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mmpsr.adaptation import AdaptationConfig, FeatureNetwork, Places, Target, create_method
-from mmpsr.adaptation.base import NrcConfig
+from mmpsr.adaptation.base import AdaptationConfig, NrcConfig, Places, Target
+from mmpsr.adaptation.build import create_method
+from mmpsr.adaptation.network import FeatureNetwork
 from mmpsr.adaptation.nrc import Neighbors, find_neighbors, neighbor_term
 
 

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from mmpsr.adaptation import AdaptationConfig, FeatureNetwork, LabeledTarget, Source, Target, create_method, fit_source
-from mmpsr.adaptation.build import METHODS, SECTIONS
+from mmpsr.adaptation.base import AdaptationConfig, LabeledTarget, Source, Target
+from mmpsr.adaptation.build import METHODS, SECTIONS, create_method
+from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.source import fit_source
 from mmpsr.config import ConfigError
 
 SMALL = AdaptationConfig.model_validate({"width": 8, "source": {"num_epochs": 6, "batch_size": 32}})

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mmpsr.adaptation import AdaptationConfig, FeatureNetwork, Source, Target
-from mmpsr.adaptation.base import SubjectConfig
+from mmpsr.adaptation.base import AdaptationConfig, Source, SubjectConfig, Target
 from mmpsr.adaptation.mmd import mmd
+from mmpsr.adaptation.network import FeatureNetwork
 from mmpsr.adaptation.subject import REFUSED, SubjectBased, acceptance_threshold, accepted_labels, accepted_term
 
 SURE, UNSURE, OTHER = [0.04, 0.96], [0.10, 0.90], [0.97, 0.03]

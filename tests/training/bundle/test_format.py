@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.bundled import small_bundle
 from training.bundle.files import BundleError
-from training.bundle.format import FEATURES, SECTIONS, parse_bundle
+from training.bundle.format import FEATURES, RECENT, SECTIONS, parse_bundle
 from training.config import RunConfig
 
 
@@ -29,7 +29,18 @@ def test_is_the_same_when_written_again(content: dict[str, Any]) -> None:
     bundle = parse_bundle(content, "there")
     assert bundle.model_dump(mode="json") == content
     assert set(content["config"]) == set(SECTIONS)
-    assert set(content["config"]["features"]) == set(FEATURES)
+    assert set(content["config"]["features"]) == set(FEATURES) - set(RECENT)
+
+
+def test_recent_settings_are_held_where_they_are_not_the_usual(content: dict[str, Any]) -> None:
+    tree = copy.deepcopy(content)
+    features(tree).update(vggish={"hop": 0.48}, timed=["text"], timed_rate=12.0)
+    written = parse_bundle(tree, "there").model_dump(mode="json")
+    given = {name: written["config"]["features"].get(name) for name in RECENT}
+    assert given == {
+        "vggish": {"hop": 0.48, "last_rectifier": None}, "timed": ["text"], "timed_rate": 12.0, "timed_text": None,
+    }  # fmt: skip
+    assert parse_bundle(written, "there").config.features.vggish.hop == 0.48
 
 
 def test_every_section_is_carried_or_of_the_machine() -> None:

@@ -234,6 +234,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "--window",
                 "--hop",
                 "--confidence",
+                "--novelty",
                 "--format",
                 "--output",
                 "-o",

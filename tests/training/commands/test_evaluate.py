@@ -61,7 +61,7 @@ def test_the_document_is_strict_json(path: Path) -> None:
     assert {row["split"] for row in document["figures"]} == {"dev"}
     assert set(document) == {
         "run", "config", "leakage", "level", "num_resamples", "column", "figures", "classes", "confusion",
-        "calibration", "presence", "by", "whole", "aggregated", "subsets", "adapted", "correlations",
+        "calibration", "presence", "novelty", "by", "whole", "aggregated", "subsets", "adapted", "correlations",
     }  # fmt: skip
 
 

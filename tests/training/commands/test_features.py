@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from typer.testing import CliRunner
 
 from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.encode import make_encoder
+from encoders.extraction.read import timed_source, timed_specs
 from encoders.maintenance import pruning
 from encoders.store.claims import Claims, Item
 from encoders.store.sequence_store import SequenceStore
+from encoders.store.timed_store import TimedStore
 from encoders.store.vector_store import FeatureStore
+from encoders.timed import Timed
 from encoders.writers.build import text_writers
 from tests.support.starting import assert_starts_light
 from training.commands.console import app
@@ -81,6 +85,7 @@ def test_the_json_document(store: FeatureStore) -> None:
         "in_use": True, "done": 1, "failed": 1, "absent": 0, "superseded": 2, "cap": None, "longest": None,
         "rate": None, "num_frames": None, "num_repeated": None, "num_none": None,
         "width": 768, "constant_columns": 768, "constant_vectors": 0, "not_finite": 0, "num_parts": 2, "damaged": [],
+        "faces": None,
     }  # fmt: skip
     assert (document["store"], document["config"]) == ("store", "run.toml")
     assert document["leftovers"] == [{"path": f"{USED}/.temporary-1", "num_bytes": 7}]
@@ -184,6 +189,28 @@ def test_sequences_are_listed_kept_and_pruned(store: FeatureStore) -> None:
     assert (store.root / USED).exists()
     wrong = ("--set", "features.sequences={txt=9}")
     assert "'txt' has no encoder; did you mean 'text'?" in run("features", *CONFIGURED, *wrong, status=2)[1]
+
+
+def test_values_in_time_are_listed_kept_and_pruned(store: FeatureStore) -> None:
+    keep = ("--set", 'features.timed=["text"]')
+    row = {"media": None, "start": None, "end": None, "description": None, "text": "one"}
+    spec = timed_specs(FeaturesConfig(encoders={"text": "minilm"}, timed=("text",)), {"text": ENCODER})["text"]
+    values = np.zeros((4, SPEC.width), dtype=np.float16)
+    values[1:] = [[1], [1], [2]]
+    timed = Timed(values, Fraction(24), 0.0, np.array([0, 2, 1, 2], dtype=np.int8))
+    TimedStore(store.root).write_timed("mine", spec, ["a", "gone"], [timed_source(ENCODER, row), "s"], [timed, timed])
+    folder = f"mine/text/{spec.key}"
+    out, _ = run("features", *CONFIGURED, *keep)
+    lines = f"{spec.fingerprint}, 8 frames in time, each file's own rate (2 repeated, 2 without any)"
+    assert "text minilm 1 0 0 1 384 1 ± 0.707" in out
+    assert lines in out
+    document = listed(*CONFIGURED, *keep, "--prune", "--yes")
+    assert {each["folder"]: each["num_frames"] for each in document["folders"] if each["in_use"]} == {
+        USED: None,
+        folder: 8,
+    }
+    assert folder not in document["removed"]
+    assert listed(*CONFIGURED, "--prune", "--yes")["removed"] == [folder]
 
 
 def test_corrected_texts_that_cannot_be_used_end_with_status_2(store: FeatureStore) -> None:

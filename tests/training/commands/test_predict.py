@@ -129,6 +129,7 @@ def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
     assert " asked): " in out
     assert "  personality  openness 0." in out
     assert "  audio        absent: a.mkv: no audio stream (found: video)" in out
+    assert "  video        note: 8 frames\n" in out
     assert "text" not in out
     decided = predict(run, "a.mkv").stdout
     assert "no decision" not in decided
@@ -209,6 +210,8 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
         (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
         (["."], "error: . has no config.json: name the folder of a finished run"),
         (["RUN", "--confidence", "80"], "error: --confidence is a probability between 0 and 1, found 80"),
+        (["RUN", "--novelty", "80"], "error: --novelty is a share of dev clips between 0 and 1, found 80"),
+        (["RUN", "--novelty", "0.9"], "error: the model's run or bundle does not store how unlike its training clips"),
         (
             ["RUN", "-o", "out.txt"],
             "error: out.txt ends in none of .json, .csv, .parquet; name one of them or give --format",

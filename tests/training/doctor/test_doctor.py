@@ -304,6 +304,7 @@ def test_the_keys_of_the_json_document(place: Path) -> None:
                     "labels": {"ambivalence": dict.fromkeys(splits, label_keys)},
                     "unannotated": None,
                     "consent": {use: {"clips": answers, "groups": answers} for use in ("challenges", "publications")},
+                    "in_time": {},
                 },
             }
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,22 @@ def test_a_column_of_corpora_that_are_gone(run: RunPredictions) -> None:
 def test_a_split_without_labelled_clips(run: RunPredictions) -> None:
     with pytest.raises(RunError, match="no labelled clip of split 'train' was evaluated; known names are dev, test"):
         evaluate_run(run, "train", None)
+
+
+def test_figures_by_novelty_are_those_of_the_clips_alone(run: RunPredictions) -> None:
+    names = [name for name in run.table if str(name).startswith("novelty.")]
+    assert sorted(names) == ["novelty.audio", "novelty.text"]
+    table = run.table.copy()
+    table["novelty.audio"] = [0.95 if row % 3 == 0 else 0.94 for row in range(len(table))]
+    table["novelty.text"] = np.nan  # of a clip without the modality
+    changed = replace(run, table=table)
+    rows = [row for row in evaluate_run(changed, None, None)["novelty"] if row["corpus"] == "mosei"]
+    [part] = [part for part in split_parts(changed, None) if part.corpus == "mosei"]
+    unlike = part.clips["novelty.audio"].ge(0.95).to_numpy()
+    for name, mask in (("unlike training", unlike), ("like training", ~unlike)):
+        expected = part.take(mask).figures()
+        found = {row["metric"]: row for row in rows if row["novelty"] == name}
+        assert {metric: row["value"] for metric, row in found.items()} == pytest.approx(expected)
+        assert {row["num_clips"] for row in found.values()} == {int(mask.sum())}
+    before = replace(run, table=run.table.drop(columns=names))
+    assert "novelty" not in evaluate_run(before, None, None)

@@ -6,14 +6,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from corpora.clips import CorpusError
+from corpora.clips import ClipTable, CorpusError, conform
+from corpora.timeline import Timeline
 from encoders.timed import MEASURED, NONE, REPEATED
 from mmpsr.tasks import AMBIVALENCE
 from tests.support.in_time import RATE, planted, sequences_of
-from training.in_time.data import Scale, Window, gather_frames
+from tests.support.media_files import write_media
+from training.in_time.data import Scale, Window, gather_frames, media_rate_of
 
 
 def test_labels_and_features_share_frames(tmp_path: Path) -> None:
@@ -92,3 +95,18 @@ def test_modalities_on_two_grids_are_refused(tmp_path: Path) -> None:
             table, {"video": data.features["video"], "audio": other}, "ambivalence", AMBIVALENCE, ["video", "audio"]
         )
     assert Fraction(10) == RATE
+
+
+def test_labels_of_frames_count_the_frames_of_the_file(tmp_path: Path) -> None:
+    """A file of 20 frames at 20 a second, whose features are kept at 10: frame i of these is frame 2 i of the file."""
+    media = tmp_path / "clip.mp4"
+    write_media(media, list(np.zeros((20, 32, 32, 3), np.uint8)), fps=20)
+    row = {"corpus": "own", "split": "train", "clip_id": "a", "media": str(media), "group": "p"}
+    clips = conform(pd.DataFrame([row])).assign(**{"ambivalence.absent": 0.0, "ambivalence.present": 1.0})
+    frames = np.zeros(20, np.int8)
+    frames[10:14] = 1
+    table = ClipTable(clips, timelines={("own", "a"): {"ambivalence": Timeline(frames, outside=-1)}})
+    video = sequences_of(tmp_path, "video", [np.zeros((10, 1))])
+    data = gather_frames(table, {"video": video}, "ambivalence", AMBIVALENCE, ["video"], is_resampled=True)
+    assert data.labels[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert media_rate_of(media) == 20

@@ -81,8 +81,8 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     )  # fmt: skip
     assert json.loads(json.dumps(document, allow_nan=False)) is not None
     assert list(document) == [
-        "about", "schema", "model", "tasks", "confidence", "confidence_means", "novelty", "novelty_means", "novelty_dev",
-        "window", "hop", "recordings", "defects", "notes",
+        "about", "schema", "model", "tasks", "confidence", "confidence_means", "novelty", "novelty_means",
+        "novelty_dev", "window", "hop", "recordings", "defects", "notes",
     ]  # fmt: skip
     assert document["schema"] == 1  # keys were added only
     assert list(document["model"]) == ["name", "modalities", "encoders", "origin"]

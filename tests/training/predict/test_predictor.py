@@ -19,6 +19,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.read import make_encoders
 from encoders.media.clip import ClipMedia
 from encoders.writers import fill as text_filling
+from mmpsr.calibration.novelty import Novelty, NoveltyFit
 from mmpsr.explanation.explain import explain
 from tests.support import fake_writers, predicted_run
 from tests.support.predicted_run import write_run, write_video
@@ -397,3 +398,24 @@ def test_a_writer_that_could_not_be_loaded_is_tried_again(
     assert predictor.predict(table).notes == ("no transcripts are written: no weights",)
     monkeypatch.setattr(fake_writers.FakeWriter, "load", load)
     assert predictor.predict(table)[0].text == "words of 0"
+
+
+def test_novelty_is_told_by_modality_and_abstains_where_it_is_asked_for(predictor: Predictor) -> None:
+    trained = predictor.trained
+    fits = {"audio": NoveltyFit(np.zeros(2), np.eye(2), np.ones(2), 1.0, np.array([1.0, 2.0, 4.0]))}
+    judging = Predictor(replace(trained, novelty=Novelty(fits)))
+    # the standardizers of this model leave vectors as they are: distances sqrt(2 * 8^2 / 2) = 8 and 2
+    vectors = {"audio": np.array([[8.0, 8.0], [2.0, 2.0], [np.nan, np.nan]]), "text": np.ones((3, 4))}
+    far, usual, none = judging.predict_vectors(vectors, novelty=1.0)
+    assert far.novelty["audio"].distance == pytest.approx(8.0)
+    assert (far.novelty["audio"].num_less, usual.novelty["audio"].num_less, none.novelty) == (3, 0, {})
+    assert [all(task.abstained for task in clip.tasks.values()) for clip in (far, usual, none)] == [True, False, False]
+    plain = judging.predict_vectors(vectors)
+    assert not any(task.abstained for task in plain[0].tasks.values())
+    assert {name: task.values for name, task in plain[0].tasks.items()} == {
+        name: task.values for name, task in far.tasks.items()
+    }
+    with pytest.raises(InputError, match="does not store how unlike its training clips a recording is"):
+        predictor.predict_vectors(vectors, novelty=1.0)
+    with pytest.raises(InputError, match=r"a share of dev clips between 0 and 1, found 1\.5"):
+        judging.predict_vectors(vectors, novelty=1.5)

@@ -254,3 +254,10 @@ def test_cues_stand_in_the_order_of_their_times(tmp_path: Path) -> None:
 def test_marks_of_byte_order_are_believed(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.srt").write_bytes(srt("Grüße").encode(encoding))
     assert read_transcript(tmp_path / "a.srt").text == "Grüße"
+
+
+def test_a_cue_that_stands_twice_is_said_once(tmp_path: Path) -> None:
+    text = srt("I see.", "Well.", "I see.") + srt("<i>I see.</i>", "Well.")  # at 0, 1, 2 and again at 0, 1 s
+    found = read_transcript(write(tmp_path, "a.srt", text))
+    assert found.text == "I see. Well. I see."
+    assert found.note is not None

@@ -232,3 +232,46 @@ def test_files_have_safe_names_of_their_own(tmp_path: Path) -> None:
 
 def test_clock() -> None:
     assert [clock(each) for each in (0.0, 9.96, 59.99, 600.0)] == ["0:00", "0:10", "1:00", "10:00"]
+
+
+UNLIKE = {"distance": 3.0, "ratio": 2.5, "percentile": 1.0, "num_less": 56, "num_dev": 56}
+USUAL = {"distance": 1.0, "ratio": 1.1, "percentile": 0.5, "num_less": 28, "num_dev": 56}
+FACES = {
+    "num_frames": 12, "num_with_face": 10, "most_faces": 1, "smallest_eyes": 84.2, "smallest_side": 160.0,
+    "is_turned": False,
+}  # fmt: skip
+
+
+def test_a_clip_unlike_the_training_clips_is_said_to_be_so() -> None:
+    said = page_of(clip(novelty={"audio": UNLIKE, "text": USUAL})).text
+    words = "audio is unlike the training clips: 2.5 times as far from their mean as usual, more out of line than all"
+    assert said.index(words) < said.index("emotion")  # above all that is predicted
+    assert "text is unlike" not in said
+    assert "Novelty: audio 1.00 (2.50 times as far from the training clips as usual, 56 dev clips); text 0.50" in said
+    assert "unlike" not in page_of(clip(novelty={"text": USUAL})).text.replace("unlike training", "")
+    assert "Novelty" not in page_of(clip()).text  # a document of before
+
+
+def test_abstention_by_novelty_has_its_reason_and_hides_nothing() -> None:
+    abstained = clip(novelty={"audio": UNLIKE})
+    for result in abstained["tasks"].values():
+        result |= {"abstained": True, "reason": "novelty of audio 1.00, 0.99 asked"}
+    said = page_of(abstained).text
+    assert "No decision: novelty of audio 1.00, 0.99 asked" in said
+    assert "Not to be used: novelty of audio 1.00, 0.99 asked" in said  # the scores of the regression
+    assert "Anger 0.90" in said
+    assert "openness 0.25" in said
+
+
+def test_windows_unlike_the_training_clips_are_counted() -> None:
+    windows = [clip(0.0, 4.0, novelty={"audio": UNLIKE}), clip(4.0, 8.0, novelty={"audio": USUAL})]
+    assert "1 of 2 windows are unlike the training clips" in page_of(*windows).text
+
+
+def test_what_the_picture_shows_of_faces_is_said_once() -> None:
+    said = page_of(clip(faces={"video": FACES, "behavior": FACES})).text
+    assert said.count("a face in 10 of 12 frames looked at; the smallest 84 px between the eyes") == 1
+    assert "video, behavior: a face" in said
+    assert "a face in" not in page_of(clip()).text
+    windows = [clip(0.0, 4.0, faces={"video": FACES}), clip(4.0, 8.0)]
+    assert "video: a face in 10 of 12 frames" in page_of(*windows).text

@@ -80,6 +80,9 @@ def test_runs_before_are_judged_by_their_configuration(tmp_path: Path) -> None:
     sources = {"a": {"adapter": "meld", "path": "a"}, "b": {"adapter": "meld", "path": str(tmp_path / "b")}}
     config = CorporaConfig.model_validate({"root": str(tmp_path / "demo"), "build": "demo", "sources": sources})
     assert [(each.generated, each.num_trained) for each in sources_of(config, None)] == [(True, None), (False, None)]
+    in_time = {"c": {"adapter": "bah", "path": "bah_frames"}, **sources}
+    frames = CorporaConfig.model_validate({"root": str(tmp_path / "demo"), "build": "demo-frames", "sources": in_time})
+    assert [each.generated for each in sources_of(frames, None)] == [True, False, False]
     plain = config.model_copy(update={"build": "none"})
     assert not any(each.generated for each in sources_of(plain, None))
     data = {"clips": [{"corpus": "b", "split": "train", "num_clips": 7}], "generated": ["b"]}

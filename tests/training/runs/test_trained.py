@@ -15,6 +15,7 @@ from mmpsr.batch import Batch
 from mmpsr.models.build import create_model, restore_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from tests.support import joined as small
+from tests.support.predicted_run import write_run
 from tests.support.stored_run import finish
 from training.runs.directory import RunError
 from training.runs.trained import TrainedModel
@@ -65,3 +66,12 @@ def test_weights_of_another_configuration_are_refused(tmp_path: Path) -> None:
         TrainedModel.read(path)
     with pytest.raises(RunError, match="is no run directory"):
         TrainedModel.read(path / "nothing")
+
+
+def test_weights_that_are_cut_off_are_named_once(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run") / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError) as raised:
+        TrainedModel.read(path.parent)
+    assert str(raised.value).startswith(f"{path} cannot be read (")
+    assert str(raised.value).count(str(path)) == 1

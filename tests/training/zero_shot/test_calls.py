@@ -60,11 +60,15 @@ def test_clips_without_a_label_are_not_asked_about() -> None:
 
 
 def test_chunks_have_the_labels_of_their_frames(media: Path) -> None:
-    """20 frames of 0.1 s, present from frame 5 to 11, unknown from frame 18 on; chunks of 8, 8 and 4 frames."""
+    """20 frames of 0.1 s, present from frame 5 to 11, unknown from frame 18 on; chunks of 8, 8 and 4 frames.
+
+    Of chunks of 6, 6, 6 and 2 the last has no known label.
+    """
     table = with_timelines(table_of([clip("a", media=str(media), text="Well.")]), a=Spans(0.5, 1.2, 1.8))
     calls = calls_of_chunks(table, "ambivalence", AMBIVALENCE, 8)
     assert calls[["first_frame", "end_frame"]].to_numpy().tolist() == [[0, 8], [8, 16], [16, 20]]
     assert calls[LABELS].to_numpy().tolist() == [[5, 3], [4, 4], [2, 0]]
+    assert len(calls_of_chunks(table, "ambivalence", AMBIVALENCE, 6)) == 3
     assert calls["text"].tolist() == ["Well."] * 3  # the whole transcript in each
     assert calls[["start", "end"]].to_numpy() == pytest.approx(np.array([[0, 0.8], [0.8, 1.6], [1.6, 2.0]]))
 

@@ -297,9 +297,9 @@ def test_test_clips_are_left_out_before_their_features_are_read(
     defects = pd.DataFrame()
     seen: list[pd.DataFrame] = []
 
-    def extracted(clips: pd.DataFrame, *_: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def extracted(clips: pd.DataFrame, *_: object) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         seen.append(clips)
-        return clips, defects
+        return clips, defects, pd.DataFrame()
 
     def joined(clips: pd.DataFrame, *_: object) -> JoinedCorpora:
         rows = torch.from_numpy(whole.clips.index[whole.clips["clip_id"].isin(clips["clip_id"])].to_numpy().copy())

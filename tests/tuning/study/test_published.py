@@ -290,5 +290,6 @@ def test_a_row_swaps_encoders_that_the_base_has(study: Callable[[str], StudyTabl
 
 
 def test_a_cell_without_a_number() -> None:
+    assert beside_cell(float("nan"), float("nan")) == "-"
     assert beside_cell(float("nan"), 60.0) == "-, 60.00"
     assert beside_cell(60.5, 60.0) == "60.50, 60.00 (+0.50)"

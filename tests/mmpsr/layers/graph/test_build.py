@@ -17,7 +17,7 @@ from mmpsr.layers.graph.ncgnn import NCGNN
 from mmpsr.layers.graph.ucgnn import UCGNN, LieUCGNN
 from mmpsr.layers.nodes import masked_mean
 from mmpsr.layers.recorded import Tape
-from tests.support.graph_cases import LAYERS, all_masks, create, label, uniform
+from tests.support.graph_cases import LAYERS, all_masks, config_of, create, label, uniform
 
 EVERY = pytest.mark.parametrize(("kind", "options"), LAYERS, ids=label)
 # All but the layer that reads a sample of walks even at evaluation: other nodes give other walks.
@@ -25,7 +25,9 @@ EXACT = pytest.mark.parametrize(
     ("kind", "options"), [case for case in LAYERS if case[1].get("walk_length", 0) <= 4], ids=label
 )
 DEFERRED = pytest.mark.parametrize(
-    ("kind", "options"), [case for case in LAYERS if case[1].get("form") != "lie"], ids=label
+    ("kind", "options"),
+    [case for case in LAYERS if case[1].get("form") != "lie" and not case[0].startswith("pyg:")],
+    ids=label,
 )
 MASKS = all_masks(4)
 
@@ -170,9 +172,9 @@ def test_half_precision_is_near(kind: str, options: dict[str, Any]) -> None:
     torch.testing.assert_close(found.float(), layer(nodes, MASKS), rtol=0, atol=0.05)
 
 
-def test_only_the_lie_form_cannot_be_deferred() -> None:
+def test_only_the_lie_form_and_torch_geometrics_classes_cannot_be_deferred() -> None:
     found = [getattr(create(kind, options), "undeferrable", False) for kind, options in LAYERS]
-    assert found == [options.get("form") == "lie" for _, options in LAYERS]
+    assert found == [options.get("form") == "lie" or kind.startswith("pyg:") for kind, options in LAYERS]
 
 
 def test_create_graph() -> None:
@@ -194,7 +196,8 @@ def test_create_graph() -> None:
     assert ncgnn.dropout.p == 0.1
     assert ncgnn.cell.from_state.in_features == 2
     with pytest.raises(
-        ValueError, match="no graph layer is named 'gcn'; known are ucgnn, gat, edgnn, hgnn, ncgnn, none"
+        ValueError,
+        match=r"'gcn'; known are ucgnn, gat, edgnn, hgnn, ncgnn, none, and pyg: with a convolution",
     ):
         create_graph("gcn", 4, 0.1)
 
@@ -215,12 +218,15 @@ def test_create_graph() -> None:
         # 2 * 3 * 128 * (2 + 128 + 2) + 3 * 128 * (512 + 128 + 2) + 128 * 512 + 512 = 101,376 + 246,528 + 66,048.
         ("ncgnn", {"inner_width": 128}, 413_952),
         ("none", {}, 0),
+        # one map and its bias; two maps with biases for what receives and sends, 4 * 128 for attention, one bias
+        ("pyg:GCNConv", {}, 512 * 512 + 512),
+        ("pyg:GATv2Conv", {"heads": 4}, 2 * (512 * 512 + 512) + 512 + 512),
     ],
     ids=label,
 )
 def test_parameter_counts(kind: str, options: dict[str, Any], expected: int) -> None:
     with torch.device("meta"):
-        layer = create_graph(kind, 512, 0.0, 4, GraphConfig(**options))
+        layer = create_graph(kind, 512, 0.0, 4, config_of(kind, options))
     assert sum(parameter.numel() for parameter in layer.parameters()) == expected
 
 

@@ -189,6 +189,34 @@ def test_pictures_in_time_from_the_file_to_the_store(tmp_path: Path) -> None:
     np.testing.assert_allclose(whole.frames(0), frames, atol=5e-3)
 
 
+@pytest.mark.slow
+def test_worker_processes_give_the_same_in_chunks_that_fit(tmp_path: Path) -> None:
+    weights = {VIT: str(write_vit(tmp_path / "vit"))}
+    media = write_media(tmp_path / "a.mkv", [WALL, scene((20, 60, 240)), scene((60, 60, 240))], fps=10)
+    rows = [
+        {"corpus": "c", "clip_id": str(number), "media": str(media), "start": number / 10, "end": None,
+         "text": None, "description": None}
+        for number in range(3)
+    ]  # fmt: skip
+    clips = pd.DataFrame(rows)
+    read = []
+    for name in ("warm", "workers"):
+        features = FeaturesConfig(
+            store=str(tmp_path / name), encoders={"video": VIT}, weights=weights, timed=("video",), device="cpu",
+            num_workers=1, chunk_size=16,
+        )  # fmt: skip
+        if name == "warm":
+            with WarmEncoders(features) as warm:
+                extract(clips, features, show_progress=False, warm=warm)
+        else:
+            extract(clips, features, show_progress=False)
+        read.append(read_timed(clips, features)["video"])
+        assert len(list((tmp_path / name).rglob("frames-*.npy"))) == 2  # two clips at a time
+    for clip in range(3):
+        np.testing.assert_array_equal(read[0].frames(clip), read[1].frames(clip))
+        assert read[0].state(clip).tolist() == read[1].state(clip).tolist()
+
+
 def shipped_clip(folder: Path) -> ClipMedia:
     """Eight frames: no face in the first two, a face repeated in the fifth, no picture of the seventh."""
     faces = folder / "faces"
