@@ -1,4 +1,4 @@
 """The web app: one recording analysed and explained in a browser, on this machine alone.
 
-page (widgets) -> service (sessions) -> analysis -> view (HTML) and download
+page (widgets) -> base (sessions, turns) -> service, or in_time -> analysis -> view (HTML) and download
 """
