@@ -116,9 +116,9 @@ def read_through(path: Path, num_frames: int) -> tuple[NDArray[np.uint8], int]:
         num_decoded, last = 0, None
         for frame in container.decode(stream):
             while len(images) < num_frames and last is not None and frame.time > moments[len(images)] + 1e-4:
-                images.append(frames._image(last, stream))
+                images.append(frames.image_of(last, stream))
             last, num_decoded = frame, num_decoded + 1
-        images += [frames._image(last, stream)] * (num_frames - len(images))
+        images += [frames.image_of(last, stream)] * (num_frames - len(images))
     return np.stack(images), num_decoded
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mmpsr.config import load_config, read_toml
 from training.config import RunConfig
+from training.published_config import load_any_config
 from training.zero_shot.config import ZeroShotRunConfig
 from training.zero_shot.prompts import BAH_PROMPTS, prompts_to_ask
 
@@ -24,7 +25,7 @@ TRAINED = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "zero_sh
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_it_is_valid(path: Path) -> None:
-    config = load_config(RunConfig, path)
+    config, _ = load_any_config(path)
     tasks = config.tasks.resolve()
     assert set(config.data.modalities) <= set(config.features.encoders)
     assert tasks

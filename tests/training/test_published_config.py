@@ -20,7 +20,8 @@ from training.commands.train import train
 from training.config import RunConfig
 from training.published_config import is_published, load_run_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+OTHERS = ("bah_frames", "zero_shot")  # of models in time, and of language models
+CONFIGS = sorted(path for path in (Path(__file__).parents[2] / "configs").glob("*.toml") if path.stem not in OTHERS)
 PATHS = """
 csv_path = "{base_dir}/{split}_full_with_description.csv"
 video_dir = "{base_dir}/video/{split}/"

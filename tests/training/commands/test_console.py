@@ -191,7 +191,7 @@ def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pyte
 def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
-        "export", "app",
+        "export", "app", "adapt", "zero-shot",
         "tune", "study", "transfer", "report",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])

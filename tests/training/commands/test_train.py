@@ -15,8 +15,9 @@ from training.commands.train import extract, train
 from training.config import RunConfig
 from training.data.joined import active_features, require_trainable
 from training.launch import requested_processes
+from training.published_config import load_any_config
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
+CONFIGS = sorted(path for path in (Path(__file__).parents[3] / "configs").glob("*.toml") if path.stem != "zero_shot")
 
 HEADER = "id,text,split,happy,sad"
 ROWS = ["a,good,train,1,0", "b,bad,dev,0,1", "c,fine,test,1,0"]
@@ -34,7 +35,7 @@ def emotion_run(table_run: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_every_shipped_configuration_loads_and_resolves(path: Path) -> None:
-    config = load_config(RunConfig, path)
+    config, _ = load_any_config(path)
     tasks = config.tasks.resolve()
     assert tasks
     assert config.corpora.trained()
