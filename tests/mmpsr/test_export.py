@@ -192,6 +192,7 @@ def test_so_does_the_conflict_aware_model_on_vectors(tmp_path: Path) -> None:
     require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))
 
 
+@pytest.mark.slow
 def test_the_lie_form_can_be_a_program_of_torch_only(tmp_path: Path) -> None:
     model = trained(ModelConfig(**{**TINY, "graph": "ucgnn"}, graph_options={"form": "lie"}))
     with pytest.raises(ExportError, match="ONNX has no matrix exponential, which ucgnn needs in its Lie form"):
@@ -214,6 +215,7 @@ def test_models_of_sequences_are_refused(tmp_path: Path) -> None:
         export_torch(model, tmp_path / "model.pt2")
 
 
+@pytest.mark.slow
 def test_a_file_that_would_predict_otherwise_is_not_left(tmp_path: Path) -> None:
     model = trained(ModelConfig(**TINY))
     torch.nn.init.constant_(next(model.towers["emotion"].parameters()), torch.nan)

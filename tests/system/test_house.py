@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ HEAVY = ("mediapipe", "open_clip", "laion_clap", "opensmile", "transformers")
 ELSEWHERE = {*HEAVY, "datasets", "deepspeed", "evaluate", "optuna", "peft", "ray", "torchjd", "trackio", "wandb"}
 
 
+@cache
+def tree_of(source: str) -> ast.Module:
+    """Parse a file once for all rules."""
+    return ast.parse(source)
+
+
+@cache
+def imports_in(source: str) -> list[ast.Import | ast.ImportFrom]:
+    """List the import statements of a file, at its top or inside a function."""
+    return [node for node in ast.walk(tree_of(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@cache
 def sources() -> dict[str, str]:
     """Source text of every module, by path relative to the root."""
     files = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
@@ -38,7 +52,7 @@ def sources() -> dict[str, str]:
 
 
 def imported_modules(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    for node in imports_in(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -119,7 +133,7 @@ def project_imports(files: Mapping[str, str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module, file in modules.items():
         names: set[str] = set()
-        for node in ast.walk(ast.parse(files[file])):
+        for node in imports_in(files[file]):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -240,11 +254,11 @@ def defined(tree: ast.Module) -> set[str]:
 def second_addresses(files: Mapping[str, str]) -> list[str]:
     """Names that are handed on by a module that does not make them; only the face of a room may, of its own."""
     modules, wrong = modules_of(files), []
-    trees = {module: ast.parse(files[file]) for module, file in modules.items()}
+    trees = {module: tree_of(files[file]) for module, file in modules.items()}
     names = {module: defined(tree) for module, tree in trees.items()}
     for module, tree in trees.items():
         is_face = modules[module].endswith("/__init__.py")
-        for node in ast.walk(tree):
+        for node in imports_in(files[modules[module]]):
             if not (isinstance(node, ast.ImportFrom) and node.module in modules):
                 continue
             for alias in node.names:
@@ -358,6 +372,7 @@ for name in {heavy!r}:
 """
 
 
+@pytest.mark.slow
 def test_core_imports_without_the_heavy_libraries() -> None:
     files = [file for file in sources() if file.split("/")[0] in ("mmpsr", "corpora", "training")]
     modules = [file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for file in files]
@@ -408,7 +423,7 @@ class Reads(ast.NodeVisitor):
 
 
 def unread_fields(files: Iterable[str]) -> list[str]:
-    trees = [ast.parse(source) for source in files]
+    trees = [tree_of(source) for source in files]
     reads = Reads()
     for tree in trees:
         reads.visit(tree)

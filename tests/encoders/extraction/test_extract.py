@@ -173,6 +173,7 @@ def test_changed_source_and_retried_failure(tmp_path: Path, monkeypatch: pytest.
     assert summary.ledger["clip_id"].tolist() == ["clip2"]
 
 
+@pytest.mark.slow
 def test_processes_share_the_work(tmp_path: Path) -> None:
     peers = [start(tmp_path, [0.05] * 40) for _ in range(2)]
     outputs = [peer.communicate(timeout=60) for peer in peers]

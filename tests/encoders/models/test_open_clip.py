@@ -23,6 +23,7 @@ def encoder_of(encoder_id: str, folder: Path) -> Any:
     return create_encoder(encoder_id, "video", features)
 
 
+@pytest.mark.slow
 def test_both_backends_agree_on_the_same_weights(tmp_path: Path) -> None:
     pytest.importorskip("open_clip")
     twin, encoder = (

@@ -306,6 +306,7 @@ def test_killed_at_a_part_it_continues(
     assert sorted(parts["clip_id"]) == ids
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(tmp_path, monkeypatch)
     processes = [_start(desk.store, desk.log, 30) for _ in range(2)]

@@ -90,6 +90,7 @@ def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"meld dev, emotion: Neutral {100 * share:.0f} %" in out
 
 
+@pytest.mark.slow
 def test_several_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.breakdowns.MIN_CLIPS", 2)
     other = stored_run.finish(path.parents[1], seed=1)  # beside the first, of the same corpora

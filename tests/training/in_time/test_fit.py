@@ -95,6 +95,7 @@ def test_a_killed_run_continues_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_context_and_modalities_beat_single_frames(tmp_path: Path) -> None:
     data = prepared(tmp_path)
     train, dev, test = (data.rows(["own"], split) for split in ("train", "dev", "test"))

@@ -73,6 +73,7 @@ SPACES: dict[str, dict[str, object]] = {
 NUMBERS = {"tpe": 3, "hyperband": 3, "random": 3, "grid": 2, "greedy": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", list(SPACES))
 def test_every_method_finishes_its_trials_and_writes_its_results(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
