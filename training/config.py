@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args
 
+import torch
 from pydantic import Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
@@ -18,6 +19,7 @@ from mmpsr.objective.objective import ObjectiveConfig
 from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
 from mmpsr.temporal.base import TemporalConfig
+from mmpsr.temporal.build import create_temporal
 
 __all__ = [
     "TRACKERS",
@@ -35,6 +37,12 @@ __all__ = [
 
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb")
 """Experiment trackers that accelerate knows."""
+WHOLE_CLIPS = tuple(get_args(each.model_fields["kind"].annotation)[0] for each in (ModelConfig, ConflictAwareConfig))
+"""Kinds of models that predict a clip as a whole."""
+IN_TIME: tuple[str, ...] = get_args(TemporalConfig.model_fields["kind"].annotation)
+"""Kinds of models that predict every frame."""
+TAKE_IN_TIME = ("train", "extract", "doctor", "features", "evaluate", "verify", "predict", "app")
+"""Commands that take a model in time."""
 
 
 def _require_known(kind: str, names: Iterable[str], known: Collection[str], place: str = "") -> None:
@@ -167,6 +175,21 @@ class RunConfig(Config):
     output: OutputConfig = Field(default_factory=OutputConfig)
     """Where the run is written."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_whole_clips(cls, tree: Any) -> Any:
+        """Say in one sentence of a model in time, or of no known kind, what each of its settings would say anew."""
+        model = tree.get("model") if isinstance(tree, Mapping) else None
+        kind = model.get("kind", "mcdm") if isinstance(model, Mapping) else "mcdm"
+        if kind in IN_TIME:
+            raise ValueError(
+                f"model.kind: {kind!r} is a model in time; {', '.join(TAKE_IN_TIME[:-1])} and {TAKE_IN_TIME[-1]} take "
+                "one, all others a model of whole clips"
+            )
+        if kind not in WHOLE_CLIPS:
+            raise ValueError(f"model.kind: {kind!r} is not known; {nearest(str(kind), (*WHOLE_CLIPS, *IN_TIME))}")
+        return tree
+
     @field_validator("model", mode="before")
     @classmethod
     def _default_kind(cls, model: Any) -> Any:
@@ -271,6 +294,19 @@ class InTimeConfig(Config):
     def _one_task(self) -> InTimeConfig:
         if len(self.tasks.active) != 1:
             raise ValueError(f"tasks.active names {list(self.tasks.active)}; a model in time predicts one task")
+        (task,) = self.tasks.active
+        spec = self.tasks.resolve()[task]
+        if spec.kind != "single_label" or spec.num_outputs != 2:
+            raise ValueError(
+                f"tasks.active: {task!r} is a {spec.kind} task of {spec.num_outputs} classes; a model in time tells "
+                "frames where the second of two classes is present from those where it is absent"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _defined(self) -> InTimeConfig:
+        with torch.device("meta"):  # nothing is computed
+            create_temporal(self.model, dict.fromkeys(self.data.modalities, 1), 2)
         return self
 
 
@@ -286,7 +322,7 @@ def is_in_time(tree: Mapping[str, Any], settings: Iterable[str] = ()) -> bool:
     for setting in settings:
         keys, value = parse_setting(setting)
         kind = value if list(keys) == ["model", "kind"] else kind
-    return kind in get_args(TemporalConfig.model_fields["kind"].annotation)
+    return kind in IN_TIME
 
 
 def require_choice_on_dev(monitor: str) -> None:

@@ -50,8 +50,9 @@ from training.bundle.files import (
 )
 from training.bundle.format import Bundle, parse_bundle
 from training.bundle.model_card import model_card
+from training.config import is_in_time
 from training.data.joined import JoinedCorpora, gather, used_clips
-from training.runs.directory import RunError
+from training.runs.directory import RunError, read_json
 from training.runs.trained import TrainedModel
 from training.runs.verify import verify_run
 from training.scoring.novelty import NOVELTY, novelty_bytes, parse_novelty
@@ -99,6 +100,10 @@ def write_bundle(run: Path, folder: Path, force: bool = False) -> None:
         ConfigError: its configuration is not one of this version.
     """
     require_free(folder, force)
+    if (run / "config.json").is_file() and is_in_time(read_json(run, "config.json")):
+        raise BundleError(
+            f"{run} is a run of a model in time, which no bundle holds; `mmpsr predict` and `mmpsr app` take the run"
+        )
     problems = verify_run(run)
     if problems:
         raise BundleError(

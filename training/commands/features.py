@@ -85,12 +85,15 @@ def _read_config(config: Path | None, settings: list[str], store: Path | None) -
     from corpora.clips import ClipTable
     from corpora.registry import scan_corpora
     from encoders.maintenance.inventory import usage_of
+    from training.config import InTimeConfig
     from training.published_config import load_any_config
 
     run, notes = load_any_config(config, settings)
     encoders = {name: run.features.encoders[name] for name in run.data.modalities if name in run.features.encoders}
     root = store or Path(run.features.store)
     features = run.features.model_copy(update={"store": str(root), "encoders": encoders})
+    if isinstance(run, InTimeConfig):
+        features = features.model_copy(update={"timed": list(encoders)})
     tables: dict[str, pd.DataFrame | None] = {}
     for corpus, table in scan_corpora(run.corpora, run.tasks.resolve()).items():
         tables[corpus] = table.clips if isinstance(table, ClipTable) else None

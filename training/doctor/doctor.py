@@ -29,6 +29,7 @@ from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import InTimeConfig, RunConfig
 from training.data.joined import active_features, require_metrics, training_errors, used_clips
 from training.data.material import missing_material, without_modalities
+from training.data.timelines import timeline_errors
 
 __all__ = ["CorpusReport", "Diagnosis", "examine"]
 
@@ -139,6 +140,8 @@ def examine(config: RunConfig | InTimeConfig, name: str, with_media: bool) -> Di
     findings += between_corpora(used, config.corpora.trained())
     findings += _settings(config, tasks)
     findings += _training(config, tasks, used)
+    if isinstance(config, InTimeConfig) and tables.keys() == scanned.keys() != set():
+        findings += _timelines(config, tables)
     inspected = None
     if with_media and used:
         from encoders.maintenance.inspection import MEDIA_KINDS, inspect_media
@@ -200,6 +203,16 @@ def _training(
     absent = {} if missing else dict(missing_material(train, config))
     for reason in absent.values():
         yield _plain("untrainable", f"{reason}; {without_modalities(config.data.modalities, absent)}")
+
+
+def _timelines(config: InTimeConfig, scanned: Mapping[str, ClipTable]) -> Iterator[Finding]:
+    """Say which classes no frame of the clips that were read can have."""
+    (task,) = config.tasks.active
+    clips = pd.concat([table.clips for table in scanned.values()], ignore_index=True)
+    timelines = {clip: own for table in scanned.values() for clip, own in table.timelines.items()}
+    classes = config.tasks.resolve()[task].classes
+    for reason in timeline_errors(ClipTable(clips, timelines=timelines), config.corpora.trained(), task, classes):
+        yield _plain("untrainable", reason)
 
 
 def _media(problems: pd.DataFrame, meanings: Mapping[str, str]) -> Iterator[Finding]:

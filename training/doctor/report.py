@@ -85,8 +85,8 @@ def _in_time(row: TimeFigures) -> str:
         shares = (f"{name} {100.0 * number / total:.2f} %" for name, number in row.frames.items() if number)
         said.append(f"{total:,} frames ({', '.join(shares)})")
     if row.segments:
-        each = (f"{name} {number:,} of {row.seconds[name]:,.6g} s" for name, number in row.segments.items() if number)
-        said.append(f"segments: {', '.join(each)}")
+        each = [f"{name} {number:,} of {row.seconds[name]:,.6g} s" for name, number in row.segments.items() if number]
+        said.append(f"segments: {', '.join(each) or 'none'}")
     return ", ".join(said)
 
 

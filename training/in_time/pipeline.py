@@ -15,6 +15,7 @@ from encoders.extraction.read import make_encoders, read_timed, timed_specs
 from mmpsr.config import ConfigError
 from training.config import InTimeConfig
 from training.data.load import extract_features, load_clips
+from training.data.timelines import timeline_errors, without_frames
 from training.fit.cost import CostMeter
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, gather_frames
@@ -55,7 +56,7 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
         The run directory.
 
     Raises:
-        ConfigError: several processes, or a task that is not of two classes.
+        ConfigError: several processes.
         CorpusError: the corpora hold nothing to learn.
     """
 
@@ -66,13 +67,6 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
         raise ConfigError(
             f"a model in time trains in one process, and {accelerator.num_processes} were launched; launch with "
             "--num_processes 1"
-        )
-    (task,) = config.tasks.active
-    spec = config.tasks.resolve()[task]
-    if spec.kind != "single_label" or spec.num_outputs != 2:
-        raise ConfigError(
-            f"tasks.active: {task!r} is a {spec.kind} task of {spec.num_outputs} classes; a model in time tells frames "
-            "where the second of two classes is present from those where it is absent"
         )
     run = RunDirectory.find(config, name) if resume else None
     if run is not None and run.finished:
@@ -134,6 +128,8 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
         console.print(
             f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them", highlight=False
         )
+    for reason in timeline_errors(table, config.corpora.trained(), task, tasks[task].classes):
+        raise CorpusError(reason)  # before anything is extracted
     clips, ledger, _ = extract_features(table.clips, features, accelerator, console)
     data = gather_frames(
         ClipTable(clips, table.defects, table.timelines), read_timed(clips, features), task, tasks[task],
@@ -155,11 +151,7 @@ def _require_learnable(data: FrameData, config: InTimeConfig, task: str, classes
         rows = data.rows(trained, split)
         for label, name in enumerate(classes):
             if not any((data.labels[row] == label).any() for row in rows):
-                raise CorpusError(
-                    f"no {split} clip of {', '.join(trained)} has a frame that is labelled {name!r} for task {task!r}; "
-                    "a model in time needs labels of frames or segments (of BAH at level 'video', or a table corpus "
-                    "with `timeline`) of both classes in train and dev"
-                )
+                raise CorpusError(without_frames(split, trained, name, task))
     for name, sequences in data.features.items():
         if not sequences.present[data.rows(trained, "train")].any():
             raise CorpusError(
