@@ -106,7 +106,8 @@ def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
         if name in config.timed and encoder.timed_form is None:
             raise ConfigError(
                 f"features.timed: {encoder.id!r} ({name}) cannot say what it gives at which moment of a clip; take "
-                f"{name} out of features.timed or choose another encoder, see docs/in_time.md"
+                f"{name} out of features.timed (of data.modalities for a model in time) or choose another encoder, see "
+                "docs/in_time.md"
             )
     return encoders
 

@@ -175,7 +175,9 @@ def _settings(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec]) -
         yield _plain("bad_setting", str(error))
     for modality in config.data.modalities:
         try:
-            encoder_specs(active_features(config.features, [modality]))
+            features = active_features(config.features, [modality])
+            in_time = {"timed": (modality,)} if isinstance(config, InTimeConfig) else {}
+            encoder_specs(features.model_copy(update=in_time))
         except (ConfigError, ExtractionError) as error:
             yield _plain("bad_setting", str(error))
 

@@ -117,6 +117,8 @@ def evaluate_command(
     """
     if refused:
         raise RunError(f"{runs[0]} is a run of a model in time; leave out {', '.join(refused)}")
+    if split not in (None, "dev", "test"):
+        raise RunError(f"--split: a run of a model in time has figures of dev and test, none of {split!r}")
     for path in runs:
         if not is_run_in_time(path):
             raise RunError(f"{path} is no run of a model in time, as {runs[0]} is; give runs of one configuration")

@@ -26,7 +26,7 @@ from mmpsr.metrics.paired_tests import paired_bootstrap
 from mmpsr.metrics.segments import SegmentRule, segment_statistics
 from training.config import InTimeConfig, InTimeDataConfig
 from training.in_time.data import FrameData
-from training.runs.directory import read_json
+from training.runs.directory import RunError, read_json
 from training.runs.verify import changed_files
 
 __all__ = ["PREDICTIONS", "clip_window", "prediction_table", "results_of", "results_over_seeds", "verify_in_time"]
@@ -83,9 +83,15 @@ def results_of(path: Path) -> list[dict[str, Any]]:
         A row by corpus, split, level (`frame` or `clip`) and metric: `model` with `low` and `high` (95 %, groups such
         as participants resampled), `linear`, `over_linear` with its ends, and `chance`: the better of the two constant
         predictors. Undefined values are None.
+
+    Raises:
+        RunError: the run is not finished, or its predictions cannot be read.
     """
     config = validate(InTimeConfig, read_json(path, "config.json"), str(path / "config.json"))
-    table = pd.read_parquet(path / PREDICTIONS)
+    try:
+        table = pd.read_parquet(path / PREDICTIONS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path / PREDICTIONS} cannot be read ({error}); finish the run first") from None
     (task,) = config.tasks.active
     rows: list[dict[str, Any]] = []
     for corpus in config.corpora.sources:
@@ -148,7 +154,7 @@ def _level_rows(clips: pd.DataFrame, place: Mapping[str, str], config: InTimeCon
     for metric in statistics["model"]:
         ours, linear = statistics["model"][metric], statistics["linear"][metric]
         interval = bootstrap(ours, num_groups, NUM_RESAMPLES).interval(limits=(0.0, 100.0))
-        over = paired_bootstrap(linear, ours, num_groups, NUM_RESAMPLES).interval()
+        over = paired_bootstrap(linear, ours, num_groups, NUM_RESAMPLES).interval(limits=(-100.0, 100.0))
         chance = [_whole(statistics[name][metric], num_groups) for name in ("absent", "present")]
         yield {
             **place, "metric": metric, "num_clips": len(clips), "num_frames": num_known, "num_groups": num_groups,

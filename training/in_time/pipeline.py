@@ -9,6 +9,7 @@ import pandas as pd
 from accelerate import Accelerator
 from rich.console import Console
 
+from corpora.checks.dev_choice import weak_dev
 from corpora.clips import SPLITS, ClipTable, CorpusError
 from corpora.registry import generated_corpora
 from encoders.extraction.read import make_encoders, read_timed, timed_specs
@@ -124,6 +125,8 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
         splits = ", ".join(f"{clips['split'].eq(split).sum()} {split}" for split in SPLITS)
         role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
         console.print(f"{corpus} ({role}): {splits}", highlight=False)
+        for finding in weak_dev(corpus, clips, tasks) if role == "trained on" else ():
+            console.print(f"warning: {corpus}: {finding.sentence}", highlight=False)
     if len(table.defects):
         console.print(
             f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them", highlight=False

@@ -271,7 +271,7 @@ def _remarks(
             elif (sequences.state(number) == NONE).all():
                 why[name] = reasons.get(name) or note or "nothing at any frame"
             elif note:
-                notes[name] = note
+                notes[name] = "; ".join(note.splitlines())
         found.append((why, notes))
     return found
 

@@ -210,6 +210,9 @@ def test_values_in_time_are_listed_kept_and_pruned(store: FeatureStore) -> None:
         folder: 8,
     }
     assert folder not in document["removed"]
+    in_time = listed(*CONFIGURED, "--set", "model.kind=frame", "--prune", "--yes")  # it keeps them without being told
+    assert {each["folder"] for each in in_time["folders"] if each["in_use"]} == {USED, folder}
+    assert in_time["removed"] == []
     assert listed(*CONFIGURED, "--prune", "--yes")["removed"] == [folder]
 
 

@@ -25,7 +25,7 @@ def recording(num_frames: int, every: int) -> dict[str, Any]:
     return {
         "id": "talk", "start": 5.0, "rate": 10.0, "segments": segments, "decided": "present", "probability": 0.9,
         "probabilities": [0.9 if frame % every == 0 else 0.1 for frame in range(num_frames)],
-        "absent": {}, "notes": {"video": "2 frames are missing"}, "text": None,
+        "absent": {}, "notes": {"video": "2 frames are missing"}, "text": None, "narrative": [],
     }  # fmt: skip
 
 
@@ -59,3 +59,12 @@ def test_segments_stand_where_they_are() -> None:
     assert "<title>0:10 to 0:10.1, 90.0 %</title>" in page
     assert '<line class="limit" x1="0" x2="640" y1="60.0" y2="60.0"/>' in page  # 150 * (1 - 0.6)
     assert "Consecutive frames with a probability above 0.6; those up to 0.5 s apart are one." in page
+
+
+@pytest.mark.parametrize(
+    ("narrative", "said"),
+    [([], "not told, as no face was found"), ([{"text": "A smile.", "spans": []}], "nothing that the cues name")],
+)
+def test_a_segment_without_cues_says_whether_any_were_looked_for(narrative: list[object], said: str) -> None:
+    page = render_card_in_time({**recording(100, 50), "narrative": narrative}, DOCUMENT)
+    assert page.count(f'<span class="soft">{said}</span>') == 2

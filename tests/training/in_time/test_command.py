@@ -50,3 +50,39 @@ def test_options_that_it_does_not_take_are_refused(tmp_path: Path, options: list
     result = run(write_run_in_time(tmp_path / "in_time"), tmp_path / "a.mkv", *options)
     assert result.exit_code == 2
     assert f"leave out {options[0]}" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["compare", "RUN", "RUN"], ["report", "RUN"], ["export", "RUN", "-o", "x.onnx"], ["adapt", "RUN"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_commands_of_whole_clips_say_so_in_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    model = str(write_run_in_time(tmp_path / "in_time"))
+    result = CliRunner().invoke(app, [model if each == "RUN" else each for each in arguments])
+    assert result.exit_code == 2
+    assert " ".join(result.stderr.split()) == (
+        f"error: {model}/config.json: model.kind: 'frame' is a model in time; train, extract, doctor, features, "
+        "evaluate, verify, predict and app take one, all others a model of whole clips"
+    )
+
+
+def test_no_bundle_holds_one(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["bundle", str(write_run_in_time(tmp_path / "in_time")), "-o", str(tmp_path / "b")]
+    )
+    assert result.exit_code == 2
+    assert "is a run of a model in time, which no bundle holds; `mmpsr predict` and" in " ".join(result.stderr.split())
+
+
+def test_figures_of_an_unfinished_run_and_of_no_split(tmp_path: Path) -> None:
+    model = str(write_run_in_time(tmp_path / "in_time"))
+    result = CliRunner().invoke(app, ["evaluate", model])
+    assert result.exit_code == 2
+    assert "predictions.parquet cannot be read" in " ".join(result.stderr.split())
+    assert "finish the run first" in " ".join(result.stderr.split())
+    result = CliRunner().invoke(app, ["evaluate", model, "--split", "train"])
+    assert result.exit_code == 2
+    assert "--split: a run of a model in time has figures of dev and test, none of 'train'" in " ".join(
+        result.stderr.split()
+    )

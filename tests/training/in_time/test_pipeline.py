@@ -11,10 +11,12 @@ import pytest
 from accelerate import Accelerator
 from rich.console import Console
 
+from corpora.clips import CorpusError
 from mmpsr.config import ConfigError, validate
 from tests.support.in_time_run import ENCODERS, without_narrative
 from tests.support.predicted_run import write_video
-from training.config import InTimeConfig
+from training.config import InTimeConfig, RunConfig
+from training.doctor.doctor import examine
 from training.in_time.figures import verify_in_time
 from training.in_time.pipeline import run_in_time
 from training.in_time.recordings import InTimePredictor
@@ -99,3 +101,26 @@ def test_what_cannot_be_begun(folder: Path) -> None:
     tasks = {"active": ["emotion"], "specs": {}}
     with pytest.raises(ConfigError, match="'emotion' is a multi_label task of 7 classes; a model in time tells"):
         run_in_time(settings(folder, tasks=tasks), "own", False, Accelerator(cpu=True), Console(file=io.StringIO()))
+    with pytest.raises(ConfigError, match="jmt is defined of video and audio, found"):
+        settings(folder, data={"modalities": ["audio", "text"]}, model={"kind": "jmt"})
+    with pytest.raises(ConfigError, match=r"^test: model.kind: 'lfen' is not known; did you mean 'lfan'\?$"):
+        validate(RunConfig, {"model": {"kind": "lfen", "width": 3}, "data": {"window": 9}}, "test")
+
+
+def test_labels_of_clips_alone_are_too_few_before_anything_is_extracted(folder: Path) -> None:
+    own = settings(folder)
+    source = own.corpora.sources["own"].model_copy(update={"timeline": None})
+    config = own.model_copy(update={"corpora": own.corpora.model_copy(update={"sources": {"own": source}})})
+    said = io.StringIO()
+    with pytest.raises(CorpusError, match=r"^no train clip of own has a frame that is labelled 'absent' for task"):
+        run_in_time(config, "own", False, Accelerator(cpu=True), Console(file=said, width=400))
+    assert "features:" not in said.getvalue()
+    assert "warning: own: dev cannot choose" in said.getvalue()
+    findings = examine(config, "test", False).findings
+    found = [finding.message.partition(" for task")[0] for finding in findings if finding.kind == "untrainable"]
+    assert found == [
+        f"no {split} clip of own has a frame that is labelled '{name}'"
+        for split in ("train", "dev")
+        for name in ("absent", "present")
+    ]
+    assert [finding.kind for finding in examine(own, "test", False).findings if finding.severity == "error"] == []
