@@ -61,7 +61,10 @@ class TemporalConfig(Config):
         read = SETTINGS.get(self.kind, SETTINGS["mt"])
         for name in sorted({"channels", "kernel", "width", "num_heads"} - set(read)):
             if getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
-                raise ValueError(f"kind {self.kind!r} has no {name}; take the setting out")  # a run's file states all
+                raise ValueError(  # but a run's file states all
+                    f"kind {self.kind!r} has no {name}; take the setting out, or the whole section's by "
+                    f"""`--set 'model={{kind="{self.kind}"}}'`"""
+                )
         if self.form == "released" and self.kind.endswith("_extended"):
             raise ValueError(f"no code of {self.kind!r} was released; leave form out, or take kind {self.kind[:-9]!r}")
         if "num_heads" in read and self.fusion_width % self.heads:

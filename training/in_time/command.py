@@ -113,7 +113,7 @@ def evaluate_command(
         console: where tables go.
 
     Raises:
-        RunError: such an option was given, runs differ in more than the seed, or one is not finished.
+        RunError: such an option was given, runs differ in more than the seed or not in it, or one is not finished.
     """
     if refused:
         raise RunError(f"{runs[0]} is a run of a model in time; leave out {', '.join(refused)}")
@@ -128,6 +128,12 @@ def evaluate_command(
         changed = sorted(name for name in others if config.get(name) != configs[0].get(name))
         if changed:
             raise RunError(f"{path} differs from {runs[0]} in {', '.join(changed)}; only the seed may differ")
+    seeds = [config.get("training.seed") for config in configs]
+    for number, seed in enumerate(seeds):
+        if (first := seeds.index(seed)) != number:
+            raise RunError(
+                f"{runs[number]} has the seed of {runs[first]}, {seed}; means over seeds need runs of different ones"
+            )
     results = [results_of(path) for path in runs]
     rows = results[0] if len(runs) == 1 else results_over_seeds(results)
     if as_json:

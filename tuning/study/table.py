@@ -338,9 +338,14 @@ def _published(study: Study, columns: Sequence[Column]) -> Published | None:
         )
     if homeless:
         notes.append(f"Printed, but no figure of this table: {', '.join(homeless)}")
-    gaps = [row.name for row in study.config.rows if row.name in cells and row.name not in values]
-    if gaps:
-        notes.append(f"Nothing was printed for {', '.join(repr(name) for name in gaps)}")
+    gaps = [row for row in study.config.rows if row.name in cells and row.name not in values]
+    if apart := [repr(row.name) for row in gaps if row.published_rows]:
+        notes.append(
+            f"Nothing that was printed for {', '.join(apart)} has the title of a figure of this table; "
+            "`published_columns` of the study says which is which, as corpus/task/metric"
+        )
+    if without := [repr(row.name) for row in gaps if not row.published_rows]:
+        notes.append(f"Nothing was printed for {', '.join(without)}")
     return Published(tables.title, values, notes)
 
 

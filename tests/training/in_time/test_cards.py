@@ -63,7 +63,10 @@ def test_segments_stand_where_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("narrative", "said"),
-    [([], "not told, as no face was found"), ([{"text": "A smile.", "spans": []}], "nothing that the cues name")],
+    [
+        ([], "not told, as too few frames show a face"),
+        ([{"text": "A smile.", "spans": []}], "nothing that the cues name"),
+    ],
 )
 def test_a_segment_without_cues_says_whether_any_were_looked_for(narrative: list[object], said: str) -> None:
     page = render_card_in_time({**recording(100, 50), "narrative": narrative}, DOCUMENT)

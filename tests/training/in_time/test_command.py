@@ -86,3 +86,10 @@ def test_figures_of_an_unfinished_run_and_of_no_split(tmp_path: Path) -> None:
     assert "--split: a run of a model in time has figures of dev and test, none of 'train'" in " ".join(
         result.stderr.split()
     )
+
+
+def test_one_seed_is_no_mean_over_seeds(tmp_path: Path) -> None:
+    model = str(write_run_in_time(tmp_path / "in_time"))
+    result = CliRunner().invoke(app, ["evaluate", model, model])
+    assert result.exit_code == 2
+    assert f"{model} has the seed of {model}, 0; means over seeds need runs of" in " ".join(result.stderr.split())

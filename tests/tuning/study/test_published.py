@@ -217,6 +217,18 @@ def test_printed_figures_stand_beside_the_rows(study: Callable[[str], StudyTable
     ]
 
 
+def test_rows_whose_printed_figures_have_other_titles_are_told_apart(study: Callable[[str], StudyTable]) -> None:
+    Path("printed.csv").write_text(PRINTED.replace("MINE", "YOURS"), encoding="utf-8")
+    published = study(STUDY).published
+    assert published is not None
+    assert published.notes == [
+        "Printed, but no figure of this table: YOURS MF1, YOURS UAR, YOURS AP",
+        "Nothing that was printed for 'full', 'w/o graph', 'gat' has the title of a figure of this table; "
+        "`published_columns` of the study says which is which, as corpus/task/metric",
+        "Nothing was printed for 'mta'",
+    ]
+
+
 def test_all_formats_have_the_printed_figures_and_the_differences(study: Callable[[str], StudyTable]) -> None:
     table = study(STUDY)
     folder = Path("runs/study")
