@@ -126,5 +126,5 @@ def test_a_bundle_is_saved_again_and_pushed_as_it_is(
     monkeypatch.setattr(hub_mixin, "HfApi", Hub)
     predictor.push_to_hub("someone/something")
     first = {path.name: path.read_bytes() for path in (tmp_path / "first").iterdir()}
-    assert set(first) == {"model.safetensors", "bundle.json", "README.md"}
+    assert set(first) == {"model.safetensors", "novelty.safetensors", "bundle.json", "README.md"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "second").iterdir()} == uploaded == first
