@@ -240,6 +240,7 @@ def test_weights_that_cannot_be_loaded_end_the_run_before_it_begins(
         extract(table(["a"]), features(tmp_path, encoders=BOTH), show_progress=False)
 
 
+@pytest.mark.slow
 def test_only_encoders_with_work_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = table(["a"])
     extract(clips, features(tmp_path, encoders=DEVICE), show_progress=False)
@@ -439,6 +440,7 @@ def test_summary_is_shown() -> None:
     assert "embed" not in shown()
 
 
+@pytest.mark.slow
 def test_preparing_and_embedding_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty chunks come while the device is at work: most batches are embedded before the last chunk is there."""
     events: list[str] = []
@@ -475,6 +477,7 @@ def test_stop_hands_out_what_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Attentive.passes == [2]
 
 
+@pytest.mark.slow
 def test_an_interrupt_stores_what_has_been_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(embedder: Embedder) -> Iterator[object]:
         if not embedder.jobs:  # the worker processes are still starting

@@ -184,6 +184,7 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     assert min(shares) > 0
 
 
+@pytest.mark.slow
 def test_waits_for_a_peer_and_takes_over_what_it_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A peer holds the texts of three clips: it finishes the first, and gives up the second and the third."""
     texts = ["zero", "one", "two", "three"]
@@ -250,6 +251,7 @@ def test_peer_takes_over_from_the_killed(tmp_path: Path) -> None:
     assert rows_in(tmp_path) == {(name, f"clip{n}"): 1 for name in BOTH for n in range(40)}
 
 
+@pytest.mark.slow
 def test_death_of_a_worker_names_the_clips_and_keeps_the_rest(tmp_path: Path) -> None:
     clips = table(["a", "b", "c", "d", "die", "e", "f"])
     with pytest.raises(ExtractionError, match=r"fake/clip3, fake/clip4, fake/clip5\. .*same command\s+continues"):
@@ -261,6 +263,7 @@ def test_death_of_a_worker_names_the_clips_and_keeps_the_rest(tmp_path: Path) ->
     assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7)}
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_complete_and_ends_the_workers(tmp_path: Path) -> None:
     peer = start(tmp_path, [0.01] * 6 + [60.0] * 6)
     while len(rows_in(tmp_path)) < 12:

@@ -251,6 +251,7 @@ def test_a_table_without_media_starts_no_worker(monkeypatch: pytest.MonkeyPatch)
     assert (len(found), found.attrs["num_inspected"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_one_clip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, but no progress is wanted
     monkeypatch.setattr(inspection, "_CHUNK_SIZE", 3)

@@ -81,6 +81,7 @@ def test_a_folder_with_broken_files_finishes_with_reasons(
     assert len(predicted_run.ENCODED) == before
 
 
+@pytest.mark.slow
 def test_what_was_finished_before_an_interruption_is_not_repeated(
     run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_few_clips_are_left_alone(path: Path) -> None:
     assert row == {**part.key, "reason": "29 clips, fewer than 30"}
 
 
+@pytest.mark.slow
 def test_command(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*options: str) -> str:
         result = CliRunner().invoke(app, ["evaluate", str(path), *options])

@@ -90,6 +90,7 @@ def test_every_method_finishes_its_trials_and_writes_its_results(
     assert len(optuna_study.get_trials()) == NUMBERS[method]
 
 
+@pytest.mark.slow
 def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path) -> None:
     search = searched.search(
         tmp_path, method="random", num_trials=3, seeds=[4], space={"training.lr": {"low": 1e-3, "high": 1e-1}}
@@ -173,6 +174,7 @@ def test_a_random_search_tries_the_same_whoever_was_stopped(tmp_path: Path, monk
     assert [(config.training.lr, config.model.num_heads) for config in trained] == whole
 
 
+@pytest.mark.slow
 def test_hyperband_ends_the_worse_trials_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = imitate(monkeypatch, lambda config, epoch: config.model.dropout * epoch)
     search = searched.search(
@@ -282,6 +284,7 @@ def test_a_search_of_before_a_setting_came_goes_on(tmp_path: Path, monkeypatch: 
 # -- test clips --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loader_that_lets_test_clips_through_is_stopped(tmp_path: Path) -> None:
     search = replace(searched.search(tmp_path, method="grid"), load=lambda *_: small.joined())
     with pytest.raises(RuntimeError, match="test clips were loaded for a search"):

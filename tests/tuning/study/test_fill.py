@@ -175,6 +175,7 @@ def figures(study: Study) -> dict[tuple[str, int], list[dict[str, Any]]]:
     return {(cell.row, cell.seed): json.loads((cell.path / "results.json").read_text()) for cell in study.cells}
 
 
+@pytest.mark.slow
 def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, prepared = counted(monkeypatch)
     study = load_study("study.toml")
