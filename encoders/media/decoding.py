@@ -107,9 +107,11 @@ def duration_of(container: InputContainer, stream: Any, path: Path) -> float:
 
 
 def knows_its_places(container: InputContainer, stream: Any) -> bool:
-    """Whether time stamps after a jump are those of reading on."""
-    codec = stream.codec_context
-    return container.format.name not in _PLAIN or (codec is not None and codec.name.startswith("pcm_"))
+    """Whether time stamps after a jump are those of reading on; of FLAC in Ogg they are a guess."""
+    codec = "" if stream.codec_context is None else stream.codec_context.name
+    if container.format.name in _PLAIN:
+        return codec.startswith("pcm_")
+    return (container.format.name, codec) != ("ogg", "flac")
 
 
 def version_of(path: Path) -> tuple[int, int]:
@@ -119,8 +121,11 @@ def version_of(path: Path) -> tuple[int, int]:
 
 
 def _stated_duration(container: InputContainer, stream: Any) -> float | None:
-    """Read the second at which a stream ends, as its own entry states it."""
-    if stream.duration is not None:
+    """Read the second at which a stream ends, as its own entry states it.
+
+    Matroska states it in words; the number that stands in its place may be the length of the whole file.
+    """
+    if stream.duration is not None and "DURATION" not in stream.metadata:
         begins = (
             0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin_of(container)
         )
