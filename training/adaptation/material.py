@@ -26,6 +26,7 @@ from mmpsr.adaptation.base import Places
 from mmpsr.config import ConfigError, nearest
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
+from training.data.timelines import grid_labels
 
 __all__ = ["Material", "VideoFrames", "chosen_modalities", "of_clips", "of_timed", "of_videos"]
 
@@ -174,6 +175,7 @@ def of_timed(
     spec: TaskSpec,
     by: str,
     step: int = 1,
+    is_resampled: bool = False,
 ) -> Material:
     """Make rows of the frames of a corpus' clips, from a store of features in time and labels in time.
 
@@ -187,6 +189,7 @@ def of_timed(
         spec: the task.
         by: see `of_clips`.
         step: every how manieth frame is taken.
+        is_resampled: whether the features have another rate than their files.
 
     Raises:
         ConfigError: the task is of another kind, or there is no such column.
@@ -208,11 +211,11 @@ def of_timed(
             if timeline is None or pd.isna(participants[row]) or any(rate is None for rate in rates):
                 continue
             first = next(iter(timed.values()))
-            rate, start, length = first.rates[row], float(first.starts[row]), int(first.lengths[row])
+            rate, start = first.rates[row], float(first.starts[row])
             assert rate is not None  # of every modality
             usable = np.stack([sequences.state(row) != NONE for sequences in timed.values()]).all(axis=0)
             values = np.concatenate([sequences.frames(row) for sequences in timed.values()], axis=1)
-            labels = timeline.labels(length, rate, start)
+            labels = grid_labels(timeline, first, row, own.loc[row], is_resampled)
             who, split, video = (
                 str(value) for value in (participants[row], own.at[row, "split"], own.at[row, "clip_id"])
             )

@@ -162,7 +162,10 @@ def _material(
         timed = read_timed(clips, features)
         of_time = {name: timed[name] for name in modalities}
         joined = ClipTable(clips, table.defects, table.timelines)
-        material = of_timed(joined, of_time, request.corpus, task, spec, request.by, settings.protocol.frame_step)
+        material = of_timed(
+            joined, of_time, request.corpus, task, spec, request.by, settings.protocol.frame_step,
+            features.timed_rate is not None,
+        )  # fmt: skip
         return replace(material, features=material.features.to(accelerator.device)), task
     gathered = gather(clips, features, model.tasks).to(accelerator.device)
     material = of_clips(gathered, request.corpus, task, spec, request.by, modalities, mirrored)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +18,12 @@ from torch import Tensor
 
 from corpora.clips import ClipTable, CorpusError, label_columns
 from corpora.timeline import UNKNOWN
-from encoders.media.decoding import opened, stream_of
 from encoders.timed import NONE, TimedSequences, timed_statistics
 from mmpsr.tasks import TaskSpec
 from mmpsr.temporal.windows import window_starts
+from training.data.timelines import grid_labels
 
-__all__ = ["FrameBatch", "FrameData", "Scale", "Window", "gather_frames", "media_rate_of"]
+__all__ = ["FrameBatch", "FrameData", "Scale", "Window", "gather_frames"]
 
 LEAST_DEVIATION = 1e-6
 
@@ -166,13 +165,6 @@ class FrameData:
         return torch.from_numpy(padded)
 
 
-def media_rate_of(path: Path) -> Fraction | None:
-    """Read how many frames per second a video has; None where it does not say."""
-    with opened(path) as container:
-        rate = stream_of(container, path, "video").average_rate
-    return Fraction(rate) if rate else None
-
-
 def gather_frames(
     table: ClipTable,
     features: Mapping[str, TimedSequences],
@@ -213,13 +205,12 @@ def gather_frames(
             lengths[row], rates[row], starts[row] = grid
     labels = []
     for row, (corpus, clip_id) in enumerate(zip(clips["corpus"], clips["clip_id"], strict=True)):
-        timeline, rate = table.timelines.get((corpus, clip_id), {}).get(task), rates[row]
-        if timeline is None or rate is None:
+        timeline = table.timelines.get((corpus, clip_id), {}).get(task)
+        there = next((features[name] for name in modalities if features[name].present[row]), None)
+        if timeline is None or there is None:
             labels.append(np.full(lengths[row], UNKNOWN, dtype=np.int8))
         else:
-            counts_frames = is_resampled and timeline.frames is not None
-            own_rate = media_rate_of(Path(clips["media"].iloc[row])) if counts_frames else None
-            labels.append(timeline.labels(int(lengths[row]), rate, float(starts[row]), media_rate=own_rate))
+            labels.append(grid_labels(timeline, there, row, clips.iloc[row], is_resampled))
     own = clips.reindex(columns=label_columns(task, spec)).to_numpy(dtype=np.float64)  # recordings have no labels
     known = np.isfinite(own).all(axis=1)
     clip_labels = np.where(known, np.nan_to_num(own).argmax(axis=1), UNKNOWN).astype(np.int8)

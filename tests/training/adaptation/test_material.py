@@ -14,6 +14,7 @@ from corpora.timeline import Segment, Timeline
 from encoders.timed import TimedSequences
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, EMOTION
+from tests.support.media_files import write_media
 from training.adaptation.material import VideoFrames, chosen_modalities, of_clips, of_timed, of_videos
 from training.data.joined import JoinedCorpora
 
@@ -194,3 +195,17 @@ def test_frames_of_clips_with_features_and_labels_in_time(tmp_path: Path) -> Non
         CorpusError, match=r"no clip of corpus 'bah' has labels of ambivalence in time; .*timelines=true"
     ):
         of_timed(ClipTable(clips), sequences, *arguments)
+
+
+def test_labels_of_frames_count_the_frames_of_the_file(tmp_path: Path) -> None:
+    """A file of 8 frames at 4 a second, whose features are kept at 2: frame i of these is frame 2 i of the file."""
+    media = tmp_path / "clip.mp4"
+    write_media(media, list(np.zeros((8, 32, 32, 3), np.uint8)), fps=4)
+    row = {"corpus": "bah", "clip_id": "a", "split": "test", "group": "p1", "group_kind": "participant"}
+    clips = conform(pd.DataFrame([{**row, "media": str(media)}]))
+    frames = np.array([0, 0, 1, 1, 0, 0, 0, 0], dtype=np.int8)
+    table = ClipTable(clips, timelines={("bah", "a"): {"ambivalence": Timeline(frames, outside=-1)}})
+    sequences = {"audio": timed(tmp_path / "a.npy", [[0, 1, 2, 3]], [[2, 2, 2, 2]])}
+    arguments = (table, sequences, "bah", "ambivalence", AMBIVALENCE, "participant")
+    assert of_timed(*arguments, is_resampled=True).labels.tolist() == [0, 1, 0, 0]
+    assert of_timed(*arguments).labels.tolist() == [0, 0, 1, 1]  # were the file's frames at the features' rate

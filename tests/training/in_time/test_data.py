@@ -16,7 +16,8 @@ from encoders.timed import MEASURED, NONE, REPEATED
 from mmpsr.tasks import AMBIVALENCE
 from tests.support.in_time import RATE, planted, sequences_of
 from tests.support.media_files import write_media
-from training.in_time.data import Scale, Window, gather_frames, media_rate_of
+from training.data.timelines import media_rate_of
+from training.in_time.data import Scale, Window, gather_frames
 
 
 def test_labels_and_features_share_frames(tmp_path: Path) -> None:
