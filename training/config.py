@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.config import MODALITIES, FeaturesConfig
@@ -51,6 +51,17 @@ def _require_known(kind: str, names: Iterable[str], known: Collection[str], plac
             raise ValueError(f"{place}no {kind} is named {name!r}; {nearest(name, known)}")
 
 
+def _known_modalities(modalities: tuple[str, ...]) -> tuple[str, ...]:
+    _require_known("modality", modalities, MODALITIES)
+    if len(set(modalities)) != len(modalities):
+        raise ValueError("a modality is named twice")
+    return modalities
+
+
+Modalities = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_modalities)]
+"""Names of modalities, in order and each once."""
+
+
 class OptimizationConfig(Config):
     """How gradients become steps."""
 
@@ -86,20 +97,12 @@ class OptimizationConfig(Config):
 class DataConfig(Config):
     """Which modalities are used and how batches are drawn."""
 
-    modalities: tuple[str, ...] = Field(default=MODALITIES, min_length=1)
+    modalities: Modalities = MODALITIES
     """Modalities of the model; each needs an encoder."""
     sampling: Literal["proportional", "balanced", "temperature"] = "proportional"
     """Share of each corpus in the batches: by its size n, equal, or by n to the power 1/temperature."""
     temperature: float = Field(default=2.0, gt=0.0)
     """Temperature of `sampling = "temperature"`; 1 is proportional, large is balanced."""
-
-    @field_validator("modalities")
-    @classmethod
-    def _known(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        _require_known("modality", modalities, MODALITIES)
-        if len(set(modalities)) != len(modalities):
-            raise ValueError("a modality is named twice")
-        return modalities
 
 
 class TrainingConfig(OptimizationConfig):
@@ -214,7 +217,7 @@ class RunConfig(Config):
 class InTimeDataConfig(Config):
     """What a model in time reads, and how its frames become a decision on a whole clip."""
 
-    modalities: tuple[str, ...] = Field(default=("video", "audio", "text"), min_length=1)
+    modalities: Modalities = ("video", "audio", "text")
     """Modalities in their order, of which the first leads; each needs an encoder that tells when."""
     window: int = Field(default=300, ge=2)
     """Frames of a window of training, and of a window of models that are not applied to a whole clip at once."""
@@ -228,14 +231,6 @@ class InTimeDataConfig(Config):
     """Segments that are at most this many seconds apart are one."""
     shortest_segment: float = Field(default=0.0, ge=0.0)
     """Segments of fewer seconds than this are left out."""
-
-    @field_validator("modalities")
-    @classmethod
-    def _known(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        _require_known("modality", modalities, MODALITIES)
-        if len(set(modalities)) != len(modalities):
-            raise ValueError("a modality is named twice")
-        return modalities
 
     @model_validator(mode="after")
     def _without_holes(self) -> InTimeDataConfig:

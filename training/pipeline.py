@@ -22,7 +22,7 @@ from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.files import write_whole
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
-from training.config import RunConfig
+from training.config import InTimeConfig, RunConfig
 from training.data.joined import JoinedCorpora, active_features
 from training.data.load import RunData, load_run_data
 from training.fit.baseline import LinearBaseline
@@ -39,7 +39,7 @@ from training.scoring.novelty import NOVELTY, clip_novelty, fit_novelty, novelty
 from training.scoring.scores import predict, prediction_table
 from training.scoring.tables import result_table
 
-__all__ = ["run_training", "train_joined"]
+__all__ = ["run_training", "say_clips", "train_joined"]
 
 
 def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
@@ -69,7 +69,7 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
             write_manifest(directory)  # the run was killed before it could be written
         _print_results(directory, config, accelerator, console)
         return directory.path
-    data = load_run_data(config, accelerator, console, show_clips=lambda table: _say_clips(table, config, say))
+    data = load_run_data(config, accelerator, console, show_clips=lambda table: say_clips(table, config, say))
     if accelerator.is_main_process and directory is None:
         directory = RunDirectory.create(config, name)
     run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
@@ -172,7 +172,8 @@ def _calibration(
     return calibration.without_thresholds() if config.training.calibration == "temperature" else calibration
 
 
-def _say_clips(table: ClipTable, config: RunConfig, say: Callable[[str], None]) -> None:
+def say_clips(table: ClipTable, config: RunConfig | InTimeConfig, say: Callable[[str], None]) -> None:
+    """Tell of each corpus how many clips it gives, how they were dealt, and what its dev clips cannot choose."""
     for corpus in config.corpora.sources:
         clips = table.clips[table.clips["corpus"].eq(corpus)]
         splits = ", ".join(f"{clips['split'].eq(split).sum()} {split}" for split in SPLITS)

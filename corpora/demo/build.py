@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -29,7 +29,7 @@ from corpora.fiv2.corpus import TRAIT_OF
 from corpora.mosei.labels import EMOTIONS
 from mmpsr.files import write_whole
 
-__all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo", "run_all"]
+__all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo", "is_built", "run_all", "write_broken"]
 
 VERSION = 3
 """Raised whenever the same seed would give other files."""
@@ -85,7 +85,9 @@ def build_demo(
         for corpus in sizes:
             acted = _act([clip for clip in plans if clip.corpus == corpus], shuffle_labels)
             _WRITERS[corpus](root / corpus, acted)
-        _write_broken(root, plans)
+        write_broken(root, [
+            (clip.corpus, clip.clip_id, clip.split, clip.broken, f"{clip.corpus}/{clip.media}") for clip in plans
+        ])  # fmt: skip
         write_whole(root / MARKER, json.dumps({**settings, "complete": True}))
 
 
@@ -97,12 +99,26 @@ def _is_complete(root: Path, settings: Mapping[str, object]) -> bool:
         if foreign:
             raise CorpusError(f"{root} holds {foreign[0]!r}, but no {MARKER}: it is no demo; choose another folder")
         return False
+    return is_built(marker, settings, "demo")
+
+
+def is_built(marker: Path, settings: Mapping[str, object], what: str) -> bool:
+    """Read a marker: whether what was begun beside it is complete.
+
+    Args:
+        marker: file that says what its folder was built with.
+        settings: what it is asked for with.
+        what: is built, for errors.
+
+    Raises:
+        CorpusError: it was built with other settings.
+    """
     stored = json.loads(marker.read_text(encoding="utf-8"))
     complete = bool(stored.pop("complete", False))
     if stored != settings:
         raise CorpusError(
-            f"{marker}: the demo there was built with {stored}, asked for is {dict(settings)}; delete {root} or choose "
-            "another folder"
+            f"{marker}: the {what} there was built with {stored}, asked for is {dict(settings)}; delete "
+            f"{marker.parent} or choose another folder"
         )
     return complete
 
@@ -216,11 +232,13 @@ _WRITERS: Mapping[str, Callable[[Path, _Acted], None]] = {
 }  # fmt: skip
 
 
-def _write_broken(root: Path, plans: list[ClipPlan]) -> None:
+def write_broken(folder: Path, rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """List the clips that are broken on purpose in `broken.csv`.
+
+    Args:
+        folder: of the demo.
+        rows: of all clips: corpus, clip id, split, what is broken or an empty text, and the media below `folder`.
+    """
     columns = ["corpus", "clip_id", "split", "broken", "media"]
-    rows = [
-        (clip.corpus, clip.clip_id, clip.split, clip.broken, f"{clip.corpus}/{clip.media}")
-        for clip in plans
-        if clip.broken
-    ]
-    write_whole(root / "broken.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
+    table = pd.DataFrame([row for row in rows if row[3]], columns=columns)
+    write_whole(folder / "broken.csv", table.to_csv(index=False))

@@ -14,13 +14,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import pandas as pd
 
 from corpora.clips import SPLITS, CorpusError, Split
 from corpora.demo import face as demo_face
 from corpora.demo import script as demo_script
 from corpora.demo import spells as demo_spells
-from corpora.demo.build import MARKER, run_all
+from corpora.demo.build import MARKER, is_built, run_all, write_broken
 from corpora.demo.clip import encode
 from corpora.demo.layouts import BahVideo, bah_path, write_bah
 from corpora.demo.voice import SAMPLE_RATE
@@ -179,13 +178,9 @@ def build_demo_frames(
             for video in videos
         }  # fmt: skip
         write_bah(folder, said, people)
-        columns = ["corpus", "clip_id", "split", "broken", "media"]
-        broken = [
-            (FOLDER, video.media.stem, video.split, video.broken, f"{FOLDER}/{video.media}")
-            for video in videos
-            if video.broken
-        ]
-        write_whole(folder / "broken.csv", pd.DataFrame(broken, columns=columns).to_csv(index=False))
+        write_broken(folder, [
+            (FOLDER, video.media.stem, video.split, video.broken, f"{FOLDER}/{video.media}") for video in videos
+        ])  # fmt: skip
         write_whole(folder / MARKER, json.dumps({**settings, "complete": True}))
 
 
@@ -196,14 +191,7 @@ def _is_complete(folder: Path, settings: Mapping[str, object]) -> bool:
         if folder.exists() and any(folder.iterdir()):
             raise CorpusError(f"{folder} holds something, but no {MARKER}: it is no demo; choose another folder")
         return False
-    stored = json.loads(marker.read_text(encoding="utf-8"))
-    complete = bool(stored.pop("complete", False))
-    if stored != settings:
-        raise CorpusError(
-            f"{marker}: the corpus there was built with {stored}, asked for is {dict(settings)}; delete {folder} or "
-            "choose another folder"
-        )
-    return complete
+    return is_built(marker, settings, "corpus")
 
 
 def _write_video(folder: Path, video: FrameVideo, faces: bool) -> None:

@@ -15,7 +15,7 @@ from torch.optim import SGD
 from mmpsr.adaptation.base import AdaptationConfig, SourceConfig, SourceFreeConfig, WithSourceConfig
 from mmpsr.adaptation.network import FeatureNetwork
 
-__all__ = ["balanced_rows", "batches", "begin_training", "cosine_rate", "falling_rate", "set_rate", "sgd"]
+__all__ = ["balanced_rows", "batches", "begin_training", "cosine_rate", "falling_rate", "set_rate", "sgd", "take_step"]
 
 
 def batches(rows_N: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
@@ -72,6 +72,13 @@ def begin_training(network: FeatureNetwork, config: AdaptationConfig) -> None:
     network.train()
     if config.statistics == "source":
         network.bottleneck[1].eval()
+
+
+def take_step(optimizer: SGD, loss: Tensor) -> None:
+    """Take one step of the optimizer down the gradient of a loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def set_rate(optimizer: SGD, rate: float) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, Source, Target
-from mmpsr.adaptation.loops import balanced_rows, batches, begin_training, cosine_rate, set_rate, sgd
+from mmpsr.adaptation.loops import balanced_rows, batches, begin_training, cosine_rate, set_rate, sgd, take_step
 from mmpsr.adaptation.network import FeatureNetwork
 
 __all__ = ["Mmd", "mmd"]
@@ -92,9 +92,7 @@ class Mmd(Method):
                 loss = functional.cross_entropy(logits[:num], source.labels[source_rows])
                 loss = loss + own.mmd_weight * (discrepancy.detach() if own.detached else discrepancy)
                 loss = loss + self.target_term(logits[num:], target_rows)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
             network.eval()
             after_epoch(epoch + 1)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, NrcConfig, Places, Source, Target
-from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd
+from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd, take_step
 from mmpsr.adaptation.network import FeatureNetwork
 from mmpsr.adaptation.shot import EPSILON
 
@@ -132,9 +132,7 @@ class Nrc(Method):
                 scores[rows] = probabilities.detach()
                 neighbors = find_neighbors(rows, bank, self.config.nrc, target.places)
                 loss = neighbor_term(probabilities, scores, neighbors)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
                 step += 1
             network.eval()
             after_epoch(epoch + 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, Source, Target
-from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd
+from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd, take_step
 from mmpsr.adaptation.network import FeatureNetwork
 
 __all__ = ["EPSILON", "Shot", "centroid_labels", "information_term"]
@@ -99,9 +99,7 @@ class Shot(Method):
                 logits = network(target.features[rows])
                 loss = information_term(logits.softmax(dim=1))
                 loss = loss + extra.pseudo_weight * functional.cross_entropy(logits, labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
                 step += 1
             network.eval()
             after_epoch(epoch + 1)

@@ -12,7 +12,16 @@ import torch
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AdaptationConfig, AfterEpoch, LabeledTarget, Method, Source, Target
-from mmpsr.adaptation.loops import balanced_rows, batches, begin_training, cosine_rate, falling_rate, set_rate, sgd
+from mmpsr.adaptation.loops import (
+    balanced_rows,
+    batches,
+    begin_training,
+    cosine_rate,
+    falling_rate,
+    set_rate,
+    sgd,
+    take_step,
+)
 from mmpsr.adaptation.network import FeatureNetwork
 
 __all__ = ["Oracle", "SourceOnly", "fit_source"]
@@ -57,9 +66,7 @@ def fit_source(
             loss = functional.cross_entropy(
                 network(source.features[rows]), source.labels[rows], label_smoothing=own.label_smoothing
             )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, loss)
             step += 1
         network.eval()
         value = float("nan") if score is None else score(network)
@@ -114,8 +121,6 @@ class Oracle(Method):
             begin_training(network, self.config)
             for rows in batches(torch.arange(len(target)), own.batch_size, generator):
                 loss = functional.cross_entropy(network(target.features[rows]), target.labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
             network.eval()
             after_epoch(epoch + 1)

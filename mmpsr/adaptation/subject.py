@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AdaptationConfig, Source, SubjectConfig, Target
-from mmpsr.adaptation.loops import balanced_rows, begin_training, cosine_rate, set_rate, sgd
+from mmpsr.adaptation.loops import balanced_rows, begin_training, cosine_rate, set_rate, sgd, take_step
 from mmpsr.adaptation.mmd import Mmd, mmd
 from mmpsr.adaptation.network import FeatureNetwork
 
@@ -116,9 +116,7 @@ class SubjectBased(Mmd):
                 discrepancy = mmd(embedded[: len(one)], embedded[len(one) :])
                 loss = functional.cross_entropy(network.classifier(embedded), source.labels[both])
                 loss = loss + own.mmd_weight * (discrepancy.detach() if own.detached else discrepancy)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
         network.eval()
 
     def begin_epoch(self, network: FeatureNetwork, target: Target, epoch: int, generator: torch.Generator) -> None:

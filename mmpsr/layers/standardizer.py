@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Standardizer"]
+__all__ = ["Standardizer", "restored", "stored_widths"]
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 class Standardizer(nn.Module):
@@ -54,3 +59,33 @@ class Standardizer(nn.Module):
         """Standardise `[B, D]`; rows that are not present become zero whatever they hold."""
         standardized = (features_BD - self.mean) / self.std
         return torch.where(present_B.unsqueeze(1), standardized, 0.0)
+
+
+def stored_widths(weights: Mapping[str, Tensor], prefix: str = "standardizers.") -> dict[str, int]:
+    """Read the width of each modality's vectors from the standardisers among stored weights."""
+    names = [name for name in weights if name.startswith(prefix) and name.endswith(".mean")]
+    return {name.removeprefix(prefix).removesuffix(".mean"): len(weights[name]) for name in names}
+
+
+def restored(
+    create: Callable[[dict[str, int]], ModelT], modalities: Sequence[str], weights: Mapping[str, Tensor]
+) -> ModelT:
+    """Restore the trained model that stored weights are of, in evaluation mode.
+
+    Args:
+        create: makes the model with random weights, from the width of each modality in the model's order.
+        modalities: in the model's order, which names in a file do not keep.
+        weights: its state, by name.
+
+    Raises:
+        ValueError: the weights are those of another model; what differs is named.
+    """
+    stored = stored_widths(weights)
+    if stored.keys() != set(modalities):
+        raise ValueError(f"the weights are of a model of {sorted(stored)}, not of {sorted(modalities)}")
+    model = create({name: stored[name] for name in modalities})
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit the configuration: {' '.join(str(error).split())}") from error
+    return model.eval()

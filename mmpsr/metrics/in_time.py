@@ -24,6 +24,7 @@ __all__ = [
     "frame_metric_intervals",
     "frame_metrics",
     "frame_statistics",
+    "group_intervals",
     "peak_window",
     "video_metric_intervals",
     "video_metrics",
@@ -242,6 +243,17 @@ def frame_metric_intervals(
         ValueError: clips do not fit together, or a label or probability can be none.
     """
     statistics = frame_statistics(labels, probabilities, groups, names, threshold)
+    return group_intervals(statistics, groups, num_resamples, seed, level)
+
+
+def group_intervals(
+    statistics: Mapping[str, Statistic],
+    groups: Sequence[object] | NDArray,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Give figures in percent their intervals from resampling groups; args as of `frame_metric_intervals`."""
     num_groups = len(np.unique(np.asarray(groups)))
     return {
         name: bootstrap(statistic, num_groups, num_resamples, seed).interval(level, (0.0, 100.0))

@@ -13,8 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmpsr.metrics.bootstrap import Interval, Statistic, bootstrap, of_sums
-from mmpsr.metrics.in_time import checked
+from mmpsr.metrics.bootstrap import Interval, Statistic, of_sums
+from mmpsr.metrics.in_time import checked, group_intervals
 
 __all__ = [
     "SEGMENT_METRICS",
@@ -230,8 +230,4 @@ def segment_metric_intervals(
 ) -> dict[str, Interval]:
     """Compute metrics of segments with intervals from resampling groups; args as of `segment_statistics`."""
     statistics = segment_statistics(labels, probabilities, rates, groups, rule)
-    num_groups = len(np.unique(np.asarray(groups)))
-    return {
-        name: bootstrap(statistic, num_groups, num_resamples, seed).interval(level, (0.0, 100.0))
-        for name, statistic in statistics.items()
-    }
+    return group_intervals(statistics, groups, num_resamples, seed, level)

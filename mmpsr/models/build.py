@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from mmpsr.layers.standardizer import restored, stored_widths
 from mmpsr.models.base import FusionModel
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.models.mcdm import MCDM, ModelConfig
@@ -50,18 +51,5 @@ def restore_model(
     Raises:
         ValueError: the weights are those of another model; what differs is named.
     """
-    stored = _widths(weights, "standardizers.")
-    if stored.keys() != set(modalities):
-        raise ValueError(f"the weights are of a model of {sorted(stored)}, not of {sorted(modalities)}")
-    widths = {name: stored[name] for name in modalities}
-    model = create_model(config, widths, tasks, _widths(weights, "sequence_standardizers.") or None)
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not fit the configuration: {' '.join(str(error).split())}") from error
-    return model.eval()
-
-
-def _widths(weights: Mapping[str, Tensor], prefix: str) -> dict[str, int]:
-    names = [name for name in weights if name.startswith(prefix) and name.endswith(".mean")]
-    return {name.removeprefix(prefix).removesuffix(".mean"): len(weights[name]) for name in names}
+    sequences = stored_widths(weights, "sequence_standardizers.") or None
+    return restored(lambda widths: create_model(config, widths, tasks, sequences), modalities, weights)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmpsr.layers.standardizer import restored
 from mmpsr.temporal.base import TemporalConfig, TemporalModel
 from mmpsr.temporal.can import CAN
 from mmpsr.temporal.joint import JMT, MT
@@ -55,17 +56,4 @@ def restore_temporal(
     Raises:
         ValueError: the weights are those of another model; what differs is named.
     """
-    suffix = ".mean"
-    stored = {
-        name.removeprefix("standardizers.").removesuffix(suffix): tensor.shape[0]
-        for name, tensor in weights.items()
-        if name.startswith("standardizers.") and name.endswith(suffix)
-    }
-    if stored.keys() != set(modalities):
-        raise ValueError(f"the weights are of a model of {sorted(stored)}, not of {sorted(modalities)}")
-    model = create_temporal(config, {name: stored[name] for name in modalities}, num_classes)
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise ValueError(f"the weights do not fit the configuration: {' '.join(str(error).split())}") from error
-    return model.eval()
+    return restored(lambda widths: create_temporal(config, widths, num_classes), modalities, weights)

@@ -127,7 +127,7 @@ def test_what_is_read_is_told_with_the_dealing_and_with_dev_that_cannot_choose()
     sources = {"bah": source, "meld": config.corpora.sources["meld"]}  # of which no clip is used
     config = config.model_copy(update={"corpora": config.corpora.model_copy(update={"sources": sources})})
     said: list[str] = []
-    pipeline._say_clips(ClipTable(clips[bah], pd.DataFrame()), config, said.append)
+    pipeline.say_clips(ClipTable(clips[bah], pd.DataFrame()), config, said.append)
     counts = "train 24 groups (24 clips), dev 8 groups (8 clips), test 8 groups (8 clips)"
     assert said == [
         "bah (trained on): 24 train, 8 dev, 8 test",

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
-from training.report.cards import clock, seen_faces
+from training.report.cards import page_environment, seen_faces
 from training.report.charts import Line, legend, lines
 
 __all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
@@ -132,18 +131,11 @@ def _timeline(task: str, windows: Sequence[ClipResult]) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": _percent, "signed": _signed}
-    environment.filters["seen_faces"] = lambda clip: seen_faces(clip.to_dict())
-    environment.filters["novel"] = lambda clip: novelty_sentences(clip.to_dict()["novelty"])
-    return environment
-
-
-def _percent(value: Any) -> str:
-    return f"{100 * value:.1f}"
+    return page_environment(
+        signed=_signed,
+        seen_faces=lambda clip: seen_faces(clip.to_dict()),
+        novel=lambda clip: novelty_sentences(clip.to_dict()["novelty"]),
+    )
 
 
 def _signed(value: float) -> str:

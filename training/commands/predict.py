@@ -6,10 +6,9 @@ the command does only what is left.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -230,7 +229,7 @@ def _write(
     document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None, errors: Console
 ) -> None:
     """Print, and write the output and the cards."""
-    from mmpsr.files import write_whole
+    from training.predict.output import content_of, leave
     from training.predict.results import frame_of
     from training.report.cards import write_cards
 
@@ -239,12 +238,7 @@ def _write(
         for recording in document["recordings"]
         for clip in recording["clips"]
     ]
-    content: str | Callable[[Path], object] = ""
-    if format_ == "json":
-        content = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    elif format_ is not None:
-        frame = frame_of(clips, document["defects"]).assign(about=document["about"])
-        content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
+    content = content_of(document, format_, lambda: frame_of(clips, document["defects"]))
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
     else:
@@ -255,21 +249,11 @@ def _write(
             typer.echo(line)
         if len(clips) > len(shown):
             typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
-    for defect in document["defects"]:
-        line = f"{_title(defect)}: no prediction: {defect['reason']}"
-        errors.print(line, style="yellow", highlight=False, markup=False)
-    for note in document["notes"]:
-        errors.print(note, highlight=False, markup=False)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, content)
-        errors.print(
-            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
-        )
-    if cards is not None:
-        files = write_cards(document, cards)
-        errors.print(f"{len(files)} card(s) in {cards}", highlight=False, markup=False)
-    errors.print(f"{len(clips)} predicted, {len(document['defects'])} without a prediction", highlight=False)
+    leave(
+        errors, [f"{_title(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
+        document["notes"], (len(clips), len(document["defects"])), output, content, cards,
+        partial(write_cards, document),
+    )  # fmt: skip
 
 
 def _title(row: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from training.report.cards import clock, write_pages
+from training.report.cards import clock, page_environment, write_pages
 
 __all__ = ["MOST_LISTED", "MOST_POINTS", "render_card_in_time", "render_in_time", "write_cards_in_time"]
 
@@ -52,12 +52,7 @@ def render_in_time(template: str, recording: Mapping[str, Any], document: Mappin
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}"}
-    return environment
+    return page_environment()
 
 
 def _drawing(recording: Mapping[str, Any]) -> dict[str, Any]:

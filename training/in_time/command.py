@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 
 from encoders.store.progress import ClipProgress
-from mmpsr.files import write_whole
 from training.in_time.cards import write_cards_in_time
 from training.in_time.figures import results_of, results_over_seeds
 from training.in_time.recordings import InTimePredictor, InTimeResult, document_in_time, frame_table
 from training.in_time.tables import result_table
 from training.in_time.trained import is_run_in_time
 from training.predict.inputs import Defect, InputError, Inputs
+from training.predict.output import content_of, leave
 from training.predict.windows import clips_of
 from training.report.cards import clock
 from training.runs.directory import RunError, comparable, stored_settings
@@ -70,12 +70,7 @@ def predict_command(
             notes |= dict.fromkeys(made.notes)
             report.update(len(clips) - number - 1, len(defects), set())
     document = document_in_time(results, defects, predictor.trained, name=model.name, notes=list(notes))
-    content: Any = ""
-    if format_ == "json":
-        content = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    elif format_ is not None:
-        frame = frame_table(document["recordings"], document["defects"]).assign(about=document["about"])
-        content = frame.to_csv(index=False) if format_ == "csv" else partial(frame.to_parquet, index=False)
+    content = content_of(document, format_, lambda: frame_table(document["recordings"], document["defects"]))
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
     else:
@@ -84,19 +79,10 @@ def predict_command(
         for recording in document["recordings"]:
             for line in _lines(recording, document):
                 typer.echo(line)
-    for defect in defects:
-        errors.print(f"{defect.id}: no prediction: {defect.reason}", style="yellow", highlight=False, markup=False)
-    for note in notes:
-        errors.print(note, highlight=False, markup=False)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(output, content)
-        errors.print(
-            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
-        )
-    if cards is not None:
-        errors.print(f"{len(write_cards_in_time(document, cards))} card(s) in {cards}", highlight=False, markup=False)
-    errors.print(f"{len(results)} predicted, {len(defects)} without a prediction", highlight=False)
+    leave(
+        errors, [f"{defect.id}: no prediction: {defect.reason}" for defect in defects], notes,
+        (len(results), len(defects)), output, content, cards, partial(write_cards_in_time, document),
+    )  # fmt: skip
     return 0 if results else 1
 
 

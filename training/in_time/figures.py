@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from corpora.clips import SPLITS
 from corpora.timeline import UNKNOWN
@@ -23,6 +22,7 @@ from mmpsr.config import validate
 from mmpsr.metrics.bootstrap import Statistic, bootstrap
 from mmpsr.metrics.in_time import frame_statistics, video_score
 from mmpsr.metrics.paired_tests import paired_bootstrap
+from mmpsr.metrics.seeds import seed_summary
 from mmpsr.metrics.segments import SegmentRule, segment_statistics
 from training.config import InTimeConfig, InTimeDataConfig
 from training.in_time.data import FrameData
@@ -191,14 +191,9 @@ def results_over_seeds(results: Sequence[Sequence[Mapping[str, Any]]]) -> list[d
 
 
 def _t_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Compute the mean and the ends of its 95 % t interval."""
-    if not values:
-        return None, None, None
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, None, None
-    reach = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean, mean - reach, mean + reach
+    """Give the mean and the ends of its 95 % t interval, None where there are too few values."""
+    summary = seed_summary(values)
+    return _finite(summary.mean), _finite(summary.low), _finite(summary.high)
 
 
 def _clip_scores(clips: pd.DataFrame, system: str, seconds: float) -> list[NDArray[np.float64]]:

@@ -9,8 +9,7 @@ import pandas as pd
 from accelerate import Accelerator
 from rich.console import Console
 
-from corpora.checks.dev_choice import weak_dev
-from corpora.clips import SPLITS, ClipTable, CorpusError
+from corpora.clips import ClipTable, CorpusError
 from corpora.registry import generated_corpora
 from encoders.extraction.read import make_encoders, read_timed, timed_specs
 from mmpsr.config import ConfigError
@@ -24,6 +23,7 @@ from training.in_time.figures import prediction_table, results_of
 from training.in_time.fit import frame_probabilities, train_in_time
 from training.in_time.tables import result_table
 from training.in_time.trained import features_in_time
+from training.pipeline import say_clips
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.verify import write_manifest
@@ -120,17 +120,7 @@ def load_frames(config: InTimeConfig, accelerator: Accelerator, console: Console
     (task,) = config.tasks.active
     tasks, features = config.tasks.resolve(), features_in_time(config)
     table = load_clips(config, tasks, accelerator)
-    for corpus in config.corpora.sources:
-        clips = table.clips[table.clips["corpus"].eq(corpus)]
-        splits = ", ".join(f"{clips['split'].eq(split).sum()} {split}" for split in SPLITS)
-        role = "zero-shot" if corpus not in config.corpora.trained() else "trained on"
-        console.print(f"{corpus} ({role}): {splits}", highlight=False)
-        for finding in weak_dev(corpus, clips, tasks) if role == "trained on" else ():
-            console.print(f"warning: {corpus}: {finding.sentence}", highlight=False)
-    if len(table.defects):
-        console.print(
-            f"{len(table.defects)} rows have defects; the run directory's defects.csv lists them", highlight=False
-        )
+    say_clips(table, config, lambda line: console.print(line, highlight=False))
     for reason in timeline_errors(table, config.corpora.trained(), task, tasks[task].classes):
         raise CorpusError(reason)  # before anything is extracted
     clips, ledger, _ = extract_features(table.clips, features, accelerator, console)

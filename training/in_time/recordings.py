@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from training.in_time.trained import InTimeModel
 from training.predict.clips import PredictionTable
 from training.predict.inputs import Defect
 from training.predict.results import Sentence, sentences_of
+from training.predict.warm import KeepsLoaded
 
 __all__ = [
     "FoundSegment",
@@ -122,7 +122,7 @@ class InTimeResults(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class InTimePredictor:
+class InTimePredictor(KeepsLoaded):
     """A model in time that takes recordings; encoders and writers of texts are loaded when first needed, and stay.
 
     Predictions of several threads take turns. A context manager, which lets go of them; so does `close`.
@@ -132,10 +132,8 @@ class InTimePredictor:
     """
 
     def __init__(self, trained: InTimeModel) -> None:
+        super().__init__()
         self.trained = trained
-        self._warm: WarmEncoders | None = None
-        self._writers: dict[str, TextWriter] = {}
-        self._lock = RLock()
 
     @classmethod
     def from_run(cls, path: str | Path) -> InTimePredictor:
@@ -148,20 +146,6 @@ class InTimePredictor:
         trained.check_encoders()
         return cls(trained)
 
-    def __enter__(self) -> InTimePredictor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of encoders and writers of texts; a later prediction loads them again."""
-        with self._lock:
-            if self._warm is not None:
-                self._warm.close()
-            self._warm = None
-            self._writers.clear()
-
     def predict(
         self,
         clips: pd.DataFrame,
@@ -171,17 +155,10 @@ class InTimePredictor:
         on_stage: Callable[[str], None] = lambda _: None,
     ) -> InTimeResults:
         """Predict every frame of recordings; args as of `predict_in_time`."""
-        with self._lock:
-            self._warm = self._warm or WarmEncoders(self.trained.features)
-            try:
-                return predict_in_time(
-                    self.trained, clips, store, with_cues=with_cues, warm=self._warm, writers=self._writers,
-                    on_stage=on_stage,
-                )  # fmt: skip
-            except BaseException:  # it may be in the midst of what nobody waits for any more
-                self._warm.close(at_once=True)
-                self._warm = None
-                raise
+        with self._lock, self._encoders(self.trained.features) as warm:
+            return predict_in_time(
+                self.trained, clips, store, with_cues=with_cues, warm=warm, writers=self._writers, on_stage=on_stage
+            )
 
 
 def predict_in_time(

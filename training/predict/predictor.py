@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import pandas as pd
@@ -28,14 +27,13 @@ from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
-from encoders.extraction.workers import WarmEncoders
-from encoders.writers.base import TextWriter
 from mmpsr.explanation.explain import Explanation, explain
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
 from training.bundle.files import CONTENT, FILES, OPTIONAL
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
 from training.predict.inputs import Defect, InputError, find_inputs
 from training.predict.results import Results
+from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
 from training.runs.trained import TrainedModel
 
@@ -81,7 +79,7 @@ class StageClock:
         return self.seconds
 
 
-class Predictor(ModelHubMixin):
+class Predictor(KeepsLoaded, ModelHubMixin):
     """A trained model that takes recordings.
 
     Encoders, and models that write texts, are loaded when first needed and stay; predictions from several threads take
@@ -99,15 +97,12 @@ class Predictor(ModelHubMixin):
     _hub_mixin_config: dict[str, Any] | None = {}  # noqa: RUF012  else the mixin copies the model into one
 
     def __init__(self, trained: TrainedModel, num_processes: int = 0) -> None:
+        super().__init__(num_processes)
         workers = {"num_workers": num_processes} if num_processes else {"chunk_size": _CHUNK}
         self._hub_mixin_config = None  # a bundle needs no config.json beside its own content
         self.trained = trained
         self.features: FeaturesConfig = trained.features.model_copy(update=workers)
         self._run: Path | None = None
-        self._num_processes = num_processes
-        self._warm: WarmEncoders | None = None
-        self._writers: dict[str, TextWriter] = {}
-        self._lock = RLock()
 
     @classmethod
     def from_run(
@@ -170,20 +165,6 @@ class Predictor(ModelHubMixin):
             write_bundle(self._run, save_directory, force=True)
         else:
             raise ValueError("only a predictor that was read from a run or a bundle can be saved")
-
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of encoders and writers of texts; a later prediction loads them again."""
-        with self._lock:
-            if self._warm is not None:
-                self._warm.close()
-            self._warm = None
-            self._writers.clear()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -298,13 +279,8 @@ class Predictor(ModelHubMixin):
 
     def _extract(self, clips: pd.DataFrame, features: FeaturesConfig) -> pd.DataFrame:
         """Make the vectors that the store lacks; returns the ledger of those that cannot be made."""
-        self._warm = self._warm or WarmEncoders(features, self._num_processes)
-        try:
-            return extract(clips, features, show_progress=False, warm=self._warm).ledger
-        except BaseException:  # a worker that died, or is in the midst of what nobody waits for any more
-            self._warm.close(at_once=True)
-            self._warm = None
-            raise
+        with self._encoders(features) as warm:
+            return extract(clips, features, show_progress=False, warm=warm).ledger
 
     def _results(self, table: VectorTable, confidence: float, novelty: float | None) -> Results:
         with self._lock:  # whoever explains watches the model's parts

@@ -20,7 +20,7 @@ from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 
-__all__ = ["clock", "render_card", "seen_faces", "write_cards", "write_pages"]
+__all__ = ["clock", "page_environment", "render_card", "seen_faces", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -73,6 +73,16 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
     return files
 
 
+def page_environment(**filters: Callable[..., Any]) -> Environment:
+    """Make what renders the pages of recordings, with the filters `clock` and `percent` and some of one's own."""
+    environment = Environment(
+        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", **filters}
+    return environment
+
+
 def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """Render the page of one recording.
 
@@ -80,17 +90,7 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         recording: of the document's recordings, with at least one clip.
         document: the whole, for tasks and model.
     """
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    filters: dict[str, Callable[..., Any]] = {
-        "clock": clock,
-        "percent": lambda value: f"{100 * value:.1f}",
-        "seen_faces": seen_faces,
-        "novel": lambda clip: novelty_sentences(clip.get("novelty", {})),
-    }
-    environment.filters |= filters
+    environment = page_environment(seen_faces=seen_faces, novel=lambda clip: novelty_sentences(clip.get("novelty", {})))
     clips = recording["clips"]
     tasks = [
         {
