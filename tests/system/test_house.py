@@ -103,8 +103,9 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 # rooms from the ground up: each imports those of the lines above it, and itself
 ORDER = {
     "mmpsr": (
-        "errors", "batch config delimited extras files plugins unpickling", "tasks", "probabilities", "layers",
-        "models temporal", "objective", "balancing", "metrics", "calibration", "adaptation explanation export",
+        "errors", "batch config delimited extras files plugins unpickling", "prototypes", "tasks", "probabilities",
+        "layers", "models temporal", "objective", "balancing", "metrics", "calibration",
+        "adaptation explanation export",
     ),
     "corpora": (
         "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
