@@ -289,7 +289,7 @@ def test_figures_lie_beside_vectors_and_failures(store: FeatureStore, tmp_path: 
         {"corpus": "meld", "modality": "text", "encoder": "org/name", "clip_id": "f", "num_frames": 8}
     ]
     assert store.read("meld", SPEC, ["b"], ["s"])[0].tolist() == [True]
-    assert store.ledger("meld", SPEC)["clip_id"].tolist() == ["c", "d", "e", "f"]
+    assert sorted(store.ledger("meld", SPEC)["clip_id"]) == ["c", "d", "e", "f"]  # parts have names by chance
 
 
 def test_a_store_without_figures_is_read_and_added_to(store: FeatureStore, tmp_path: Path) -> None:
