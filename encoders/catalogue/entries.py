@@ -230,6 +230,13 @@ _EMBEDDED = (
         description="as minilm over the transcript, read after the previous utterances of its dialogue",
     ),
     CatalogueEntry(
+        id="lexica", modalities=("text", "behavior"), width=26, factory="encoders.lexica.encoder:Lexica",
+        libraries=("vaderSentiment", "textblob"), pooling="one vector a text",
+        description="scores of the English transcript or description by VADER and by TextBlob's lexicon",
+        citation="Hutto and Gilbert 2014, ICWSM; De Smedt and Daelemans 2012, JMLR 13",
+        licence="MIT (VADER, TextBlob); its lexicon: PDDL, code of pattern: BSD",
+    ),
+    CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cues.encoder:CueNarrative",
         libraries=("av", "cv2", "mediapipe", *_MINILM),
         description="measured cues of face, gaze, head and voice put into a checkable paragraph, embedded with minilm",

@@ -113,7 +113,7 @@ ORDER = {
     ),
     "encoders": (
         "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
-        "creation models", "cues writers", "extraction", "maintenance", "run",
+        "creation models", "cues lexica writers", "extraction", "maintenance", "run",
     ),
     "training": (
         "config launch", "data published_config", "doctor scoring", "runs", "evaluation fit",

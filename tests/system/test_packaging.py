@@ -25,7 +25,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "mmpsr/": ("balancing", "graphs", "onnx"),
     "corpora/": ("corpora",),
     "corpora/demo": ("corpora", "media"),
-    "encoders/": ("media", "hub"),
+    "encoders/": ("media", "lexica", "hub"),
     "training/": (),
     "training/app": ("app", "media"),
     "training/report": ("report",),
