@@ -62,6 +62,8 @@ class Encoder(ABC):
     """Raised whenever the same clip would give other vectors; part of the fingerprint."""
     pooling: Pooling = "mean+std"
     """How a clip's embeddings become its vector, see `pool`."""
+    view: str | None = None
+    """What the configuration calls it, `<modality>.<view>`, where it is a further view of its modality."""
     timed_form: TimedForm | None = None
     """What it gives in time; None where it cannot, as an encoder that sees a clip only as a whole."""
 
@@ -125,8 +127,9 @@ class Encoder(ABC):
     @property
     def spec(self) -> EncoderSpec:
         """What names this encoder's vectors in the store, the same before and after `load`."""
+        name = self.view or self.modality
         return EncoderSpec(
-            self.id, self.version, self.modality, self.width, dict(self.settings()), self.fingerprint(), self.pooling
+            self.id, self.version, name, self.width, dict(self.settings()), self.fingerprint(), self.pooling
         )
 
     def fingerprint(self) -> str:

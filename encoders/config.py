@@ -7,7 +7,7 @@ this project's own; a changed wording changes the fingerprint of every descripti
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Annotated, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from encoders.base import Pooling
 from encoders.catalogue.entries import ENTRIES
 from encoders.catalogue.entry import EMBEDDED
-from mmpsr.config import Config, nearest
+from mmpsr.config import Config, base_of, nearest
 
 __all__ = [
     "COLUMN",
@@ -28,6 +28,8 @@ __all__ = [
     "PrecomputedConfig",
     "TranscriberConfig",
     "VGGishConfig",
+    "in_order",
+    "wrong_modality",
 ]
 
 _EXPERT = "You are an expert in visual human behaviour. The pictures are frames of one video clip, in order of time."
@@ -54,11 +56,43 @@ DESCRIPTION_PROMPTS: Mapping[str, str] = {
 }
 """Name in a configuration -> what the model is asked of a clip."""
 MODALITIES = ("video", "audio", "text", "behavior")
+"""Each may have several encoders: one under its own name, and further views under `<modality>.<view>`."""
+_VIEW = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_NO_VIEW = ("ratio",)  # `novelty.text.ratio` is a column of predictions
 COLUMN = re.compile(r"\{([^{}]+)\}")
 """A column of the clip table in a template, such as `{clip_id}`."""
 _FORMATS = {".npy": "npy", ".npz": "npz", ".pkl": "pickle", ".pickle": "pickle", ".parquet": "parquet"}
 _Names = TypeVar("_Names", dict[str, str], tuple[str, ...])
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def wrong_modality(name: str) -> str | None:
+    """Say why a name is neither a modality nor a view of one; None where it is.
+
+    Example:
+        >>> wrong_modality("text.lexica")
+        >>> wrong_modality("txt")
+        "no modality is named 'txt'; did you mean 'text'?"
+    """
+    base, _, view = name.partition(".")
+    if base not in MODALITIES:
+        return f"no modality is named {base!r}; {nearest(base, MODALITIES)}"
+    if name != base and (view in _NO_VIEW or not _VIEW.fullmatch(view)):
+        return (
+            f"{name!r} is no name of a view of {base}; after the dot stand small letters and digits, first a letter, "
+            f"with single dashes or underscores between, and not {_NO_VIEW[0]!r}"
+        )
+    return None
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Put modalities and views into the order of models: that of `MODALITIES`, each followed by its views as given.
+
+    Example:
+        >>> in_order(["text.lexica", "audio", "text"])
+        ('audio', 'text', 'text.lexica')
+    """
+    return tuple(sorted(names, key=lambda name: (MODALITIES.index(base_of(name)), "." in name)))
 
 
 class TranscriberConfig(Config):
@@ -187,7 +221,8 @@ class FeaturesConfig(Config):
     encoders: dict[str, str] = Field(
         default={"video": "face-mesh", "audio": "egemaps", "text": "minilm", "behavior": "cue-narrative"}
     )
-    """Encoder id by modality, or a name under `precomputed`; `package.module:Class` names an encoder of your own."""
+    """Encoder id by modality, or a name under `precomputed`; `package.module:Class` names an encoder of your own. A
+    further view of a modality is `"<modality>.<view>"`, in quotes."""
     precomputed: dict[str, PrecomputedConfig] = Field(default_factory=dict)
     """Features computed elsewhere, by a name of your own."""
     faces: FacesConfig = Field(default_factory=FacesConfig)

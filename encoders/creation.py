@@ -12,7 +12,7 @@ from encoders.catalogue import entries
 from encoders.catalogue.checkpoint import Checkpoint, is_cached, is_offline
 from encoders.catalogue.entry import EMBEDDED, CatalogueEntry, Entry, WriterEntry
 from encoders.config import FeaturesConfig
-from mmpsr.config import ConfigError, nearest
+from mmpsr.config import ConfigError, base_of, nearest
 from mmpsr.extras import extra_of
 
 __all__ = ["CATALOGUE", "WRITERS", "can_run", "create_encoder", "writer_checkpoint"]
@@ -30,7 +30,7 @@ def create_encoder(encoder_id: str, modality: str, features: FeaturesConfig | No
 
     Args:
         encoder_id: id in `CATALOGUE`.
-        modality: what it shall describe.
+        modality: what it shall describe, or what the view of it is called.
         features: where local copies of weights are, and whose code may run; None is the defaults: nowhere, nobody's.
 
     Raises:
@@ -47,20 +47,22 @@ def create_encoder(encoder_id: str, modality: str, features: FeaturesConfig | No
         raise ConfigError(
             f"features.encoders.{modality}: no encoder is named {encoder_id!r}; {nearest(encoder_id, CATALOGUE)}"
         )
-    if modality not in entry.modalities:
-        able = [other.id for other in CATALOGUE.values() if modality in other.modalities]
-        others = f"; {modality} is described by {', '.join(able)}" if able else ""
+    base = base_of(modality)
+    if base not in entry.modalities:
+        able = [other.id for other in CATALOGUE.values() if base in other.modalities]
+        others = f"; {base} is described by {', '.join(able)}" if able else ""
         raise ConfigError(
             f"features.encoders.{modality}: {encoder_id!r} describes {' and '.join(entry.modalities)}, "
-            f"not {modality}{others}"
+            f"not {base}{others}"
         )
     return _made(entry, modality, features or FeaturesConfig())
 
 
 def _made(entry: CatalogueEntry, modality: str, features: FeaturesConfig) -> Encoder:
-    module, _, name = entry.factory_of(modality).partition(":")
+    base = base_of(modality)
+    module, _, name = entry.factory_of(base).partition(":")
     if entry.family == EMBEDDED:
-        encoder: Encoder = getattr(importlib.import_module(module), name)(modality)
+        encoder: Encoder = getattr(importlib.import_module(module), name)(base)
         if encoder.width != entry.width:
             raise ConfigError(
                 f"encoder {entry.id!r} gives embeddings {encoder.width} wide, the catalogue says {entry.width}; "
@@ -72,9 +74,9 @@ def _made(entry: CatalogueEntry, modality: str, features: FeaturesConfig) -> Enc
     reason = Checkpoint(section, entry.home, entry.revision, weights, trusted).why_no_code()
     if entry.remote_code and reason is not None:
         raise ConfigError(f"{section}: {entry.id!r} {reason}")
-    options: dict[str, Any] = {"faces": features.faces} if modality == "video" else {}
+    options: dict[str, Any] = {"faces": features.faces} if base == "video" else {}
     options |= {"vggish": features.vggish} if entry.id == "vggish" else {}
-    made: Any = getattr(importlib.import_module(module), name)(entry, modality, weights, **options)
+    made: Any = getattr(importlib.import_module(module), name)(entry, base, weights, **options)
     if features.precision != "auto":
         made.dtype = features.precision  # known to the fingerprint, see `encoders.models.hub`
     return made  # type: ignore[no-any-return]

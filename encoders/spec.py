@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmpsr.config import base_of
 from mmpsr.files import sha256_of
 
 __all__ = ["IN_TIME", "EncoderSpec", "SequenceSpec", "TimedSpec", "cap_of", "rate_of", "source_of"]
@@ -28,7 +29,7 @@ class EncoderSpec:
     Attributes:
         id: name in the catalogue.
         version: the encoder's own version.
-        modality: what it describes.
+        modality: what it describes, as the configuration names it: a modality, or a view of one as `text.lexica`.
         width: width of one embedding.
         settings: everything else that decides the vectors.
         fingerprint: twelve hexadecimal digits over all of these.
@@ -47,6 +48,16 @@ class EncoderSpec:
     def subject(self) -> str:
         """What summaries and ledgers call that which is stored."""
         return self.modality
+
+    @property
+    def base(self) -> str:
+        """The modality in whose folder vectors lie: they are the same whether an encoder has it alone or is a view.
+
+        Example:
+            >>> EncoderSpec("lexica", 1, "text.lexica", 26, {}, "0123456789ab").base
+            'text'
+        """
+        return base_of(self.modality)
 
     @property
     def vector_width(self) -> int:

@@ -8,6 +8,7 @@ right name.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from mmpsr.errors import UserError
 __all__ = [
     "Config",
     "ConfigError",
+    "base_of",
     "find_config",
     "flat",
     "load_config",
@@ -32,12 +34,14 @@ __all__ = [
     "resolve",
     "shipped_configs",
     "shipped_file",
+    "split_key",
     "validate",
 ]
 
 _HERE = Path(__file__).resolve().parent
 _SHIPPED = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
 """In an installed wheel beside this file, in a checkout beside the packages."""
+_KEY_PART = re.compile(r"""[^."']+|"[^"]*"|'[^']*'""")
 
 
 class ConfigError(UserError):
@@ -67,6 +71,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known names are {', '.join(sorted(known))}" if known else "nothing may stand here"
 
 
+def base_of(modality: str) -> str:
+    """Return the modality that a view is of, what stands before the dot; a modality is its own.
+
+    Example:
+        >>> base_of("text.lexica"), base_of("text")
+        ('text', 'text')
+    """
+    return modality.partition(".")[0]
+
+
+def split_key(key: str) -> list[str]:
+    """Split the path of a setting at its dots; a name that has a dot itself stands in quotes, as in TOML.
+
+    Example:
+        >>> split_key("training.lr"), split_key('features.encoders."text.lexica"')
+        (['training', 'lr'], ['features', 'encoders', 'text.lexica'])
+    """
+    parts = _KEY_PART.findall(key)
+    if not parts or ".".join(parts) != key:  # a quote that is not closed, or something beside one
+        return [""]
+    return [part[1:-1] if part[:1] in ("'", '"') else part.strip() for part in parts]
+
+
 def parse_setting(setting: str) -> tuple[list[str], Any]:
     """Split `section.key=value` and read the value as TOML, or as a plain string where it is not TOML.
 
@@ -75,9 +102,11 @@ def parse_setting(setting: str) -> tuple[list[str], Any]:
         (['training', 'lr'], 0.0003)
         >>> parse_setting("model.graph=gat")
         (['model', 'graph'], 'gat')
+        >>> parse_setting('features.encoders."text.lexica"=lexica')[0]
+        ['features', 'encoders', 'text.lexica']
     """
     key, separator, text = setting.partition("=")
-    keys = [part.strip() for part in key.split(".")]
+    keys = split_key(key)
     if not separator or not all(keys):
         raise ConfigError(f"--set {setting!r}: expected section.key=value, for example --set training.lr=3e-4")
     try:

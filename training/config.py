@@ -10,7 +10,7 @@ import torch
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
-from encoders.config import MODALITIES, FeaturesConfig
+from encoders.config import MODALITIES, FeaturesConfig, wrong_modality
 from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
 from mmpsr.config import Config, ConfigError, nearest, parse_setting
 from mmpsr.models.conflict_aware import ConflictAwareConfig
@@ -52,14 +52,16 @@ def _require_known(kind: str, names: Iterable[str], known: Collection[str], plac
 
 
 def _known_modalities(modalities: tuple[str, ...]) -> tuple[str, ...]:
-    _require_known("modality", modalities, MODALITIES)
+    for name in modalities:
+        if (wrong := wrong_modality(name)) is not None:
+            raise ValueError(wrong)
     if len(set(modalities)) != len(modalities):
         raise ValueError("a modality is named twice")
     return modalities
 
 
 Modalities = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_modalities)]
-"""Names of modalities, in order and each once."""
+"""Names of modalities and of views (`<modality>.<view>`), in order and each once."""
 
 
 class OptimizationConfig(Config):
@@ -98,7 +100,7 @@ class DataConfig(Config):
     """Which modalities are used and how batches are drawn."""
 
     modalities: Modalities = MODALITIES
-    """Modalities of the model; each needs an encoder."""
+    """Modalities of the model, and views as `<modality>.<view>`; each needs an encoder."""
     sampling: Literal["proportional", "balanced", "temperature"] = "proportional"
     """Share of each corpus in the batches: by its size n, equal, or by n to the power 1/temperature."""
     temperature: float = Field(default=2.0, gt=0.0)

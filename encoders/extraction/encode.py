@@ -19,7 +19,7 @@ from encoders.errors import ExtractionError, Failure
 from encoders.extraction.precomputed import Precomputed
 from encoders.media.clip import ClipMedia
 from encoders.sequences import shorten, to_half
-from mmpsr.config import ConfigError, nearest
+from mmpsr.config import ConfigError, base_of, nearest
 from mmpsr.extras import sentence_of
 
 __all__ = [
@@ -53,7 +53,7 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
 
     Args:
         encoder_id: catalogue id, name of precomputed features, or where a subclass of `Encoder` is imported from.
-        modality: what it shall describe.
+        modality: what it shall describe, or what the view of it is called.
         features: features computed elsewhere, local weights, and whose code may run; None is the defaults: none.
 
     Raises:
@@ -61,9 +61,15 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
             modality, or its weights may not be used as configured.
         ExtractionError: the class cannot be imported or is not an encoder, or precomputed features cannot be read.
     """
+    encoder = _made(encoder_id, modality, features)
+    encoder.view = modality if modality != encoder.modality else None
+    return encoder
+
+
+def _made(encoder_id: str, modality: str, features: FeaturesConfig | None) -> Encoder:
     precomputed = {} if features is None else features.precomputed
     if encoder_id in precomputed:
-        return Precomputed(encoder_id, modality, precomputed[encoder_id])
+        return Precomputed(encoder_id, base_of(modality), precomputed[encoder_id])
     if ":" not in encoder_id:
         if precomputed and encoder_id not in CATALOGUE:
             raise ConfigError(
@@ -83,7 +89,7 @@ def make_encoder(encoder_id: str, modality: str, features: FeaturesConfig | None
         raise ExtractionError(f"encoder {encoder_id!r} ({modality}): {name} is not a subclass of encoders.base.Encoder")
     if not isinstance(getattr(encoder, "id", None), str):
         raise ExtractionError(f"encoder {encoder_id!r} ({modality}): {name}.id must be a string that names the encoder")
-    return encoder(modality)
+    return encoder(base_of(modality))
 
 
 def reason_of(error: Exception) -> str:

@@ -24,7 +24,7 @@ from encoders.media.decoding import opened
 from encoders.spec import IN_TIME
 from encoders.store.claims import Item
 from encoders.timed import Timed
-from mmpsr.config import ConfigError
+from mmpsr.config import ConfigError, base_of
 
 __all__ = ["Job", "Outcome", "Result", "encode_job", "start_worker"]
 
@@ -136,11 +136,13 @@ def encode_job(job: Job) -> Result:
     in_time = {name: encoders[name.removesuffix(IN_TIME)] for name in job.timed}
     clips = [ClipMedia.from_row(clip) for clip in job.clips]
     began, media_seconds = time.monotonic(), 0.0
-    if "text" in encoders and not isinstance(encoders["text"], DeviceEncoder):
-        encoder, cap = encoders.pop("text"), job.features.sequences.get("text")
-        results = encode_both(encoder, [clips[row] for row in rows["text"]], cap)
-        for row, result in zip(rows["text"], results, strict=True):
-            outcomes["text"].settle(row, result, clips[row].take_note(encoder.id))
+    for name in [name for name in encoders if base_of(name) == "text"]:
+        if isinstance(encoders[name], DeviceEncoder):
+            continue
+        encoder, cap = encoders.pop(name), job.features.sequences.get(name)
+        results = encode_both(encoder, [clips[row] for row in rows[name]], cap)
+        for row, result in zip(rows[name], results, strict=True):
+            outcomes[name].settle(row, result, clips[row].take_note(encoder.id))
     for row, clip in enumerate(clips):
         wanted = {name: encoder for name, encoder in in_time.items() if row in rows[name]}
         for name, (timed, note) in (encode_in_time(wanted, clip, job.features) if wanted else {}).items():
@@ -151,7 +153,7 @@ def encode_job(job: Job) -> Result:
         for name, encoder in encoders.items():
             if row in rows[name]:
                 _encode(encoder, clip, row, outcomes[name], job.features.sequences.get(name))
-        if any(row in taken for name, taken in rows.items() if name != "text"):
+        if any(row in taken for name, taken in rows.items() if base_of(name) != "text"):
             media_seconds += _seconds(job.clips[row])
         clip.release()
     return Result(outcomes, time.monotonic() - began, media_seconds)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from encoders.base import Encoder
-from encoders.config import MODALITIES, FeaturesConfig
+from encoders.config import FeaturesConfig, in_order, wrong_modality
 from encoders.errors import StoreError
 from encoders.extraction.encode import make_encoder
 from encoders.extraction.precomputed import close_files
@@ -84,20 +84,26 @@ def timed_source(encoder: Encoder, record: Mapping[str, Any]) -> str:
 
 
 def make_encoders(config: FeaturesConfig) -> dict[str, Encoder]:
-    """Make the encoder of each modality, in the order of `MODALITIES`; no weights are loaded.
+    """Make the encoder of each modality, in the order of `in_order`; no weights are loaded.
 
     Raises:
-        ConfigError: a modality or an encoder is not known, or an encoder has no sequences although some are asked for.
+        ConfigError: a modality or an encoder is not known, two views are the same, or an encoder has no sequences
+            although some are asked for.
         ExtractionError: an encoder cannot be imported, or there are no precomputed features to describe.
     """
     for modality in config.encoders:
-        if modality not in MODALITIES:
-            raise ConfigError(f"features.encoders: no modality is named {modality!r}; {nearest(modality, MODALITIES)}")
-    names = [name for name in MODALITIES if name in config.encoders]
-    encoders = {name: make_encoder(config.encoders[name], name, config) for name in names}
+        if (wrong := wrong_modality(modality)) is not None:
+            raise ConfigError(f"features.encoders: {wrong}")
+    encoders = {name: make_encoder(config.encoders[name], name, config) for name in in_order(config.encoders)}
     if config.precomputed:
         close_files()  # this process has seen what is in them; workers open them for themselves
+    seen: dict[tuple[str, str], str] = {}
     for name, encoder in encoders.items():
+        if (other := seen.setdefault((encoder.modality, encoder.spec.key), name)) != name:
+            raise ConfigError(
+                f"features.encoders: {other!r} and {name!r} are both {encoder.id!r}, the same vectors twice; take "
+                f"{name!r} out, or choose another encoder for this view"
+            )
         if name in config.sequences and encoder.pooling == "none":
             raise ConfigError(
                 f"features.sequences.{name}: {encoder.id!r} gives one vector for a clip, without time, so there is no "
@@ -175,7 +181,7 @@ def read_timed(clips: pd.DataFrame, config: FeaturesConfig) -> dict[str, TimedSe
         config: encoders, rate and store that they were extracted with.
 
     Returns:
-        By modality, in the order of `MODALITIES`. All modalities of a clip that are present have one length, rate and
+        By modality, in the order of `in_order`. All modalities of a clip that are present have one length, rate and
         start.
 
     Raises:

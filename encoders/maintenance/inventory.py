@@ -405,4 +405,4 @@ def usage_of(features: FeaturesConfig, tables: Mapping[str, pd.DataFrame | None]
 
 
 def _folder(corpus: str, spec: EncoderSpec) -> str:
-    return f"{corpus}/{spec.modality}/{spec.key}"
+    return f"{corpus}/{spec.base}/{spec.key}"

@@ -105,13 +105,13 @@ class FeatureStore:
         Raises:
             StoreError: the corpus' or modality's name cannot be a folder's name.
         """
-        for kind, name in (("corpus", corpus), ("modality", spec.modality)):
+        for kind, name in (("corpus", corpus), ("modality", spec.base)):
             if not _NAME.fullmatch(name):
                 raise StoreError(
                     f"{kind} {name!r} cannot name a folder of the feature store {self.root}; use letters, digits, "
                     "dots, dashes and underscores, and start with a letter or a digit"
                 )
-        return self.root / corpus / spec.modality / spec.key
+        return self.root / corpus / spec.base / spec.key
 
     def write(
         self,
@@ -276,7 +276,7 @@ class FeatureStore:
         folder = self.folder(corpus, spec)
         if not (folder / "encoder.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(asdict(spec), indent=2, sort_keys=True, default=str) + "\n"
+            text = json.dumps(asdict(spec) | {"modality": spec.base}, indent=2, sort_keys=True, default=str) + "\n"
             write_whole(folder / "encoder.json", text)
         return folder
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.by_modality import modality_of
+
 __all__ = ["Standardizer", "restored", "stored_widths"]
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -64,7 +66,7 @@ class Standardizer(nn.Module):
 def stored_widths(weights: Mapping[str, Tensor], prefix: str = "standardizers.") -> dict[str, int]:
     """Read the width of each modality's vectors from the standardisers among stored weights."""
     names = [name for name in weights if name.startswith(prefix) and name.endswith(".mean")]
-    return {name.removeprefix(prefix).removesuffix(".mean"): len(weights[name]) for name in names}
+    return {modality_of(name.removeprefix(prefix).removesuffix(".mean")): len(weights[name]) for name in names}
 
 
 def restored(

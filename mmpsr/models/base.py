@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import Config, ConfigError
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.recorded import Linear
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.probabilities import blend
@@ -144,7 +145,7 @@ class FusionModel(nn.Module, ABC):
         self.auxiliary_index = None if auxiliary_modality is None else self.modalities.index(auxiliary_modality)
         self.auxiliary_share = auxiliary_share
         self.num_inputs = sum(widths.values())
-        self.standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in widths.items()})
+        self.standardizers = ByModality({name: Standardizer(width) for name, width in widths.items()})
 
     def add_linear_paths(self, kinds: Mapping[str, Literal["fixed", "trained"]]) -> None:
         """Create the linear paths, all zero; see `FusionConfig`."""

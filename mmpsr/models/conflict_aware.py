@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.nodes import conflicts, masked_softmax
 from mmpsr.layers.recorded import LayerNorm, Linear
 from mmpsr.layers.standardizer import Standardizer
@@ -178,11 +179,11 @@ class ConflictAware(FusionModel):
         self.window = dict(config.window)
         generator = Random(0)
         self.places = [generator.random() for _ in range(config.num_windows)]
-        self.sequence_standardizers = nn.ModuleDict(
+        self.sequence_standardizers = ByModality(
             {name: Standardizer(sequence_widths[name]) for name in widths if name in sequence_widths}
         )
-        self.maps = nn.ModuleDict({name: Linear(sequence_widths.get(name, widths[name]), width) for name in widths})
-        self.scorers = nn.ModuleDict({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
+        self.maps = ByModality({name: Linear(sequence_widths.get(name, widths[name]), width) for name in widths})
+        self.scorers = ByModality({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
         fused = width * (len(widths) + len(widths) * (len(widths) - 1) // 2)
         self.fusion = nn.Sequential(
             LayerNorm(fused), Linear(fused, 2 * fused), nn.GELU(), nn.Dropout(config.dropout), Linear(2 * fused, fused)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.layers.attention.build import AttentionConfig, create_attention
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.graph.build import GraphConfig, create_graph
 from mmpsr.layers.graph.pyg import PREFIX, require_convolution
 from mmpsr.layers.nodes import masked_mean, mean_conflict
@@ -230,7 +231,7 @@ class MCDM(FusionModel):
 
     def __init__(self, widths: Mapping[str, int], tasks: Mapping[str, TaskSpec], config: ModelConfig) -> None:
         super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share)
-        self.projectors = nn.ModuleDict(
+        self.projectors = ByModality(
             {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
         )
         self.graph = create_graph(

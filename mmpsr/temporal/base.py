@@ -17,7 +17,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from mmpsr.config import Config, ConfigError
+from mmpsr.config import Config, ConfigError, base_of
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.standardizer import Standardizer
 
 __all__ = ["TemporalConfig", "TemporalModel"]
@@ -46,7 +47,8 @@ class TemporalConfig(Config):
     form: Literal["paper", "released"] = "paper"
     """What is meant, or what the public code does where it differs (can, mt, jmt): only to reproduce its figures."""
     channels: dict[str, Channels] = Field(default_factory=dict)
-    """By modality: channels of the blocks of its TCN. Left out: the paper's by name, otherwise those of text."""
+    """By modality: channels of the blocks of its TCN. Left out: the paper's by name (of a view its
+    modality's), otherwise those of text."""
     kernel: int = Field(default=5, ge=1)
     """Kernel of the TCNs' convolutions."""
     width: int | None = Field(default=None, ge=1)
@@ -108,7 +110,7 @@ class TemporalConfig(Config):
                     "add it there, or take them out"
                 )
         defaults = SHORT if self.is_short else LONG
-        return {name: self.channels.get(name, defaults.get(name, OTHERWISE)) for name in modalities}
+        return {name: self.channels.get(name, defaults.get(base_of(name), OTHERWISE)) for name in modalities}
 
 
 class TemporalModel(nn.Module, ABC):
@@ -138,7 +140,7 @@ class TemporalModel(nn.Module, ABC):
         self.modalities = tuple(widths)
         self.widths = dict(widths)
         self.num_classes = num_classes
-        self.standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in widths.items()})
+        self.standardizers = ByModality({name: Standardizer(width) for name, width in widths.items()})
 
     @abstractmethod
     def classify(self, values: Mapping[str, Tensor], there: Mapping[str, Tensor], mask_BT: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.nodes import masked_softmax
 from mmpsr.temporal.base import TemporalConfig, TemporalModel
 from mmpsr.temporal.batch_norm import MaskedBatchNorm
@@ -76,7 +77,7 @@ class CAN(TemporalModel):
         self.receptive_field = self.branches.receptive_field
         self.width = config.fusion_width
         fused = len(widths) * self.width
-        self.projections = nn.ModuleDict(
+        self.projections = ByModality(
             {name: nn.Linear(each, self.width) for name, each in self.branches.widths.items()}
         )
         self.scorer = nn.Linear(fused, fused)

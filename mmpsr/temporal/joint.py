@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpsr.config import ConfigError
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.temporal.base import TemporalConfig, TemporalModel
 from mmpsr.temporal.can import NormalizedHead
 from mmpsr.temporal.tcn import Branches
@@ -95,12 +96,12 @@ class _Attended(TemporalModel):
         self.is_released = config.form == "released"
         self.branches = Branches(widths, config.channels_of(widths), config.kernel, config.rate)
         width, heads = config.fusion_width, config.heads
-        self.maps = nn.ModuleDict(
+        self.maps = ByModality(
             {name: nn.Linear(each, width) for name, each in self.branches.widths.items() if each != width}
         )
         streams = [*self.order, JOINT] if self.has_joint else list(self.order)
         self.joint = nn.Linear(len(widths) * width, width) if self.has_joint or self.is_released else None
-        self.encoders = nn.ModuleDict({name: EncoderLayer(width, heads) for name in streams})
+        self.encoders = ByModality({name: EncoderLayer(width, heads) for name in streams})
         self.pairs = [pair for each in combinations(self.order, 2) for pair in (each, each[::-1])]
         if self.has_joint:
             self.pairs += [pair for name in self.order for pair in ((JOINT, name), (name, JOINT))]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.nodes import masked_softmax
 from mmpsr.temporal.base import TemporalConfig, TemporalModel
 from mmpsr.temporal.tcn import Branches
@@ -37,7 +38,7 @@ class ModalityAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = (width // num_heads) ** -0.5
-        self.projections = nn.ModuleDict({name: nn.Linear(each, 3 * width) for name, each in widths.items()})
+        self.projections = ByModality({name: nn.Linear(each, 3 * width) for name, each in widths.items()})
         self.output = nn.Linear(len(widths) * width, len(widths) * width)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(len(widths) * width)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.temporal.batch_norm import MaskedBatchNorm
 
 __all__ = ["Branches", "TemporalBlock", "TemporalConvNet", "receptive_field"]
@@ -138,10 +139,10 @@ class Branches(nn.Module):
         self, widths: Mapping[str, int], channels: Mapping[str, Sequence[int]], kernel: int, dropout: float
     ) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(
+        self.networks = ByModality(
             {name: TemporalConvNet(width, channels[name], kernel, dropout) for name, width in widths.items()}
         )
-        self.norms = nn.ModuleDict({name: MaskedBatchNorm(channels[name][-1]) for name in widths})
+        self.norms = ByModality({name: MaskedBatchNorm(channels[name][-1]) for name in widths})
         self.widths = {name: channels[name][-1] for name in widths}
         self.receptive_field = max(receptive_field(len(channels[name]), kernel) for name in widths)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
@@ -13,6 +13,7 @@ from mmpsr.config import (
     load_config,
     nearest,
     parse_setting,
+    put,
     read_toml,
     shipped_configs,
 )
@@ -144,6 +145,17 @@ def test_a_wrong_key_inside_a_union_is_told_once() -> None:
 def test_a_setting_below_a_value_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--set section.rate.x: section.rate is a value, not a section"):
         load_config(Root, write(tmp_path, "[section]\nrate = 1.0"), ["section.rate.x=1"])
+
+
+def test_a_name_with_a_dot_stands_in_quotes() -> None:
+    tree: dict[str, Any] = {}
+    for setting in ('a."b.c".d=1', "a.'b.c'.e=x", "a.f=[2]"):
+        keys, value = parse_setting(setting)
+        put(tree, keys, value, setting)
+    assert tree == {"a": {"b.c": {"d": 1, "e": "x"}, "f": [2]}}
+    for wrong in ('a."b.c=1', 'a."b"c=1', "a..b=1", '"".b=1', "=1"):
+        with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+            parse_setting(wrong)
 
 
 def test_file_errors_name_the_file(tmp_path: Path) -> None:

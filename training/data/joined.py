@@ -115,12 +115,16 @@ def active_features(features: FeaturesConfig, modalities: Sequence[str]) -> Feat
     for name in modalities:
         if name not in features.encoders:
             raise ConfigError(
-                f"data.modalities names {name!r}, which has no encoder; add features.encoders.{name} or take it out"
+                f"data.modalities names {name!r}, which has no encoder; add {_setting(name)} or take it out"
             )
     sequences = {name: cap for name, cap in features.sequences.items() if name in modalities}
     encoders = {name: features.encoders[name] for name in modalities}
     timed = tuple(name for name in features.timed if name in modalities)
     return features.model_copy(update={"encoders": encoders, "sequences": sequences, "timed": timed})
+
+
+def _setting(name: str) -> str:
+    return f'features.encoders."{name}"' if "." in name else f"features.encoders.{name}"
 
 
 def join(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from encoders.creation import CATALOGUE
 from encoders.errors import EncodingError
+from mmpsr.config import base_of
 from mmpsr.extras import MissingExtraError, require_extra
 from training.config import InTimeConfig, RunConfig
 
@@ -41,22 +42,23 @@ def missing_material(train: pd.DataFrame, config: RunConfig | InTimeConfig) -> I
         config: the run's configuration.
     """
     for modality in config.data.modalities if len(train) else ():
-        columns = _MATERIAL[modality]
-        if modality == "text" and config.features.transcriber is not None:
+        base = base_of(modality)
+        columns = _MATERIAL[base]
+        if base == "text" and config.features.transcriber is not None:
             columns = ("text", *_MATERIAL["audio"])
         if config.features.encoders.get(modality) not in CATALOGUE:
             continue
         given = [column for column in columns if train[column].notna().any()]
         if not given:
             yield modality, f"no training clip has what {modality} is made from ({', '.join(columns)})"
-        elif modality in _STREAMS and set(given) <= set(_FILES):
+        elif base in _STREAMS and set(given) <= set(_FILES):
             files = list(dict.fromkeys(path for column in given for path in train[column].dropna()))
-            reason = _no_stream(files, _STREAMS[modality])
+            reason = _no_stream(files, _STREAMS[base])
             if reason is not None:
                 if len(files) == 1:
-                    yield modality, f"the one file of the training clips has no {modality}: {reason}"
+                    yield modality, f"the one file of the training clips has no {base}: {reason}"
                 else:
-                    many = f"none of the {len(files):,} files of the training clips has {modality}"
+                    many = f"none of the {len(files):,} files of the training clips has {base}"
                     yield modality, f"{many}; the first: {reason}"
 
 

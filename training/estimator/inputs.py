@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from corpora.clips import ClipTable, CorpusError, Split, conform, label_columns
 from corpora.registry import CorporaConfig
 from corpora.splitting import split_by_group
-from encoders.config import MODALITIES
+from encoders.config import in_order, wrong_modality
 from mmpsr.config import ConfigError, nearest, read_toml, shipped_configs, validate
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig, TaskSpec
 from training.config import RunConfig
@@ -48,17 +48,17 @@ RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
 
 
 def modalities_of(features: Mapping[str, Features]) -> tuple[str, ...]:
-    """List the modalities that any corpus has vectors of, in the order of `MODALITIES`.
+    """List the modalities and views that any corpus has vectors of, in the order of `in_order`.
 
     Raises:
         ValueError: a name is not one, or there is none at all.
     """
     given = {name for vectors in features.values() for name in vectors}
-    for name in given - set(MODALITIES):
-        raise ValueError(f"features: no modality is named {name!r}; {nearest(name, MODALITIES)}")
+    for wrong in filter(None, map(wrong_modality, sorted(given))):
+        raise ValueError(f"features: {wrong}")
     if not given:
         raise ValueError("features are empty; give vectors of at least one modality")
-    return tuple(name for name in MODALITIES if name in given)
+    return in_order(dict.fromkeys(name for vectors in features.values() for name in vectors))
 
 
 def clip_table(

@@ -14,6 +14,7 @@ import torch
 from corpora.registry import CorporaConfig
 from mmpsr.calibration.calibration import form_of
 from mmpsr.calibration.label_shift import LabelShift
+from mmpsr.config import base_of
 from training.data.joined import JoinedCorpora
 from training.evaluation.cross_corpus import predict_fresh
 from training.evaluation.figures import metric_rows
@@ -115,13 +116,20 @@ def aggregated_rows(part: TaskSplit, values: pd.Series) -> Iterator[MetricRow]:
 
 
 def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """List all subsets but the empty one, the largest first.
+    """List all subsets but the empty one, the largest first; a modality that is left out takes its views with it.
 
     Example:
         >>> modality_subsets(("video", "text"))
         [('video', 'text'), ('video',), ('text',)]
+        >>> modality_subsets(("text", "text.lexica"))
+        [('text', 'text.lexica'), ('text',)]
     """
-    return [chosen for size in range(len(modalities), 0, -1) for chosen in combinations(modalities, size)]
+    return [
+        chosen
+        for size in range(len(modalities), 0, -1)
+        for chosen in combinations(modalities, size)
+        if all(base_of(name) in chosen or base_of(name) not in modalities for name in chosen)
+    ]
 
 
 def masked(joined: JoinedCorpora, modalities: tuple[str, ...]) -> JoinedCorpora:

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from torch import Tensor, nn
+from torch import Tensor
 
 from corpora.registry import CorporaConfig
+from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.metrics.definitions import labeled_rows
 from mmpsr.models.base import FusionModel, Tower
@@ -211,7 +212,7 @@ def _class_probability(model: Any, inputs: NDArray, label: int) -> NDArray[np.fl
 
 
 def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
-    standardizers = nn.ModuleDict({name: Standardizer(width) for name, width in joined.widths.items()})
+    standardizers = ByModality({name: Standardizer(width) for name, width in joined.widths.items()})
     joined.fit_standardizers(standardizers.to(joined.presence.device), train)
     with torch.no_grad():
         columns = [

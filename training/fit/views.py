@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.config import ConfigError
+from mmpsr.config import ConfigError, base_of
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
 
@@ -106,7 +106,7 @@ def make_views(
 
 
 def hide_modalities(batch: Batch, rate: float) -> Batch:
-    """Hide each present modality with the given probability; a clip that would lose all keeps all.
+    """Hide each present modality, with all its views, with the given probability; a clip that would lose all keeps all.
 
     Args:
         batch: presence `[B, M]`.
@@ -114,7 +114,10 @@ def hide_modalities(batch: Batch, rate: float) -> Batch:
     """
     if rate == 0.0:
         return batch
-    kept = batch.presence & (torch.rand(batch.presence.shape, device=batch.presence.device) >= rate)
+    bases = [base_of(name) for name in batch.features]
+    column = {base: number for number, base in enumerate(dict.fromkeys(bases))}
+    drawn = torch.rand((len(batch), len(column)), device=batch.presence.device) >= rate
+    kept = batch.presence & drawn[:, [column[base] for base in bases]]
     return batch.with_presence(torch.where(kept.any(dim=1, keepdim=True), kept, batch.presence))
 
 

@@ -25,6 +25,7 @@ from encoders.media.clip import ClipMedia
 from encoders.store.timed_store import TimedStore
 from encoders.timed import NONE
 from encoders.writers.base import TextWriter
+from mmpsr.config import base_of
 from mmpsr.metrics.in_time import video_score
 from mmpsr.metrics.segments import find_segments, to_seconds
 from training.in_time.data import FrameData, gather_frames
@@ -238,8 +239,8 @@ def _remarks(
     found: list[tuple[dict[str, str], dict[str, str]]] = []
     for number, row in enumerate(records):
         reasons = known.get((row["corpus"], row["clip_id"]), {})
-        if "text" in reasons and not row["text"] and not pd.isna(transcripts[number]):
-            reasons["text"] = str(transcripts[number])
+        if not row["text"] and not pd.isna(transcripts[number]):
+            reasons.update({name: str(transcripts[number]) for name in reasons if base_of(name) == "text"})
         why, notes = {}, {}
         for name, sequences in data.features.items():
             note = kept[row["corpus"], name].get((row["clip_id"], timed_source(encoders[name], row)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import make_encoders, timed_specs
 from mmpsr.config import validate
+from mmpsr.layers.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import restore_temporal
@@ -83,11 +85,8 @@ class InTimeModel:
     @property
     def scales(self) -> dict[str, Scale]:
         """Statistics of each modality over the training frames, as the weights hold them."""
-        state = self.model.state_dict()
-        return {
-            name: Scale(state[f"standardizers.{name}.mean"].numpy(), state[f"standardizers.{name}.std"].numpy())
-            for name in self.model.modalities
-        }
+        fitted = {name: cast(Standardizer, self.model.standardizers[name]) for name in self.model.modalities}
+        return {name: Scale(each.mean.numpy(), each.std.numpy()) for name, each in fitted.items()}
 
     def check_encoders(self) -> None:
         """Refuse a model whose features the encoders that are installed would make differently.

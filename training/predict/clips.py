@@ -25,7 +25,7 @@ from encoders.writers import fill
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
 from mmpsr.calibration.novelty import ClipNovelty
-from mmpsr.config import ConfigError, nearest
+from mmpsr.config import ConfigError, base_of, nearest
 from mmpsr.layers.standardizer import Standardizer
 from training.data.joined import JoinedCorpora, gather
 from training.data.ragged import Ragged
@@ -133,8 +133,8 @@ class PredictionTable:
         absent = [reasons_by_clip.get(key, {}) for key in zip(clips["corpus"], clips["clip_id"], strict=True)]
         if "no_transcript" in clips:
             for reasons, why, text in zip(absent, clips["no_transcript"], clips["text"], strict=True):
-                if "text" in reasons and pd.isna(text) and pd.notna(why):
-                    reasons["text"] = str(why)
+                if pd.isna(text) and pd.notna(why):
+                    reasons.update({name: str(why) for name in reasons if base_of(name) == "text"})
         return absent
 
     def _left_beside(self, features: FeaturesConfig) -> tuple[list[dict[str, str]], list[dict[str, FaceFigures]]]:
@@ -227,6 +227,7 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
     clips, defects = [], []
+    narrator = next((name for name, encoder in trained.features.encoders.items() if encoder == _NARRATOR), "")
     left = zip(rows, there.tolist(), table.absent, table.remarks, table.faces, strict=True)
     for row, has_any, reasons, remarks, faces in left:
         place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
@@ -234,12 +235,12 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
             sentences = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
             defects.append(Defect(*place, "; ".join(sentences)))
             continue
-        narrated, others = "", remarks.get("behavior", "")
-        if trained.features.encoders.get("behavior") == _NARRATOR:
+        narrated, others = "", remarks.get(narrator, "")
+        if narrator:
             narrated, _, others = others.partition("\n")
         seen = sentences_of(narrated) if narrated else ()
         why = {name: reason for name, reason in reasons.items() if name in joined.features}
-        kept = {name: note for name, note in {**remarks, "behavior": others}.items() if note}
+        kept = {name: note for name, note in {**remarks, narrator: others}.items() if note}
         text = (row["text"], row.get("text_source"), row["language"])
         tasks, new = next(judged)
         clips.append(ClipResult(*place, tasks, why, *text, seen, kept, dict(faces), new))

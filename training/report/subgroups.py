@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from mmpsr.calibration.novelty import NOTABLE
+from mmpsr.config import base_of
 from training.report.charts import Range, forest, heat
 from training.report.page import Block, Cell, Chart, Charts, Section, Table
 from training.report.performance import (
@@ -113,5 +114,7 @@ def leakage_section(effects: Sequence[LeakageEffect], zero_shot: Sequence[str]) 
 
 
 def _shown(value: str, key: str) -> str:
-    """Shorten `video+audio` to `V+A`, which fits beside a chart."""
-    return "+".join(name[:1].upper() for name in value.split("+")) if key == "presence" and value != "none" else value
+    """Shorten `video+text+text.lexica` to `V+T+T.lexica`, which fits beside a chart."""
+    if key != "presence" or value == "none":
+        return value
+    return "+".join(name[:1].upper() + name[len(base_of(name)) :] for name in value.split("+"))

@@ -16,6 +16,7 @@ import pandas as pd
 
 from corpora.checks.findings import text_keys
 from corpora.registry import CorporaConfig
+from mmpsr.config import base_of
 from training.data.joined import JoinedCorpora
 from training.runs.directory import RunDirectory, RunError
 
@@ -158,5 +159,5 @@ def _vectors(clips: pd.DataFrame) -> pd.Series:
     if not names:
         return pd.Series(pd.NA, index=clips.index, dtype="string")
     key = clips[names].astype("string").fillna("-").agg(" ".join, axis=1).astype("string")
-    seen = clips[[f"vector.{name}" for name in _SEEN if f"vector.{name}" in names]].notna().any(axis=1)
+    seen = clips[[name for name in names if base_of(name.removeprefix("vector.")) in _SEEN]].notna().any(axis=1)
     return key.where(seen, (key + clips["text"]).where(clips[names].notna().any(axis=1)))

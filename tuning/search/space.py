@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 from pydantic import Field, field_validator, model_validator
 
-from mmpsr.config import Config, ConfigError, nearest, put, validate
+from mmpsr.config import Config, ConfigError, nearest, put, split_key, validate
 from training.config import RunConfig
 
 __all__ = [
@@ -267,7 +267,7 @@ def _base_label(base: RunConfig, fields: Iterable[str]) -> Label | None:
     labels = set()
     for field in fields:
         value: Any = effective(base)
-        for part in field.split("."):
+        for part in split_key(field):
             value = value.get(part) if isinstance(value, dict) else None
         labels.add(_label(value) if value is not None else None)
     return labels.pop() if len(labels) == 1 else None
@@ -278,7 +278,7 @@ def _read(config: RunConfig, fields: Sequence[str], place: str) -> Any:
     tree: Any = None
     for field in fields:
         tree = effective(config)
-        for part in field.split("."):
+        for part in split_key(field):
             if not isinstance(tree, dict) or part not in tree:
                 known = tree if isinstance(tree, dict) else ()
                 raise ConfigError(f"{place}: no run would read {field}: {part!r} is not there; {nearest(part, known)}")
@@ -301,7 +301,7 @@ def apply(base: RunConfig, values: Mapping[str, Any], source: str) -> RunConfig:
     """
     tree = copy.deepcopy(base.model_dump(mode="json", exclude_unset=True))
     for field, value in values.items():
-        put(tree, field.split("."), value, source)
+        put(tree, split_key(field), value, source)
     config = validate(RunConfig, tree, source)
     try:
         config.tasks.resolve()

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from mmpsr.balancing.build import create_balancer
-from mmpsr.config import Config, ConfigError, parse_setting, put, validate
+from mmpsr.config import Config, ConfigError, base_of, parse_setting, put, split_key, validate
 from mmpsr.errors import UserError
 from mmpsr.models.build import create_model
 from mmpsr.objective.supervised import BRANCHES
@@ -33,9 +33,11 @@ class RowConfig(Config):
     settings: Settings = Field(default_factory=dict)
     """What it changes: a table of dotted keys, or a list of section.key=value."""
     without: tuple[str, ...] = ()
-    """Modalities and tasks that it leaves out, and corpora that it does not train on."""
+    """Modalities (with their views), single views and tasks that it leaves out, and corpora that it does not train
+    on."""
     only: tuple[str, ...] = ()
-    """Modalities, tasks and corpora: of each kind that is named here no other is used, or trained on."""
+    """Modalities (with their views), single views, tasks and corpora: of each kind that is named here no other is used,
+    or trained on."""
     swap: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By modality: encoder -> the one that this row has in its place. One that the base does not have is passed over,
     so that a row fits several bases."""
@@ -103,13 +105,14 @@ def _narrow(tree: dict[str, Any], config: RunConfig, row: RowConfig, source: str
         "task": config.tasks.active,
         "corpus": tuple(config.corpora.sources),
     }
-    absent = [name for name in (*row.without, *row.only) if not any(name in names for names in has.values())]
+    without, only = (_with_views(names, config.data.modalities) for names in (row.without, row.only))
+    absent = [name for name in (*without, *only) if not any(name in names for names in has.values())]
     if absent:
         raise InapplicableError(f"there is no modality, task or corpus {' or '.join(absent)}")
     for kind, names in has.items():
         used = config.corpora.trained() if kind == "corpus" else names
-        alone = [name for name in names if name in row.only]
-        kept = [name for name in alone or used if name not in row.without]
+        alone = [name for name in names if name in only]
+        kept = [name for name in alone or used if name not in without]
         if not kept:
             raise InapplicableError(f"no {kind} would be left")
         if kind == "modality":
@@ -121,14 +124,30 @@ def _narrow(tree: dict[str, Any], config: RunConfig, row: RowConfig, source: str
                 put(tree, ["corpora", "sources", name, "zero_shot"], name not in kept, source)
 
 
+def _with_views(names: Sequence[str], modalities: Sequence[str]) -> list[str]:
+    """Put what a row names, of a modality with its views, or these alone where the base has none but views."""
+    named: list[str] = []
+    for name in names:
+        views = [other for other in modalities if other != name and base_of(other) == name]
+        named += views if views and name not in modalities else [name, *views]
+    return named
+
+
 def _pairs(settings: Settings) -> Iterator[tuple[list[str], Any]]:
-    """Yield keys and values in order; tables are opened down to values and empty tables."""
+    """Yield keys and values in order; tables are opened down to values and empty tables.
+
+    Keys of the table itself are paths; those of tables in it are names, which may have a dot.
+    """
     if isinstance(settings, list):
         yield from map(parse_setting, settings)
         return
     for key, value in settings.items():
-        keys = key.split(".")
-        if isinstance(value, dict) and value:
-            yield from ((keys + below, leaf) for below, leaf in _pairs(value))
-        else:
-            yield keys, value
+        yield from _leaves(split_key(key), value)
+
+
+def _leaves(keys: list[str], value: Any) -> Iterator[tuple[list[str], Any]]:
+    if isinstance(value, dict) and value:
+        for name, below in value.items():
+            yield from _leaves([*keys, name], below)
+    else:
+        yield keys, value

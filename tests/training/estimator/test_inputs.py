@@ -112,8 +112,12 @@ def test_half_missing_rows_are_no_vectors() -> None:
 
 def test_modalities_come_in_their_order() -> None:
     assert modalities_of({"a": {"text": 0}, "b": {"video": 0, "audio": 0}}) == ("video", "audio", "text")
+    views = {"a": {"text.two": 0, "audio": 0, "text.lexica": 0}, "b": {"text": 0}}
+    assert modalities_of(views) == ("audio", "text", "text.two", "text.lexica")
     with pytest.raises(ValueError, match="no modality is named 'vido'; did you mean 'video'"):
         modalities_of({"a": {"vido": 0}})
+    with pytest.raises(ValueError, match=r"'text\.' is no name of a view of text"):
+        modalities_of({"a": {"text.": 0}})
     with pytest.raises(ValueError, match="features are empty"):
         modalities_of({"a": {}})
 

@@ -35,6 +35,19 @@ def test_hidden_modalities_leave_at_least_one_and_hide_at_the_rate() -> None:
     assert hide_modalities(batch, 0.0) is batch
 
 
+def test_a_modality_is_hidden_with_its_views() -> None:
+    torch.manual_seed(0)
+    present = torch.ones(4000, 4, dtype=torch.bool)
+    present[::2, 1] = False
+    names = ("text", "text.lexica", "audio", "behavior.lexica")
+    hidden = hide_modalities(Batch({name: torch.zeros(4000, 1) for name in names}, present), 0.5).presence
+    torch.testing.assert_close(hidden[1::2, 0], hidden[1::2, 1])
+    assert not hidden[::2, 1].any()
+    # text and audio each stay with 0.5, or because all three fell: 0.5 + 0.5^3 = 0.625
+    assert hidden.float().mean(dim=0)[[0, 2, 3]].tolist() == pytest.approx([0.625] * 3, abs=0.03)
+    assert not torch.equal(hidden[:, 0], hidden[:, 2])
+
+
 @pytest.mark.parametrize(
     ("balancing", "steps"),
     [

@@ -101,10 +101,10 @@ def test_subgroups_that_are_small_are_in_the_table_alone() -> None:
 
 
 def test_subsets_stand_by_value() -> None:
-    values = {"text": 60.0, "video+text": 70.0, "audio": None}
+    values = {"text": 60.0, "video+text": 70.0, "audio": None, "text+text.lexica": 50.0}
     rows = [replace(ROW, part=name, model=replace(ROW.model, value=value)) for name, value in values.items()]
     [svg] = svgs(subsets_section(rows, []))
-    assert svg.index(">V+T<") < svg.index(">T<")
+    assert svg.index(">V+T<") < svg.index(">T<") < svg.index(">T+T.lexica<")
     assert ">A<" not in svg
 
 

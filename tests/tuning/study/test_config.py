@@ -149,6 +149,27 @@ def test_every_set_of_tasks_is_in_the_transfer_study() -> None:
     )
 
 
+def test_a_modality_goes_with_its_views(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    views = '"features.encoders" = { "text.lexica" = "lexica", "behavior.lexica" = "lexica" }'
+    modalities = '"data.modalities" = ["text", "text.lexica", "behavior", "behavior.lexica"]'
+    kept = {
+        'without = ["text"]': ("behavior", "behavior.lexica"),
+        'without = ["text.lexica", "behavior"]': ("text",),
+        'only = ["text"]': ("text", "text.lexica"),
+        'only = ["behavior"]\nwithout = ["behavior.lexica"]': ("behavior",),
+        'only = ["text.lexica", "behavior.lexica"]': ("text.lexica", "behavior.lexica"),
+        """settings = ['features.encoders."text.lexica"=minilm-context', 'data.modalities=["text.lexica"]']""": (
+            "text.lexica",
+        ),
+    }
+    rows = "".join(f'[[rows]]\nname = "{number}"\n{row}\n' for number, row in enumerate(kept))
+    path.write_text(f'base = "x.toml"\nseeds = [0]\n[settings]\n{views}\n{modalities}\n{rows}', encoding="utf-8")
+    cells = load_study(path, base=FOLDER / "text_tables.toml").cells
+    assert [cell.config.data.modalities for cell in cells] == list(kept.values())
+    assert cells[-1].config.features.encoders["text.lexica"] == "minilm-context"
+
+
 def test_a_row_that_others_are_compared_with_cannot_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     rows = '[[rows]]\nname = "a"\nwithout = ["video"]\n[[rows]]\nname = "b"\n'
