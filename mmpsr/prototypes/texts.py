@@ -57,12 +57,18 @@ class ClassTexts(Meaning):
 
 
 class TaskTexts(Config):
-    """The texts of all classes of a task."""
+    """The texts of all classes of a task; with `kind`, `metrics` and `neutral` they declare one of their own."""
 
     templates: tuple[str, ...] = ()
     """Sentences with `{name}` or `{adjective}`, said of every class."""
     texts: dict[str, ClassTexts] = Field(min_length=1)
-    """By name of the class."""
+    """By name of the class, in the order of the outputs."""
+    kind: Literal["single_label", "multi_label", "regression"] | None = None
+    """What a task of these texts alone predicts; left out, one class. A declared task's own kind must be the same."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of a task of these texts alone; left out, the usual ones of its kind. A declared task has its own."""
+    neutral: str | None = None
+    """The class that is present exactly when no other is; of several labels. A declared task's must be the same."""
 
     @model_validator(mode="after")
     def _templates_can_be_filled(self) -> TaskTexts:
@@ -74,6 +80,20 @@ class TaskTexts(Config):
                     f"template {template!r} cannot be filled: it may hold {{name}} and {{adjective}} alone"
                 ) from error
         return self
+
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> TaskTexts:
+        if self.kind == "regression":
+            self.require_poles()
+        if self.neutral is not None and self.neutral not in self.texts:
+            raise ValueError(f"neutral: no class is named {self.neutral!r}; {nearest(self.neutral, self.texts)}")
+        return self
+
+    def require_poles(self) -> None:
+        """Raise a `ValueError` unless there are texts of both poles of every trait."""
+        for name, meaning in self.texts.items():
+            if meaning.opposite is None:
+                raise ValueError(f"[texts.{name}.opposite] is missing: a trait needs the texts of both its poles")
 
     def require_classes(self, classes: tuple[str, ...], place: str) -> None:
         """Raise a `ConfigError` unless there are texts of exactly these classes."""

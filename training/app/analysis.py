@@ -20,7 +20,7 @@ from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
 from training.predict.inputs import Defect, Recording
 from training.predict.predictor import Predictor, StageClock
-from training.predict.results import ClipResult, Results, judge
+from training.predict.results import ClipResult, Results, judge, resting_on
 from training.predict.transcripts import Cue, Transcript, read_transcript
 from training.predict.windows import clips_of, length_of
 
@@ -194,7 +194,7 @@ def analyse(
         tuple(d._replace(path=path.name, reason=without_folders(d.reason, path)) for d in defects), explanation,
         frames, no_frames, () if transcript is None else transcript.cues,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
-        {task: trained.calibration.statement(task, spec) for task, spec in trained.tasks.items()},
+        {task: trained.statement(task) for task in trained.tasks},
     )  # fmt: skip
 
 
@@ -290,5 +290,9 @@ def _data_address(pixels: NDArray[np.uint8]) -> str:
 def decide(analysis: Analysis, predictor: Predictor, confidence: float) -> Analysis:
     """Ask another confidence of an analysis; nothing is computed again but the decisions."""
     rows = judge(analysis.predicted, predictor.trained.tasks, predictor.trained.calibration, confidence)
-    clips = tuple(replace(clip, tasks=row) for clip, row in zip(analysis.clips, rows, strict=True))
+    near = () if predictor.trained.zero_shot is None else tuple(predictor.trained.zero_shot.sources)
+    clips = tuple(
+        replace(clip, tasks=resting_on(row, {task: clip.tasks[task].rests_on for task in near}))
+        for clip, row in zip(analysis.clips, rows, strict=True)
+    )
     return replace(analysis, clips=clips, wishes=replace(analysis.wishes, confidence=confidence))

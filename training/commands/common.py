@@ -17,12 +17,15 @@ from mmpsr.extras import sentence_of
 __all__ = [
     "DEMO",
     "ConfigOption",
+    "EncoderOption",
     "JsonOption",
     "ResumeOption",
     "RetryFailedOption",
     "RunArgument",
     "SetOption",
     "SplitOption",
+    "TaskTextsOption",
+    "TranscribeOption",
     "error_console",
     "guarded",
     "launched",
@@ -43,6 +46,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
+]
+
+TaskTextsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-texts",
+        metavar="NAME_OR_FILE",
+        help="Zero-shot by what classes mean in words: emotion, personality, ambivalence or a TOML file; repeatable.",
+    ),
+]
+EncoderOption = Annotated[
+    str | None, typer.Option("--encoder", help="Text encoder of class texts without a run; else the file's, or MiniLM.")
+]
+TranscribeOption = Annotated[
+    bool, typer.Option("--transcribe", help="Without a run: let a speech model write transcripts.")
 ]
 
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.commands.common import JsonOption, RunArgument, SetOption, SplitOption, guarded, out_console
+from training.commands.common import (
+    EncoderOption,
+    JsonOption,
+    RunArgument,
+    SetOption,
+    SplitOption,
+    TaskTextsOption,
+    guarded,
+    out_console,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,11 +35,30 @@ WIDTH = 140
 @guarded("stopped; vectors made so far are kept, and the same command begins again")
 def evaluate(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folder of a finished run; several that differ in the seed.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN...",
+            help="Folder of a finished run; several that differ in the seed; none with --zero-shot or --task-texts.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of other corpora, which the model predicts now.")
     ] = None,
+    zero_shot: Annotated[
+        bool,
+        typer.Option(
+            "--zero-shot", help="Without a run: by texts of what the classes of the configuration's tasks mean."
+        ),
+    ] = False,
+    task_texts: TaskTextsOption = None,
+    encoder: EncoderOption = None,
+    wordings: Annotated[
+        str | None,
+        typer.Option("--wordings", help="Of class texts, in place of the usual ones; joined by commas."),
+    ] = None,
+    all_wordings: Annotated[
+        bool, typer.Option("--all-wordings", help="Each wording of class texts alone, and the usual ones together.")
+    ] = False,
     set_: SetOption = None,
     corpus: Annotated[list[str] | None, typer.Option("--corpus", help="Only this corpus; repeatable.")] = None,
     split: SplitOption = None,
@@ -51,14 +79,34 @@ def evaluate(
         bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
     ] = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int | None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
     from training.in_time.command import evaluate_command
     from training.in_time.trained import is_run_in_time
     from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
+    of_texts = {"--encoder": encoder, "--wordings": wordings, "--all-wordings": all_wordings}
+    if zero_shot or task_texts:
+        others = {"--aggregate": aggregate, "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained}
+        _require_no_run(runs or (), config, [name for name, value in others.items() if value])
+        assert config is not None
+        document = _evaluate_texts(
+            config, set_ or (), task_texts or (), encoder, wordings, all_wordings, corpus or (), split, by
+        )
+        if as_json:
+            typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+            return None
+        console = out_console(WIDTH)
+        for table in tables(document):
+            console.print(table, highlight=False)
+        return None
+    if named := [name for name, value in of_texts.items() if value]:
+        raise ConfigError(f"{named[0]} is of class texts; give --zero-shot or --task-texts, or leave it out")
+    if not runs:
+        raise ConfigError("there is nothing to evaluate; name a finished run, or give --zero-shot, which needs none")
     if is_run_in_time(runs[0]):
         others = {
             "--config": config, "--set": set_, "--corpus": corpus, "--by": by, "--aggregate": aggregate,
@@ -73,10 +121,40 @@ def evaluate(
         document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)
     if as_json:
         typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
-        return
+        return None
     console = out_console(WIDTH)
     for table in tables(document) if len(runs) == 1 else seed_tables(document):
         console.print(table, highlight=False)
+    return None
+
+
+def _require_no_run(runs: Sequence[Path], config: Path | None, refused: Sequence[str]) -> None:
+    """Refuse what class texts have not."""
+    from mmpsr.config import ConfigError
+
+    if runs:
+        raise ConfigError(
+            f"{runs[0]}: class texts are evaluated without a run; leave it out, or leave --zero-shot and --task-texts "
+            "out to evaluate it"
+        )
+    if config is None:
+        raise ConfigError("name the corpora to evaluate class texts on with --config")
+    if refused:
+        raise ConfigError(f"{refused[0]} is of a run's figures; leave it out")
+
+
+def _evaluate_texts(
+    config: Path, settings: Sequence[str], task_texts: Sequence[str], encoder: str | None, wordings: str | None,
+    all_wordings: bool, corpora: Sequence[str], split: str | None, by: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    from training.class_texts.zero_shot import parse_wordings
+    from training.evaluation.zero_shot import ZeroShotOptions, evaluate_zero_shot
+
+    options = ZeroShotOptions(
+        config, settings, task_texts, encoder, parse_wordings(wordings), all_wordings, corpora, split, by
+    )
+    with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
+        return evaluate_zero_shot(options)
 
 
 def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import typer
 
 from mmpsr.errors import Interrupted
 from mmpsr.extras import require_extra
-from training.commands.common import error_console, guarded
+from training.commands.common import EncoderOption, TaskTextsOption, TranscribeOption, error_console, guarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["predict", "serve_app"]
 
 Format = Literal["json", "csv", "parquet"]
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="RUN_OR_BUNDLE", help="Finished run, bundle, or a bundle's hub id.")
-]
-
 BATCH = 16
 """Clips predicted at a time, and the most that a kill can cost."""
 FEW = 32
@@ -44,9 +40,20 @@ SHOWN = 20
 
 @guarded("stopped")
 def predict(
-    model: ModelArgument,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs or tables.")],
-    text: Annotated[str | None, typer.Option("--text", help="What is said in the one recording.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN_OR_BUNDLE INPUTS...",
+            help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without; files, folders, globs "
+            "or tables.",
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="What is said in the one recording, or a text without any.")
+    ] = None,
+    task_texts: TaskTextsOption = None,
+    encoder: EncoderOption = None,
+    transcribe: TranscribeOption = False,
     transcripts: Annotated[
         Path | None, typer.Option("--transcripts", help="Folder of .srt, .vtt or .txt files named like the recordings.")
     ] = None,
@@ -93,36 +100,45 @@ def predict(
     from training.in_time.command import predict_command
     from training.in_time.trained import is_run_in_time
     from training.predict.document import document_of, keys_of
-    from training.predict.inputs import InputError, find_inputs
-    from training.predict.predictor import open_predictor
-    from training.predict.windows import clips_of
+    from training.predict.inputs import InputError, Inputs, find_inputs
+    from training.predict.windows import clip_of_text, clips_of
 
     try:
+        model, inputs = _model_of(names or [], task_texts or ())
+        if not inputs and text is None:
+            raise InputError("there is nothing to predict; name files, folders, globs or tables, or give --text")
         format_ = _format(format_, output)
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         if novelty is not None and not 0.0 <= novelty <= 1.0:
             raise InputError(f"--novelty is a share of dev clips between 0 and 1, found {novelty:g}")
         given = None if text is None else [text]
-        read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
-        if is_run_in_time(model):
+        read = Inputs()
+        if inputs:
+            read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
+        if model is not None and is_run_in_time(model):
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
                 "--novelty": novelty is not None, "--explain": explain, "--weights": bool(weights),
                 "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
+                "--task-texts": bool(task_texts), "--encoder": encoder is not None, "--transcribe": transcribe,
+                "--text without a recording": not inputs,
             }  # fmt: skip
             refused = [name for name, is_given in others.items() if is_given]
             return predict_command(Path(model), read, output, format_, cards, refused, error_console())
-        clips = clips_of(read.recordings, window, hop)
+        is_alone = text is not None and not inputs
+        clips = clip_of_text(text or "") if is_alone else clips_of(read.recordings, window, hop)
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
-        with open_predictor(model, num_processes, own, *trusted) as predictor:
+        opened = _open(model, task_texts or (), encoder, transcribe, num_processes, own, *trusted)
+        with opened as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
                 finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty)
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
-                rows, read.defects, predictor.trained, name=Path(model).name, confidence=confidence, novelty=novelty,
+                rows, read.defects, predictor.trained, name=_name_of(model, task_texts or ()),
+                confidence=confidence, novelty=novelty,
                 window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
         _write(document, format_, output, cards, error_console())
@@ -135,7 +151,16 @@ def predict(
 
 @guarded()
 def serve_app(
-    model: ModelArgument,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN_OR_BUNDLE",
+            help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without.",
+        ),
+    ] = None,
+    task_texts: TaskTextsOption = None,
+    encoder: EncoderOption = None,
+    transcribe: TranscribeOption = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of 127.0.0.1; 0 is any that is free.")] = 7860,
     max_seconds: Annotated[float, typer.Option("--max-seconds", help="Longest video that is taken.")] = 120.0,
     max_megabytes: Annotated[float, typer.Option("--max-megabytes", help="Largest file that is taken.")] = 200.0,
@@ -150,24 +175,73 @@ def serve_app(
     from training.in_time.recordings import InTimePredictor
     from training.in_time.trained import is_run_in_time
     from training.predict.inputs import InputError
-    from training.predict.predictor import open_predictor
 
     try:
+        if model is None and not task_texts:
+            raise InputError(_NO_MODEL)
         if max_seconds <= 0 or max_megabytes <= 0:
             raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
-        limits, name = Limits(max_seconds, max_megabytes), Path(model).name
+        limits, name = Limits(max_seconds, max_megabytes), _name_of(model, task_texts or ())
 
         def tell(address: str) -> None:
             typer.echo(f"{address} (this machine only; stop with Ctrl-C)")
 
-        if is_run_in_time(model):
+        if model is not None and is_run_in_time(model):
+            if task_texts:
+                raise InputError("a model in time has no class texts beside it; leave --task-texts or the run out")
             with InTimePredictor.from_run(model) as in_time:
                 serve(lambda root: InTimeService(in_time, name, limits, root), port, tell)
             return
-        with open_predictor(model) as predictor:
+        with _open(model, task_texts or (), encoder, transcribe) as predictor:
             serve(lambda root: Service(predictor, name, limits, root), port, tell)
     except KeyboardInterrupt:  # the way to stop it
         error_console().print("stopped; what was uploaded is removed")
+
+
+_NO_MODEL = (
+    "there is no model; name a finished run or a bundle, or give --task-texts, which needs none (--task-texts emotion)"
+)
+
+
+def _model_of(names: Sequence[str], task_texts: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the run or bundle from the inputs; with class texts there need not be one."""
+    from training.predict.inputs import InputError
+    from training.predict.predictor import is_model
+
+    if names and (not task_texts or is_model(names[0])):
+        return names[0], list(names[1:])
+    if not task_texts:
+        raise InputError(_NO_MODEL)
+    return None, list(names)
+
+
+def _name_of(model: str | None, task_texts: Sequence[str]) -> str:
+    return f"class texts of {', '.join(task_texts)}" if model is None else Path(model).name
+
+
+def _open(
+    model: str | None, task_texts: Sequence[str], encoder: str | None, transcribe: bool, num_processes: int = 0,
+    weights: Mapping[str, str] | None = None, trust_remote_code: Sequence[str] = (), allow_custom: bool = False,
+) -> Predictor:  # fmt: skip
+    """Open a run or bundle, with class texts beside it where they are given, or class texts alone."""
+    from encoders.config import FeaturesConfig, TranscriberConfig
+    from mmpsr.config import validate
+    from training.predict.inputs import InputError
+    from training.predict.predictor import Predictor, open_predictor
+
+    if model is None:
+        settings = {
+            "weights": weights or {}, "trust_remote_code": tuple(trust_remote_code),
+            "transcriber": TranscriberConfig() if transcribe else None,
+        }  # fmt: skip
+        features = validate(FeaturesConfig, settings, "--weights, --trust-remote-code")
+        return Predictor.from_task_texts(task_texts, encoder, num_processes, features)
+    if encoder is not None or transcribe:
+        raise InputError(f"{'--encoder' if encoder else '--transcribe'} is of class texts without a run; leave it out")
+    predictor = open_predictor(model, num_processes, weights, trust_remote_code, allow_custom)
+    if task_texts:
+        predictor.add_task_texts(task_texts)
+    return predictor
 
 
 def _format(asked: Format | None, output: Path | None) -> Format | None:
@@ -270,7 +344,9 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
     classified = {name: task for name, task in document["tasks"].items() if task["kind"] != "regression"}
     if classified:
         yield f"{document['confidence_means']}."
-    for name, task in classified.items():
+    for name, task in document["tasks"].items():
+        if name not in classified and not task["zero_shot"]:
+            continue
         yield f"{name}: {task['calibration']}."
     if document["novelty_dev"]:
         counts = ", ".join(f"{name} {number}" for name, number in document["novelty_dev"].items())
@@ -288,6 +364,8 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
     width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
     for task, result in clip["tasks"].items():
         yield _verdict(task, result, width)
+        for sentence in result.get("rests_on", ()):
+            yield f"  {'':<{width}}{sentence}"
         if "explanation" in clip:
             yield f"  {'':<{width}}{_why(task, clip)}"
     for modality, reason in clip["absent"].items():

@@ -5,7 +5,7 @@ The features must be those of the run: the same encoders, by their fingerprints.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +97,12 @@ def require_fingerprints(run: TrainedModel, features: FeaturesConfig, source: st
 
 
 def read_clips(
-    run: TrainedModel, config: RunConfig, corpora: Sequence[str], split: str | None, console: Console
+    run: TrainedModel,
+    config: RunConfig,
+    corpora: Sequence[str],
+    split: str | None,
+    console: Console,
+    declared: Mapping[str, TaskSpec] | None = None,
 ) -> pd.DataFrame:
     """Read clips to evaluate.
 
@@ -107,6 +112,7 @@ def read_clips(
         corpora: names of those that are read; empty for all.
         split: the split, or None for test, and dev of corpora without labelled test clips.
         console: where messages go.
+        declared: tasks that the corpora may label besides the model's.
 
     Raises:
         ConfigError: there is no such corpus.
@@ -120,7 +126,7 @@ def read_clips(
     named = {name: source for name, source in sources.items() if name in (corpora or sources)}
     wanted = config.corpora.model_copy(update={"sources": named})
     prepare(wanted)
-    table = read_corpora(wanted, run.tasks)
+    table = read_corpora(wanted, {**(declared or {}), **run.tasks})
     for corpus, count in table.defects["corpus"].value_counts().items():
         console.print(f"{corpus}: {count} rows have defects; `mmpsr doctor` lists them", highlight=False)
     return _choose(table.clips, run, split)

@@ -35,7 +35,7 @@ from training.runs.stored import RunPredictions, TaskSplit
 from training.runs.trained import TrainedModel
 from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted, SeedRow
 
-__all__ = ["EvaluationOptions", "evaluate", "over_seeds", "require_seeds"]
+__all__ = ["EvaluationOptions", "blank_findings", "evaluate", "over_seeds", "require_seeds"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     parts = split_parts(run, options.split)
     found = evaluate_run(run, options.split, options.by)
     leakage = guard(parts, clips, of_run)
-    leakage["findings"] = [*findings, *_blank(parts), *leakage["findings"]]
+    leakage["findings"] = [*findings, *blank_findings(parts), *leakage["findings"]]
     config = None if options.config is None else str(options.config)
     return {
         "run": str(path), "config": config, "leakage": leakage, **found, "whole": options.aggregate,
@@ -105,7 +105,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _blank(parts: Sequence[TaskSplit]) -> Iterator[dict[str, Any]]:
+def blank_findings(parts: Sequence[TaskSplit]) -> Iterator[dict[str, Any]]:
     """Find clips of which the model sees nothing, per corpus, split and task."""
     for part in parts:
         blank = ~part.clips.filter(regex="^present[.]").any(axis=1)

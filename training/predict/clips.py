@@ -27,10 +27,11 @@ from encoders.writers.build import text_writers
 from mmpsr.calibration.novelty import ClipNovelty
 from mmpsr.config import ConfigError, base_of, nearest
 from mmpsr.layers.standardizer import Standardizer
+from training.class_texts.zero_shot import NO_WORDS
 from training.data.joined import JoinedCorpora, gather
 from training.data.ragged import Ragged
 from training.predict.inputs import Defect
-from training.predict.results import ClipResult, Results, abstain_novel, judge, sentences_of
+from training.predict.results import ClipResult, Results, abstain_novel, judge, resting_on, sentences_of
 from training.predict.windows import CORPUS
 from training.runs.trained import TrainedModel
 
@@ -215,7 +216,7 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
     """
     joined = table.joined
     there = joined.presence.any(dim=1)
-    device = next(trained.model.parameters()).device
+    device = next(trained.model.buffers()).device
     some = joined.select(torch.nonzero(there).flatten()).to(device)
     predicted = {task: np.zeros((0, spec.num_outputs)) for task, spec in trained.tasks.items()}
     unlike: list[dict[str, ClipNovelty]] = []
@@ -223,6 +224,9 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
         numbers = torch.arange(len(some.clips), device=device)
         predicted, unlike = trained.predict(some, numbers), trained.judge_novelty(some, numbers)
     rows_of_tasks = judge(predicted, trained.tasks, trained.calibration, confidence)
+    if trained.zero_shot is not None:
+        told = trained.zero_shot.rests_on(some)
+        rows_of_tasks = [resting_on(row, each) for row, each in zip(rows_of_tasks, told, strict=True)]
     judged = iter([(abstain_novel(row, new, novelty), new) for row, new in zip(rows_of_tasks, unlike, strict=True)])
     columns = joined.clips.astype(object)
     rows = columns.where(columns.notna(), None).to_dict("records")
@@ -233,6 +237,7 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
         place = (row.get("recording") or row["clip_id"], row["media"] or "", row["start"], row["end"])
         if not has_any:
             sentences = list(dict.fromkeys(reasons.values())) or ["none of the model's modalities is there"]
+            sentences = [NO_WORDS, *sentences] if trained.is_untrained else sentences
             defects.append(Defect(*place, "; ".join(sentences)))
             continue
         narrated, others = "", remarks.get(narrator, "")

@@ -98,7 +98,8 @@ def document_of(
 
     `about` says what the model was trained on and how good it is, `confidence_means` and `novelty_means` what
     confidences and novelties are, `novelty_dev` of how many dev clips by modality; the
-    `calibration` of a task says whether its probabilities are calibrated. A clip that was explained has an
+    `calibration` of a task says whether its probabilities are calibrated, `zero_shot` whether it is predicted by class
+    texts, which `rests_on` of a clip's result then names. A clip that was explained has an
     `explanation`, see `mmpsr.explanation.explain`.
 
     Args:
@@ -138,9 +139,10 @@ def document_of(
             task: {
                 "kind": spec.kind,
                 "classes": list(spec.classes),
-                "calibration": calibration.statement(task, spec),
+                "calibration": trained.statement(task),
                 "calibrated": calibration.is_calibrated(task),
                 "calibration_error": calibration.error(task),
+                "zero_shot": trained.zero_shot is not None and task in trained.zero_shot.sources,
             }
             for task, spec in trained.tasks.items()
         },
@@ -173,5 +175,7 @@ def _identity(trained: TrainedModel, confidence: float, novelty: float | None) -
         trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA,
         CONFIDENCE, novelty, NOVELTY_MEANS,
     ]  # fmt: skip
+    if trained.zero_shot is not None:
+        parts.append([trained.statement(task) for task in trained.zero_shot.sources])
     sums.update(json.dumps(parts, sort_keys=True).encode())
     return sums.hexdigest()[:12]

@@ -12,6 +12,7 @@ results.to_frame().to_csv("talk.csv")
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,9 +28,13 @@ from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
+from mmpsr.batch import Batch
 from mmpsr.explanation.explain import Explanation, explain
+from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
 from training.bundle.files import CONTENT, FILES, OPTIONAL
+from training.class_texts.model import TrainedAndNearest
+from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
 from training.predict.inputs import Defect, InputError, find_inputs
 from training.predict.results import Results
@@ -37,10 +42,11 @@ from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
 from training.runs.trained import TrainedModel
 
-__all__ = ["Predictor", "StageClock", "open_predictor"]
+__all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
 _PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
@@ -158,6 +164,47 @@ class Predictor(KeepsLoaded, ModelHubMixin):
         bundled = read_bundle(folder, device, allow_custom_encoders)
         return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
 
+    @classmethod
+    def from_task_texts(
+        cls, task_texts: str | Sequence[str], encoder: str | None = None, num_processes: int = 0,
+        features: FeaturesConfig | None = None, wordings: Sequence[Wording] | None = None,
+    ) -> Predictor:  # fmt: skip
+        """Open a model of class texts alone, which needs no run: of what is said and of described behaviour.
+
+        Args:
+            task_texts: names of texts that ship, or TOML files, see `docs/task_texts.md`.
+            encoder: id of the text encoder; that of `features`, which is MiniLM by default, where left out.
+            num_processes: see the class.
+            features: local weights, device, and what writes transcripts.
+            wordings: in place of the usual ones.
+
+        Raises:
+            ConfigError: texts or encoder cannot be used.
+            ExtractionError: the encoder cannot be loaded.
+
+        Example:
+            >>> predictor = Predictor.from_task_texts("emotion")                    # doctest: +SKIP
+        """
+        sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
+        own = with_text_encoder(features or FeaturesConfig(), encoder, ("text", "behavior"))
+        zero_shot = read_zero_shot(sources, own, wordings=wordings)
+        return cls(TrainedModel.of_texts(zero_shot, features=own), num_processes)
+
+    def add_task_texts(self, task_texts: str | Sequence[str], wordings: Sequence[Wording] | None = None) -> None:
+        """Predict tasks by class texts beside the model's own, from the vectors of its text encoder.
+
+        Args:
+            task_texts: see `from_task_texts`; a task that the model has already is called `zero-shot-<name>`.
+            wordings: in place of the usual ones.
+
+        Raises:
+            ConfigError: texts cannot be used, or the model reads no text.
+            ExtractionError: the encoder cannot be loaded.
+        """
+        sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
+        zero_shot = read_zero_shot(sources, self.features, taken=tuple(self.trained.tasks), wordings=wordings)
+        self.trained = self.trained.with_texts(zero_shot)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.trained, BundledModel):
             copy_bundle(self.trained.folder, save_directory, force=True)
@@ -274,7 +321,7 @@ class Predictor(KeepsLoaded, ModelHubMixin):
         for first in range(0, len(results), _PIECE):
             rows = torch.arange(first, min(first + _PIECE, len(results)), device=joined.presence.device)
             with self._lock:  # the model's parts are watched meanwhile
-                explanations += explain(trained.model, joined.batch(rows), trained.calibration)
+                explanations += _explain(trained, joined.batch(rows))
         return explanations
 
     def _extract(self, clips: pd.DataFrame, features: FeaturesConfig) -> pd.DataFrame:
@@ -285,6 +332,15 @@ class Predictor(KeepsLoaded, ModelHubMixin):
     def _results(self, table: VectorTable, confidence: float, novelty: float | None) -> Results:
         with self._lock:  # whoever explains watches the model's parts
             return results_of(self.trained, table, confidence, novelty)
+
+
+def _explain(trained: TrainedModel, batch: Batch) -> list[Explanation]:
+    """Explain clips; of a model with class texts beside it, its own tasks as without them."""
+    explanations = explain(trained.model, batch, trained.calibration)
+    if not isinstance(trained.model, TrainedAndNearest):
+        return explanations
+    own = explain(trained.model.trained, batch, trained.calibration)
+    return [replace(both, tasks={**both.tasks, **alone.tasks}) for both, alone in zip(explanations, own, strict=True)]
 
 
 def _read(
@@ -325,6 +381,14 @@ def _require_novelty(novelty: float | None, trained: TrainedModel) -> None:
             "the model's run or bundle does not store how unlike its training clips a recording is, which novelty "
             "asks for; train again, and bundle the new run, or leave it out"
         )
+
+
+def is_model(name: str) -> bool:
+    """Tell whether a name is of a run or a bundle on the disk, or can be of one on the hub, and not of recordings."""
+    path = Path(name)
+    if path.is_dir():
+        return any((path / file).exists() for file in (CONTENT, "config.json"))
+    return not path.exists() and not path.suffix and _HUB_ID.fullmatch(name) is not None
 
 
 def open_predictor(

@@ -22,10 +22,14 @@ from mmpsr.calibration.reliability import confidences
 from mmpsr.explanation.explain import Explanation
 from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
+from training.class_texts.zero_shot import NO_WORDS
 from training.data.joined import JoinedCorpora
 from training.predict.inputs import Defect
 
-__all__ = ["ClipResult", "Results", "Sentence", "TaskResult", "abstain_novel", "frame_of", "judge", "sentences_of"]
+__all__ = [
+    "ClipResult", "Results", "Sentence", "TaskResult", "abstain_novel", "frame_of", "judge", "resting_on",
+    "sentences_of",
+]  # fmt: skip
 
 COVERAGE = 0.9
 """Chance with which an interval holds the true value."""
@@ -56,6 +60,7 @@ class TaskResult:
         abstained: the decision, or the scores of a regression, are not to be used: the confidence is below the one
             asked for, or the novelty not.
         reason: why so, or None.
+        rests_on: of a task predicted by class texts, which of them are nearest, a sentence a modality.
         intervals: by trait, the range that holds the true value with a chance of 90 %, from the residuals on dev.
     """
 
@@ -66,6 +71,7 @@ class TaskResult:
     abstained: bool = False
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     reason: str | None = None
+    rests_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,20 @@ def abstain_novel(
     }
 
 
+def resting_on(results: Mapping[str, TaskResult], told: Mapping[str, tuple[str, ...]]) -> dict[str, TaskResult]:
+    """Say what predictions by class texts rest on; those that rest on nothing are not to be used.
+
+    Args:
+        results: of a clip, by task.
+        told: by task that is predicted by class texts, sentences on what is nearest, none without any words.
+    """
+    changed = dict(results)
+    for task, sentences in told.items():
+        result = replace(results[task], rests_on=sentences)
+        changed[task] = result if sentences else replace(result, abstained=True, reason=NO_WORDS)
+    return changed
+
+
 def _named(spec: TaskSpec, values_C: NDArray) -> dict[str, float]:
     return dict(zip(spec.classes, values_C.tolist(), strict=True))
 
@@ -257,11 +277,12 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
     """Make clips and defects a table: a row each, clips first.
 
     Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`) and
-    `<task>.confidence`, or per trait `<task>.<trait>.low` and `.high`; `<task>.abstained` and `<task>.reason`; per
-    modality `novelty.<modality>` and `.ratio` (see `mmpsr.calibration.novelty.ClipNovelty`),
-    `faces.<modality>.<figure>` (see `encoders.visibility.FaceFigures`), and `absent.<modality>`, why it is not there;
-    `text`, `text_source`, `language`, `narrative`. Of explained clips also `shapley.<task>.<class>.<modality>`, in the
-    unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of modalities, none with fewer than two.
+    `<task>.confidence`, or per trait `<task>.<trait>.low` and `.high`; `<task>.abstained` and `<task>.reason`, and
+    `<task>.rests_on` of tasks predicted by class texts; per modality `novelty.<modality>` and `.ratio` (see
+    `mmpsr.calibration.novelty.ClipNovelty`), `faces.<modality>.<figure>` (see `encoders.visibility.FaceFigures`), and
+    `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
+    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
+    modalities, none with fewer than two.
 
     Args:
         clips: of `Results.to_dicts`.
@@ -278,6 +299,8 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
                 row[f"{task}.decided"] = "+".join(found["decided"])
                 row[f"{task}.confidence"] = found["confidence"]
             row |= {f"{task}.abstained": found["abstained"], f"{task}.reason": found.get("reason")}
+            if found.get("rests_on"):
+                row[f"{task}.rests_on"] = "; ".join(found["rests_on"])
         for task, why in clip.get("explanation", {"tasks": {}})["tasks"].items():
             for name in why["prediction"]:
                 row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}

@@ -14,10 +14,12 @@ from encoders.media.decoding import duration_of, opened
 from mmpsr.files import sha256_of
 from training.predict.inputs import InputError, Recording
 
-__all__ = ["CORPUS", "clips_of", "cut", "length_of"]
+__all__ = ["CORPUS", "TEXT_ALONE", "clip_of_text", "clips_of", "cut", "length_of"]
 
 CORPUS = "predicted"
 """Name under which the feature store keeps recordings that belong to no corpus."""
+TEXT_ALONE = "text"
+"""What a text without a recording is called."""
 _LEAST_REST = 0.1  # of a window; less of a recording's end is no window of its own
 _NO_SECONDS = "the transcript has no seconds, so it cannot be divided among windows; give .srt or .vtt"
 
@@ -91,6 +93,19 @@ def clips_of(recordings: Iterable[Recording], length: float | None = None, hop: 
     rows = [row for recording in recordings for row in _rows(recording, length, hop)]
     frame = pd.DataFrame(rows, columns=None if rows else ["recording", "no_transcript", "words"])
     return conform(frame).astype({"recording": "string", "no_transcript": "string", "words": "string"})
+
+
+def clip_of_text(text: str) -> pd.DataFrame:
+    """Make a clip table, as `clips_of` does, of a text without a recording.
+
+    Args:
+        text: what is said.
+    """
+    row = {
+        "corpus": CORPUS, "split": "test", "clip_id": sha256_of(text)[:16], "group": TEXT_ALONE, "text": text,
+        "recording": TEXT_ALONE, "no_transcript": None, "words": None,
+    }  # fmt: skip
+    return conform(pd.DataFrame([row])).astype({"recording": "string", "no_transcript": "string", "words": "string"})
 
 
 def _rows(recording: Recording, length: float | None, hop: float | None) -> Iterator[dict[str, object]]:

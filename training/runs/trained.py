@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from mmpsr.calibration.novelty import ClipNovelty, Novelty
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
-from mmpsr.tasks import TaskSpec
-from training.config import RunConfig
+from mmpsr.tasks import TasksConfig, TaskSpec
+from training.class_texts.model import NearestTexts, TrainedAndNearest
+from training.class_texts.zero_shot import ZeroShot
+from training.config import DataConfig, RunConfig
 from training.data.joined import JoinedCorpora, active_features
 from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
@@ -48,6 +50,7 @@ class TrainedModel:
         fingerprints: of encoders, as the run wrote them, by modality, then those of sequences by their subject.
         origin: corpora and main figures of the run; None where they are not known.
         novelty: fitted on train and dev; without any modality where the run or bundle was written before it was stored.
+        zero_shot: tasks that are predicted by class texts: all of them, or some beside the trained ones.
     """
 
     model: FusionModel
@@ -58,6 +61,7 @@ class TrainedModel:
     fingerprints: Mapping[str, str]
     origin: Origin | None = field(default=None, kw_only=True)
     novelty: Novelty = field(default_factory=Novelty, kw_only=True)
+    zero_shot: ZeroShot | None = field(default=None, kw_only=True)
 
     @classmethod
     def read(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -99,6 +103,45 @@ class TrainedModel:
             novelty=novelty,
         )
 
+    @classmethod
+    def of_texts(
+        cls, zero_shot: ZeroShot, config: RunConfig | None = None, features: FeaturesConfig | None = None
+    ) -> TrainedModel:
+        """Make class texts a model of their own, which nothing was trained for.
+
+        Args:
+            zero_shot: the tasks.
+            config: of corpora, where they are to be evaluated; else of nothing.
+            features: encoders of the modalities that are compared; those of the configuration where left out.
+        """
+        config, tasks = config or RunConfig(), zero_shot.model.tasks
+        features = active_features(features or config.features, zero_shot.model.modalities)
+        specs = {name: spec.model_dump(mode="json") for name, spec in tasks.items()}
+        changes = {
+            "features": features, "data": DataConfig(modalities=zero_shot.model.modalities),
+            "tasks": TasksConfig(active=tuple(tasks), specs=specs),
+        }  # fmt: skip
+        resolved = RunConfig(**{**dict(config), **changes})
+        return cls(
+            zero_shot.model, dict(tasks), features, Calibration(), resolved, feature_keys(features), zero_shot=zero_shot
+        )
+
+    def with_texts(self, zero_shot: ZeroShot) -> TrainedModel:
+        """Predict tasks by class texts beside one's own, from the same vectors."""
+        model = TrainedAndNearest(self.model, zero_shot.model)
+        return replace(self, model=model.to(_device(self.model)), tasks=dict(model.tasks), zero_shot=zero_shot)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether all its tasks are predicted by class texts."""
+        return isinstance(self.model, NearestTexts)
+
+    def statement(self, task: str) -> str:
+        """Say what the numbers of a task are, see `mmpsr.calibration.calibration.Calibration.statement`."""
+        if self.zero_shot is not None and task in self.zero_shot.sources:
+            return self.zero_shot.statement(task)
+        return self.calibration.statement(task, self.tasks[task])
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The model's modalities, in its order."""
@@ -106,6 +149,8 @@ class TrainedModel:
 
     def about(self, name: str) -> str:
         """Write the line that stands over predictions, see `training.runs.origin.Origin`; `name` opened the model."""
+        if self.zero_shot is not None and self.is_untrained:
+            return self.zero_shot.about
         return (self.origin or Origin(name)).line(name)
 
     def predict(self, joined: JoinedCorpora, rows: torch.Tensor) -> dict[str, NDArray[np.float64]]:
@@ -115,3 +160,7 @@ class TrainedModel:
     def judge_novelty(self, joined: JoinedCorpora, rows: torch.Tensor) -> list[dict[str, ClipNovelty]]:
         """Tell how unlike the training clips each clip's modalities are; see `training.scoring.novelty`."""
         return clip_novelty(self.novelty, self.model, joined, rows)
+
+
+def _device(model: FusionModel) -> torch.device:
+    return next(model.buffers()).device

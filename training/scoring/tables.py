@@ -84,6 +84,13 @@ def metric_name(metric: str) -> str:
 def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     """Lay out what is printed of one run, the leakage guard's findings first."""
     yield from _leakage(document["leakage"])
+    for task, statement in document.get("zero_shot", {}).items():
+        yield f"{task}: {statement}"
+    if "wordings" in document:
+        yield "Each wording alone, and the usual ones together: none is chosen; percent, higher is better"
+        yield _wordings(document["wordings"])
+        yield _resampled(document)
+        return
     yield from _figures(document)
     yield "By class or trait (what metrics are the mean of)"
     yield _rows(document["classes"], "class")
@@ -115,10 +122,30 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         of_each = f"Spearman's correlation over clips, {NUM_PAIRS} of each"
         yield f"Outputs of different tasks that go together most ({of_each})"
         yield together
-    yield (
+    yield _resampled(document)
+
+
+def _resampled(document: Mapping[str, Any]) -> str:
+    return (
         "Square brackets: 95 % intervals, groups (participants, videos or dialogues) resampled "
         f"{document['num_resamples']} times; none where there are fewer than two groups."
     )
+
+
+def _wordings(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = table_of((*PLACE, "metric", "wordings", "of"), ("clips", "value", "", "chance"))
+    places: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        places.setdefault((*(row[name] for name in PLACE), row["metric"]), []).append(row)
+    for (*place, metric), of_place in places.items():
+        for row in of_place:
+            shown = (*place, metric_name(metric)) if row is of_place[0] else ("",) * 4
+            table.add_row(
+                *shown, row["wordings"], ", ".join(row["compared"]), str(row["num_clips"]), number(row["value"]),
+                _quoted(Estimate(row["value"], row["low"], row["high"])), number(row["chance"]),
+            )  # fmt: skip
+        table.add_section()
+    return table
 
 
 def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
@@ -194,7 +221,9 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
     rows = document["figures"]
     has_linear = any(row.linear is not None for row in rows)
     yield "Figures in percent, higher is better" + (
-        "" if has_linear else "; the linear baseline is not stored, so that it has none on these clips"
+        ""
+        if has_linear or document.get("zero_shot")
+        else "; the linear baseline is not stored, so that it has none on these clips"
     )
     baseline = ("linear", "") if has_linear else ()
     table = table_of((*PLACE, "metric"), ("clips", "groups", "model", "", *baseline, "chance"))

@@ -154,7 +154,8 @@ class Cell:
         """What the clips, their vectors and the linear baseline depend on, as text."""
         config = self.config
         features = active_features(config.features, config.data.modalities)
-        tasks = {name: spec.model_dump(exclude={"loss", "threshold"}) for name, spec in config.tasks.resolve().items()}
+        unread = {"loss", "threshold", "texts"}
+        tasks = {name: spec.model_dump(exclude=unread) for name, spec in config.tasks.resolve().items()}
         parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
         return json.dumps([*parts, config.model.reads_sequences])
 
