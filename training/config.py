@@ -27,6 +27,7 @@ __all__ = [
     "InTimeConfig",
     "InTimeDataConfig",
     "InTimeTrainingConfig",
+    "LinearConfig",
     "OptimizationConfig",
     "OutputConfig",
     "RunConfig",
@@ -139,6 +140,14 @@ class TrainingConfig(OptimizationConfig):
     """Steps between checkpoints, besides one after every epoch."""
 
 
+class LinearConfig(Config):
+    """The linear models: the baseline, and what `model.linear_path` starts from."""
+
+    fusion: Literal["concatenated", "late"] = "concatenated"
+    """One model of all features together, penalties chosen on dev; or one for each modality, all together and the
+    classes' texts, with penalties and weights chosen out of fold on training clips."""
+
+
 class OutputConfig(Config):
     """Where a run writes."""
 
@@ -169,6 +178,8 @@ class RunConfig(Config):
     """Tasks."""
     model: ModelConfig | ConflictAwareConfig = Field(default_factory=ModelConfig, discriminator="kind")
     """The fusion model, by its `kind`."""
+    linear: LinearConfig = Field(default_factory=LinearConfig)
+    """The linear models of the same features."""
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     """Losses."""
     semi_supervision: SemiSupervisionConfig = Field(default_factory=SemiSupervisionConfig)

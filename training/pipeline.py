@@ -25,9 +25,10 @@ from mmpsr.tasks import TaskSpec
 from training.config import InTimeConfig, RunConfig
 from training.data.joined import JoinedCorpora, active_features
 from training.data.load import RunData, load_run_data
-from training.fit.baseline import LinearBaseline
 from training.fit.cost import CostMeter
 from training.fit.loop import train
+from training.linear.baseline import LinearBaseline
+from training.linear.late import create_baseline
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
@@ -74,7 +75,7 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         directory = RunDirectory.create(config, name)
     run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
-    baseline = LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
+    baseline = create_baseline(config, data.joined, config.tasks.resolve())
     train_joined(config, data, baseline, accelerator, run, say)
     _print_results(run, config, accelerator, console)
     return run.path

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import Config, ConfigError
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.prototype_bank import Points, PrototypeBank
 from mmpsr.layers.recorded import Linear
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.probabilities import blend
@@ -49,7 +50,7 @@ class Shared:
     Attributes:
         ends: what the shared part of a model made of it, `[B, ...]` each; gradients reach that part through these only.
         presence: bool `[B, M]`.
-        inputs: standardised features of all modalities, concatenated, `[B, D]`.
+        inputs: standardised features of all modalities, concatenated, and how near texts are to prototypes, `[B, D]`.
     """
 
     ends: tuple[Tensor, ...]
@@ -116,6 +117,8 @@ class FusionModel(nn.Module, ABC):
         tasks: specifications by task name.
         auxiliary_modality: modality with a head of its own, None for none.
         auxiliary_share: of that head in the blend, between 0 and 1.
+        points: of the classes in a text encoder's space, by task and modality, where they have texts.
+        sees_absence: whether linear paths see which modalities are absent.
 
     Raises:
         ValueError: no modality or no task is given.
@@ -131,6 +134,8 @@ class FusionModel(nn.Module, ABC):
         tasks: Mapping[str, TaskSpec],
         auxiliary_modality: str | None = None,
         auxiliary_share: float = 0.5,
+        points: Points | None = None,
+        sees_absence: bool = False,
     ) -> None:
         super().__init__()
         if not widths or not tasks:
@@ -144,7 +149,10 @@ class FusionModel(nn.Module, ABC):
         self.tasks = dict(tasks)
         self.auxiliary_index = None if auxiliary_modality is None else self.modalities.index(auxiliary_modality)
         self.auxiliary_share = auxiliary_share
-        self.num_inputs = sum(widths.values())
+        self.prototypes = PrototypeBank(points) if points else None
+        self.sees_absence = sees_absence
+        self.num_inputs = sum(widths.values()) + (self.prototypes.width if self.prototypes is not None else 0)
+        self.num_inputs += len(widths) if sees_absence else 0
         self.standardizers = ByModality({name: Standardizer(width) for name, width in widths.items()})
 
     def add_linear_paths(self, kinds: Mapping[str, Literal["fixed", "trained"]]) -> None:
@@ -164,7 +172,7 @@ class FusionModel(nn.Module, ABC):
 
         Args:
             task: name.
-            weight_CD: on the standardised features of all modalities, concatenated in the model's order.
+            weight_CD: on the columns of `linear_inputs`, modalities in the model's order.
             bias_C: intercepts; both in logits, or for regression in scores.
             center_C: of a regression, mean of the training labels, which scores are spread about; the intercepts where
                 left out.
@@ -217,6 +225,15 @@ class FusionModel(nn.Module, ABC):
             name: self.standardizers[name](batch.features[name], batch.presence[:, index])
             for index, name in enumerate(self.modalities)
         }
+
+    def linear_inputs(self, standardized: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Join what the linear paths see, `[B, D]`: standardised features, similarities to prototypes, and absences."""
+        columns = list(standardized.values())
+        if self.prototypes is not None:
+            columns.append(self.prototypes(batch.features, batch.presence))
+        if self.sees_absence:
+            columns.append((~batch.presence).to(columns[0].dtype))
+        return torch.cat(columns, dim=1)
 
     @abstractmethod
     def encode(self, batch: Batch) -> Shared:

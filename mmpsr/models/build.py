@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from mmpsr.layers.prototype_bank import Points, stored_points
 from mmpsr.layers.standardizer import restored, stored_widths
 from mmpsr.models.base import FusionModel
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
@@ -20,6 +21,8 @@ def create_model(
     widths: Mapping[str, int],
     tasks: Mapping[str, TaskSpec],
     sequence_widths: Mapping[str, int] | None = None,
+    points: Points | None = None,
+    sees_absence: bool = False,
 ) -> FusionModel:
     """Create a model with random weights.
 
@@ -28,10 +31,12 @@ def create_model(
         widths: width of each modality's vectors, by modality.
         tasks: specifications by task name.
         sequence_widths: width of the elements of the modalities that are kept over time; `mcdm` does not read them.
+        points: of the classes in a text encoder's space, by task and modality, where they have texts.
+        sees_absence: whether linear paths see which modalities are absent.
     """
     if isinstance(config, ConflictAwareConfig):
-        return ConflictAware(widths, tasks, config, sequence_widths)
-    return MCDM(widths, tasks, config)
+        return ConflictAware(widths, tasks, config, sequence_widths, points, sees_absence)
+    return MCDM(widths, tasks, config, points, sees_absence)
 
 
 def restore_model(
@@ -52,4 +57,14 @@ def restore_model(
         ValueError: the weights are those of another model; what differs is named.
     """
     sequences = stored_widths(weights, "sequence_standardizers.") or None
-    return restored(lambda widths: create_model(config, widths, tasks, sequences), modalities, weights)
+    points = stored_points(weights)
+    columns = sum(stored_widths(weights).values()) + sum(
+        each.shape[1] for of_task in points.values() for each in of_task.values()
+    )
+    paths = [tensor for name, tensor in weights.items() if name.startswith("linear_paths.") and tensor.ndim == 2]
+    sees_absence = any(path.shape[1] > columns for path in paths)
+
+    def create(widths: dict[str, int]) -> FusionModel:
+        return create_model(config, widths, tasks, sequences, points, sees_absence)
+
+    return restored(create, modalities, weights)

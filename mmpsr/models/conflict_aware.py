@@ -19,6 +19,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
 from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.nodes import conflicts, masked_softmax
+from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear
 from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
@@ -142,6 +143,8 @@ class ConflictAware(FusionModel):
         tasks: specifications by task name.
         config: widths and options.
         sequence_widths: width of the sequences' elements, by modality; the others are taken by their vectors.
+        points: of the classes in a text encoder's space, by task and modality, where they have texts.
+        sees_absence: whether linear paths see which modalities are absent.
 
     Raises:
         ValueError: no modality or no task is given.
@@ -166,8 +169,11 @@ class ConflictAware(FusionModel):
         tasks: Mapping[str, TaskSpec],
         config: ConflictAwareConfig,
         sequence_widths: Mapping[str, int] | None = None,
+        points: Points | None = None,
+        sees_absence: bool = False,
     ) -> None:
-        super().__init__(widths, tasks, None if config.guide == "none" else config.guide, config.guide_share)
+        guide = None if config.guide == "none" else config.guide
+        super().__init__(widths, tasks, guide, config.guide_share, points, sees_absence)
         sequence_widths = sequence_widths or {}
         for name in config.window:
             if name not in sequence_widths:
@@ -226,7 +232,7 @@ class ConflictAware(FusionModel):
         nodes_BMH, mask_BM = torch.stack(nodes, dim=1), torch.stack(present, dim=1)
         fused_BF = self.fusion(torch.cat([nodes_BMH, conflicts(nodes_BMH, mask_BM)], dim=1).flatten(1))
         ends = (fused_BF,) if self.auxiliary_index is None else (fused_BF, nodes[self.auxiliary_index])
-        return Shared(ends, mask_BM, torch.cat(list(vectors.values()), dim=1))
+        return Shared(ends, mask_BM, self.linear_inputs(vectors, batch))
 
     def _pool(
         self, name: str, batch: Batch, present_B: Tensor, vector_BD: Tensor, places_B: Tensor

@@ -20,6 +20,7 @@ from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.graph.build import GraphConfig, create_graph
 from mmpsr.layers.graph.pyg import PREFIX, require_convolution
 from mmpsr.layers.nodes import masked_mean, mean_conflict
+from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
 from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
 from mmpsr.tasks import TaskSpec
@@ -213,6 +214,8 @@ class MCDM(FusionModel):
         widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
         tasks: specifications by task name.
         config: width, layers and switches.
+        points: of the classes in a text encoder's space, by task and modality, where they have texts.
+        sees_absence: whether linear paths see which modalities are absent.
 
     Raises:
         ValueError: no modality or no task is given.
@@ -229,8 +232,15 @@ class MCDM(FusionModel):
         torch.Size([3, 2])
     """
 
-    def __init__(self, widths: Mapping[str, int], tasks: Mapping[str, TaskSpec], config: ModelConfig) -> None:
-        super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share)
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        tasks: Mapping[str, TaskSpec],
+        config: ModelConfig,
+        points: Points | None = None,
+        sees_absence: bool = False,
+    ) -> None:
+        super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share, points, sees_absence)
         self.projectors = ByModality(
             {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
         )
@@ -257,7 +267,7 @@ class MCDM(FusionModel):
         inputs = self.standardize(batch)
         nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
         context_BMH = self.graph(nodes_BMH, batch.presence)
-        return Shared((nodes_BMH, context_BMH), batch.presence, torch.cat(list(inputs.values()), dim=1))
+        return Shared((nodes_BMH, context_BMH), batch.presence, self.linear_inputs(inputs, batch))
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Give the outputs of a task's head and of its auxiliary head."""

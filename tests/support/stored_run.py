@@ -16,9 +16,9 @@ from training import pipeline
 from training.config import RunConfig
 from training.evaluation import correlations
 from training.evaluation import figures as detailed_evaluation
-from training.fit.baseline import LinearBaseline
 from training.fit.checkpoint import save_tensors
 from training.fit.loop import build_model
+from training.linear.baseline import LinearBaseline
 from training.runs.directory import RunDirectory
 
 

@@ -27,8 +27,8 @@ from mmpsr.config import load_config
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora, join
 from training.data.load import load_clips
-from training.fit.baseline import LinearBaseline
 from training.fit.loop import train
+from training.linear.baseline import LinearBaseline
 from training.runs.directory import RunDirectory
 from training.runs.stored import RunPredictions, add_predictions
 from training.scoring.scores import predict, prediction_table

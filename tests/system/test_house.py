@@ -116,7 +116,7 @@ ORDER = {
         "creation models", "cues lexica writers", "extraction", "maintenance", "run",
     ),
     "training": (
-        "config launch", "data published_config", "class_texts doctor scoring", "runs", "evaluation fit",
+        "config launch", "data published_config", "class_texts doctor scoring", "linear runs", "evaluation fit",
         "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),

@@ -39,8 +39,8 @@ from training.bundle.collect import collect_bundle, vector_widths
 from training.data.joined import JoinedCorpora, require_metrics, require_trainable
 from training.estimator import inputs
 from training.estimator.inputs import Features, Labels
-from training.fit.baseline import LinearBaseline
 from training.fit.loop import train
+from training.linear.late import create_baseline
 from training.pipeline import finish_run
 from training.runs.directory import RunDirectory
 from training.runs.trained import TrainedModel
@@ -113,7 +113,7 @@ class MultiTaskEstimator(BaseEstimator):
             run = RunDirectory.create(config, "vectors")
             run.write_json("features.json", dict.fromkeys(modalities, "vectors"))
             joined = joined.to(accelerator.device)
-            baseline = LinearBaseline(joined, tasks, config.corpora)
+            baseline = create_baseline(config, joined, tasks)
             say = print if self.verbose else lambda message: None
             model = train(config, joined, tasks, accelerator, run, say, baseline)
             finish_run(config, model, joined, tasks, run, baseline)

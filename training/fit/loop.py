@@ -23,15 +23,17 @@ from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware
 from mmpsr.objective.pseudo_labels import pseudo_label_quality
 from mmpsr.tasks import TaskSpec
+from training.class_texts.points import class_points
 from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
-from training.fit.baseline import Blend, LinearBaseline, choose_blends
 from training.fit.checkpoint import latest_checkpoint, save_tensors
 from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
 from training.fit.state import TrainState
 from training.fit.step import sum_gradients, training_step
+from training.linear.baseline import Blend, LinearBaseline, choose_blends
+from training.linear.late import create_baseline
 from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import evaluate_rows, predict
 
@@ -48,13 +50,17 @@ def build_model(
     """Make a model with initial weights from the seed, the training clips' feature statistics and its linear path."""
     set_seed(config.training.seed)
     train_rows = joined.rows(config.corpora.trained(), "train")
-    model = create_model(config.model, joined.widths, tasks, joined.sequence_widths)
+    is_late = bool(config.model.linear_path) and config.linear.fusion == "late"
+    points = class_points(config.features, config.data.modalities, tasks) if is_late else None
+    model = create_model(config.model, joined.widths, tasks, joined.sequence_widths, points, is_late)
     model.to(joined.presence.device)
     joined.fit_standardizers(model.standardizers, train_rows)
+    if model.prototypes is not None:
+        model.prototypes.fit(joined.features, joined.presence, train_rows)
     if isinstance(model, ConflictAware):
         joined.fit_sequence_standardizers(model.sequence_standardizers, train_rows)
     if model.linear_paths:
-        baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
+        baseline = baseline or create_baseline(config, joined, tasks)
         for task in model.linear_paths:
             weight, bias = baseline.path(task)
             center = torch.from_numpy(baseline.center(task)) if tasks[task].kind == "regression" else None
@@ -144,7 +150,7 @@ def train(
     model.load_state_dict(read_tensors(run.best))
     blends: dict[str, Blend] = {}
     if model.linear_paths:
-        baseline = baseline or LinearBaseline(joined, tasks, config.corpora)
+        baseline = baseline or create_baseline(config, joined, tasks)
         blends = choose_blends(model, joined, config, baseline)
     accelerator.wait_for_everyone()
     if blends and accelerator.is_main_process:

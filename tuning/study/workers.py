@@ -37,7 +37,8 @@ from mmpsr.errors import Interrupted
 from training.config import RunConfig
 from training.data.joined import active_features
 from training.data.load import RunData, extract_features, load_clips, load_run_data
-from training.fit.baseline import LinearBaseline
+from training.linear.baseline import LinearBaseline
+from training.linear.late import create_baseline
 from training.pipeline import train_joined
 from training.runs.accelerator import create_accelerator
 from training.runs.directory import RunDirectory, package_versions
@@ -63,7 +64,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> tuple[RunData, Linea
     Nothing is printed but extraction's progress: what a run would say is in the folder of each cell.
     """
     data = load_run_data(config, accelerator)
-    return data, LinearBaseline(data.joined, config.tasks.resolve(), config.corpora)
+    return data, create_baseline(config, data.joined, config.tasks.resolve())
 
 
 class CellRunner:

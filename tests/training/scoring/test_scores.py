@@ -6,8 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tests.support import joined as small
-from training.fit.baseline import RIDGE_PENALTIES, LinearBaseline
 from training.fit.loop import build_model
+from training.linear.baseline import RIDGE_PENALTIES, LinearBaseline
 from training.scoring.scores import MetricValue, dev_mean, evaluate_rows, predict, prediction_table
 
 

@@ -13,8 +13,8 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.models.mcdm import MCDM
 from tests.support import joined as small
 from training.config import RunConfig
-from training.fit.baseline import SHARES, SPREADS, TOLERANCE, Blend, LinearBaseline, choose_blends
 from training.fit.loop import build_model, train
+from training.linear.baseline import SHARES, SPREADS, TOLERANCE, Blend, LinearBaseline, choose_blends
 from training.runs.directory import RunDirectory
 from training.scoring.scores import evaluate_rows, predict
 
@@ -24,7 +24,7 @@ MODEL = {"hidden_width": 16, "head_width": 16, "num_heads": 2, "guide_bank": Fal
 
 @pytest.fixture(autouse=True)
 def _few_dev_clips_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.fit.baseline.LEAST_DEV_CLIPS", 1)
+    monkeypatch.setattr("training.linear.baseline.LEAST_DEV_CLIPS", 1)
 
 
 def setting() -> tuple[RunConfig, small.JoinedCorpora, MCDM, LinearBaseline]:
@@ -49,7 +49,7 @@ def test_a_harmful_network_gets_no_share_and_only_named_tasks_are_touched() -> N
 
 
 def test_a_helpful_network_keeps_its_whole_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.fit.baseline.LEAST_DEV_CLIPS", 1000)
+    monkeypatch.setattr("training.linear.baseline.LEAST_DEV_CLIPS", 1000)
     config, clips, model, baseline = setting()
     weight, bias = map(torch.from_numpy, baseline.coefficients("personality"))
     model.set_linear_path("personality", weight / 2, (bias - 0.5) / 2 + 0.5)
@@ -156,9 +156,9 @@ def test_the_path_of_a_regression_is_best_once_spread_out() -> None:
 def test_few_dev_clips_spread_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _, clips, _, baseline = setting()
     num_dev = int(torch.isfinite(clips.labels["personality"][clips.rows(["fiv2"], "dev")]).all(dim=1).sum())
-    monkeypatch.setattr("training.fit.baseline.LEAST_DEV_CLIPS", num_dev)
+    monkeypatch.setattr("training.linear.baseline.LEAST_DEV_CLIPS", num_dev)
     assert baseline.spreads("personality") == SPREADS
     assert baseline.spreads("emotion") == (1.0,)
-    monkeypatch.setattr("training.fit.baseline.LEAST_DEV_CLIPS", num_dev + 1)
+    monkeypatch.setattr("training.linear.baseline.LEAST_DEV_CLIPS", num_dev + 1)
     assert baseline.spreads("personality") == (1.0,)
     np.testing.assert_array_equal(baseline.path("personality")[0], baseline.coefficients("personality")[0])

@@ -30,7 +30,7 @@ from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["SHARES", "SPREADS", "Blend", "LinearBaseline", "choose_blends"]
+__all__ = ["SHARES", "SPREADS", "Blend", "LinearBaseline", "choose_blends", "standardized"]
 
 LOGISTIC_PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 RIDGE_PENALTIES = (10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
@@ -68,7 +68,7 @@ class LinearBaseline:
         self.joined, self.corpora = joined, corpora
         self.penalties: dict[str, float] = {}
         train, dev = (joined.rows(corpora.trained(), split) for split in ("train", "dev"))
-        self._inputs = _standardized(joined, train)
+        self._inputs = standardized(joined, train)
         self._scales = {task: self._scale(task, train.cpu().numpy()) for task in self.tasks}
         self._models: dict[str, list[Any]] = {}
         for task, spec in self.tasks.items():
@@ -211,7 +211,8 @@ def _class_probability(model: Any, inputs: NDArray, label: int) -> NDArray[np.fl
     return model.predict_proba(inputs)[:, places[0]] if len(places) else np.zeros(len(inputs))
 
 
-def _standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
+def standardized(joined: JoinedCorpora, train: Tensor) -> NDArray[np.float32]:
+    """Standardise all modalities by the training rows, concatenated, `[N, D]`; zeros where absent."""
     standardizers = ByModality({name: Standardizer(width) for name, width in joined.widths.items()})
     joined.fit_standardizers(standardizers.to(joined.presence.device), train)
     with torch.no_grad():
