@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from mmpsr.batch import Batch
@@ -10,7 +12,7 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from mmpsr.models.mcdm import ModelConfig
-from mmpsr.tasks import BUILTIN_TASKS
+from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}
 PRESENCE = torch.tensor([[True, True, True, True], [True, False, True, False], [False, False, False, False]])
@@ -22,9 +24,14 @@ CALIBRATION = Calibration(
 )
 
 
-def model_of(config: ModelConfig | ConflictAwareConfig, sequence_widths: dict[str, int] | None = None) -> FusionModel:
+def model_of(
+    config: ModelConfig | ConflictAwareConfig,
+    sequence_widths: dict[str, int] | None = None,
+    widths: Mapping[str, int] = WIDTHS,
+    tasks: Mapping[str, TaskSpec] = BUILTIN_TASKS,
+) -> FusionModel:
     torch.manual_seed(0)
-    model = create_model(config, WIDTHS, BUILTIN_TASKS, sequence_widths).eval()
+    model = create_model(config, widths, tasks, sequence_widths).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model

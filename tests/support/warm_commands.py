@@ -1,5 +1,7 @@
 """A process that has imported what commands need and forks for each, so that no command waits for imports.
 
+What a command starts by `multiprocessing` is forked as well, and intervals are made of few resamples.
+
 Started with the folder in which it puts the commands `mmpsr`, `accelerate` and `python`. These hand their arguments,
 working folder, environment and streams to it, and end with the status of what it ran for them.
 """
@@ -95,7 +97,12 @@ def run(connection: socket.socket) -> int:
 
 
 def import_all() -> None:
-    import multiprocessing.spawn  # noqa: F401  which keeps the executable of now
+    import multiprocessing.spawn  # which keeps the executable of now
+
+    forking = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda method=None: forking  # type: ignore[assignment]
+    figures = importlib.import_module("training.evaluation.figures")
+    figures.NUM_RESAMPLES = 100  # type: ignore[attr-defined]
 
     import accelerate.commands.accelerate_cli  # noqa: F401
     import av  # noqa: F401
@@ -123,6 +130,6 @@ if __name__ == "__main__":
         requests.bind(address)
         requests.listen()
         install(Path(sys.argv[1]), address)
-        sys.executable = str(Path(sys.argv[1]) / "python")  # for `accelerate launch`, not for spawned workers
+        sys.executable = str(Path(sys.argv[1]) / "python")  # for `accelerate launch`
         print("ready", flush=True)
         serve(requests)

@@ -43,10 +43,17 @@ from tests.support import fake_encoders
 from tests.support.encoding import encode_clips
 from tests.support.fake_encoders import Attentive, features, table
 from tests.support.media_files import grey, write_media
+from tests.support.warm_workers import warm_workers
 
 DEVICE = {"text": "tests.support.fake_encoders:Attentive"}
 BOTH = {"text": "tests.support.fake_encoders:Attentive", "behavior": "tests.support.fake_encoders:Obedient"}
 WORDS = ["a", "bread", "to the sea", "why", "good evening everybody", "no", "a long way home", "yes", "seven"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ready() -> Iterator[None]:
+    with warm_workers("encoders.extraction.jobs", fake_encoders.__name__):
+        yield
 
 
 @pytest.fixture(autouse=True)

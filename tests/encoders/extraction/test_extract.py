@@ -33,10 +33,17 @@ from mmpsr.config import ConfigError
 from tests.support import fake_encoders
 from tests.support.encoding import encode_clips
 from tests.support.fake_encoders import Obedient, Other, expected, features, table
+from tests.support.warm_workers import warm_workers
 
 Mixed = tuple[Path, pd.DataFrame, ExtractionSummary]
 BOTH = {"text": "tests.support.fake_encoders:Obedient", "behavior": "tests.support.fake_encoders:Other"}
 NO_MEDIA = {"media": None, "start": None, "end": None, "description": None}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ready() -> Iterator[None]:
+    with warm_workers("encoders.extraction.jobs", fake_encoders.__name__):
+        yield
 
 
 def rows_in(store: Path, corpus: str = "fake") -> Counter[tuple[str, str]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from corpora.clips import CorpusError
 from mmpsr.adaptation.base import Source
 from mmpsr.adaptation.build import METHODS, create_method
+from mmpsr.adaptation.network import FeatureNetwork
 from mmpsr.adaptation.source import fit_source
 from mmpsr.config import validate
 from tests.support import shifted
@@ -184,6 +186,22 @@ def test_a_handful_of_clips_is_enough_to_run(tmp_path: Path) -> None:
     assert any("cut by segment (test)" in note for note in found["notes"])
 
 
+@pytest.fixture(scope="module")
+def one_source() -> Iterator[None]:
+    """Fits the source network once for all tests below, whose people of train and dev are the same."""
+    fitted: dict[tuple[bytes, str, int], FeatureNetwork] = {}
+
+    def fit(source: Source, settings: PersonalizationConfig, seed: int, score: Any) -> FeatureNetwork:
+        key = (source.features.numpy().tobytes(), settings.source.model_dump_json(), seed)
+        if key not in fitted:
+            fitted[key] = fit_source(source, settings, seed, score)
+        return fitted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fit_source", fit)
+        yield
+
+
 def over_people(folder: Path, settings: dict[str, Any], **changes: float) -> dict[str, dict[str, Any]]:
     """AVGF1's difference from source only over 8 people, by method; no oracle."""
     material = shifted.material(0, **changes)  # type: ignore[arg-type]
@@ -194,6 +212,7 @@ def over_people(folder: Path, settings: dict[str, Any], **changes: float) -> dic
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("one_source")
 def test_a_shift_of_peoples_features_is_made_good(tmp_path: Path) -> None:
     found = over_people(tmp_path, {}, angle=0.4, translation=1.0)
     assert found.keys() == {"mmd", "subject", "shot", "nrc"}
@@ -202,6 +221,7 @@ def test_a_shift_of_peoples_features_is_made_good(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("one_source")
 def test_the_losses_alone_gain_too(tmp_path: Path) -> None:
     """Most of the gain is of BatchNorm's averages; what remains without them is smaller, and there."""
     found = over_people(tmp_path, {"statistics": "source"}, angle=0.4, translation=1.0)
@@ -210,6 +230,7 @@ def test_the_losses_alone_gain_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("one_source")
 def test_without_a_shift_none_gains(tmp_path: Path) -> None:
     found = over_people(tmp_path, {})
     assert all(difference["low"] < 0.0 < difference["high"] for difference in found.values()), found
@@ -217,6 +238,7 @@ def test_without_a_shift_none_gains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("one_source")
 def test_people_who_show_a_class_more_rarely_lose_by_it(tmp_path: Path) -> None:
     """All methods push towards both classes alike, by their losses or by BatchNorm's averages."""
     found = over_people(tmp_path, {}, test_share=1 / 6)

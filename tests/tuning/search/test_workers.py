@@ -33,6 +33,7 @@ from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from tests.support import joined as small
 from tests.support import searched
+from tests.support.warm_workers import warm_workers
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 from training.fit.loop import DivergedError, train
@@ -382,8 +383,16 @@ def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
 LONG = {"training": {"num_epochs": 6, "batch_size": 8, "patience": 6}}
 
 
+@pytest.fixture(scope="module")
+def ready() -> Iterator[None]:
+    """Workers are ready at once."""
+    with warm_workers("tuning.search.workers", "tests.support.searched", "torch._dynamo"):
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("ready")
 def test_killed_workers_cost_no_trial_on_sqlite(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
     check_killed(searched.search(tmp_path, LONG, num_trials=4, **settings), num_workers=3, num_kills=2)
@@ -418,6 +427,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("ready")
 def test_killed_workers_cost_no_trial_on_postgresql(tmp_path: Path, postgresql: str) -> None:
     settings: dict[str, Any] = {"space": {"training.lr": {"low": 1e-4, "high": 1e-2}}, "heartbeat": 5}
     search = searched.search(tmp_path / "out", LONG, num_trials=4, storage=postgresql, **settings)

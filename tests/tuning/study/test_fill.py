@@ -561,11 +561,15 @@ def test_two_workers_give_what_one_gives(place: Path) -> None:
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(Path(__file__).parents[3])}
 TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
-import sys
+import multiprocessing, sys
+forking = multiprocessing.get_context("fork")
+multiprocessing.get_context = lambda method=None: forking
+import torch._dynamo
+import tuning.study.workers
 from tuning.console import app
-if __name__ == "__main__":
-    app(sys.argv[1:])
+app(sys.argv[1:])
 """
+"""The command, whose workers have imported what they need before they start; the test above spawns them as it does."""
 
 
 def arguments(num_epochs: int, num_workers: int) -> list[str]:
@@ -597,7 +601,7 @@ def num_logged() -> int:
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
     process = started(30)
-    workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in str(each.cmdline())]
+    workers = [each for each in psutil.Process(process.pid).children() if "go.py" in each.cmdline()]
     assert len(workers) == 2
     workers[0].kill()
     out, _ = process.communicate(timeout=240)
