@@ -133,28 +133,28 @@ def test_pictures_that_are_not_at_hand(tmp_path: Path) -> None:
             ask(media, rows)
 
 
-def over_people(folder: Path, shift: float, **settings: Any) -> dict[str, dict[str, Any]]:
-    """AVGF1's difference from source only over 4 people, by method."""
+def over_people(folder: Path, shift: float, contrast: float, **settings: Any) -> dict[str, dict[str, Any]]:
+    """AVGF1's difference from source only over 8 people, by method."""
     learned = config(source={"num_epochs": 8}, source_free={"num_epochs": 8, "lr": 0.03},
                      with_source={"num_epochs": 8, "lr": 0.003}, subject={"num_epochs": 2}, **settings)  # fmt: skip
     found = personalize(
-        pictured.material(0, shift=shift), learned, ("source", "subject", "shot", "nrc"), folder,
+        pictured.material(0, num_test=8, shift=shift, contrast=contrast), learned, tuple(METHODS)[:5], folder,
         backbone=pictured.backbone(),
     )  # fmt: skip
     table = comparisons(pd.DataFrame(found["participants"]))
-    means = {row["method"]: row["mean"] for row in found["methods"] if row["figure"] == "average_f1"}
-    print(means, {row["method"]: row["difference"] for row in table if row["figure"] == "average_f1"})
     return {row["method"]: row["difference"] for row in table if row["figure"] == "average_f1"}
 
 
 @pytest.mark.slow
-def test_a_light_of_their_own_is_made_good(tmp_path: Path) -> None:
-    found = over_people(tmp_path, 30.0)
-    assert found.keys() == {"subject", "shot", "nrc"}
+@pytest.mark.parametrize("statistics", ["target", "source"])
+def test_a_light_of_their_own_is_made_good(tmp_path: Path, statistics: str) -> None:
+    """Also without BatchNorm's averages: the encoder learns to see it."""
+    found = over_people(tmp_path, 20.0, 14.0, statistics=statistics)
+    assert found.keys() == {"mmd", "subject", "shot", "nrc"}
     assert all(difference["low"] > 0.0 and difference["value"] > 10.0 for difference in found.values()), found
 
 
 @pytest.mark.slow
 def test_without_a_light_of_their_own_none_gains(tmp_path: Path) -> None:
-    found = over_people(tmp_path, 0.0)
-    assert all(abs(difference["value"]) < 4.0 for difference in found.values()), found
+    found = over_people(tmp_path, 0.0, 5.0)
+    assert all(difference["low"] <= 0.0 and abs(difference["value"]) < 5.0 for difference in found.values()), found
