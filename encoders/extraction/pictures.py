@@ -31,7 +31,7 @@ from encoders.extraction.jobs import prepare_clip
 from encoders.extraction.read import clip_records, timed_source, timed_specs
 from encoders.media.clip import ClipMedia
 from encoders.models.image import ImageEncoder
-from encoders.timed import NONE, TimedSequences
+from encoders.timed import MEASURED, NONE, TimedSequences
 from mmpsr.files import sha256_of
 
 __all__ = ["PictureNumbers", "StoredPictures", "store_pictures"]
@@ -54,7 +54,7 @@ class PictureNumbers(TimedSequences):
     ) -> None:
         lengths = np.array([len(each) for each in numbers], dtype=np.int64)
         nowhere = np.full(len(numbers), -1, dtype=np.int64)
-        states = [np.where(each < 0, NONE, NONE + 2).astype(np.int8).tobytes() for each in numbers]
+        states = [np.where(each < 0, NONE, MEASURED).astype(np.int8).tobytes() for each in numbers]
         super().__init__(1, (), nowhere, nowhere, lengths, rates, starts, states)
         self._numbers = tuple(numbers)
 

@@ -216,6 +216,20 @@ def test_the_encoder_itself_is_adapted(run: Path, pictured: Path, monkeypatch: p
     assert ask(run, *network, corpus="bah", config=pictured)["folder"] == found["folder"]
 
 
+@pytest.mark.slow
+def test_clips_that_are_pictures(run: Path, pictured: Path) -> None:
+    """BAH at level `frame`, whose faces are looked for in the pictures; these have none and are seen whole."""
+    settings = (
+        "form=network", "network.encoder=microsoft/resnet-50", "corpora.sources.bah.level=frame",
+        "corpora.sources.bah.timelines=false", "corpora.sources.bah.frame_step=8", "protocol.fewest_positives=1",
+        "network.head=perceptron",
+    )  # fmt: skip
+    found = ask(run, *settings, corpus="bah", config=pictured)
+    assert len(found["participants"]) == 2 * 3
+    assert {row["num_train"] + row["num_val"] + row["num_test"] for row in found["participants"]} == {5 * 2}
+    assert "frames are placed in time by their number, at 24 frames a second" in found["notes"]
+
+
 def test_what_form_network_cannot_do(run: Path, pictured: Path) -> None:
     def fails(error: type[Exception], reason: str, *settings: str) -> None:
         with pytest.raises(error, match=reason):
