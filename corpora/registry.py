@@ -64,8 +64,9 @@ class CorporaConfig(Config):
 
     root: str = "data/demo"
     """Folder that all corpora lie below, relative to the working directory."""
-    build: Literal["none", "demo", "demo-frames"] = "none"
-    """`demo` builds the four demo corpora under `root` where they are missing, `demo-frames` the one in time."""
+    build: Literal["none", "demo", "demo-frames", "demo-frames-faces"] = "none"
+    """`demo` builds the four demo corpora under `root` where they are missing, `demo-frames` the one in time,
+    `demo-frames-faces` that with a face picture for every frame."""
     sources: dict[Name, Source] = Field(default_factory=dict)
     """Corpora by name; names become folders of the feature store."""
 
@@ -85,19 +86,24 @@ def prepare(config: CorporaConfig) -> None:
 
     Raises:
         MissingExtraError: what draws, speaks and writes media is not installed.
+        CorpusError: face pictures are asked for, and the demo was built without.
     """
     if config.build == "none":
         return
     from corpora.demo.build import MARKER, build_demo  # drawing and speaking need libraries that reading does not
     from corpora.demo.frames import FOLDER, build_demo_frames
 
-    in_time = config.build == "demo-frames"
+    in_time, faces = config.build != "demo", config.build == "demo-frames-faces"
     marker = Path(config.root) / (FOLDER if in_time else ".") / MARKER
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8"))["complete"]:
+    stored = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {"complete": False}
+    if stored["complete"] and (stored.get("faces") or not faces):
         return
     for extra in ("media", "corpora"):
         require_extra(extra)
-    (build_demo_frames if in_time else build_demo)(Path(config.root))
+    if in_time:
+        build_demo_frames(Path(config.root), faces=faces)
+    else:
+        build_demo(Path(config.root))
 
 
 def generated_corpora(config: CorporaConfig, clips: pd.DataFrame | None = None) -> tuple[str, ...]:

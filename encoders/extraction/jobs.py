@@ -26,7 +26,7 @@ from encoders.store.claims import Item
 from encoders.timed import Timed
 from mmpsr.config import ConfigError, base_of
 
-__all__ = ["Job", "Outcome", "Result", "encode_job", "start_worker"]
+__all__ = ["Job", "Outcome", "Result", "encode_job", "prepare_clip", "start_worker"]
 
 _loaded: dict[tuple[str, str, str], Encoder] = {}
 
@@ -161,7 +161,7 @@ def encode_job(job: Job) -> Result:
 
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:
     """Encode one clip, or prepare it for the device."""
-    result = _prepare(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
+    result = prepare_clip(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
     note, figures = clip.take_note(encoder.id), clip.take_figures()
     if figures is not None:
         outcome.figures[row] = figures
@@ -171,7 +171,8 @@ def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: 
         outcome.settle(row, result, note)
 
 
-def _prepare(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
+def prepare_clip(encoder: DeviceEncoder, clip: ClipMedia) -> Prepared | Failure:
+    """Prepare a clip for the device, or say why it cannot be."""
     try:
         return encoder.prepare_with_note(clip)
     except ExtractionError:

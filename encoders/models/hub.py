@@ -142,7 +142,17 @@ class HubEncoder(DeviceEncoder):
         key = type(self), self._weights, self.device, self.dtype
         model = _LOADED.get(key)
         if model is None:
-            model = self.build()
+            model = self.build_checked()
+        self._model = model.to(device=self.device, dtype=getattr(torch, self.dtype)).eval().requires_grad_(False)
+        _LOADED[key] = self._model
+
+    def build_checked(self) -> Any:
+        """Make the model as `build` does, a new one each time.
+
+        Raises:
+            ExtractionError: as of `load`.
+        """
+        model = self.build()
         width = self.model_width(model)
         if width != self.width:
             local = self.checkpoint.weights
@@ -150,8 +160,7 @@ class HubEncoder(DeviceEncoder):
                 f"{self.checkpoint.user}: its weights give embeddings {width} wide, expected {self.width}; "
                 + ("the catalogue is wrong" if local is None else f"config.json in {local} is wrong")
             )
-        self._model = model.to(device=self.device, dtype=getattr(torch, self.dtype)).eval().requires_grad_(False)
-        _LOADED[key] = self._model
+        return model
 
     def processor(self, loader: Any) -> Any:
         """Open the preprocessing: beside the weights, or where the catalogue says."""

@@ -9,6 +9,7 @@ Shape legend: K pictures, T frames kept, C channels, S side of a picture in pixe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,20 @@ class ImageEncoder(HubEncoder):
     def images_to_embeddings(self, pixels: Any) -> Any:
         """Embed normalised pictures `[N, C, S, S]` as `[N, width]`, both on the device; the model may do just that."""
         return self._model(pixels)
+
+    def embed_with(self, model: Any, pixels: Any) -> Any:
+        """Embed prepared pictures by another model of `build_checked`, with gradients, so that it can be trained.
+
+        Args:
+            model: in float32, on the device of the pictures.
+            pixels: uint8 `[N, C, S, S]`, a tensor, as `prepare` makes them.
+
+        Returns:
+            `[N, width]`.
+        """
+        own = copy.copy(self)
+        own._model, own.device, own.dtype = model, str(pixels.device), "float32"
+        return own.images_to_embeddings(own._normalised(pixels))
 
     def image_processor(self) -> Any:
         """Make the weights' image processor, of transformers."""
@@ -193,15 +208,15 @@ class ImageEncoder(HubEncoder):
         import torch
 
         with torch.inference_mode():
-            embeddings = self.images_to_embeddings(self._normalised(pixels))
+            embeddings = self.images_to_embeddings(self._normalised(torch.from_numpy(pixels).to(self.device)))
         return np.asarray(embeddings.float().cpu().numpy(), dtype=np.float32)
 
-    def _normalised(self, pixels: NDArray[np.uint8]) -> Any:
-        """Return pictures `[..., C, S, S]` on the device, scaled and normalised as the image processor says."""
+    def _normalised(self, pixels: Any) -> Any:
+        """Scale and normalise pictures `[..., C, S, S]`, a tensor on the device, as the image processor says."""
         import torch
 
         processor = self._processor
-        values = torch.from_numpy(pixels).to(self.device).float()
+        values = pixels.float()
         if processor.do_rescale:
             values = values * processor.rescale_factor
         if processor.do_normalize:

@@ -3,13 +3,14 @@
     source   people with labels: a network is fitted to them once
     target   one person without labels: a copy of that network is adapted, by one `Method`
 
-`base` is the interface with its settings, `network` what is adapted, `loops` how; `source`, `mmd`, `subject`,
-`shot` and `nrc` are the methods, `build` makes the one that is named.
+`base` is the interface with its settings, `network` and `pictures` what is adapted, `loops` how; `source`, `mmd`,
+`subject`, `shot` and `nrc` are the methods, `build` makes the one that is named.
 """
 
 from mmpsr.adaptation.base import AdaptationConfig, LabeledTarget, Method, Places, Source, Target
 from mmpsr.adaptation.build import METHODS, create_method
 from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.pictures import PictureNetwork, Pictures
 from mmpsr.adaptation.source import fit_source
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "FeatureNetwork",
     "LabeledTarget",
     "Method",
+    "PictureNetwork",
+    "Pictures",
     "Places",
     "Source",
     "Target",

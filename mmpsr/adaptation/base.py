@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork, Rows
+from mmpsr.adaptation.pictures import NetworkConfig
 from mmpsr.config import Config
 
 __all__ = [
@@ -126,6 +127,10 @@ class NrcConfig(Config):
 class AdaptationConfig(Config):
     """Settings of all methods; each reads its own sections."""
 
+    form: Literal["features", "network"] = "features"
+    """Adapt a bottleneck and a classifier upon stored vectors, or on pictures the encoder with them."""
+    network: NetworkConfig = NetworkConfig()
+    """What form `network` adds."""
     width: int = Field(default=256, ge=1)
     """Width of the bottleneck."""
     statistics: Literal["target", "source"] = "target"
@@ -150,12 +155,12 @@ class Source:
     """Rows of people with labels.
 
     Attributes:
-        features: float32 `[N, D]`.
+        features: float32 `[N, D]`, or pictures.
         labels: int64 `[N]` in [0, C).
         subjects: int64 `[N]`, number of each row's person.
     """
 
-    features: Tensor
+    features: Rows
     labels: Tensor
     subjects: Tensor
 
@@ -183,13 +188,13 @@ class Target:
     """Rows of one person, without labels: there is no field for them.
 
     Attributes:
-        features: float32 `[N, D]`.
+        features: float32 `[N, D]`, or pictures.
         mirrored: likewise, of the mirrored pictures; None where there are none.
         places: where rows are in time; None where it is not known.
     """
 
-    features: Tensor
-    mirrored: Tensor | None = None
+    features: Rows
+    mirrored: Rows | None = None
     places: Places | None = None
 
     def __len__(self) -> int:
@@ -223,7 +228,7 @@ class Method(ABC):
         self.config = config
 
     def prepare(  # noqa: B027  most methods need nothing
-        self, network: FeatureNetwork, source: Source, generator: torch.Generator
+        self, network: AdaptedNetwork, source: Source, generator: torch.Generator
     ) -> None:
         """Change the source network, in place, before any person is seen; most methods do not.
 
@@ -236,7 +241,7 @@ class Method(ABC):
     @abstractmethod
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,

@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "source": (), "mmd": ("with_source",), "subject": ("with_source", "subject"), "shot": ("source_free", "shot"),
     "nrc": ("source_free", "nrc"), "oracle": ("with_source",),
 }  # fmt: skip
-"""Name -> sections of the settings that it reads, besides `source` and `width`, which all read."""
+"""Name -> sections of the settings that it reads, besides `form`, `network`, `source` and `width`, which all read."""
 
 
 def create_method(name: str, config: AdaptationConfig) -> Method:

@@ -6,16 +6,21 @@ B rows of a batch, N rows of all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from mmpsr.adaptation.base import AdaptationConfig, SourceConfig, SourceFreeConfig, WithSourceConfig
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork
 
-__all__ = ["balanced_rows", "batches", "begin_training", "cosine_rate", "falling_rate", "set_rate", "sgd", "take_step"]
+__all__ = [
+    "balanced_rows", "batches", "begin_training", "cosine_rate", "falling_rate", "seeded", "set_rate", "sgd",
+    "take_step",
+]  # fmt: skip
 
 
 def batches(rows_N: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
@@ -54,12 +59,14 @@ def balanced_rows(labels_N: Tensor, generator: torch.Generator, balanced: bool =
     return torch.cat([part[torch.randperm(len(part), generator=generator)[:fewest]] for part in rows])
 
 
-def sgd(
-    parameters: Iterable[nn.Parameter], config: SourceConfig | SourceFreeConfig | WithSourceConfig, nesterov: bool
-) -> SGD:
-    """Make the optimizer: stochastic gradient descent with momentum."""
+def sgd(network: AdaptedNetwork, config: SourceConfig | SourceFreeConfig | WithSourceConfig, nesterov: bool) -> SGD:
+    """Make the optimizer: stochastic gradient descent with momentum, parts of the network at rates of their own."""
+    groups = network.groups(isinstance(config, WithSourceConfig))
     return SGD(
-        [each for each in parameters if each.requires_grad],
+        [
+            {"params": [each for each in parameters if each.requires_grad], "factor": factor, "lr": factor * config.lr}
+            for factor, parameters in groups
+        ],
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
@@ -67,11 +74,21 @@ def sgd(
     )
 
 
-def begin_training(network: FeatureNetwork, config: AdaptationConfig) -> None:
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what is drawn inside without a generator, as by dropout; what follows draws as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def begin_training(network: AdaptedNetwork, config: AdaptationConfig) -> None:
     """Put a network into training mode; with `statistics = "source"` BatchNorm stays as it is in evaluation."""
     network.train()
     if config.statistics == "source":
-        network.bottleneck[1].eval()
+        for part in network.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
 
 
 def take_step(optimizer: SGD, loss: Tensor) -> None:
@@ -82,9 +99,9 @@ def take_step(optimizer: SGD, loss: Tensor) -> None:
 
 
 def set_rate(optimizer: SGD, rate: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate, of which each group of parameters has its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
 
 
 def cosine_rate(config: WithSourceConfig, epoch: int) -> float:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, Source, Target
 from mmpsr.adaptation.loops import balanced_rows, batches, begin_training, cosine_rate, set_rate, sgd, take_step
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork
 
 __all__ = ["Mmd", "mmd"]
 
@@ -63,7 +63,7 @@ class Mmd(Method):
 
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,
@@ -73,7 +73,7 @@ class Mmd(Method):
         if source is None:
             raise TypeError(f"{type(self).__name__} reads source rows, and was given none")
         own, labels = self.config.with_source, source.labels.cpu()
-        optimizer = sgd(network.parameters(), own, nesterov=False)
+        optimizer = sgd(network, own, nesterov=False)
         for epoch in range(own.num_epochs):
             set_rate(optimizer, cosine_rate(own, epoch))
             self.begin_epoch(network, target, epoch, generator)
@@ -96,7 +96,7 @@ class Mmd(Method):
             network.eval()
             after_epoch(epoch + 1)
 
-    def begin_epoch(self, network: FeatureNetwork, target: Target, epoch: int, generator: torch.Generator) -> None:
+    def begin_epoch(self, network: AdaptedNetwork, target: Target, epoch: int, generator: torch.Generator) -> None:
         """Get ready for an epoch, counted from 0; nothing here."""
 
     def target_term(self, logits_TC: Tensor, rows_T: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, NrcConfig, Places, Source, Target
 from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd, take_step
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork
 from mmpsr.adaptation.shot import EPSILON
 
 __all__ = ["Neighbors", "Nrc", "find_neighbors", "neighbor_term"]
@@ -110,7 +110,7 @@ class Nrc(Method):
 
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,
@@ -118,7 +118,7 @@ class Nrc(Method):
     ) -> None:
         """Take its steps; see `Method.adapt`."""
         own = self.config.source_free
-        optimizer, step = sgd(network.parameters(), own, nesterov=True), 0
+        optimizer, step = sgd(network, own, nesterov=True), 0
         features, scores = network.outputs(target.features)
         bank = functional.normalize(features, dim=1)
         for epoch in range(own.num_epochs):

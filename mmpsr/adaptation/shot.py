@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mmpsr.adaptation.base import AfterEpoch, Method, Source, Target
 from mmpsr.adaptation.loops import batches, begin_training, falling_rate, set_rate, sgd, take_step
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork
 
 __all__ = ["EPSILON", "Shot", "centroid_labels", "information_term"]
 
@@ -77,7 +77,7 @@ class Shot(Method):
 
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,
@@ -86,7 +86,7 @@ class Shot(Method):
         """Take its steps; see `Method.adapt`."""
         own, extra = self.config.source_free, self.config.shot
         network.classifier.requires_grad_(False)
-        optimizer = sgd(network.parameters(), own, nesterov=True)
+        optimizer = sgd(network, own, nesterov=True)
         step, labels = 0, torch.empty(0, dtype=torch.int64)
         for epoch in range(own.num_epochs):
             dealt = batches(torch.arange(len(target)), own.batch_size, generator)

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.adaptation.base import AdaptationConfig, AfterEpoch, LabeledTarget, Method, Source, Target
@@ -18,11 +19,12 @@ from mmpsr.adaptation.loops import (
     begin_training,
     cosine_rate,
     falling_rate,
+    seeded,
     set_rate,
     sgd,
     take_step,
 )
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork, FeatureNetwork
 
 __all__ = ["Oracle", "SourceOnly", "fit_source"]
 
@@ -31,9 +33,9 @@ def fit_source(
     source: Source,
     config: AdaptationConfig,
     seed: int,
-    score: Callable[[FeatureNetwork], float] | None = None,
-    num_classes: int = 2,
-) -> FeatureNetwork:
+    score: Callable[[AdaptedNetwork], float] | None = None,
+    create: Callable[[], AdaptedNetwork] | None = None,
+) -> AdaptedNetwork:
     """Fit a network to people with labels, and keep the epoch that does best on others.
 
         L = cross-entropy with labels (1 - s) y + s / C
@@ -44,19 +46,31 @@ def fit_source(
         seed: of weights and batches.
         score: of a network in evaluation mode, higher is better; of equal epochs the later is kept. Without it, and
             where it is never a number, the last epoch is.
-        num_classes: C.
+        create: makes what is fitted, on the device of the rows; left out, a `FeatureNetwork` for two classes.
 
     Returns:
         The network, in evaluation mode.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = FeatureNetwork(source.features.shape[1], config.width, num_classes)
-    network.to(source.features.device)
-    everywhere = torch.ones(len(source.features), dtype=torch.bool, device=source.features.device)
-    network.standardizer.fit(source.features, everywhere)
+    with seeded(seed):
+        return _fitted(source, config, seed, score, create or (lambda: _of_vectors(source, config)))
+
+
+def _of_vectors(source: Source, config: AdaptationConfig) -> AdaptedNetwork:
+    if not isinstance(source.features, Tensor):
+        raise TypeError("rows that are no vectors need a network of their own; give fit_source one by create")
+    return FeatureNetwork.fitted(source.features, config.width)
+
+
+def _fitted(
+    source: Source,
+    config: AdaptationConfig,
+    seed: int,
+    score: Callable[[AdaptedNetwork], float] | None,
+    create: Callable[[], AdaptedNetwork],
+) -> AdaptedNetwork:
+    network = create()
     own, generator = config.source, torch.Generator().manual_seed(seed)
-    optimizer, labels = sgd(network.parameters(), own, nesterov=True), source.labels.cpu()
+    optimizer, labels = sgd(network, own, nesterov=True), source.labels.cpu()
     best, kept, step = float("-inf"), None, 0
     for _ in range(own.num_epochs):
         dealt = batches(balanced_rows(labels, generator, own.balanced), own.batch_size, generator)
@@ -82,7 +96,7 @@ class SourceOnly(Method):
 
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,
@@ -101,7 +115,7 @@ class Oracle(Method):
 
     def adapt(
         self,
-        network: FeatureNetwork,
+        network: AdaptedNetwork,
         target: Target,
         source: Source | None,
         generator: torch.Generator,
@@ -115,7 +129,7 @@ class Oracle(Method):
         if not isinstance(target, LabeledTarget):
             raise TypeError("the oracle needs a LabeledTarget, found a Target without labels")
         own = self.config.with_source
-        optimizer = sgd(network.parameters(), own, nesterov=False)
+        optimizer = sgd(network, own, nesterov=False)
         for epoch in range(own.num_epochs):
             set_rate(optimizer, cosine_rate(own, epoch))
             begin_training(network, self.config)

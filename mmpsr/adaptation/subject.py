@@ -12,7 +12,7 @@ from torch.nn import functional
 from mmpsr.adaptation.base import AdaptationConfig, Source, SubjectConfig, Target
 from mmpsr.adaptation.loops import balanced_rows, begin_training, cosine_rate, set_rate, sgd, take_step
 from mmpsr.adaptation.mmd import Mmd, mmd
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.network import AdaptedNetwork, FeatureNetwork
 
 __all__ = ["REFUSED", "SubjectBased", "acceptance_threshold", "accepted_labels", "accepted_term"]
 
@@ -91,14 +91,14 @@ class SubjectBased(Mmd):
         self.labels = torch.empty(0, dtype=torch.int64)
         """Pseudo-labels of the target rows."""
 
-    def prepare(self, network: FeatureNetwork, source: Source, generator: torch.Generator) -> None:
+    def prepare(self, network: AdaptedNetwork, source: Source, generator: torch.Generator) -> None:
         """Take the first stage's steps; an epoch has as many as two batches go into the source rows.
 
         With a single person there is nothing to align, and the network stays.
         """
         own, own_stage = self.config.with_source, self.config.subject
         labels, subjects = source.labels.cpu(), source.subjects.cpu()
-        optimizer = sgd(network.parameters(), own, nesterov=False)
+        optimizer = sgd(network, own, nesterov=False)
         schedule = own.model_copy(update={"num_epochs": own_stage.num_epochs})
         for epoch in range(own_stage.num_epochs):
             set_rate(optimizer, cosine_rate(schedule, epoch))
@@ -119,7 +119,7 @@ class SubjectBased(Mmd):
                 take_step(optimizer, loss)
         network.eval()
 
-    def begin_epoch(self, network: FeatureNetwork, target: Target, epoch: int, generator: torch.Generator) -> None:
+    def begin_epoch(self, network: AdaptedNetwork, target: Target, epoch: int, generator: torch.Generator) -> None:
         """Renew the pseudo-labels where it is time."""
         own = self.config.subject
         if epoch % own.every:
@@ -129,6 +129,8 @@ class SubjectBased(Mmd):
         if target.mirrored is not None:
             _, second = network.outputs(target.mirrored)
         elif own.view_noise:
+            assert isinstance(network, FeatureNetwork)  # pictures can be mirrored
+            assert isinstance(target.features, Tensor)
             noise = torch.randn(target.features.shape, generator=generator).to(target.features)
             _, second = network.outputs(target.features + own.view_noise * noise * network.standardizer.std)
         self.labels = accepted_labels(first, second, acceptance_threshold(own, epoch), own.views_must_agree)

@@ -112,7 +112,10 @@ def test_trained_corpora_and_metrics(root: Path) -> None:
         ),
         (["corpora.sources.x={adapter='meld', txt='c'}"], "corpora.sources.x.txt is not a setting; known names are"),
         (["corpora.sources.'a/b'={adapter='meld'}"], "corpora.sources.'a/b'"),
-        (["corpora.build=dmeo"], "corpora.build: Input should be 'none', 'demo' or 'demo-frames' (found 'dmeo')"),
+        (
+            ["corpora.build=dmeo"],
+            "corpora.build: Input should be 'none', 'demo', 'demo-frames' or 'demo-frames-faces' (found 'dmeo')",
+        ),
         (
             ["corpora.sources.x={adapter='table', id='a', files={dev='b'}, labels={emotion={colum='c', scale=[0,1]}}}"],
             "corpora.sources.x.labels.emotion.colum is not a setting; did you mean 'column'?",

@@ -23,6 +23,7 @@ from torch import Tensor
 from corpora.clips import ClipTable, CorpusError, label_columns
 from encoders.timed import NONE, TimedSequences
 from mmpsr.adaptation.base import Places
+from mmpsr.adaptation.pictures import Pictures
 from mmpsr.config import ConfigError, nearest
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
@@ -40,7 +41,7 @@ class Material:
     """Rows of a corpus with a vector and a label.
 
     Attributes:
-        features: float32 `[N, D]`.
+        features: float32 `[N, D]`, or pictures.
         labels: int64 `[N]`, 1 for the task's second class.
         participants: str `[N]`, whom each row shows.
         splits: str `[N]`, `train`, `dev` or `test`.
@@ -50,25 +51,25 @@ class Material:
         notes: what was left out, and what a reader should know.
     """
 
-    features: Tensor
+    features: Tensor | Pictures
     labels: NDArray[np.int64]
     participants: NDArray[np.str_]
     splits: NDArray[np.str_]
     videos: NDArray[np.str_]
     seconds: NDArray[np.float64]
-    mirrored: Tensor | None = None
+    mirrored: Tensor | Pictures | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> Material:
-        """Take some of the rows, in this order."""
+        """Take some of the rows, in this order; pictures are not read."""
         index = torch.from_numpy(rows)
         return replace(
             self,
-            features=self.features[index],
-            mirrored=None if self.mirrored is None else self.mirrored[index],
+            features=_taken(self.features, index),
+            mirrored=None if self.mirrored is None else _taken(self.mirrored, index),
             **{name: getattr(self, name)[rows] for name in ("labels", "participants", "splits", "videos", "seconds")},
         )
 
@@ -92,13 +93,22 @@ class Material:
 
     def sha256(self) -> str:
         """Sum up all rows."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.features.cpu().numpy()).data)
-        if self.mirrored is not None:
-            digest.update(np.ascontiguousarray(self.mirrored.cpu().numpy()).data)
+        digest = hashlib.sha256()
+        if isinstance(self.features, Pictures):  # and mirrored are the same ones
+            for part in self.features.contents():
+                digest.update(part)
+        else:
+            for each in (self.features, self.mirrored):
+                if isinstance(each, Tensor):
+                    digest.update(np.ascontiguousarray(each.cpu().numpy()).data)
         digest.update(self.labels.tobytes() + self.seconds.tobytes())
         for names in (self.participants, self.splits, self.videos):
             digest.update("\0".join(names.tolist()).encode())
         return digest.hexdigest()
+
+
+def _taken(features: Tensor | Pictures, rows: Tensor) -> Tensor | Pictures:
+    return features.take(rows) if isinstance(features, Pictures) else features[rows]
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,14 @@ from safetensors.torch import load_file
 from corpora.clips import CorpusError
 from mmpsr.adaptation.base import LabeledTarget, Method, Source, Target
 from mmpsr.adaptation.build import SECTIONS, create_method
-from mmpsr.adaptation.network import FeatureNetwork
+from mmpsr.adaptation.loops import seeded
+from mmpsr.adaptation.network import AdaptedNetwork, FeatureNetwork
 from mmpsr.adaptation.source import fit_source
 from mmpsr.files import sha256_of, write_json
 from training.adaptation.config import PersonalizationConfig
 from training.adaptation.figures import comparisons, figures_of, summaries
 from training.adaptation.material import Material
+from training.adaptation.pictures import Backbone
 from training.adaptation.splitting import Parts, cut, seed_of
 from training.fit.checkpoint import save_tensors
 
@@ -59,6 +61,7 @@ def personalize(
     methods: Sequence[str],
     folder: Path,
     advance: Callable[[int, int, Work], None] = lambda done, total, work: None,
+    backbone: Backbone | None = None,
 ) -> dict[str, Any]:
     """Adapt to each test participant by each method, and judge that.
 
@@ -68,6 +71,7 @@ def personalize(
         methods: names, `source` among them for comparisons.
         folder: where results are kept.
         advance: told before each piece of work, with how many are done of how many.
+        backbone: what is adapted on rows that are pictures; None where they are vectors.
 
     Returns:
         `participants`, a row per seed, method and participant; `methods`, see `training.adaptation.figures.summaries`;
@@ -88,10 +92,10 @@ def personalize(
             f"{skipped[0]['reason']}. `--set protocol.fewest_positives=1` asks for less, and --config names another "
             "level of the corpus, such as BAH's frames"
         )
-    folder = folder / f"{_key(config, (), material)}"
+    folder = folder / f"{_key(config, (), material, backbone)}"
     folder.mkdir(parents=True, exist_ok=True)
     works = [Work(seed, name, person) for seed in config.protocol.seeds for name in methods for person in people]
-    rows, prepared = [], dict[tuple[str, int], FeatureNetwork]()
+    rows, prepared = [], dict[tuple[str, int], AdaptedNetwork]()
     for done, work in enumerate(works):
         advance(done, len(works), work)
         path = folder / f"{work.method}-{_key(config, SECTIONS[work.method])}"
@@ -99,7 +103,7 @@ def personalize(
         if not file.exists():
             place = (work.method, work.seed)
             if place not in prepared:
-                prepared = {place: _prepared(material, config, work, of_split, folder)}
+                prepared = {place: _prepared(material, config, work, of_split, folder, backbone)}
             path.mkdir(exist_ok=True)
             person = material.take(people[work.participant])
             source = _source(material, of_split["train"])
@@ -113,7 +117,7 @@ def personalize(
 
 
 def judge_person(
-    person: Material, config: PersonalizationConfig, work: Work, network: FeatureNetwork, source: Source
+    person: Material, config: PersonalizationConfig, work: Work, network: AdaptedNetwork, source: Source
 ) -> dict[str, Any]:
     """Cut a participant's rows, adapt a copy of the network to the first part, and judge the last.
 
@@ -139,7 +143,7 @@ def adapt_person(
     person: Material,
     parts: Parts,
     method: Method,
-    network: FeatureNetwork,
+    network: AdaptedNetwork,
     source: Source,
     config: PersonalizationConfig,
     seed: int,
@@ -168,7 +172,8 @@ def adapt_person(
         seen = LabeledTarget(seen.features, seen.mirrored, seen.places, labels=labels)
     keeper = _Best(own, person.take(parts.val)) if config.protocol.select == "labelled" else _Last()
     generator = torch.Generator().manual_seed(seed)
-    method.adapt(own, seen, source if method.uses_source else None, generator, keeper)
+    with seeded(seed):
+        method.adapt(own, seen, source if method.uses_source else None, generator, keeper)
     keeper.restore(own)
     _, probabilities = own.outputs(person.take(parts.test).features)
     return probabilities[:, 1].double().cpu().numpy(), keeper.epoch
@@ -182,14 +187,14 @@ class _Last:
     def __call__(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def restore(self, network: FeatureNetwork) -> None:
+    def restore(self, network: AdaptedNetwork) -> None:
         """Leave the network as it is."""
 
 
 class _Best(_Last):
     """Keeps the epoch with the highest average precision on labels of the validation part, the later of equals."""
 
-    def __init__(self, network: FeatureNetwork, val: Material) -> None:
+    def __init__(self, network: AdaptedNetwork, val: Material) -> None:
         self.network, self.val = network, val
         self.best, self.state = float("-inf"), dict[str, Any]()
 
@@ -201,12 +206,12 @@ class _Best(_Last):
         elif not self.state:  # nothing can be told without a positive row
             self.epoch = epoch
 
-    def restore(self, network: FeatureNetwork) -> None:
+    def restore(self, network: AdaptedNetwork) -> None:
         if self.state:
             network.load_state_dict(self.state)
 
 
-def _average_precision(network: FeatureNetwork, rows: Material) -> float:
+def _average_precision(network: AdaptedNetwork, rows: Material) -> float:
     """Give BAH's average precision; NaN without a row of the second class."""
     if not rows.labels.any():
         return float("nan")
@@ -256,11 +261,11 @@ def _require_source(material: Material, of_split: dict[str, NDArray[np.int64]]) 
 
 
 def _source(material: Material, rows: NDArray[np.int64]) -> Source:
-    device = material.features.device
-    subjects = np.unique(material.participants[rows], return_inverse=True)[1]
+    own, device = material.take(rows), material.features.device
+    subjects = np.unique(own.participants, return_inverse=True)[1]
     return Source(
-        material.features[torch.from_numpy(rows)],
-        torch.from_numpy(material.labels[rows]).to(device),
+        own.features,
+        torch.from_numpy(own.labels).to(device),
         torch.from_numpy(subjects.astype(np.int64)).to(device),
     )
 
@@ -271,36 +276,50 @@ def _prepared(
     work: Work,
     of_split: dict[str, NDArray[np.int64]],
     folder: Path,
-) -> FeatureNetwork:
+    backbone: Backbone | None,
+) -> AdaptedNetwork:
     """Read or make the network that a method begins from with a seed."""
     source = _source(material, of_split["train"])
     dev = material.take(of_split["dev"])
+
+    def create() -> AdaptedNetwork:
+        if backbone is not None:
+            return backbone.network(config, material.features.device)
+        assert isinstance(source.features, torch.Tensor)  # a backbone is given with pictures
+        return FeatureNetwork.fitted(source.features, config.width)
+
     network = _kept(
         folder / f"source-{work.seed}.safetensors",
-        FeatureNetwork(source.features.shape[1], config.width).to(source.features.device),
-        lambda: fit_source(source, config, work.seed, lambda fitted: _average_precision(fitted, dev)),
+        create(),
+        lambda: fit_source(source, config, work.seed, lambda fitted: _average_precision(fitted, dev), create),
     )
     method = create_method(work.method, config)
     if type(method).prepare is Method.prepare:
         return network
 
-    def prepare() -> FeatureNetwork:
-        own = copy.deepcopy(network)
-        method.prepare(own, source, torch.Generator().manual_seed(seed_of(work.seed, work.method)))
+    def prepare() -> AdaptedNetwork:
+        own, seed = copy.deepcopy(network), seed_of(work.seed, work.method)
+        with seeded(seed):
+            method.prepare(own, source, torch.Generator().manual_seed(seed))
         return own
 
     name = f"{work.method}-{_key(config, SECTIONS[work.method])}-{work.seed}.safetensors"
     return _kept(folder / name, copy.deepcopy(network), prepare)
 
 
-def _kept(file: Path, blank: FeatureNetwork, make: Callable[[], FeatureNetwork]) -> FeatureNetwork:
+def _kept(file: Path, blank: AdaptedNetwork, make: Callable[[], AdaptedNetwork]) -> AdaptedNetwork:
     if not file.exists():
         save_tensors(dict(make().state_dict()), file)
     blank.load_state_dict(load_file(file))
     return blank.eval()
 
 
-def _key(config: PersonalizationConfig, sections: Sequence[str], material: Material | None = None) -> str:
+def _key(
+    config: PersonalizationConfig,
+    sections: Sequence[str],
+    material: Material | None = None,
+    backbone: Backbone | None = None,
+) -> str:
     """Sum up settings, ten hexadecimal digits: some sections, or with rows what all methods read."""
     tree = config.model_dump(mode="json")
     read: dict[str, Any] = {name: tree[name] for name in (*sections, *(["statistics"] if sections else []))}
@@ -308,6 +327,8 @@ def _key(config: PersonalizationConfig, sections: Sequence[str], material: Mater
         protocol = {name: value for name, value in tree["protocol"].items() if name != "seeds"}
         read = {"version": VERSION, "width": tree["width"], "source": tree["source"], "protocol": protocol}
         read["rows"] = material.sha256()
+    if backbone is not None:
+        read |= {"network": tree["network"], "backbone": backbone.key}
     return sha256_of(json.dumps(read, sort_keys=True))[:10]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from corpora.clips import ClipTable, CorpusError
 from corpora.registry import prepare, read_corpora
@@ -22,6 +23,7 @@ from mmpsr.tasks import TaskSpec
 from training.adaptation.config import PersonalizationConfig
 from training.adaptation.material import Material, chosen_modalities, of_clips, of_timed
 from training.adaptation.personalize import Work, personalize
+from training.adaptation.pictures import Backbone, image_encoder, material_of_pictures
 from training.config import RunConfig
 from training.data.joined import active_features, gather
 from training.data.load import extract_features
@@ -83,26 +85,29 @@ def answer(request: AdaptationRequest, console: Console) -> dict[str, Any]:
     for name in request.methods:
         create_method(name, settings)
     model = TrainedModel.read(request.run)
-    config, messages = _configuration(model, request, of_run)
+    config, messages = _configuration(model, request, of_run, settings.form == "features")
     for message in messages:
         console.print(message, highlight=False, markup=False)
-    modalities = chosen_modalities(model.modalities, settings.protocol.modalities)
-    material, task = _material(model, config, request, settings, modalities, console)
     folder = (request.output or request.run / "adaptation") / request.corpus
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as progress:
+    if settings.form == "network":
+        material, task, backbone = _pictures(model, config, request, settings, folder, console)
+        encoders = {_modality(settings): backbone.key}
+    else:
+        modalities = chosen_modalities(model.modalities, settings.protocol.modalities)
+        material, task = _material(model, config, request, settings, modalities, console)
+        backbone, encoders = None, {name: model.fingerprints[name] for name in modalities}
+    with _progress(console) as progress:
         bar = progress.add_task("adapting", total=None)
 
         def advance(done: int, total: int, work: Work) -> None:
             progress.update(bar, completed=done, total=total, description=f"{work.method} {work.participant}")
 
-        found = personalize(material, settings, request.methods, folder, advance)
+        found = personalize(material, settings, request.methods, folder, advance, backbone)
         total = len(found["participants"])
         progress.update(bar, completed=total, total=total, description="adapted")
     document = {
-        "run": str(request.run), "corpus": request.corpus, "task": task, "by": request.by, "form": "features",
-        "encoders": {name: model.fingerprints[name] for name in modalities},
+        "run": str(request.run), "corpus": request.corpus, "task": task, "by": request.by, "form": settings.form,
+        "encoders": encoders,
         "settings": settings.model_dump(mode="json"), **found,
     }  # fmt: skip
     place = Path(found["folder"])
@@ -111,15 +116,22 @@ def answer(request: AdaptationRequest, console: Console) -> dict[str, Any]:
     return document
 
 
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+
+
 def _configuration(
-    model: TrainedModel, request: AdaptationRequest, settings: Sequence[str]
+    model: TrainedModel, request: AdaptationRequest, settings: Sequence[str], reads_vectors: bool
 ) -> tuple[RunConfig, list[str]]:
     """Load the corpora's configuration: the run's, or a file's, with settings over it."""
     if request.config is not None:
-        config, messages = load_corpora(model, request.config, settings)
+        config, messages = load_corpora(model, request.config, settings, reads_vectors)
     else:
         config, messages = resolve(RunConfig, model.config.model_dump(mode="json"), settings, str(request.run)), []
-        require_fingerprints(model, active_features(config.features, model.modalities), str(request.run))
+        if reads_vectors:
+            require_fingerprints(model, active_features(config.features, model.modalities), str(request.run))
     if (name := request.corpus) not in config.corpora.sources:
         raise ConfigError(f"--corpus: no corpus is named {name!r}; {nearest(name, config.corpora.sources)}")
     return config, messages
@@ -143,13 +155,7 @@ def _material(
                 f"protocol.mirrored: no corpus is named {mirrored!r}; {nearest(mirrored, config.corpora.sources)}"
             )
         names.append(mirrored)
-    chosen = {name: config.corpora.sources[name] for name in names}
-    wanted = config.corpora.model_copy(update={"sources": chosen})
-    prepare(wanted)
-    table = read_corpora(wanted, model.tasks)
-    for corpus, count in table.defects["corpus"].value_counts().items():
-        console.print(f"{corpus}: {count} rows have defects; `mmpsr doctor` lists them", highlight=False)
-    task = _task(model.tasks, table.clips[table.clips["corpus"].eq(request.corpus)], request)
+    table, task = _clips(model, config, request, names, console)
     accelerator, features = create_accelerator(config, False), active_features(config.features, modalities)
     if in_time and (missing := [name for name in modalities if name not in features.timed]):
         raise ConfigError(
@@ -166,10 +172,70 @@ def _material(
             joined, of_time, request.corpus, task, spec, request.by, settings.protocol.frame_step,
             features.timed_rate is not None,
         )  # fmt: skip
+        assert isinstance(material.features, Tensor)
         return replace(material, features=material.features.to(accelerator.device)), task
     gathered = gather(clips, features, model.tasks).to(accelerator.device)
     material = of_clips(gathered, request.corpus, task, spec, request.by, modalities, mirrored)
     return material, task
+
+
+def _pictures(
+    model: TrainedModel,
+    config: RunConfig,
+    request: AdaptationRequest,
+    settings: PersonalizationConfig,
+    folder: Path,
+    console: Console,
+) -> tuple[Material, str, Backbone]:
+    """Read the corpus, and write the pictures that are not there yet; the material, the task's name and the encoder."""
+    if settings.protocol.mirrored is not None:
+        raise ConfigError(
+            "protocol.mirrored is of stored vectors; form 'network' mirrors the pictures itself, leave it out"
+        )
+    modality, features = _modality(settings), config.features
+    if (name := settings.network.encoder) is not None:
+        features = features.model_copy(update={"encoders": {**features.encoders, modality: name}})
+    elif modality not in features.encoders:
+        raise ConfigError(
+            f"form = 'network': the run has no encoder of {modality}; name one, as by "
+            "`--set network.encoder=microsoft/resnet-50`"
+        )
+    features = active_features(features, (modality,))
+    encoder = image_encoder(modality, features)
+    table, task = _clips(model, config, request, [request.corpus], console)
+    accelerator = create_accelerator(config, False)
+    with _progress(console) as progress:
+        bar = progress.add_task("pictures", total=None)
+        material = material_of_pictures(
+            table, request.corpus, encoder, features, settings, task, model.tasks[task], request.by, folder,
+            accelerator.device, lambda done, total: progress.update(bar, completed=done, total=total),
+        )  # fmt: skip
+    return material, task, Backbone.of(encoder)
+
+
+def _modality(settings: PersonalizationConfig) -> str:
+    """Choose the one modality whose pictures are seen.
+
+    Raises:
+        ConfigError: several are asked for.
+    """
+    names = settings.protocol.modalities or ("video",)
+    if len(names) > 1:
+        raise ConfigError(f"form = 'network' adapts one encoder; protocol.modalities names {' and '.join(names)}")
+    return names[0]
+
+
+def _clips(
+    model: TrainedModel, config: RunConfig, request: AdaptationRequest, names: Sequence[str], console: Console
+) -> tuple[ClipTable, str]:
+    """Read corpora; the clip table, and the task's name."""
+    chosen = {name: config.corpora.sources[name] for name in names}
+    wanted = config.corpora.model_copy(update={"sources": chosen})
+    prepare(wanted)
+    table = read_corpora(wanted, model.tasks)
+    for corpus, count in table.defects["corpus"].value_counts().items():
+        console.print(f"{corpus}: {count} rows have defects; `mmpsr doctor` lists them", highlight=False)
+    return table, _task(model.tasks, table.clips[table.clips["corpus"].eq(request.corpus)], request)
 
 
 def _task(tasks: dict[str, TaskSpec], clips: pd.DataFrame, request: AdaptationRequest) -> str:

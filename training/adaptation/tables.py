@@ -39,10 +39,11 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         yield escape(note)
     if settings["select"] == "labelled":
         yield "Epochs were chosen by labels of each participant's validation part: not unsupervised"
-    yield escape(
-        "Adapted is a bottleneck and a classifier upon stored vectors (form features); the encoder stays as it is. "
-        f"Files: {document['folder']}"
-    )
+    adapted = "a bottleneck and a classifier upon stored vectors (form features); the encoder stays as it is"
+    if document["form"] == "network":
+        head = document["settings"]["network"]["head"]
+        adapted = f"{' and '.join(document['encoders'].values())} with a {head} upon it (form network)"
+    yield escape(f"Adapted is {adapted}. Files: {document['folder']}")
 
 
 def _means(document: Mapping[str, Any]) -> Table:

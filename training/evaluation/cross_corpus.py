@@ -54,13 +54,16 @@ class NewPredictions(RunPredictions):
         return _with_classes(part, known)
 
 
-def load_corpora(run: TrainedModel, path: Path, settings: Sequence[str]) -> tuple[RunConfig, list[str]]:
+def load_corpora(
+    run: TrainedModel, path: Path, settings: Sequence[str], reads_vectors: bool = True
+) -> tuple[RunConfig, list[str]]:
     """Load corpora that a file declares; whatever else it does not say is as the run has it.
 
     Args:
         run: the model.
         path: TOML file of our form or the published one.
         settings: `section.key=value` over it.
+        reads_vectors: whether its encoders must be those of the run.
 
     Returns:
         The configuration, and what to tell about settings that are not carried over.
@@ -76,7 +79,8 @@ def load_corpora(run: TrainedModel, path: Path, settings: Sequence[str]) -> tupl
         own = run.config.model_dump(mode="json", exclude={"corpora"})
         config, notes = resolve(RunConfig, {**own, **tree}, settings, str(path)), []
     require_metrics(config.corpora, run.tasks)
-    require_fingerprints(run, active_features(config.features, run.modalities), str(path))
+    if reads_vectors:
+        require_fingerprints(run, active_features(config.features, run.modalities), str(path))
     return config, notes
 
 

@@ -186,7 +186,7 @@ def sources_of(config: CorporaConfig, data: Mapping[str, Any] | None) -> tuple[C
     if config.build == "demo":  # all that lies below the root was built there
         own = ((name, Path(source.path)) for name, source in config.sources.items())
         generated |= {name for name, path in own if not path.is_absolute() and ".." not in path.parts}
-    elif config.build == "demo-frames":
+    elif config.build != "none":
         generated |= {name for name, source in config.sources.items() if Path(source.path).parts[:1] == (FOLDER,)}
     blank = 0 if data.get("clips") else None
     return tuple(

@@ -247,6 +247,11 @@ def test_a_build_that_is_there_is_left_and_another_is_refused(tmp_path: Path, mo
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     config = CorporaConfig.model_validate({"root": str(tmp_path), "build": "demo-frames"})
     prepare(config)  # a complete corpus of any size is left as it is
+    with pytest.raises(CorpusError, match=r"was built with .*'faces': False.*asked for is .*'faces': True"):
+        prepare(config.model_copy(update={"build": "demo-frames-faces"}))
+    pictured = build_annotation(tmp_path / "pictured", monkeypatch, participants=SMALL, faces=True).parent
+    for name in ("demo-frames", "demo-frames-faces"):
+        prepare(CorporaConfig.model_validate({"root": str(pictured), "build": name}))
     with pytest.raises(CorpusError, match=r"demo.json: the corpus there was built with .*'seed': 0"):
         build_annotation(tmp_path, monkeypatch, participants=SMALL, seed=1)
     (tmp_path / "other" / FOLDER).mkdir(parents=True)

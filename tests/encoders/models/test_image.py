@@ -239,3 +239,21 @@ def test_the_constructor_is_light() -> None:
     encoder = VideoMAE(dataclasses.replace(CATALOGUE["MCG-NJU/videomae-base"], width=5), "video")
     assert encoder.width == 5
     assert encoder._faces.several_faces == "track"
+
+
+@pytest.mark.parametrize("encoder_id", ["google/vit-base-patch16-224", "microsoft/resnet-50"])
+def test_another_copy_of_the_network_can_be_trained(encoder_id: str, folders: Callable[[str], Path]) -> None:
+    encoder = encoder_of(encoder_id, folders(encoder_id), modality="video")
+    encoder.load()
+    kept = {name: value.clone() for name, value in encoder._model.state_dict().items()}
+    side = 32 if "vit" in encoder_id else 56
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
+    model = encoder.build_checked().requires_grad_(True)
+    embedded = encoder.embed_with(model, torch.from_numpy(pixels))
+    np.testing.assert_allclose(embedded.detach().numpy(), encoder._forward(pixels), atol=1e-5)
+    embedded.square().sum().backward()
+    with_gradient = [each for each in model.parameters() if each.grad is not None and each.grad.abs().max() > 0]
+    assert len(with_gradient) > 0.8 * len(list(model.parameters()))
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert not torch.allclose(encoder.embed_with(model, torch.from_numpy(pixels)), embedded)
+    assert all(torch.equal(value, kept[name]) for name, value in encoder._model.state_dict().items())

@@ -81,5 +81,5 @@ def test_a_misspelt_method_is_told() -> None:
 
 def test_every_section_belongs_to_a_method() -> None:
     assert set(SECTIONS) == set(METHODS)
-    fields = set(AdaptationConfig.model_fields) - {"source", "width", "statistics"}
+    fields = set(AdaptationConfig.model_fields) - {"form", "network", "source", "width", "statistics"}
     assert {name for names in SECTIONS.values() for name in names} == fields

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +16,11 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from corpora.clips import CorpusError
+from corpora.demo.layouts import BahVideo, bah_path, write_bah
 from mmpsr.config import ConfigError, validate
 from tests.support import fresh_run
+from tests.support.media_files import grey, write_media
+from tests.support.tiny_images import write_resnet
 from training.adaptation import request as module
 from training.adaptation.request import AdaptationRequest, answer
 from training.adaptation.tables import tables
@@ -150,3 +154,93 @@ def test_frames_need_features_and_labels_in_time(run: Path) -> None:
 def test_a_corpus_without_labels_of_a_task_of_two_classes(run: Path) -> None:
     with pytest.raises(CorpusError, match=r"task of two classes \(ambivalence\), and corpus 'own' has no label of one"):
         ask(run, "corpora.sources.own.labels={}")
+
+
+@pytest.fixture(scope="module")
+def pictured(folder: Path) -> Path:
+    """BAH's layout with face pictures, lighter while ambivalence is present; the file that names it."""
+    videos = [
+        BahVideo(f"9{index}{person}", question, split, 1, "", segments=[(0.25, 0.5)], num_frames=16)
+        for index, (split, number) in enumerate(PEOPLE.items())
+        for person in range(number)
+        for question in range(1, 6)
+    ]
+    tree = folder / "bah"
+    generator = np.random.default_rng(0)
+    for video in videos:
+        media = tree / bah_path(video)
+        media.parent.mkdir(parents=True, exist_ok=True)
+        write_media(media, [grey(index, 16) for index in range(video.num_frames)], fps=24)
+        faces = tree / "cropped-aligned-faces" / bah_path(video)
+        faces.mkdir(parents=True)
+        for index in range(video.num_frames):
+            level = 150 if 6 <= index <= 12 else 90
+            picture = (level + 20 * generator.normal(size=(32, 32, 3))).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(faces / f"frame-{index}.jpg"), picture)
+    write_bah(tree, videos, {video.participant: {} for video in videos})
+    file = folder / "bah.toml"
+    file.write_text(
+        f"""
+[corpora]
+root = "{folder}"
+[corpora.sources.bah]
+adapter = "bah"
+path = "bah"
+timelines = true
+[features.faces]
+source = "shipped"
+[features.weights]
+"microsoft/resnet-50" = "{write_resnet(folder / "resnet")}"
+"""
+    )
+    return file
+
+
+def test_the_encoder_itself_is_adapted(run: Path, pictured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "extract_features", lambda *_: pytest.fail("no vector is asked for"))
+    network = (
+        "form=network", "network.encoder=microsoft/resnet-50", "protocol.rows=frames", "protocol.frame_step=2",
+        "source.num_epochs=10", "source.batch_size=16",
+    )  # fmt: skip
+    found = ask(run, *network, corpus="bah", config=pictured, methods=("source", "subject", "shot", "oracle"))
+    assert (found["form"], found["task"]) == ("network", "ambivalence")
+    assert found["encoders"]["video"].startswith("microsoft_resnet-50-")
+    assert len(found["participants"]) == 4 * 3
+    assert {row["num_train"] + row["num_val"] + row["num_test"] for row in found["participants"]} == {5 * 8}
+    assert next(row["mean"] for row in found["methods"] if row["method"] == "source") > 80.0  # the light is plain
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in tables(found):
+        console.print(table, highlight=False)
+    assert "with a bottleneck upon it (form network)" in console.export_text()
+    monkeypatch.setattr("encoders.extraction.pictures.encode_in_time", lambda *_: pytest.fail("pictures are kept"))
+    assert ask(run, *network, corpus="bah", config=pictured)["folder"] == found["folder"]
+
+
+@pytest.mark.slow
+def test_clips_that_are_pictures(run: Path, pictured: Path) -> None:
+    """BAH at level `frame`, whose faces are looked for in the pictures; these have none and are seen whole."""
+    settings = (
+        "form=network", "network.encoder=microsoft/resnet-50", "corpora.sources.bah.level=frame",
+        "corpora.sources.bah.timelines=false", "corpora.sources.bah.frame_step=8", "protocol.fewest_positives=1",
+        "network.head=perceptron",
+    )  # fmt: skip
+    found = ask(run, *settings, corpus="bah", config=pictured)
+    assert len(found["participants"]) == 2 * 3
+    assert {row["num_train"] + row["num_val"] + row["num_test"] for row in found["participants"]} == {5 * 2}
+    assert "frames are placed in time by their number, at 24 frames a second" in found["notes"]
+
+
+def test_what_form_network_cannot_do(run: Path, pictured: Path) -> None:
+    def fails(error: type[Exception], reason: str, *settings: str) -> None:
+        with pytest.raises(error, match=reason):
+            ask(run, "form=network", *settings, corpus="bah", config=pictured)
+
+    resnet = "network.encoder=microsoft/resnet-50"
+    fails(ConfigError, r"'face-mesh' \(video\) has no network that pictures go into")  # the encoder of the file
+    fails(ConfigError, "the run has no encoder of smell; name one", 'protocol.modalities=["smell"]')
+    fails(ConfigError, "no encoder is named 'microsoft/resnet-5'", "network.encoder=microsoft/resnet-5")
+    fails(ConfigError, "adapts to single pictures, but clip .* is a .mp4 file", resnet)
+    fails(ConfigError, "form 'network' mirrors the pictures itself, leave it out", resnet, "protocol.mirrored=bah")
+    fails(ConfigError, "adapts one encoder; protocol.modalities", resnet, 'protocol.modalities=["video","behavior"]')
+    rates = "protocol.rows=frames", "features.timed_rate=2"
+    fails(CorpusError, "none of the 45 clips .* leave out features.timed_rate", resnet, *rates)
