@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmpsr.tasks import BUILTIN_TASKS
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(FOLDER))
 
@@ -47,6 +49,24 @@ def test_stages_count_what_is_inside_them_once(monkeypatch: pytest.MonkeyPatch) 
     inner = stages.timed("inner", lambda: None)
     stages.timed("outer", lambda: (inner(), inner()))()
     assert stages.seconds == {"inner": 7.0, "outer": 3.0}
+
+
+@pytest.mark.slow
+def test_views_are_measured_on_groups_that_training_does_not_have() -> None:
+    from views import folds, measure
+
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"film{number}" for number in range(40)], 3)
+    for train, test in folds(groups, 5, 0):
+        assert not set(groups[train]) & set(groups[test])
+        assert len(test) == 24  # a fifth of 120, in whole groups
+    told, noise, scores = rng.normal(size=(120, 2)), rng.normal(size=(120, 2)), BUILTIN_TASKS["personality"]
+    labels = told @ [[1.0, -2.0], [3.0, 1.0]] / 20 + 0.5
+    np.testing.assert_allclose(measure([told], labels, groups, scores)[:, 0], 100, atol=0.1)  # linear in the view
+    assert measure([noise, told], labels, groups, scores).min() > 99  # late takes the one that tells
+    emotions = measure([told], (labels > 0.5) * 0.25, groups, BUILTIN_TASKS["emotion"])
+    assert emotions.shape == (5, 2)
+    assert emotions.mean() > 90
 
 
 @pytest.mark.slow
