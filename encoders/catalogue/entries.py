@@ -237,6 +237,13 @@ _EMBEDDED = (
         licence="MIT (VADER, TextBlob); its lexicon: PDDL, code of pattern: BSD",
     ),
     CatalogueEntry(
+        id="empath", modalities=("text", "behavior"), width=194, factory="encoders.lexica.encoder:Empath",
+        libraries=("empath",), pooling="one vector a text",
+        description="shares of an English transcript's or description's words in Empath's 194 categories",
+        citation="Fast, Chen and Bernstein 2016, CHI, arXiv:1602.06979",
+        licence="MIT (its repository; the package itself holds no licence file)",
+    ),
+    CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cues.encoder:CueNarrative",
         libraries=("av", "cv2", "mediapipe", *_MINILM),
         description="measured cues of face, gaze, head and voice put into a checkable paragraph, embedded with minilm",

@@ -1,8 +1,8 @@
-"""Encoder `lexica`: a transcript or a described behaviour scored by word lists, one vector for each text."""
+"""Encoders `lexica` and `empath`: a transcript or a described behaviour scored by word lists, a vector for each text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -12,53 +12,52 @@ from numpy.typing import NDArray
 
 from encoders.base import Embeddings, Encoder, Pooling, read_each
 from encoders.errors import EncodingError, ExtractionError, MissingModality
-from encoders.lexica.scores import FEATURES, read_text, score
+from encoders.lexica.categories import category_names, count_categories
+from encoders.lexica.scores import FEATURES, Text, read_text, score
 from encoders.media.clip import ClipMedia
 from encoders.models.text import SOURCES, text_of
 from mmpsr.extras import sentence_of
 from mmpsr.files import sha256_of
 
-__all__ = ["Lexica"]
-
-_PACKAGES = ("vaderSentiment", "textblob")
-"""As they are imported, and as they are installed."""
+__all__ = ["Empath", "Lexica"]
 
 
-class Lexica(Encoder):
-    """Scores of a clip's transcript (`text`) or described behaviour (`behavior`) by VADER and TextBlob's lexicon.
-
-    The lists are English: a transcript in another language, where the corpus tells it, is absent and not neutral.
+class WordLists(Encoder):
+    """Base of what counts words: English, so that a transcript in another language, where told, is absent, not neutral.
 
     Args:
         modality: `text` reads `clip.text`, `behavior` reads `clip.description`.
 
     Raises:
         ExtractionError: the packages are not installed.
-
-    References: see `encoders.lexica.scores.score`.
     """
 
-    id: ClassVar[str] = "lexica"
     pooling: Pooling = "none"
+    packages: ClassVar[tuple[str, ...]]
+    """As they are imported, and as they are installed."""
+    columns: ClassVar[Callable[[], tuple[str, ...]]]
+    """Names the scores."""
+    values: ClassVar[Callable[[Text], NDArray[np.float32]]]
+    """Scores a text of at least one word."""
 
     def __init__(self, modality: str = "text") -> None:
         super().__init__(modality)
         if modality not in SOURCES:
-            raise ValueError(f"lexica reads {' or '.join(SOURCES)}, not {modality!r}")
-        for module in _PACKAGES:
+            raise ValueError(f"{self.id} reads {' or '.join(SOURCES)}, not {modality!r}")
+        for module in self.packages:
             if find_spec(module) is None:
-                raise ExtractionError(f"encoder 'lexica' ({modality}) needs a library: {sentence_of(module)}")
-        self.feature_names = FEATURES
+                raise ExtractionError(f"encoder {self.id!r} ({modality}) needs a library: {sentence_of(module)}")
+        self.feature_names = type(self).columns()
 
     @property
     def width(self) -> int:
-        """Number of scores, see `encoders.lexica.scores.FEATURES`."""
-        return len(FEATURES)
+        """Number of scores."""
+        return len(self.feature_names)
 
     def settings(self) -> Mapping[str, object]:
         """List the lists' packages with their versions, the scores, and which of the clip's texts is read."""
-        versions = {name: version(name) for name in _PACKAGES}
-        return {**versions, "features": list(FEATURES), "source": SOURCES[self.modality][0]}
+        versions = {name: version(name) for name in self.packages}
+        return {**versions, "features": list(self.feature_names), "source": SOURCES[self.modality][0]}
 
     def source(self, clip: Mapping[str, Any]) -> str:
         """Hash the text's source, and the language of a transcript that is not English."""
@@ -67,7 +66,7 @@ class Lexica(Encoder):
 
     def load(self) -> None:
         """Read the lists."""
-        score(read_text("so"))
+        type(self).values(read_text("so"))
 
     def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
         """Score clips, `[1, width]` each.
@@ -85,7 +84,7 @@ class Lexica(Encoder):
         parts = read_text(text)
         if not parts.words:
             raise EncodingError(f"the {noun} has no words")
-        return score(parts)[np.newaxis]
+        return type(self).values(parts)[np.newaxis]
 
     def _foreign(self, clip: Mapping[str, Any]) -> str | None:
         """Return the language of a transcript where it is told and not English."""
@@ -94,3 +93,27 @@ class Lexica(Encoder):
             return None
         spoken = language.strip().lower().replace("_", "-").partition("-")[0]
         return None if spoken in ("", "en", "eng", "english") else language.strip()
+
+
+class Lexica(WordLists):
+    """Scores of a clip's transcript (`text`) or described behaviour (`behavior`) by VADER and TextBlob's lexicon.
+
+    References: see `encoders.lexica.scores.score`.
+    """
+
+    id: ClassVar[str] = "lexica"
+    packages = ("vaderSentiment", "textblob")
+    columns = staticmethod(lambda: FEATURES)
+    values = staticmethod(score)
+
+
+class Empath(WordLists):
+    """Shares of a text's words that belong to each of Empath's categories: topics, emotions, what people do.
+
+    References: see `encoders.lexica.categories.count_categories`.
+    """
+
+    id: ClassVar[str] = "empath"
+    packages = ("empath",)
+    columns = staticmethod(category_names)
+    values = staticmethod(count_categories)

@@ -11,7 +11,7 @@ from encoders.creation import CATALOGUE, can_run, create_encoder
 from encoders.errors import EncodingError, ExtractionError, MissingModality
 from encoders.lexica import encoder as module
 from encoders.lexica import scores
-from encoders.lexica.encoder import Lexica
+from encoders.lexica.encoder import Empath, Lexica
 from encoders.media.clip import ClipMedia
 
 
@@ -88,3 +88,13 @@ def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder.load()
     (vector,) = encoder.encode([clip(text="I'm not sure that's good, is it?")])
     assert isinstance(vector, np.ndarray)
+
+
+def test_empath_encodes_shares_of_words_and_refuses_what_lexica_refuses() -> None:
+    encoder = create_encoder("empath", "text")
+    assert encoder.spec.vector_width == CATALOGUE["empath"].width == len(Empath("text").feature_names)
+    vector, foreign = encoder.encode([clip(text="We swim."), clip(text="Wir.", language="de")])
+    assert isinstance(vector, np.ndarray)
+    assert dict(zip(Empath("text").feature_names, vector[0], strict=True))["swimming"] == 0.5
+    assert str(foreign) == "the transcript is in 'de', and the lexica are English"
+    assert set(encoder.spec.settings) == {"empath", "features", "source"}
