@@ -1,4 +1,4 @@
-"""Encoders `lexica` and `empath`: a transcript or a described behaviour scored by word lists, a vector for each text."""
+"""Encoders `lexica` and `empath`: a transcript or a described behaviour scored by word lists, one vector a text."""
 
 from __future__ import annotations
 
