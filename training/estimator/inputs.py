@@ -41,10 +41,14 @@ Features = Mapping[str, Vectors]
 Labels = Mapping[str, str | Mapping[str, str]]
 """By task: the column with the class of each clip, or a column by class."""
 OWN_SECTIONS = ("corpora", "features", "output")  # that follow from what `fit` is given
-RECOMMENDED: Mapping[str, Mapping[str, Any]] = {
+RECOMMENDED: dict[str, dict[str, Any]] = {
     name: section for name, section in read_toml(shipped_configs()["default"]).items() if name not in OWN_SECTIONS
 }
-"""The settings of `configs/default.toml`."""
+"""The settings of `configs/default.toml`, but for class texts: what made the vectors is not here to embed them."""
+RECOMMENDED["tasks"]["specs"] = {
+    task: {key: value for key, value in spec.items() if key != "texts"}
+    for task, spec in RECOMMENDED["tasks"]["specs"].items()
+}
 
 
 def modalities_of(features: Mapping[str, Features]) -> tuple[str, ...]:
