@@ -225,6 +225,12 @@ _EMBEDDED = (
         citation="Reimers and Gurevych 2019, arXiv:1908.10084; Wang et al. 2020, arXiv:2002.10957",
     ),
     CatalogueEntry(
+        id="minilm-layers", modalities=("text", "behavior"), width=384, factory="encoders.models.minilm:MiniLMLayers",
+        libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0",
+        description="as minilm, the mean of all six layers in place of the last",
+        citation="as minilm; Peters et al. 2018, arXiv:1802.05365",
+    ),
+    CatalogueEntry(
         id="minilm-context", modalities=("text",), width=384, factory="encoders.models.minilm:MiniLMContext",
         libraries=_MINILM, pooling=_TOKENS, licence="Apache-2.0", citation="as minilm",
         description="as minilm over the transcript, read after the previous utterances of its dialogue",
@@ -242,6 +248,11 @@ _EMBEDDED = (
         description="shares of an English transcript's or description's words in Empath's 194 categories",
         citation="Fast, Chen and Bernstein 2016, CHI, arXiv:1602.06979",
         licence="MIT (its repository; the package itself holds no licence file)",
+    ),
+    CatalogueEntry(
+        id="stylometry", modalities=("text", "behavior"), width=15, factory="encoders.stylometry:Stylometry",
+        pooling="one vector a text", licence="that of mmpsr", citation="Mairesse et al. 2007, doi:10.1613/jair.2349",
+        description="length, words, sentences and punctuation of the transcript or description",
     ),
     CatalogueEntry(
         id="cue-narrative", modalities=("behavior",), width=384, factory="encoders.cues.encoder:CueNarrative",

