@@ -25,7 +25,8 @@ def test_are_the_recommended_settings() -> None:
     found = run_configuration(TABLES, ["text"], None, {}, {})
     for section in set(RunConfig.model_fields) - {*OWN_SECTIONS, "data"}:
         if section == "tasks":
-            assert found.tasks.resolve() == expected.tasks.resolve()
+            wordless = {task: spec.model_copy(update={"texts": None}) for task, spec in expected.tasks.resolve().items()}
+            assert found.tasks.resolve() == wordless  # what made the vectors is not here to embed class texts
         else:
             assert getattr(found, section) == getattr(expected, section), section
     assert found.data.sampling == expected.data.sampling

@@ -24,12 +24,12 @@ def shipped(name: str, base: str | None = None) -> Study:
 
 
 def test_every_shipped_study_is_counted() -> None:
-    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == {*NUM_ROWS, "text_cross_validation"}
+    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == {*NUM_ROWS, "text_cross_validation", "text_views"}
 
 
 def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
     study = load_study(FOLDER / "studies/text_cross_validation.toml")
-    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (6, 90, 5, {})
+    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (9, 135, 5, {})
     trained = {cell.row: cell.config.corpora.trained() for cell in study.cells}
     assert (trained["joint"], trained["emotion alone"]) == (("mosei", "fiv2"), ("mosei",))
     folds = [cell.config.corpora.sources["mosei"].fold for cell in study.cells if cell.row == "joint"]
@@ -113,7 +113,7 @@ def test_the_published_table_on_text_leaves_out_what_text_does_not_have() -> Non
     assert study.inapplicable["12 without audio"] == "there is no modality, task or corpus audio"
     configs = {cell.row: cell.config for cell in study.cells}
     assert len(configs) == 14
-    assert configs["13 without text"].data.modalities == ("behavior",)
+    assert configs["13 without text"].data.modalities == ("behavior", "behavior.lexica", "behavior.empath", "behavior.layers")
     assert configs["15 without emotion"].tasks.active == ("personality",)
     full = configs["6 full"]
     assert (full.balancing.method, full.semi_supervision.method) == ("gradnorm", "paper")
