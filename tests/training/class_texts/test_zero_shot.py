@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -71,8 +72,13 @@ def test_names_of_tasks_and_declarations(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigError, match=r"--task-texts: two tasks are named 'mood'"):
         read_zero_shot([file, write_mood(tmp_path / "other")], features)
-    mood = {"kind": "multi_label", "classes": ("bad", "good"), "loss": "binary_cross_entropy", "metrics": ()}
-    declared = TaskSpec(**mood, texts=file)
+    mood: dict[str, Any] = {
+        "kind": "multi_label",
+        "classes": ("bad", "good"),
+        "loss": "binary_cross_entropy",
+        "metrics": (),
+    }
+    declared = TaskSpec(**{**mood, "texts": file})
     found = read_zero_shot(["mood"], features, declared={"mood": declared})  # its own texts, by its name
     assert found.model.tasks["mood"] == declared
     found = read_zero_shot([file], features, declared={"mood": TaskSpec(**mood)})  # a file's, in the task's order

@@ -69,6 +69,18 @@ def test_a_table_gives_the_usual_documents_and_clips_without_words_are_not_predi
     predict("c.mp4", "--task-texts", "mood.toml", *WORDED, status=1)
 
 
+def test_a_table_of_words_needs_no_recordings() -> None:
+    pd.DataFrame({"text": ["joy", "grief", "joy"], "id": ["a", "b", "a"]}).to_csv("said.csv", index=False)
+    predict("said.csv", "--task-texts", "mood.toml", *WORDED, "-o", "out.json")
+    recordings = json.loads(Path("out.json").read_text(encoding="utf-8"))["recordings"]
+    assert [each["path"] for each in recordings] == ["", "", ""]
+    assert [each["id"] for each in recordings] == ["said.csv, row 2", "b", "said.csv, row 4"]
+    assert [each["clips"][0]["tasks"]["mood"]["decided"] for each in recordings] == [["good"], ["bad"], ["good"]]
+    write_run(Path("run"), features={"encoders": {"text": ENCODER}}, data={"modalities": ["text"]})
+    result = predict("run", "said.csv", "--task-texts", "mood.toml", status=2)  # ids alone are no places of recordings
+    assert "said.csv: has no column 'path'" in " ".join(result.stderr.split())
+
+
 def test_beside_a_run_nothing_else_changes(tmp_path: Path) -> None:
     write_run(tmp_path / "run", features={"encoders": {"text": ENCODER}}, data={"modalities": ["text"]})
     alone = json.loads(predict("run", "--text", "joy", "--format", "json").stdout)

@@ -119,6 +119,7 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
         "abstained",
         "intervals",
         "reason",
+        "rests_on",
     ]
     assert (two["id"], two["clips"], len(two["defects"])) == ("b", [], 1)
     assert [each["id"] for each in document["defects"]] == ["list.csv, row 2", "b"]
