@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from encoders.config import TranscriberConfig
 from tests.support.predicted_run import write_run, write_video
 from tests.support.worded import ENCODER, write_mood
+from training.commands.predict import _open
 from tuning.console import app
 
 WORDED = ("--encoder", ENCODER)
@@ -125,3 +127,10 @@ def test_what_cannot_be_begun(tmp_path: Path, arguments: list[str], message: str
     write_run(tmp_path / "run", features={"encoders": grey}, data={"modalities": ["video"]})
     result = predict(*arguments, status=2)
     assert message in " ".join(result.stderr.split())
+
+
+def test_without_a_run_a_speech_model_can_be_asked_for() -> None:
+    with _open(None, ["mood.toml"], ENCODER, True) as predictor:
+        assert predictor.features.transcriber == TranscriberConfig()
+    with _open(None, ["mood.toml"], ENCODER, False) as predictor:
+        assert predictor.features.transcriber is None

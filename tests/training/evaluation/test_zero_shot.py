@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
-import tomlkit
 
-from encoders.config import FeaturesConfig
-from encoders.extraction.extract import extract
-from encoders.extraction.workers import WarmEncoders
 from mmpsr.config import ConfigError
-from tests.support.worded import ENCODER, write_mood
-from training.evaluation import cross_corpus, figures
+from tests.support.worded import MOODS, without_workers, write_corpus, write_mood
+from training.evaluation import figures
 from training.evaluation.zero_shot import USUAL, ZeroShotOptions, evaluate_zero_shot
 from training.scoring.tables import tables
 
-SAID = ("joy joy", "grief", "joy", "calm", "", "")
-DESCRIBED = ("smile", "tears", "", "", "smile", "")
-MOOD = ("good", "bad", "bad", "good", "good", "bad")
-
 
 @pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors are made without worker processes, whose start takes seconds."""
-
-    def made(clips: pd.DataFrame, features: FeaturesConfig, *_: Any) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        with WarmEncoders(features) as warm:
-            extract(clips, features, show_progress=False, warm=warm)
-        return clips, pd.DataFrame(), pd.DataFrame()
-
-    monkeypatch.setattr(cross_corpus, "extract_features", made)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
     monkeypatch.setattr(figures, "NUM_RESAMPLES", 50)
-
-
-def write_corpus(folder: Path, moods: tuple[str, ...] = MOOD, **tasks: Any) -> Path:
-    """Six clips of three films, and the configuration of them."""
-    table = pd.DataFrame({"id": list("abcdef"), "said": SAID, "seen": DESCRIBED, "mood": moods, "film": list("xxyyzz")})
-    table.assign(part="test").to_csv(folder / "own.csv", index=False)
-    source = {
-        "adapter": "table", "files": "own.csv", "id": "id", "text": "said", "description": "seen", "group": "film",
-        "split": "part", "labels": {"mood": {"column": "mood"}, "other": {"column": "mood"}},
-    }  # fmt: skip
-    spec = {"kind": "single_label", "classes": ["good", "bad"], "loss": "cross_entropy", "metrics": ["uar"]}
-    tree = {
-        "corpora": {"root": str(folder), "sources": {"own": source}},
-        "features": {"store": str(folder / "store"), "encoders": {"text": ENCODER}},
-        "tasks": {"active": ["mood", "other"], "specs": {"mood": {**spec, **tasks}, "other": spec}},
-    }
-    file = folder / "own.toml"
-    file.write_text(tomlkit.dumps(tree), encoding="utf-8")
-    return file
 
 
 def test_figures_are_those_of_the_nearest_texts(tmp_path: Path) -> None:
@@ -74,7 +38,7 @@ def test_figures_are_those_of_the_nearest_texts(tmp_path: Path) -> None:
 def test_nothing_is_fitted_to_the_labels(tmp_path: Path) -> None:
     mood = write_mood(tmp_path)
     first = evaluate_zero_shot(ZeroShotOptions(write_corpus(tmp_path), task_texts=(mood,)))
-    others = tuple({"good": "bad", "bad": "good"}[each] for each in MOOD)
+    others = tuple({"good": "bad", "bad": "good"}[each] for each in MOODS)
     second = evaluate_zero_shot(ZeroShotOptions(write_corpus(tmp_path, others), task_texts=(mood,)))
     counts, turned = (document["confusion"][0]["counts"] for document in (first, second))
     assert counts == [[3, 0], [2, 1]]
