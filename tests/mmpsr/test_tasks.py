@@ -85,18 +85,18 @@ def test_texts_are_named_read_and_held_against_the_classes(tmp_path: Path) -> No
     file = tmp_path / "calm.toml"
     file.write_text(CALM)
     stress = {**VALUES, "classes": ("tense", "calm")}
-    spec = TaskSpec(**stress, texts=str(file))
+    spec = TaskSpec(**{**stress, "texts": str(file)})
     assert spec.texts is not None
     assert spec.texts.texts["tense"].name == "tension"
     assert TaskSpec(**spec.model_dump(mode="json")) == spec
     assert "texts" not in TaskSpec(**VALUES).model_dump()  # what was stored before stays byte for byte
     with pytest.raises(ValidationError, match="no text of 'a', 'b'; found"):
-        TaskSpec(**{**VALUES, "classes": ("a", "b")}, texts=str(file))
+        TaskSpec(**{**VALUES, "texts": str(file)})
     with pytest.raises(ValidationError, match=r"'lost\.toml' is neither a file nor"):
-        TaskSpec(**VALUES, texts="lost.toml")
+        TaskSpec(**{**VALUES, "texts": "lost.toml"})
     file.write_text('kind = "multi_label"\n' + CALM)
     with pytest.raises(ValidationError, match=r"texts\.kind is 'multi_label', and the task's is 'single_label'"):
-        TaskSpec(**stress, texts=str(file))
+        TaskSpec(**{**stress, "texts": str(file)})
 
 
 def test_a_configuration_keeps_the_content_of_a_file_of_texts(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ ROOMS: Mapping[str, str] = {
     "calibration": "Calibration",
     "explanation": "Explanation",
     "adaptation": "Adaptation to one person",
+    "prototypes": "Class texts",
 }
 """Folder of `mmpsr/` -> heading, in the page's order."""
 

@@ -24,6 +24,7 @@ from corpora.demo.build import build_demo
 from encoders.extraction.extract import extract
 from encoders.extraction.workers import WarmEncoders
 from mmpsr.config import load_config, validate
+from mmpsr.tasks import task_of_texts
 from tests.support.guides import FOLDER, GUIDES, REPOSITORY, Block, blocks, commands, script
 from training.config import RunConfig
 from training.data.load import load_clips
@@ -133,6 +134,8 @@ def read_file(path: Path) -> None:
         load_search(path)
     elif "rows" in tree:
         load_study(path)
+    elif "texts" in tree:
+        task_of_texts(str(path))
     elif "zero_shot" in tree:
         load_config(ZeroShotRunConfig, path)
     else:

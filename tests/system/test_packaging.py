@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mmpsr.extras import EXTRAS, extra_of
+from mmpsr.prototypes.texts import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mmpsr", "corpora", "encoders", "training", "tuning")
@@ -133,6 +134,9 @@ def test_the_wheel_holds_packages_configurations_and_types(wheel: zipfile.ZipFil
     configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*") if path.is_file()}
     assert {f"mmpsr/{name}" for name in configs} <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    texts = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mmpsr" / "prototypes" / "shipped").iterdir()}
+    assert {Path(name).stem for name in texts} == set(SHIPPED)
+    assert texts <= names
     information = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert "Requires-Python: <3.14,>=3.11" in information
     for extra in EXTRAS:

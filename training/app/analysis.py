@@ -22,7 +22,7 @@ from training.predict.inputs import Defect, Recording
 from training.predict.predictor import Predictor, StageClock
 from training.predict.results import ClipResult, Results, judge, resting_on
 from training.predict.transcripts import Cue, Transcript, read_transcript
-from training.predict.windows import clips_of, length_of
+from training.predict.windows import TEXT_ALONE, clip_of_text, clips_of, length_of
 
 __all__ = [
     "STAGES",
@@ -31,6 +31,7 @@ __all__ = [
     "Limits",
     "Wishes",
     "analyse",
+    "analyse_text",
     "checked_length",
     "decide",
     "key_frames",
@@ -182,7 +183,6 @@ def analyse(
             clock.enter("windows", f"{first} of {len(windows)}")
             parts.append(predict(windows.iloc[first : first + TOGETHER]))
     clock.enter("explanation", "")
-    trained = predictor.trained
     explanation = predictor.explain(whole)[0]
     clock.enter("frames", "")
     frames, no_frames = key_frames(path)
@@ -190,12 +190,50 @@ def analyse(
     defects = (defect for part in parts for defect in part.defects)
     return Analysis(
         path.name, length, tuple(_without_folder(clip, path) for clip in clips),
-        {task: np.concatenate([part.predicted[task] for part in parts]) for task in trained.tasks},
+        {task: np.concatenate([part.predicted[task] for part in parts]) for task in predictor.trained.tasks},
         tuple(d._replace(path=path.name, reason=without_folders(d.reason, path)) for d in defects), explanation,
         frames, no_frames, () if transcript is None else transcript.cues,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
-        {task: trained.statement(task) for task in trained.tasks},
+        _numbers(predictor),
     )  # fmt: skip
+
+
+def analyse_text(
+    predictor: Predictor, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None] = lambda *_: None
+) -> Analysis:
+    """Predict what is said without a video, and explain.
+
+    Args:
+        predictor: that reads text.
+        wishes: with words, as typed or in a file.
+        store: folder for vectors.
+        on_stage: told each stage of `STAGES` as it begins, and how far it is.
+
+    Raises:
+        AppError: there are no words, or nothing of them can be used.
+        TranscriptError: the transcript cannot be read.
+    """
+    clock = StageClock(on_stage)
+    clock.enter("inputs", "")
+    transcript = transcript_of(wishes)
+    if transcript is None:
+        raise AppError("Nothing is said; type it, or give a file")
+    whole = predictor.predict(
+        clip_of_text(transcript.text), confidence=wishes.confidence, store=store,
+        on_stage=lambda stage: clock.enter(stage, "") if stage != "inputs" else None,
+    )  # fmt: skip
+    if not len(whole):
+        raise AppError(f"Nothing of the text can be used: {whole.defects[0].reason}")
+    clock.enter("explanation", "")
+    explanation = predictor.explain(whole)[0]
+    return Analysis(
+        TEXT_ALONE, 0.0, tuple(whole.clips), whole.predicted, (), explanation, (), "There is no video.", (),
+        whole.notes, wishes, clock.leave(), _numbers(predictor),
+    )  # fmt: skip
+
+
+def _numbers(predictor: Predictor) -> dict[str, str]:
+    return {task: predictor.trained.statement(task) for task in predictor.trained.tasks}
 
 
 def _without_folder(clip: ClipResult, path: Path) -> ClipResult:

@@ -163,6 +163,8 @@ class BaseService(ABC, Generic[AnalysisT]):
 
     titles: Mapping[str, str] = STAGES
     """What stages are called, in their order."""
+    nothing = "Drop a video, choose one or record one first."
+    """What is said where nothing was given."""
 
     def __init__(self, name: str, limits: Limits, root: Path) -> None:
         self.name, self.limits = name, limits
@@ -184,8 +186,12 @@ class BaseService(ABC, Generic[AnalysisT]):
 
     @abstractmethod
     def _analysis_of(
-        self, path: Path, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]
+        self, path: Path | None, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]
     ) -> AnalysisT: ...
+
+    def _can_do_without(self, wishes: Wishes) -> bool:
+        """Tell whether what is asked for needs no video; it always does, unless a service knows better."""
+        return False
 
     @abstractmethod
     def _view(self, analysis: AnalysisT) -> str:
@@ -204,10 +210,10 @@ class BaseService(ABC, Generic[AnalysisT]):
             wishes: what is asked for.
         """
         self.sessions.of(key).is_shown = False
-        if video is None:
-            yield Shown(self._status({}, error="Drop a video, choose one or record one first."))
+        if video is None and not self._can_do_without(wishes):
+            yield Shown(self._status({}, error=self.nothing))
             return
-        name = Path(video).name
+        name = "" if video is None else Path(video).name
         events: Events[AnalysisT] = queue.Queue()
         threading.Thread(target=self._work, args=(key, video, wishes, events), daemon=True).start()
         clock = StageClock()
@@ -227,10 +233,10 @@ class BaseService(ABC, Generic[AnalysisT]):
             clock.enter(stage)
             yield Shown(self._status({**clock.seconds, stage: None}, progress))
 
-    def _work(self, key: str, video: str, wishes: Wishes, events: Events[AnalysisT]) -> None:
+    def _work(self, key: str, video: str | None, wishes: Wishes, events: Events[AnalysisT]) -> None:
         """Analyse in a thread of its own; the last event is the analysis or why there is none."""
         try:
-            path = self.sessions.hold(key, video)
+            path = None if video is None else self.sessions.hold(key, video)
             if wishes.transcript is not None:
                 self.sessions.hold(key, wishes.transcript)
             if self._turn.locked():

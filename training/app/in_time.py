@@ -163,8 +163,9 @@ class InTimeService(BaseService[AnalysisInTime]):
         self.predictor.close()
 
     def _analysis_of(
-        self, path: Path, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]
+        self, path: Path | None, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]
     ) -> AnalysisInTime:
+        assert path is not None  # it cannot do without
         return analyse_in_time(self.predictor, path, wishes, self.limits, store, on_stage)
 
     def _view(self, analysis: AnalysisInTime) -> str:

@@ -38,7 +38,8 @@ def build_page(service: Service) -> gr.Blocks:
         gr.HTML(_top(service.about, limits))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
-                video, text = _video(), gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
+                video = _video()
+                text = gr.Textbox(label=_said(service), lines=2, elem_id="text")
                 with gr.Accordion("Transcript file, timeline", open=False):
                     transcript = _transcript()
                     window = gr.Slider(2, 60, 10, step=1, label="Seconds of a window of the timeline", elem_id="window")
@@ -114,6 +115,10 @@ def build_page_in_time(service: InTimeService) -> gr.Blocks:
         button.click(analyse, [video, text, transcript], [status, result, download], **_QUIET)
         _hold_files(page, service, (video, transcript))
     return page
+
+
+def _said(service: Service) -> str:
+    return "What is said (a video is optional)" if service.is_of_texts else "What is said (optional)"
 
 
 def _top(about: str, limits: Limits) -> str:

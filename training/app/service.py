@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.app.analysis import Analysis, Limits, Wishes, analyse, decide
+from training.app.analysis import Analysis, Limits, Wishes, analyse, analyse_text, decide
 from training.app.base import BaseService, Shown, zip_of
 from training.app.view import compare_view, result_view
 from training.predict.document import document_of
@@ -32,6 +32,8 @@ class Service(BaseService[Analysis]):
     def __init__(self, predictor: Predictor, name: str, limits: Limits, root: Path) -> None:
         super().__init__(name, limits, root)
         self.predictor = predictor
+        if self.is_of_texts:
+            self.nothing = "Type what is said first, or give a file or a video with its words."
 
     @property
     def about(self) -> str:
@@ -46,7 +48,19 @@ class Service(BaseService[Analysis]):
         """Let go of the encoders, when what is being encoded is done."""
         self.predictor.close()
 
-    def _analysis_of(self, path: Path, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]) -> Analysis:
+    @property
+    def is_of_texts(self) -> bool:
+        """Whether all tasks are predicted by class texts, from words alone."""
+        return self.predictor.trained.is_untrained
+
+    def _can_do_without(self, wishes: Wishes) -> bool:
+        return self.is_of_texts and (bool(wishes.text.strip()) or wishes.transcript is not None)
+
+    def _analysis_of(
+        self, path: Path | None, wishes: Wishes, store: Path, on_stage: Callable[[str, str], None]
+    ) -> Analysis:
+        if path is None:
+            return analyse_text(self.predictor, wishes, store, on_stage)
         return analyse(self.predictor, path, wishes, self.limits, store, on_stage)
 
     def _view(self, analysis: Analysis) -> str:

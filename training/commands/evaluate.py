@@ -79,7 +79,7 @@ def evaluate(
         bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
     ] = False,
     as_json: JsonOption = False,
-) -> int | None:
+) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
@@ -90,19 +90,19 @@ def evaluate(
 
     of_texts = {"--encoder": encoder, "--wordings": wordings, "--all-wordings": all_wordings}
     if zero_shot or task_texts:
-        others = {"--aggregate": aggregate, "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained}
-        _require_no_run(runs or (), config, [name for name, value in others.items() if value])
+        of_runs = {"--aggregate": aggregate, "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained}
+        _require_no_run(runs or (), config, [name for name, value in of_runs.items() if value])
         assert config is not None
         document = _evaluate_texts(
             config, set_ or (), task_texts or (), encoder, wordings, all_wordings, corpus or (), split, by
         )
         if as_json:
             typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
-            return None
+            return
         console = out_console(WIDTH)
         for table in tables(document):
             console.print(table, highlight=False)
-        return None
+        return
     if named := [name for name, value in of_texts.items() if value]:
         raise ConfigError(f"{named[0]} is of class texts; give --zero-shot or --task-texts, or leave it out")
     if not runs:
@@ -121,11 +121,10 @@ def evaluate(
         document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)
     if as_json:
         typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
-        return None
+        return
     console = out_console(WIDTH)
     for table in tables(document) if len(runs) == 1 else seed_tables(document):
         console.print(table, highlight=False)
-    return None
 
 
 def _require_no_run(runs: Sequence[Path], config: Path | None, refused: Sequence[str]) -> None:

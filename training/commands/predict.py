@@ -115,7 +115,10 @@ def predict(
         given = None if text is None else [text]
         read = Inputs()
         if inputs:
-            read = find_inputs(inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting)
+            read = find_inputs(
+                inputs, texts=given, transcripts=transcripts, separator=separator, quoting=quoting,
+                words_alone=model is None,
+            )  # fmt: skip
         if model is not None and is_run_in_time(model):
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,

@@ -138,6 +138,9 @@ def _wording_rows(name: str, model: TrainedModel, joined: JoinedCorpora, split: 
     run = predict_fresh(model, _PLACE, own, model.config.corpora)
     for part in split_parts(run, split):
         compared = model.zero_shot.wordings[part.task]
+        compared = {name: kinds for name, kinds in compared.items() if part.clips[f"present.{name}"].any()}
+        if not compared:
+            continue
         for row in metric_rows(part):
             yield {
                 "wordings": name, "compared": {key: list(kinds) for key, kinds in compared.items()}, **part.key,

@@ -82,6 +82,7 @@ class Recording:
         transcript: what is said, in seconds of the file where it has seconds.
         no_transcript: why there is none, where more is known than that none was found.
         description: of behaviour, for encoders that read one.
+        has_media: whether there is a file at all, or words alone.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Recording:
     transcript: Transcript | None = None
     no_transcript: str | None = None
     description: str | None = None
+    has_media: bool = True
 
 
 @dataclass
@@ -109,6 +111,7 @@ def find_inputs(
     transcripts: Path | None = None,
     separator: str | None = None,
     quoting: bool | None = None,
+    words_alone: bool = False,
 ) -> Inputs:
     """Find the recordings that files, folders, globs and tables name.
 
@@ -122,6 +125,7 @@ def find_inputs(
         texts: what is said in each recording, where it is known; one per recording.
         transcripts: folder with files named like the recordings, `.srt`, `.vtt` or `.txt`.
         separator: what separates the cells of tables; None tells it from their heads.
+        words_alone: whether tables need no column `path`, where they have `text` or `description`.
         quoting: whether a quotation mark that begins a cell quotes it, see `mmpsr.delimited.read_text_table`.
 
     Raises:
@@ -137,7 +141,7 @@ def find_inputs(
         raise InputError(f"{transcripts} is no folder; name one with transcripts {', '.join(TRANSCRIPT_SUFFIXES)}")
     read = Inputs()
     for name in names:
-        read.recordings += _named(Path(name), read, separator, quoting)
+        read.recordings += _named(Path(name), read, separator, quoting, words_alone)
     _tell_apart(read)
     if not read.recordings and not read.defects:
         raise InputError("nothing to predict: name files, folders, globs or a CSV file")
@@ -153,7 +157,7 @@ def find_inputs(
     return read
 
 
-def _named(path: Path, read: Inputs, separator: str | None, quoting: bool | None) -> list[Recording]:
+def _named(path: Path, read: Inputs, separator: str | None, quoting: bool | None, words_alone: bool) -> list[Recording]:
     """List the recordings that one name stands for."""
     if path.is_dir():
         named = sorted(file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and not file.is_dir())
@@ -168,9 +172,9 @@ def _named(path: Path, read: Inputs, separator: str | None, quoting: bool | None
         files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if not Path(file).is_dir())
         if not files:
             raise InputError(f"no file matches {path}")
-        return [recording for file in files for recording in _named(file, read, separator, quoting)]
+        return [recording for file in files for recording in _named(file, read, separator, quoting, words_alone)]
     if path.suffix.lower() in LISTS:
-        return list(_rows(path, read, separator, quoting))
+        return list(_rows(path, read, separator, quoting, words_alone))
     return [Recording(path.name, path)]
 
 
@@ -192,7 +196,9 @@ def _tell_apart(read: Inputs) -> None:
         read.recordings.append(recording)
 
 
-def _rows(path: Path, read: Inputs, separator: str | None, quoting: bool | None) -> Iterator[Recording]:
+def _rows(
+    path: Path, read: Inputs, separator: str | None, quoting: bool | None, words_alone: bool
+) -> Iterator[Recording]:
     """Read the recordings of a table; rows that cannot be used are defects."""
     usual = LISTS[path.suffix.lower()]
     try:
@@ -205,7 +211,8 @@ def _rows(path: Path, read: Inputs, separator: str | None, quoting: bool | None)
     names = [name.strip() for name in table.head]
     if repeated := [name for name in COLUMNS if names.count(name) > 1]:
         raise InputError(f"{path}: has several columns {repeated[0]!r}; keep one")
-    if "path" not in names:
+    has_media = "path" in names
+    if not has_media and not (words_alone and {"text", "description"} & set(names)):
         shown = SEPARATORS.get(table.separator, repr(table.separator))
         raise InputError(
             f"{path}: has no column 'path' ({nearest('path', names)}); columns are {', '.join(COLUMNS)}; its cells are "
@@ -219,6 +226,7 @@ def _rows(path: Path, read: Inputs, separator: str | None, quoting: bool | None)
     if unread:
         read.notes.append(f"{path}: columns {', '.join(map(repr, unread))} are not read ({', '.join(COLUMNS)} are)")
     columns = {name: [row[place].strip() for row in table.rows] for place, name in enumerate(names) if name in COLUMNS}
+    columns.setdefault("path", [f"{path.name}, row {number}" for number in table.numbers])
     seconds = {name: _seconds(columns[name]) for name in ("start", "end") if name in columns}
     place = f"{path}, row"
     defects = {number: Defect(f"{place} {number}", str(path), None, None, reason) for number, reason in table.faults}
@@ -229,7 +237,8 @@ def _rows(path: Path, read: Inputs, separator: str | None, quoting: bool | None)
             spans = {
                 name: _second(name, values[index], reasons.get(index)) for name, (values, reasons) in seconds.items()
             }
-            recordings[number] = _row(row, spans.get("start"), spans.get("end"), path.parent)
+            found = _row(row, spans.get("start"), spans.get("end"), path.parent)
+            recordings[number] = replace(found, has_media=has_media)
         except ValueError as error:
             name = row.get("id") or f"{place} {number}"
             defects[number] = Defect(name, row["path"], None, None, str(error))

@@ -127,9 +127,10 @@ def _rows(recording: Recording, length: float | None, hop: float | None) -> Iter
         text, reason = _text(recording, start, end, len(spans))
         words = [] if recording.transcript is None else recording.transcript.words(start or 0.0, end or float("inf"))
         name = f"{recording.path.absolute()} {changed} {start} {end}"
+        media = str(recording.path) if recording.has_media else None
         yield {
             "corpus": CORPUS, "split": "test", "clip_id": sha256_of(name)[:16],
-            "media": str(recording.path), "start": start, "end": end, "group": recording.id, "group_kind": "video",
+            "media": media, "start": start, "end": end, "group": recording.id, "group_kind": "video",
             "text": text, "description": description, "recording": recording.id, "no_transcript": reason,
             "words": json.dumps(words, ensure_ascii=False) if words else None,
         }  # fmt: skip

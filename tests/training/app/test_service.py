@@ -13,6 +13,7 @@ import pytest
 from mmpsr.calibration.calibration import Calibration
 from tests.support.analysed import small_predictor, without_faces
 from tests.support.predicted_run import write_video
+from tests.support.worded import ENCODER, write_mood
 from training.app import service as app_service
 from training.app.analysis import Limits, Wishes
 from training.app.base import Shown
@@ -162,3 +163,22 @@ def test_a_failure_is_not_replaced_by_the_video_before(service: Service) -> None
     assert "No decision" in page
     last(service, "me", upload(service, "b.mkv"))
     assert service.decide("me", 0.0) is not None
+
+
+def test_class_texts_alone_take_a_text_without_a_video(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with Predictor.from_task_texts(write_mood(tmp_path), ENCODER) as predictor:
+        service = Service(predictor, "mood", Limits(), tmp_path / "root")
+        assert service.about.startswith("No label and no training: zero-shot")
+        assert "Type what is said first" in last(service, "me", None).status
+        shown = last(service, "me", None, Wishes("grief"))
+        assert shown.result is not None
+        assert "What is said is nearest to “Grief” (templates of bad, 1.00)" in shown.result
+        assert "A text without a video" in shown.result
+        assert shown.download is not None
+        assert "text.json" in zipfile.ZipFile(shown.download).namelist()
+        again = service.decide("me", 0.5)
+        assert again is not None
+        assert "nearest to “Grief”" in str(again.result)
+        labels = [block.label for block in build_page(service).blocks.values() if isinstance(block, gr.Textbox)]
+        assert labels == ["What is said (a video is optional)"]

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support import stored_run
+from tests.support.worded import without_workers, write_corpus, write_mood
 from training.commands.console import app
 from training.evaluation import evaluate as full_evaluation
 from training.evaluation.evaluate import EvaluationOptions
@@ -128,3 +129,34 @@ def test_ctrl_c_ends_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(full_evaluation, "evaluate", stop)
     assert run("r", status=130) == ("", "stopped; vectors made so far are kept, and the same command begins again")
+
+
+def test_class_texts_are_evaluated_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_workers(monkeypatch)
+    mood, config = write_mood(tmp_path), str(write_corpus(tmp_path))
+    out, _ = run("--task-texts", mood, "--config", config)
+    assert "mood: Zero-shot by the texts of " in out
+    assert "By class or trait" in out
+    document = json.loads(run("--task-texts", mood, "--config", config, "--all-wordings", "--json")[0])
+    assert [row["metric"] for row in document["figures"]] == ["uar"]
+    assert {row["wordings"] for row in document["wordings"]} > {"names", "phrases"}
+    table, _ = run("--task-texts", mood, "--config", config, "--all-wordings")
+    assert "the usual ones together" in table
+    assert "By class or trait" not in table
+    one, _ = run("--zero-shot", "--task-texts", mood, "--config", config, "--wordings", "behaviors")
+    assert "(described behaviour with behaviors;" in " ".join(one.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: there is nothing to evaluate; name a finished run, or give --zero-shot, which needs none"),
+        (["--zero-shot"], "error: name the corpora to evaluate class texts on with --config"),
+        (["run", "--zero-shot", "--config", "c.toml"], "error: run: class texts are evaluated without a run"),
+        (["--task-texts", "emotion", "--config", "c.toml", "--subsets"], "error: --subsets is of a run's figures"),
+        (["run", "--wordings", "names"], "error: --wordings is of class texts; give --zero-shot or --task-texts"),
+        (["--zero-shot", "--config", "demo", "--wordings", "nouns"], "error: --wordings: no wording is named 'nouns'"),
+    ],
+)
+def test_class_texts_that_cannot_be_evaluated(arguments: list[str], message: str) -> None:
+    assert message in run(*arguments, status=2)[1]

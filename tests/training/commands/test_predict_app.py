@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tests.support.in_time_run import write_run_in_time
 from tests.support.predicted_run import write_run
+from tests.support.worded import ENCODER, write_mood
 from training.app import server as app_server
 from training.app.analysis import Limits
 from training.app.in_time import InTimeService
@@ -36,8 +37,12 @@ def test_the_server_gets_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.
     assert (result.exit_code, result.stdout) == (0, "http://here/ (this machine only; stop with Ctrl-C)\n")
     run(folder)
     run(write_run_in_time(tmp_path / "in_time"), "--max-seconds", "9")
+    refused = run(tmp_path / "in_time", "--task-texts", "emotion")
+    assert "a model in time has no class texts beside it" in " ".join(refused.stderr.split())
     assert calls.pop() == (InTimeService, "in_time", Limits(9, 200), 7860)
     assert calls == [(Service, "small", Limits(9, 3), 81), (Service, "small", Limits(120, 200), 7860)]
+    assert run("--task-texts", write_mood(tmp_path), "--encoder", ENCODER).exit_code == 0
+    assert calls.pop()[:2] == (Service, f"class texts of {tmp_path / 'mood.toml'}")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,11 @@ def test_the_server_gets_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.
     [
         (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
         (["."], "error: . has no config.json"),
+        ([], "error: there is no model; name a finished run or a bundle, or give --task-texts, which needs none"),
+        (
+            ["--task-texts", "moot"],
+            "error: --task-texts: 'moot' is neither a file nor one of the tasks whose texts ship",
+        ),
         (["nothing", "--max-seconds", "0"], "error: limits are above 0, found 0 seconds and 200 megabytes"),
     ],
 )

@@ -91,6 +91,7 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     assert document["tasks"]["ambivalence"] == {
         "kind": "single_label", "classes": ["absent", "present"], "calibrated": True, "calibration_error": None,
         "calibration": "Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips)",
+        "zero_shot": False,
     }  # fmt: skip
     assert document["tasks"]["personality"]["calibrated"] is False
     demo = replace(trained, origin=Origin("demo/1", (CorpusOrigin("mosei", False, True, 9),)))
@@ -118,6 +119,7 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
         "abstained",
         "intervals",
         "reason",
+        "rests_on",
     ]
     assert (two["id"], two["clips"], len(two["defects"])) == ("b", [], 1)
     assert [each["id"] for each in document["defects"]] == ["list.csv, row 2", "b"]
