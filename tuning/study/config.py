@@ -154,10 +154,11 @@ class Cell:
         """What the clips, their vectors and the linear baseline depend on, as text."""
         config = self.config
         features = active_features(config.features, config.data.modalities)
-        unread = {"loss", "threshold", "texts"}
+        unread = {"loss", "threshold", "presence_floor", "texts"}
         tasks = {name: spec.model_dump(exclude=unread) for name, spec in config.tasks.resolve().items()}
         parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
-        return json.dumps([*parts, config.model.reads_sequences])
+        labeled = [config.data.num_labeled, config.training.seed] if config.data.num_labeled else []
+        return json.dumps([*parts, config.model.reads_sequences, *labeled])
 
 
 @dataclass(frozen=True)
