@@ -14,7 +14,7 @@ from mmpsr.config import ConfigError
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 
-__all__ = ["keep_labels"]
+__all__ = ["hidden_key", "keep_labels"]
 
 
 def keep_labels(joined: JoinedCorpora, config: RunConfig) -> JoinedCorpora:
@@ -49,6 +49,11 @@ def keep_labels(joined: JoinedCorpora, config: RunConfig) -> JoinedCorpora:
         hidden = torch.tensor([row for _, row in order[number:]], dtype=torch.int64, device=labels[task].device)
         labels[task] = labels[task].index_fill(0, hidden, torch.nan)
     return replace(joined, labels=labels)
+
+
+def hidden_key(config: RunConfig) -> list[object]:
+    """Name what decides which labels are hidden; empty where none are, so that other seeds may share clips."""
+    return [config.data.num_labeled, config.training.seed] if config.data.num_labeled else []
 
 
 def _hash(seed: int, corpus: str, group: str) -> bytes:
