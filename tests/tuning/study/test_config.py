@@ -39,7 +39,7 @@ def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
 
 def test_distributional_labels_change_losses_alone_and_sentiment_adds_a_task_and_its_corpus() -> None:
     study = load_study(FOLDER / "studies/label_distributions.toml")
-    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (6, 30, 5, {})
+    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (11, 55, 5, {})
     losses = {cell.row: tuple(spec.loss for spec in cell.config.tasks.resolve().values()) for cell in study.cells}
     assert losses == {
         "joint": ("binary_cross_entropy", "mae"),
@@ -48,6 +48,11 @@ def test_distributional_labels_change_losses_alone_and_sentiment_adds_a_task_and
         "laplace likelihood, beta 0.5": ("binary_cross_entropy", "laplace_nll"),
         "soft targets and gaussian likelihood": ("soft_binary_cross_entropy", "gaussian_nll"),
         "sentiment beside": ("binary_cross_entropy", "mae", "cross_entropy"),
+        "emotion alone": ("binary_cross_entropy",),
+        "emotion alone, soft targets": ("soft_binary_cross_entropy",),
+        "personality alone": ("mae",),
+        "personality alone, gaussian likelihood": ("gaussian_nll",),
+        "personality alone, laplace likelihood, beta 0.5": ("laplace_nll",),
     }
     trained = {cell.row: cell.config.corpora.trained() for cell in study.cells}
     assert (trained["joint"], trained["sentiment beside"]) == (("mosei", "fiv2"), ("mosei", "fiv2", "utterances"))
@@ -56,9 +61,9 @@ def test_distributional_labels_change_losses_alone_and_sentiment_adds_a_task_and
 def test_cells_of_learning_curves_share_clips_and_labels_by_number_and_seed() -> None:
     """What is trained with fewer labels has another linear baseline; methods of one number and seed have the same."""
     study = load_study(FOLDER / "studies/few_labels.toml")
-    assert (len(study.rows), len(study.cells), study.inapplicable) == (15, 75, {})
+    assert (len(study.rows), len(study.cells), study.inapplicable) == (21, 105, {})
     keys = {(cell.row, cell.seed): cell.data_key for cell in study.cells}
-    assert len(set(keys.values())) == 5 * 5
+    assert len(set(keys.values())) == (5 + 2) * 5
     assert keys["50 labels", 0] == keys["50 labels, propagation", 0] == keys["50 labels, mean teacher", 0]
     seeds = load_study(FOLDER / "studies/few_labels.toml", (), [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]).cells
     assert len({cell.data_key for cell in seeds if cell.row == "50 labels"}) == 10  # folds come twice, labels do not
