@@ -23,8 +23,8 @@ from mmpsr.objective.propagation import affinities, induce, propagate
 from mmpsr.objective.supervised import balanced_weights
 from training.data.few_labels import keep_labels
 from training.data.load import load_run_data
-from training.fit.baseline import LinearBaseline
 from training.fit.loop import build_model
+from training.linear.baseline import LinearBaseline
 from training.scoring.scores import embed, evaluate_rows
 from tuning.study.config import Cell, load_study
 
