@@ -97,12 +97,15 @@ class Predictions:
         scores: per regression task float `[B, C]` in [0, 1].
         auxiliary: by task, logits or scores of the auxiliary head, which is trained beside the first, `[B, C]`.
         auxiliary_rows: bool `[B]`, clips that these are for; None without any.
+        log_deviations: by regression task with a variance head, logarithms of the scores' standard deviations,
+            `[B, C]`.
     """
 
     logits: Mapping[str, Tensor]
     scores: Mapping[str, Tensor]
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     auxiliary_rows: Tensor | None = None
+    log_deviations: Mapping[str, Tensor] = field(default_factory=dict)
 
     def of(self, task: str) -> Tensor:
         """Give the task's logits or scores, `[B, C]`."""
@@ -115,4 +118,5 @@ class Predictions:
             {task: tensor[start:end] for task, tensor in self.scores.items()},
             {task: tensor[start:end] for task, tensor in self.auxiliary.items()},
             None if self.auxiliary_rows is None else self.auxiliary_rows[start:end],
+            {task: tensor[start:end] for task, tensor in self.log_deviations.items()},
         )

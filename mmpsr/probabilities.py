@@ -17,6 +17,7 @@ from torch.nn import functional
 from mmpsr.tasks import TaskSpec
 
 __all__ = [
+    "LEAST_DEVIATION",
     "Array",
     "at_least_single",
     "blend",
@@ -24,12 +25,16 @@ __all__ = [
     "decide_present",
     "default_thresholds",
     "has_one_class",
+    "log_deviations",
     "mixture",
     "only_neutral",
     "probabilities",
 ]
 
 Array = NDArray[np.float64]
+
+LEAST_DEVIATION = 0.01
+"""Least standard deviation that a score may have; the most is 1, the range of scores."""
 
 
 def at_least_single(tensor: Tensor) -> Tensor:
@@ -39,17 +44,32 @@ def at_least_single(tensor: Tensor) -> Tensor:
 
 def has_one_class(spec: TaskSpec) -> bool:
     """Tell whether a clip's outputs are one distribution over the classes, rather than a number each."""
-    return spec.kind != "regression" and spec.loss != "binary_cross_entropy"
+    return spec.kind != "regression" and not spec.is_binary
 
 
 def probabilities(predicted_BC: Tensor, spec: TaskSpec) -> Tensor:
     """Turn outputs into what a user reads: class probabilities, or a regression's scores as they are.
 
-    Softmax where the task's loss is a cross-entropy over classes, sigmoid per class for binary cross-entropy.
+    Softmax where the task's loss is a cross-entropy over classes, sigmoid per class for binary cross-entropies.
     """
     if spec.kind == "regression":
         return predicted_BC
     return torch.softmax(predicted_BC, dim=-1) if has_one_class(spec) else torch.sigmoid(predicted_BC)
+
+
+def log_deviations(outputs_BC: Tensor) -> Tensor:
+    """Turn outputs of a variance head into logarithms of standard deviations of scores.
+
+        log d = (1 - sigmoid(z)) log 0.01,   0.01 < d < 1
+
+    A head that gives 0 says 0.1, about what scores of personality deviate by; the bounds keep the loss finite without
+    cutting a gradient off.
+
+    Example:
+        >>> log_deviations(torch.tensor([-100.0, 0.0, 100.0])).exp()
+        tensor([0.0100, 0.1000, 1.0000])
+    """
+    return torch.sigmoid(-at_least_single(outputs_BC)) * math.log(LEAST_DEVIATION)
 
 
 def mixture(outputs: Sequence[Tensor], weights: Sequence[float], spec: TaskSpec) -> Tensor:
@@ -105,7 +125,7 @@ def blend(main_BC: Tensor, auxiliary_BC: Tensor, rows_B: Tensor, share: float, s
 
 def default_thresholds(spec: TaskSpec) -> Array:
     """Give the probabilities from which a class is decided, `[C]`: 1/C of a softmax over several labels, else 0.5."""
-    is_shared = spec.kind == "multi_label" and spec.loss != "binary_cross_entropy"
+    is_shared = spec.kind == "multi_label" and not spec.is_binary
     return np.full(spec.num_outputs, 1.0 / spec.num_outputs if is_shared else 0.5)
 
 
@@ -132,7 +152,7 @@ def decide_present(probabilities_NC: Array, spec: TaskSpec, thresholds_C: Array 
 
 def only_neutral(probabilities_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
     """Mark clips whose neutral class has at least (C - 1)/C of a softmax, `[N, C] -> [N]`; then no other is present."""
-    if spec.neutral is None or spec.loss == "binary_cross_entropy":
+    if spec.neutral is None or spec.is_binary:
         return np.zeros(len(probabilities_NC), dtype=bool)
     neutral = spec.classes.index(spec.neutral)
     return probabilities_NC[:, neutral] >= (spec.num_outputs - 1) / spec.num_outputs

@@ -19,7 +19,10 @@ __all__ = [
 ]  # fmt: skip
 
 TaskKind = Literal["single_label", "multi_label", "regression"]
-SupervisedLoss = Literal["cross_entropy", "soft_cross_entropy", "binary_cross_entropy", "mae", "mse"]
+SupervisedLoss = Literal[
+    "cross_entropy", "soft_cross_entropy", "binary_cross_entropy", "soft_binary_cross_entropy",
+    "mae", "mse", "gaussian_nll", "laplace_nll",
+]  # fmt: skip
 
 
 class TaskSpec(Config):
@@ -34,7 +37,10 @@ class TaskSpec(Config):
     classes: tuple[str, ...] = Field(min_length=1)
     """Names of the outputs, in the order of the target columns."""
     loss: SupervisedLoss
-    """Supervised loss; `cross_entropy` takes the argmax of the target, `soft_cross_entropy` its distribution."""
+    """Supervised loss; `cross_entropy` takes the argmax of the target, `soft_cross_entropy` its distribution. Classes
+    that are each present or not: `binary_cross_entropy`, and `soft_binary_cross_entropy`, for which a higher intensity
+    is more surely present. Numbers: `mae`, `mse`, and the negative log-likelihoods `gaussian_nll` and `laplace_nll`,
+    with which the model learns a deviation of each clip's scores, too (heteroscedastic regression)."""
     metrics: tuple[str, ...]
     """Metrics reported where a corpus does not name its own (names of `mmpsr.metrics.definitions.METRICS`)."""
     neutral: str | None = None
@@ -43,6 +49,9 @@ class TaskSpec(Config):
     """Acceptance threshold of pseudo-labels: a class probability, or a score's distance past one side."""
     texts: TaskTexts | None = None
     """What the classes mean in words: the name of texts that ship, a TOML file, or its content."""
+    presence_floor: float = Field(default=0.5, ge=0.5, le=1.0)
+    """Target of the faintest presence under `soft_binary_cross_entropy`: an intensity y > 0 is trained towards
+    floor + (1 - floor) y; 1 makes every presence sure, as `binary_cross_entropy` does."""
 
     @property
     def num_outputs(self) -> int:
@@ -59,9 +68,19 @@ class TaskSpec(Config):
         values: dict[str, Any] = dump(self)
         return {name: value for name, value in values.items() if name != "texts" or value is not None}
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether every class has a probability of its own, present or absent, rather than all one distribution."""
+        return self.loss in ("binary_cross_entropy", "soft_binary_cross_entropy")
+
+    @property
+    def is_heteroscedastic(self) -> bool:
+        """Whether a deviation is learned beside every score."""
+        return self.loss in ("gaussian_nll", "laplace_nll")
+
     @model_validator(mode="after")
     def _consistent(self) -> TaskSpec:
-        regression_losses = ("mae", "mse")
+        regression_losses = ("mae", "mse", "gaussian_nll", "laplace_nll")
         if (self.kind == "regression") != (self.loss in regression_losses):
             raise ValueError(f"loss {self.loss!r} does not fit a {self.kind} task")
         if self.neutral is not None and self.neutral not in self.classes:

@@ -106,6 +106,9 @@ class DataConfig(Config):
     """Share of each corpus in the batches: by its size n, equal, or by n to the power 1/temperature."""
     temperature: float = Field(default=2.0, gt=0.0)
     """Temperature of `sampling = "temperature"`; 1 is proportional, large is balanced."""
+    num_labeled: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """By task: training clips that keep their labels of it, by whole groups in an order of `training.seed`, as if no
+    others had been annotated; for learning curves. Dev and test keep all of theirs."""
 
 
 class TrainingConfig(OptimizationConfig):
@@ -213,7 +216,9 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _tasks_exist(self) -> RunConfig:
-        _require_known("task", self.model.linear_path, {*BUILTIN_TASKS, *self.tasks.specs}, "model.linear_path: ")
+        tasks = {*BUILTIN_TASKS, *self.tasks.specs}
+        _require_known("task", self.model.linear_path, tasks, "model.linear_path: ")
+        _require_known("task", self.data.num_labeled, tasks, "data.num_labeled: ")
         return self
 
     @model_validator(mode="after")

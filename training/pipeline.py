@@ -37,7 +37,7 @@ from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
 from training.scoring.novelty import NOVELTY, clip_novelty, fit_novelty, novelty_bytes, novelty_columns
-from training.scoring.scores import predict, prediction_table
+from training.scoring.scores import deviations, predict, prediction_table
 from training.scoring.tables import result_table
 
 __all__ = ["run_training", "say_clips", "train_joined"]
@@ -142,6 +142,7 @@ def finish_run(
     run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": linear_calibration.to_dict()})
     data = summarize(prediction_table(joined, tasks), tasks)
     run.write_json("data.json", {**data, "generated": list(generated_corpora(config.corpora, joined.clips))})
+    uncertain = {task: spec for task, spec in tasks.items() if spec.is_heteroscedastic}
     tables = []
     for split in ("dev", "test"):
         rows = joined.rows(list(config.corpora.sources), split)
@@ -151,6 +152,8 @@ def finish_run(
         table = prediction_table(joined, tasks, rows, calibration.apply_all(predicted))
         table = add_predictions(table, "uncalibrated", predicted, tasks)
         table = add_predictions(table, "linear", baseline.predict(rows), tasks)
+        if uncertain:
+            table = add_predictions(table, "deviation", deviations(model, joined, rows), uncertain)
         percentiles = novelty_columns(clip_novelty(novelty, model, joined, rows), tuple(novelty.fits))
         tables.append(pd.concat([table, percentiles], axis=1))
     pd.concat(tables).to_parquet(run.path / "predictions.parquet", index=False)

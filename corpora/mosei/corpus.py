@@ -47,6 +47,9 @@ class MoseiCorpus(OfficialCorpus):
     """Chooses this adapter."""
     labels_from: Labels | None = None
     """The CSD, the AMT answers, a flat table, or MMSA's files; left out, the first there of table, csd, amt, mmsa."""
+    intensities: Literal["mean", "votes"] = "mean"
+    """What the labels of emotions say, each present above 0: the mean intensity over workers, or, of AMT answers, the
+    share of workers who saw the emotion at all, for targets that are as soft as the workers were unsure."""
     media: MediaChoice = "auto"
     """Only segmented or only full videos; or segmented ones with the full video where that is missing or unusable."""
     tasks: ClassVar[tuple[str, ...]] = ("emotion",)
@@ -59,7 +62,13 @@ class MoseiCorpus(OfficialCorpus):
         """Read labels, transcripts and folds, and index the media; see `CorpusSource.collect`."""
         tree = walk(root / self.path, root, defects)
         place = f"corpora.sources.{name}"
-        clips = _read(tree, self.labels_from or _labels_there(place, tree), place, tasks["emotion"], defects)
+        shape = self.labels_from or _labels_there(place, tree)
+        if self.intensities == "votes" and shape != "amt":
+            raise CorpusError(
+                f'{place}.intensities = "votes" counts workers, which only AMT answers (Labels/*.csv) tell apart, and '
+                f'labels are read from {shape!r}; set labels_from = "amt", or intensities to "mean"'
+            )
+        clips = _read(tree, shape, place, tasks["emotion"], defects, self.intensities == "votes")
         clips["where"] = clips["where"].astype("string")
         if not self.splits_anew:
             clips = _in_folds(place, tree, clips, defects)
@@ -87,7 +96,9 @@ def _labels_there(place: str, tree: Tree) -> Labels:
     )
 
 
-def _read(tree: Tree, shape: Labels, place: str, spec: TaskSpec, defects: Defects) -> pd.DataFrame:
+def _read(
+    tree: Tree, shape: Labels, place: str, spec: TaskSpec, defects: Defects, with_votes: bool = False
+) -> pd.DataFrame:
     """Read `clip_id`, `vid`, `clip`, `start`, `end`, `text`, `where`, labels, `raw.`, and `split` where known."""
     if shape == "mmsa":
         clips = read_mmsa(tree, defects)
@@ -107,7 +118,10 @@ def _read(tree: Tree, shape: Labels, place: str, spec: TaskSpec, defects: Defect
     times = [f"{start:.4f}_{end:.4f}" for start, end in zip(clips["start"], clips["end"], strict=True)]
     clips["clip_id"] = clips["vid"] + "_" + clips["clip"].fillna(pd.Series(times, clips.index, dtype="string"))
     numbers = clips.columns.intersection(list(NAMES))
-    return clips.drop(columns=numbers).join(label_frame(clips[numbers], clips["where"], defects))
+    votes = clips.filter(regex=r"^votes\.")
+    shares = votes.rename(columns=lambda name: name.removeprefix("votes.")) if with_votes else None
+    clips = clips.drop(columns=list(votes))
+    return clips.drop(columns=numbers).join(label_frame(clips[numbers], clips["where"], defects, shares))
 
 
 def _with_sentiment(clips: pd.DataFrame, tree: Tree, defects: Defects) -> pd.DataFrame:

@@ -35,8 +35,10 @@ _SLACK = 1e-4  # single precision
 _ANSWERS = {"Input.VIDEO_ID": "vid", "Input.CLIP": "clip", **{f"Answer.{name}": name for name in NAMES}}
 
 
-def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -> pd.DataFrame:
-    """Label the task `emotion`, intensity / 3, so that what is present (> 0) stays present.
+def label_frame(
+    intensities: pd.DataFrame, where: pd.Series, defects: Defects, votes: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Label the task `emotion`, intensity / 3 or the share of workers, so that what is present (> 0) stays present.
 
     Neutral is 1 where all six intensities are 0, and 0 where one is present.
 
@@ -44,6 +46,7 @@ def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -
         intensities: columns `sentiment` and, where known, those of `EMOTIONS`; NaN is unknown.
         where: place of each row, for messages.
         defects: notes numbers outside their range (unknown from then on), and rows without any emotion.
+        votes: columns of `EMOTIONS`, shares in [0, 1] to label with in place of the intensities.
 
     Returns:
         Columns `emotion.<class>` and, as text, `raw.sentiment` and `raw.<emotion>`.
@@ -65,7 +68,7 @@ def label_frame(intensities: pd.DataFrame, where: pd.Series, defects: Defects) -
         [(emotions > 0.0).any(axis=1), emotions.eq(0.0).all(axis=1)], [0.0, 1.0], np.nan
     )
     for name, emotion in EMOTIONS.items():
-        labels[label_column("emotion", emotion)] = emotions[name] / 3.0
+        labels[label_column("emotion", emotion)] = emotions[name] / 3.0 if votes is None else votes[name]
     for row in np.flatnonzero(emotions.isna().all(axis=1) & ~wrong):
         defects.add("missing_label", where.iloc[row], "no emotion is annotated; the clip is kept without labels")
     return labels
@@ -157,7 +160,8 @@ def answer_files(tree: Tree) -> list[str]:
 def read_answers(tree: Tree, defects: Defects) -> pd.DataFrame:
     """Read the AMT batches: columns `vid`, `clip`, `NAMES` (means over workers), `raw.workers` and `where`.
 
-    A clip may stand in several batches. Tables in the folder that hold no answers are noted as ignored.
+    `votes.<emotion>` is the share of a clip's workers who saw the emotion at all, with an intensity above 0. A clip may
+    stand in several batches. Tables in the folder that hold no answers are noted as ignored.
 
     Raises:
         CorpusError: no table holds answers, or one cannot be parsed.
@@ -182,6 +186,10 @@ def read_answers(tree: Tree, defects: Defects) -> pd.DataFrame:
     answers = pd.concat(parts, ignore_index=True)
     clips = answers.groupby(["vid", "clip"], sort=False)
     means = clips[list(NAMES)].mean().reset_index()
+    seen = answers[list(EMOTIONS)].gt(0.0).astype(np.float64).where(answers[list(EMOTIONS)].notna())
+    shares = seen.groupby([answers["vid"], answers["clip"]], sort=False).mean()
+    for name in EMOTIONS:
+        means[f"votes.{name}"] = shares[name].to_numpy()
     means["raw.workers"] = clips.size().astype("string").to_numpy()
     means["where"] = clips["where"].first().to_numpy()
     return means

@@ -165,7 +165,7 @@ class Calibration(Config):
 
 def form_of(spec: TaskSpec) -> Form:
     """Name what a classification task's probabilities are."""
-    return "sigmoid" if spec.loss == "binary_cross_entropy" else "softmax"
+    return "sigmoid" if spec.is_binary else "softmax"
 
 
 def logits_of(probabilities_NC: Array, form: Form) -> Array:

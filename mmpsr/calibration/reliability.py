@@ -52,12 +52,13 @@ class ReliabilityCurve:
 
 
 def trained_targets(targets_NC: Array, spec: TaskSpec) -> Array:
-    """Turn targets into what the probabilities of a classification task are trained to be.
+    """Turn targets into what the probabilities of a classification task are held against.
 
     One-hot of the largest target for `cross_entropy`, its distribution for `soft_cross_entropy`, and present (above 0)
-    or absent for `binary_cross_entropy`, as in `mmpsr.objective.objective`.
+    or absent for `binary_cross_entropy`, as in `mmpsr.objective.supervised`. For `soft_binary_cross_entropy` presence,
+    too: whatever intensities have taught, a calibrated probability is the share of clips in which the class is present.
     """
-    if spec.loss == "binary_cross_entropy":
+    if spec.is_binary:
         return (targets_NC > 0).astype(np.float64)
     if spec.loss == "soft_cross_entropy":
         return targets_NC / targets_NC.sum(axis=1, keepdims=True).clip(min=1e-6)
@@ -76,7 +77,7 @@ def calibration_pairs(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec
         spec: the task, not regression.
     """
     wanted_NC = trained_targets(targets_NC, spec)
-    if spec.loss == "binary_cross_entropy":
+    if spec.is_binary:
         return probabilities_NC.ravel(), wanted_NC.ravel()
     top = np.arange(len(probabilities_NC)), probabilities_NC.argmax(axis=1)
     return probabilities_NC[top], wanted_NC[top]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -27,10 +27,10 @@ from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.prototype_bank import Points, PrototypeBank
 from mmpsr.layers.recorded import Linear
 from mmpsr.layers.standardizer import Standardizer
-from mmpsr.probabilities import blend
+from mmpsr.probabilities import blend, log_deviations
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["FusionConfig", "FusionModel", "Shared", "Tower", "start_at_zero"]
+__all__ = ["FusionConfig", "FusionModel", "Outputs", "Shared", "Tower", "start_at_zero"]
 
 
 class FusionConfig(Config):
@@ -62,6 +62,20 @@ class Shared:
         return Shared(tuple(end.detach().requires_grad_() for end in self.ends), self.presence, self.inputs)
 
 
+class Outputs(NamedTuple):
+    """What the heads of a task give, `[B, C]` each.
+
+    Attributes:
+        main: logits, or scores in [0, 1] for regression.
+        auxiliary: those of the auxiliary head, None without one.
+        log_deviations: logarithms of the scores' standard deviations, None without a variance head.
+    """
+
+    main: Tensor
+    auxiliary: Tensor | None = None
+    log_deviations: Tensor | None = None
+
+
 def start_at_zero(module: nn.Module) -> None:
     """Set all parameters of a module to zero."""
     for parameter in module.parameters():
@@ -73,19 +87,39 @@ class Tower(nn.Module):
 
     Buffers: `share` (1 while training) scales what the tower adds; `spread` (1 while training) stretches scores about
     `center`, the training mean, since models fitted to errors vary less than what they predict.
+
+    A regression that is trained by a negative log-likelihood has a variance head, `variance_head`: a linear map of what
+    the task's head sees, zero at the start. What it says is of the scores as the network and the linear path give them
+    in training, and is not stretched with `spread`, which moves scores for the sake of concordance.
+
+    Args:
+        spec: the task.
+        width: of what the task's head sees.
     """
 
     share: Tensor
     spread: Tensor
     center: Tensor
 
-    def __init__(self, spec: TaskSpec) -> None:
+    def __init__(self, spec: TaskSpec, width: int) -> None:
         super().__init__()
         self.register_buffer("share", torch.ones(()))
+        self.variance_head: Linear | None = None
+        if spec.is_heteroscedastic:
+            self.variance_head = Linear(width, spec.num_outputs)
+            start_at_zero(self.variance_head)
         self.regression = spec.kind == "regression"
         if self.regression:
             self.register_buffer("spread", torch.ones(()))
             self.register_buffer("center", torch.full((spec.num_outputs,), 0.5))
+
+    def log_deviations(self, inputs_BH: Tensor) -> Tensor | None:
+        """Give logarithms of the scores' standard deviations, `[B, C]`, None without a variance head.
+
+        Args:
+            inputs_BH: what the task's head sees, `[B, width]`.
+        """
+        return None if self.variance_head is None else log_deviations(self.variance_head(inputs_BH))
 
     def finish(self, output_BC: Tensor, offset_BC: Tensor | None) -> Tensor:
         """Make logits, or scores in [0, 1] for regression, of what a head gives; see `beside`."""
@@ -243,32 +277,38 @@ class FusionModel(nn.Module, ABC):
             ValueError: the batch has other modalities than the model.
         """
 
-    @abstractmethod
-    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Give the outputs of a task's head, and of its auxiliary head if there is one, both with the offset."""
+    def fused(self, shared: Shared) -> Tensor:
+        """Give one vector per clip of what all tasks see, `[B, H]`, which neighbours are found by; here the inputs."""
+        return shared.inputs
 
-    def predict(self, task: str, shared: Shared) -> tuple[Tensor, Tensor | None]:
+    @abstractmethod
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
+        """Give the outputs of a task's heads, main and auxiliary ones with the offset."""
+
+    def predict(self, task: str, shared: Shared) -> Outputs:
         """Predict logits, or scores in [0, 1] for regression, of one task.
 
         Returns:
-            In training those of the task's head and of the auxiliary one, `[B, C]` each; in evaluation the blend of
-            both, and None. Without an auxiliary modality those of the head, and None.
+            In training those of the task's head and of the auxiliary one; in evaluation the blend of both as the main
+            ones, and None. Without an auxiliary modality those of the head, and None.
         """
         offset_BC = self.linear_paths[task](shared.inputs) if task in self.linear_paths else None
-        main_BC, auxiliary_BC = self.outputs(task, shared, offset_BC)
-        if auxiliary_BC is None or self.auxiliary_index is None or self.training:
-            return main_BC, auxiliary_BC
+        found = self.outputs(task, shared, offset_BC)
+        if found.auxiliary is None or self.auxiliary_index is None or self.training:
+            return found
         rows_B = shared.presence[:, self.auxiliary_index]
-        return blend(main_BC, auxiliary_BC, rows_B, self.auxiliary_share, self.tasks[task]), None
+        main_BC = blend(found.main, found.auxiliary, rows_B, self.auxiliary_share, self.tasks[task])
+        return Outputs(main_BC, None, found.log_deviations)
 
-    def collect(self, outputs: Mapping[str, tuple[Tensor, Tensor | None]], shared: Shared) -> Predictions:
+    def collect(self, outputs: Mapping[str, Outputs], shared: Shared) -> Predictions:
         """Make predictions of what `predict` gave for every task."""
-        main = {task: main_BC for task, (main_BC, _) in outputs.items()}
-        auxiliary = {task: auxiliary_BC for task, (_, auxiliary_BC) in outputs.items() if auxiliary_BC is not None}
+        main = {task: found.main for task, found in outputs.items()}
+        auxiliary = {task: found.auxiliary for task, found in outputs.items() if found.auxiliary is not None}
+        deviations = {task: found.log_deviations for task, found in outputs.items() if found.log_deviations is not None}
         scores = {task: main_BC for task, main_BC in main.items() if self.tasks[task].kind == "regression"}
         logits = {task: main_BC for task, main_BC in main.items() if task not in scores}
         rows_B = shared.presence[:, self.auxiliary_index] if auxiliary and self.auxiliary_index is not None else None
-        return Predictions(logits, scores, auxiliary, rows_B)
+        return Predictions(logits, scores, auxiliary, rows_B, deviations)
 
     def forward(self, batch: Batch) -> Predictions:
         """Predict every task for every clip of the batch.

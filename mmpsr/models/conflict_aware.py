@@ -22,7 +22,7 @@ from mmpsr.layers.nodes import conflicts, masked_softmax
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear
 from mmpsr.layers.standardizer import Standardizer
-from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
+from mmpsr.models.base import FusionConfig, FusionModel, Outputs, Shared, Tower, start_at_zero
 from mmpsr.probabilities import mixture
 from mmpsr.tasks import TaskSpec
 
@@ -101,21 +101,19 @@ class ConflictTower(Tower):
     def __init__(
         self, spec: TaskSpec, config: ConflictAwareConfig, width: int, has_auxiliary: bool, from_zero: bool
     ) -> None:
-        super().__init__(spec)
+        super().__init__(spec, width)
         outputs = spec.num_outputs
         self.head = _head(width, config.head_width, outputs, config.dropout, from_zero)
         self.guide_head: nn.Sequential | None = None
         if has_auxiliary:
             self.guide_head = _head(config.hidden_width, config.head_width, outputs, config.dropout, from_zero)
 
-    def forward(
-        self, fused_BF: Tensor, auxiliary_BH: Tensor | None, offset_BC: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Predict logits, or scores in [0, 1] for regression, by both heads, `[B, C]`; None without the second."""
-        main_BC = self.finish(self.head(fused_BF), offset_BC)
-        if self.guide_head is None or auxiliary_BH is None:
-            return main_BC, None
-        return main_BC, self.finish(self.guide_head(auxiliary_BH), offset_BC)
+    def forward(self, fused_BF: Tensor, auxiliary_BH: Tensor | None, offset_BC: Tensor | None) -> Outputs:
+        """Predict by both heads, the second one where it is there."""
+        auxiliary_BC = None
+        if self.guide_head is not None and auxiliary_BH is not None:
+            auxiliary_BC = self.finish(self.guide_head(auxiliary_BH), offset_BC)
+        return Outputs(self.finish(self.head(fused_BF), offset_BC), auxiliary_BC, self.log_deviations(fused_BF))
 
 
 class ConflictAware(FusionModel):
@@ -253,7 +251,11 @@ class ConflictAware(FusionModel):
         weights_BL = masked_softmax(self.scorers[name](elements_BLH).squeeze(-1), mask_BL)
         return (weights_BL.unsqueeze(1) @ elements_BLH).squeeze(1), mask_BL.any(dim=1)
 
-    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def fused(self, shared: Shared) -> Tensor:
+        """Give the fused features, `[B, F]`."""
+        return shared.ends[0]
+
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give the outputs of a task's heads."""
         fused_BF, *auxiliary = shared.ends
         return self.towers[task](fused_BF, auxiliary[0] if auxiliary else None, offset_BC)
@@ -268,8 +270,10 @@ class ConflictAware(FusionModel):
             return super().forward(batch)
         views = [self.encode(batch, place) for place in self.places]
         weights = [1 / len(views)] * len(views)
-        outputs: dict[str, tuple[Tensor, Tensor | None]] = {
-            task: (mixture([self.predict(task, view)[0] for view in views], weights, spec), None)
-            for task, spec in self.tasks.items()
-        }
+        outputs = {}
+        for task, spec in self.tasks.items():
+            found = [self.predict(task, view) for view in views]
+            deviations = [each.log_deviations for each in found if each.log_deviations is not None]
+            mean = torch.stack(deviations).mean(dim=0) if deviations else None
+            outputs[task] = Outputs(mixture([each.main for each in found], weights, spec), None, mean)
         return self.collect(outputs, views[0])

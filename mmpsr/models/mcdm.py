@@ -22,7 +22,7 @@ from mmpsr.layers.graph.pyg import PREFIX, require_convolution
 from mmpsr.layers.nodes import masked_mean, mean_conflict
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
-from mmpsr.models.base import FusionConfig, FusionModel, Shared, Tower, start_at_zero
+from mmpsr.models.base import FusionConfig, FusionModel, Outputs, Shared, Tower, start_at_zero
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["MCDM", "Adapter", "ModelConfig", "Projector", "TaskTower"]
@@ -144,8 +144,9 @@ class TaskTower(Tower):
     """
 
     def __init__(self, spec: TaskSpec, config: ModelConfig, num_nodes: int, from_zero: bool = False) -> None:
-        super().__init__(spec)
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
+        num_inputs = width * (2 if config.conflict_features else 1)
+        super().__init__(spec, num_inputs)
         self.predictor: nn.Module | None = None
         if config.task_projectors:
             self.predictor = Projector(width, outputs, dropout, config.predictor_norm == "paper" and outputs > 1)
@@ -154,7 +155,7 @@ class TaskTower(Tower):
         self.attention = create_attention(
             config.attention, width, config.num_heads, dropout, num_nodes, config.attention_options
         )
-        self.head = _head(width * (2 if config.conflict_features else 1), config, outputs, from_zero)
+        self.head = _head(num_inputs, config, outputs, from_zero)
         self.guides: nn.Parameter | None = None
         self.log_temperature: nn.Parameter | None = None
         if config.guide_bank:
@@ -164,7 +165,7 @@ class TaskTower(Tower):
         self.conflict = Linear(width, width, bias=False) if config.conflict_features else None
         self.text_head = _head(width, config, outputs, from_zero) if config.text_head else None
 
-    def forward(self, nodes_BMH: Tensor, context_BMH: Tensor, mask_BM: Tensor, offset_BC: Tensor | None) -> Tensor:
+    def forward(self, nodes_BMH: Tensor, context_BMH: Tensor, mask_BM: Tensor, offset_BC: Tensor | None) -> Outputs:
         """Predict.
 
         Args:
@@ -174,7 +175,7 @@ class TaskTower(Tower):
             offset_BC: what the linear path predicts, as logits or as a score's distance from 0.5, or None.
 
         Returns:
-            Logits, or scores in [0, 1] for regression, `[B, C]`.
+            Without those of the auxiliary head.
         """
         queries = context_BMH
         if self.predictor is not None:
@@ -190,7 +191,7 @@ class TaskTower(Tower):
             if self.log_temperature is not None:
                 similarity_BC = similarity_BC * per_clip(self.log_temperature, pooled_BH.shape[0]).exp().unsqueeze(1)
             output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
-        return self.beside(output_BC, offset_BC)
+        return Outputs(self.beside(output_BC, offset_BC), None, self.log_deviations(inputs))
 
 
 def _head(width: int, config: ModelConfig, outputs: int, from_zero: bool) -> nn.Sequential:
@@ -269,10 +270,15 @@ class MCDM(FusionModel):
         context_BMH = self.graph(nodes_BMH, batch.presence)
         return Shared((nodes_BMH, context_BMH), batch.presence, self.linear_inputs(inputs, batch))
 
-    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def fused(self, shared: Shared) -> Tensor:
+        """Average the nodes of present modalities after the graph layer, `[B, H]`."""
+        return masked_mean(shared.ends[1], shared.presence)
+
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give the outputs of a task's head and of its auxiliary head."""
         (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
-        main_BC = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
+        found = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
         if self.auxiliary_index is None or tower.text_head is None:
-            return main_BC, None
-        return main_BC, tower.finish(tower.text_head(nodes_BMH[:, self.auxiliary_index]), offset_BC)
+            return found
+        auxiliary_BC = tower.finish(tower.text_head(nodes_BMH[:, self.auxiliary_index]), offset_BC)
+        return found._replace(auxiliary=auxiliary_BC)

@@ -35,6 +35,9 @@ class ObjectiveConfig(Config):
     auxiliary_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of a model's second head, where it has one (`model.guide`, `model.text_head`), in the supervised loss of
     clips that this head is for."""
+    nll_beta: float = Field(default=0.0, ge=0.0, le=1.0)
+    """beta of the losses `gaussian_nll` and `laplace_nll`, see `supervised_loss`: 0 is the likelihood proper, 0.5 and
+    more keep clips that are predicted badly from counting less."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,9 @@ class Objective(nn.Module):
     Args:
         tasks: specifications by task name.
         config: weighting within tasks.
-        train_labels: per task `[N, C]`, for balanced class weights and distribution alignment.
+        train_labels: per task `[N, C]`, for balanced class weights, distribution alignment and label propagation.
         pseudo_labels: how unlabelled clips train; None is the default, the paper's method.
+        train_rows: rows of the training clips in the joined corpora, int64 `[N]`, rising; for label propagation.
     """
 
     def __init__(
@@ -68,22 +72,25 @@ class Objective(nn.Module):
         config: ObjectiveConfig,
         train_labels: Mapping[str, Tensor],
         pseudo_labels: SemiSupervisionConfig | None = None,
+        train_rows: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
         self.label_smoothing = config.label_smoothing
         self.auxiliary_weight = config.auxiliary_weight
+        self.nll_beta = config.nll_beta
+        weights_of: dict[str, Tensor] = {}
+        if config.class_weights == "balanced":
+            classified = {task: spec for task, spec in tasks.items() if spec.kind != "regression"}
+            weights_of = {task: balanced_weights(train_labels[task], spec).float() for task, spec in classified.items()}
         pseudo_labels = pseudo_labels or SemiSupervisionConfig()
         self.semi_supervision: SemiSupervision | None = None
         if pseudo_labels.method != "none":
-            self.semi_supervision = SemiSupervision(tasks, pseudo_labels, train_labels)
+            self.semi_supervision = SemiSupervision(tasks, pseudo_labels, train_labels, train_rows, weights_of)
         self.branches = BRANCHES if self.semi_supervision else BRANCHES[:1]
         self.keys = tuple((branch, task) for branch in self.branches for task in self.tasks)
-        for task, spec in tasks.items():
-            weights = None
-            if config.class_weights == "balanced" and spec.kind != "regression":
-                weights = balanced_weights(train_labels[task], spec).float()
-            self.register_buffer(f"weights_{task}", weights, persistent=False)
+        for task in tasks:
+            self.register_buffer(f"weights_{task}", weights_of.get(task), persistent=False)
 
     def forward(self, predictions: Predictions, batch: Batch) -> dict[tuple[str, str], LossSum]:
         """Sum losses by (branch, task), in the order of `keys`; see `terms`."""
@@ -127,7 +134,7 @@ class Objective(nn.Module):
                 )
         trained, source = strong or predictions, teacher or weak or predictions
         for task in self.tasks:
-            term = semi.loss(task, trained.of(task), source.of(task), batch.labels[task], total)
+            term = semi.loss(task, trained.of(task), source.of(task), batch.labels[task], total, batch.rows)
             losses["pseudo", task] = term.loss
             terms.accepted[task], terms.candidates[task] = term.accepted, term.candidates
         semi.advance()
@@ -136,8 +143,10 @@ class Objective(nn.Module):
     def _supervised(self, task: str, predictions: Predictions, labels_BC: Tensor) -> LossSum:
         """Sum the loss of the task's head and, where there is one, the auxiliary head: a mean by clip, counted once."""
         known = (labels_BC, self.tasks[task], getattr(self, f"weights_{task}"), self.label_smoothing)
+        spread = predictions.log_deviations.get(task), self.nll_beta
         if task not in predictions.auxiliary or predictions.auxiliary_rows is None:
-            return supervised_loss(predictions.of(task), *known)
+            return supervised_loss(predictions.of(task), *known, None, *spread)
         share_B = self.auxiliary_weight * predictions.auxiliary_rows
-        main = supervised_loss(predictions.of(task), *known, 1 - share_B)
-        return LossSum(main.total + supervised_loss(predictions.auxiliary[task], *known, share_B).total, main.count)
+        main = supervised_loss(predictions.of(task), *known, 1 - share_B, *spread)
+        auxiliary = supervised_loss(predictions.auxiliary[task], *known, share_B, *spread)
+        return LossSum(main.total + auxiliary.total, main.count)

@@ -9,6 +9,7 @@ Shape suffixes: B or N clips, M modalities, C outputs of a task, P distributions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,7 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.config import Config
+from mmpsr.objective.propagation import affinities, induce, propagate
 from mmpsr.objective.supervised import LossSum
 from mmpsr.objective.thresholds import Alignment, FlexMatch, FreeMatch, Total, distributions, identity, marginal, onehot
 from mmpsr.probabilities import at_least_single, has_one_class, probabilities
@@ -27,7 +29,9 @@ from mmpsr.tasks import TaskSpec
 
 __all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig", "pseudo_label_quality"]
 
-Method = Literal["none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher"]
+Method = Literal[
+    "none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher", "propagation"
+]
 STRONG_VIEW = ("consistency", "adaptive_consistency")
 ADAPTIVE = ("adaptive", "adaptive_consistency")
 
@@ -37,9 +41,10 @@ class SemiSupervisionConfig(Config):
 
     method: Method = "paper"
     """Where pseudo-labels come from, which are accepted and what they train; see `SemiSupervision`."""
-    regression: Literal["paper", "agreement", "none"] = "paper"
+    regression: Literal["paper", "agreement", "propagated", "none"] = "paper"
     """Pseudo-labels of scores: `paper` the side of 0.5 beyond the threshold, `agreement` the score itself where two
-    views agree (methods with two views), `none` leaves regression tasks to their labels."""
+    views agree (methods with two views), `propagated` the score itself (method `propagation`), `none` leaves regression
+    tasks to their labels."""
     rule: Literal["flexmatch", "freematch"] = "freematch"
     """Thresholds of the adaptive methods."""
     momentum: float = Field(default=0.999, ge=0.0, lt=1.0)
@@ -57,6 +62,13 @@ class SemiSupervisionConfig(Config):
     """Decay per step of the teacher, an exponential average of the weights."""
     align_distribution: bool = False
     """Rescale predictions of classes so that pseudo-labels are spread as the train labels are."""
+    num_neighbors: int = Field(default=10, ge=1)
+    """Nearest neighbours of a clip in the graph that `propagation` spreads labels over."""
+    propagation_alpha: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """How far labels spread in that graph; see `mmpsr.objective.propagation.propagate`."""
+    propagation_space: Literal["fused", "inputs"] = "fused"
+    """Vectors that neighbours are found by: what the model fuses modalities into, anew before every epoch, or the
+    standardised inputs side by side."""
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
     """Probability with which a clip of the batch without a label of a task may count for it."""
     ramp: Literal["none", "linear", "sigmoid"] = "none"
@@ -70,6 +82,11 @@ class SemiSupervisionConfig(Config):
             raise ValueError(
                 f'regression = "agreement" compares two views, and method {self.method!r} has one; choose "paper" or '
                 f'"none", or one of the methods {", ".join(STRONG_VIEW)} and mean_teacher'
+            )
+        if self.regression == "propagated" and self.method not in ("none", "propagation"):
+            raise ValueError(
+                f'regression = "propagated" is for method "propagation", and method is {self.method!r}; choose '
+                '"paper" or "none"'
             )
         return self
 
@@ -118,10 +135,15 @@ class SemiSupervision(nn.Module):
     | `consistency` | all modalities | some hidden | [max p > tau] | CE(y, q) |
     | `adaptive_consistency` | all modalities | some hidden | [max p > T(y)] | CE(y, q) |
     | `mean_teacher` | averaged weights | same batch | 1 | CE or mean squared distance to p^(1/T) / sum |
+    | `propagation` | labels of neighbours, see `propagate` | same batch | 1 - H(p) / log K | CE(p, q) |
 
     Independent classes (binary cross-entropy) count one by one, as two sides each, and so do scores. Scores do not
     follow the method but `regression`: `paper` takes the side of 0.5 that lies beyond tau (s > tau or s < 1 - tau) with
-    binary cross-entropy, `agreement` the score p itself where |p - q| < tolerance, with the absolute error.
+    binary cross-entropy, `agreement` the score p itself where |p - q| < tolerance, `propagated` the score p itself;
+    both with the absolute error.
+
+    Propagated labels are made by `refresh` for all training clips, before an epoch; clips that none reaches have
+    weight 0.
 
     A clip with a single modality cannot lose it: its strong view differs from the weak one by the model's dropout
     alone. Noise on its features would need a scale that raw vectors of any encoder do not have.
@@ -133,15 +155,19 @@ class SemiSupervision(nn.Module):
     Args:
         tasks: specifications by task name.
         config: the method and its options; not `none`.
-        train_labels: per task `[N, C]`, NaN where unknown; read for distribution alignment only.
+        train_labels: per task `[N, C]`, NaN where unknown; read for distribution alignment and propagation.
+        train_rows: rows of the training clips in the joined corpora, int64 `[N]`, rising; for propagation.
+        class_weights: `[2, C]` of `balanced_weights`, of tasks whose supervised loss has some; for propagation.
 
     Raises:
-        ValueError: distributions are to be aligned and a classification task has no train label.
+        ValueError: distributions are to be aligned and a classification task has no train label; or labels are to be
+            propagated and the rows are missing.
 
     References:
         Lee: Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method. ICML workshop 2013 (`paper`).
         Sohn et al.: FixMatch. NeurIPS 2020 (`consistency`). Tarvainen, Valpola: Mean teachers are better role models.
-        NeurIPS 2017 (`mean_teacher`). Laine, Aila: Temporal Ensembling. ICLR 2017 (the sigmoid ramp).
+        NeurIPS 2017 (`mean_teacher`). Iscen et al.: Label propagation for deep semi-supervised learning. CVPR 2019
+        (`propagation`). Laine, Aila: Temporal Ensembling. ICLR 2017 (the sigmoid ramp).
 
     Example:
         >>> from mmpsr.tasks import AMBIVALENCE
@@ -154,15 +180,22 @@ class SemiSupervision(nn.Module):
     """
 
     num_steps: Tensor
+    train_rows: Tensor
 
     def __init__(
-        self, tasks: Mapping[str, TaskSpec], config: SemiSupervisionConfig, train_labels: Mapping[str, Tensor]
+        self,
+        tasks: Mapping[str, TaskSpec],
+        config: SemiSupervisionConfig,
+        train_labels: Mapping[str, Tensor],
+        train_rows: Tensor | None = None,
+        class_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
         self.config = config
         self.needs_strong_view = config.method in STRONG_VIEW
         self.needs_teacher = config.method == "mean_teacher"
+        self.needs_neighbors = config.method == "propagation"
         self.teacher_decay = config.teacher_decay
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
         self.thresholds, self.alignments = nn.ModuleDict(), nn.ModuleDict()
@@ -176,6 +209,31 @@ class SemiSupervision(nn.Module):
                 self.thresholds[task] = FreeMatch(shape, config.momentum)
             if config.align_distribution:
                 self.alignments[task] = Alignment(marginal(train_labels[task], spec), config.momentum)
+        if self.needs_neighbors:
+            if train_rows is None:
+                raise ValueError("method 'propagation' needs the rows of the training clips, which were not given")
+            self.register_buffer("train_rows", train_rows)
+            for task in tasks:
+                unknown = torch.full_like(train_labels[task], torch.nan, dtype=torch.float32)
+                self.register_buffer(f"propagated_{task}", unknown)
+                self.register_buffer(f"labels_{task}", train_labels[task], persistent=False)
+                self.register_buffer(f"class_weights_{task}", (class_weights or {}).get(task), persistent=False)
+
+    def refresh(self, vectors_ND: Tensor) -> None:
+        """Propagate the labels of the training clips anew; what was propagated belongs to the checkpoint.
+
+        Args:
+            vectors_ND: of the training clips, in the order of `train_rows`, without a gradient.
+        """
+        graph = affinities(vectors_ND, self.config.num_neighbors)
+        for task, spec in self.tasks.items():
+            labels_NC, kept_NC = self.get_buffer(f"labels_{task}"), self.get_buffer(f"propagated_{task}")
+            weights = getattr(self, f"class_weights_{task}")
+            kept_NC.copy_(propagate(graph, labels_NC, spec, self.config.propagation_alpha, weights))
+
+    def induced(self, task: str, queries_QD: Tensor, vectors_ND: Tensor) -> Tensor:
+        """Give clips that are not trained on what their nearest training clips were given, `[Q, C]`; see `induce`."""
+        return induce(queries_QD, vectors_ND, self.get_buffer(f"propagated_{task}"), self.config.num_neighbors)
 
     def advance(self) -> None:
         """Count a step; once per batch, for the ramp."""
@@ -204,7 +262,13 @@ class SemiSupervision(nn.Module):
         return batch.with_presence(batch.presence & kept_BM)
 
     def loss(
-        self, task: str, predicted: Tensor, target_source: Tensor, labels: Tensor, total: Total = identity
+        self,
+        task: str,
+        predicted: Tensor,
+        target_source: Tensor,
+        labels: Tensor,
+        total: Total = identity,
+        rows: Tensor | None = None,
     ) -> PseudoLoss:
         """Sum the task's loss on the clips of a batch without any label of it; running averages move.
 
@@ -215,11 +279,21 @@ class SemiSupervision(nn.Module):
                 teacher's; no gradient flows into them.
             labels: targets `[B, C]`; a row with any finite entry is labelled and does not count.
             total: sums over processes; running averages are those of the global batch.
+            rows: of the clips in the joined corpora, int64 `[B]`, which propagated labels are found by in place of
+                `target_source`.
+
+        Raises:
+            ValueError: labels are propagated and the rows were not given.
         """
         spec = self.tasks[task]
         predicted = at_least_single(predicted)
         candidates_B = self._candidates(labels, spec)
-        probs_BC = probabilities(target_source.detach().float(), spec)
+        if self.needs_neighbors:
+            if rows is None:
+                raise ValueError("propagated labels are found by the rows of the batch's clips, which were not given")
+            probs_BC = self.get_buffer(f"propagated_{task}")[torch.searchsorted(self.train_rows, rows)]
+        else:
+            probs_BC = probabilities(target_source.detach().float(), spec)
         pseudo = self._label(task, probs_BC, predicted.detach(), candidates_B, total)
         weights_BP = candidates_B.unsqueeze(1) * pseudo.weights
         losses_BP = self._losses(predicted, pseudo.targets, spec)
@@ -257,6 +331,11 @@ class SemiSupervision(nn.Module):
         self, task: str, probs_BC: Tensor, other_BC: Tensor | None, candidates_B: Tensor | None, total: Total
     ) -> PseudoLabels:
         spec, config = self.tasks[task], self.config
+        if self.needs_neighbors:
+            reached_BC = torch.isfinite(probs_BC)
+            probs_BC = torch.where(reached_BC, probs_BC, 1 / spec.num_outputs if has_one_class(spec) else 0.5)
+            if spec.kind == "regression" and config.regression == "propagated":
+                return PseudoLabels(probs_BC, reached_BC.float(), probs_BC)
         if spec.kind == "regression" and config.regression == "agreement":
             if other_BC is None:
                 raise ValueError(f"pseudo-labels of {task!r} need the other view's scores, which were not given")
@@ -273,6 +352,9 @@ class SemiSupervision(nn.Module):
             soft_BP = (confidence_BP - chance) / (1 - chance)
             weights_BP = soft_BP if config.method == "soft" else torch.ones_like(soft_BP)
             return PseudoLabels(values_BC, weights_BP, sharp_BPK)
+        if spec.kind != "regression" and config.method == "propagation":
+            entropy_BP = -torch.xlogy(probs_BPK, probs_BPK).sum(dim=-1) / math.log(probs_BPK.shape[-1])
+            return PseudoLabels(values_BC, (1 - entropy_BP).clamp(min=0.0), probs_BPK)
         needed: Tensor | float = spec.threshold
         if task in self.thresholds:
             needed = (choice_BPK * self.thresholds[task](probs_BPK, candidates_B, total)).sum(dim=-1)
@@ -328,7 +410,7 @@ def pseudo_label_quality(
     accepted_NC = units_NC * pseudo.weights
     ratios = {"acceptance": (accepted_NC, units_NC), "accuracy": (accepted_NC * right_NC, accepted_NC)}
     if spec.kind == "regression":
-        ratios["mean_absolute_error"] = (accepted_NC * (probs_NC - targets_NC).abs(), accepted_NC)
+        ratios["mean_absolute_error"] = (accepted_NC * (torch.nan_to_num(probs_NC) - targets_NC).abs(), accepted_NC)
     quality = {name: float(part.sum() / whole.sum()) for name, (part, whole) in ratios.items()}
     for name, (part_NC, whole_NC) in ratios.items():
         shares = (part_NC.sum(dim=0) / whole_NC.sum(dim=0)).tolist()

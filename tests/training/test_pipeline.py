@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -64,6 +65,9 @@ def test_data_of_some_splits_and_corpora_alone_is_extracted(monkeypatch: pytest.
     load.load_run_data(config, accelerator, splits=("train", "dev"), corpora=("bah",))
     assert set(seen[1]["split"]) == {"train", "dev"}
     assert set(seen[1]["corpus"]) == {"bah"}
+    few = load.load_run_data(small.config(data={"num_labeled": {"emotion": 5}}), accelerator).joined
+    train = few.rows(["mosei", "fiv2", "bah"], "train")
+    assert torch.isfinite(few.labels["emotion"][train]).any(dim=1).sum() == 5
 
 
 def test_hashes_change_with_what_they_are_of_alone() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmpsr.batch import Batch
 from mmpsr.layers.standardizer import Standardizer
-from mmpsr.models.base import FusionModel, Shared
+from mmpsr.models.base import FusionModel, Outputs, Shared
 from mmpsr.prototypes.points import similarities
 from mmpsr.tasks import TaskSpec
 
@@ -72,7 +72,7 @@ class NearestTexts(FusionModel):
         seen = self.standardize(batch)
         return Shared(tuple(seen.values()), batch.presence, torch.cat(list(seen.values()), dim=1))
 
-    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give similarities over the temperature, averaged over the modalities that are present."""
         vectors = dict(zip(self.modalities, shared.ends, strict=True))
         total_BC = torch.zeros(len(shared.presence), self.tasks[task].num_outputs, dtype=torch.float64)
@@ -85,7 +85,7 @@ class NearestTexts(FusionModel):
             count_B += is_there_B
         logits_BC = total_BC / count_B.clamp(min=1).unsqueeze(1) / TEMPERATURE
         logits_BC = logits_BC.float().to(shared.presence.device)
-        return torch.sigmoid(logits_BC) if self.tasks[task].kind == "regression" else logits_BC, None
+        return Outputs(torch.sigmoid(logits_BC) if self.tasks[task].kind == "regression" else logits_BC)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class TrainedAndNearest(FusionModel):
         near = replace(batch, features=features, presence=batch.presence[:, columns], sequences={})
         return _Both(own.ends, own.presence, own.inputs, self.nearest.encode(near))
 
-    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give what the model that has the task gives."""
         if task in self.nearest.tasks:
             assert isinstance(shared, _Both)

@@ -94,7 +94,7 @@ class ZeroShot:
             "multi_label": "similarities made into probabilities by a sigmoid of each class",
             "regression": "differences of similarities to both poles made into scores by a sigmoid",
         }[spec.kind]
-        if spec.kind == "multi_label" and spec.loss != "binary_cross_entropy":
+        if spec.kind == "multi_label" and not spec.is_binary:
             numbers = "similarities made into probabilities by a softmax"
         return (
             f"Zero-shot by the texts of {self.sources[task]}, no label used: {numbers} at temperature {TEMPERATURE:g}, "

@@ -22,6 +22,7 @@ from encoders.device import choose_device
 from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
 from training.config import InTimeConfig, RunConfig, require_choice_on_dev
+from training.data.few_labels import keep_labels
 from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
 from training.data.material import missing_material, without_modalities
 
@@ -106,7 +107,7 @@ def load_run_data(
             path.parent.mkdir(parents=True, exist_ok=True)
             ledger.to_csv(path, index=False)
         raise
-    return RunData(joined.to(accelerator.device), table.defects, ledger, figures)
+    return RunData(keep_labels(joined, config).to(accelerator.device), table.defects, ledger, figures)
 
 
 def load_clips(config: RunConfig | InTimeConfig, tasks: Mapping[str, TaskSpec], accelerator: Accelerator) -> ClipTable:

@@ -36,6 +36,7 @@ from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.bundle.bundle import read_bundle, save_bundle
 from training.bundle.collect import collect_bundle, vector_widths
+from training.data.few_labels import keep_labels
 from training.data.joined import JoinedCorpora, require_metrics, require_trainable
 from training.estimator import inputs
 from training.estimator.inputs import Features, Labels
@@ -101,6 +102,7 @@ class MultiTaskEstimator(BaseEstimator):
         tasks = config.tasks.resolve()
         require_metrics(config.corpora, tasks)
         joined = inputs.join_clips(self._clips(tables, tasks), features, tasks, modalities)
+        joined = keep_labels(joined, config)
         mend = "no training clip has a {0} vector: all its rows are NaN; leave {0} out"
         require_trainable(joined, config.corpora, mend=mend)
         for name in config.corpora.trained():

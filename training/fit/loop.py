@@ -35,7 +35,7 @@ from training.fit.step import sum_gradients, training_step
 from training.linear.baseline import Blend, LinearBaseline, choose_blends
 from training.linear.late import create_baseline
 from training.runs.directory import RunDirectory, read_tensors
-from training.scoring.scores import evaluate_rows, predict
+from training.scoring.scores import embed, evaluate_rows, predict
 
 __all__ = ["DivergedError", "StopSignals", "build_model", "train"]
 
@@ -117,6 +117,8 @@ def train(
     with StopSignals(accelerator.num_processes == 1) as signals:
         while progress.epoch < settings.num_epochs and progress.epoch - progress.best_epoch <= settings.patience:
             batches = epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, progress.epoch)
+            if progress.batch == 0:
+                _propagate(state, joined)
             while progress.batch < steps_per_epoch:
                 start = progress.batch * settings.accumulation
                 _take_step(state, batches[start : start + settings.accumulation], joined, settings, accelerator)
@@ -186,14 +188,26 @@ def _take_step(
     state.advance(settings)
 
 
+def _propagate(state: TrainState, joined: JoinedCorpora) -> None:
+    """Propagate labels over the training clips before an epoch, where the method does; alike in every process."""
+    semi = state.objective.semi_supervision
+    if semi is not None and semi.needs_neighbors:
+        semi.refresh(embed(state.average, joined, semi.train_rows, semi.config.propagation_space))
+
+
 def _quality(
     state: TrainState, predicted: Mapping[str, NDArray[np.float64]], joined: JoinedCorpora, rows: Tensor
 ) -> dict[str, dict[str, float]]:
-    """Weigh pseudo-labels of dev clips by task, made by the teacher or by the model itself; empty without any."""
+    """Weigh pseudo-labels of dev clips by task, made by the teacher, neighbours or the model; empty without any."""
     semi = state.objective.semi_supervision
     if semi is None:
         return {}
     source = predicted if state.teacher is None else predict(state.teacher, joined, rows)
+    if semi.needs_neighbors:
+        vectors, queries = (
+            embed(state.average, joined, numbers, semi.config.propagation_space) for numbers in (semi.train_rows, rows)
+        )
+        source = {task: semi.induced(task, queries, vectors).cpu().numpy() for task in state.model.tasks}
     other = predicted
     if semi.needs_strong_view and semi.config.regression == "agreement":
         with torch.random.fork_rng():

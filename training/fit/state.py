@@ -156,7 +156,7 @@ class TrainState:
         train_rows = joined.rows(config.corpora.trained(), "train")
         labels = {task: values[train_rows] for task, values in joined.labels.items()}
         average = copy.deepcopy(model) if settings.weight_averaging else model
-        objective = Objective(model.tasks, config.objective, labels, config.semi_supervision).to(device)
+        objective = Objective(model.tasks, config.objective, labels, config.semi_supervision, train_rows).to(device)
         semi = objective.semi_supervision
         optimizer = build_optimizer(model, settings)
         return cls(

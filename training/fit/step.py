@@ -18,7 +18,7 @@ from mmpsr.balancing.base import Balancer, Need
 from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
-from mmpsr.models.base import FusionModel
+from mmpsr.models.base import FusionModel, Outputs
 from mmpsr.objective.objective import Objective
 from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
 
@@ -132,7 +132,7 @@ def _one_pass(
     looks: bool,
 ) -> StepResult:
     tapes = {task: Tape() for task in model.tasks}
-    outputs: dict[str, tuple[Tensor, Tensor | None]] = {}
+    outputs: dict[str, Outputs] = {}
     with accelerator.autocast():
         with Tape() as shared_tape:
             shared = model.encode(views.rows)

@@ -37,13 +37,16 @@ NUM_PERMUTATIONS = 20  # that chance is the mean of
 
 
 def add_predictions(
-    table: pd.DataFrame, prefix: System, predicted: Mapping[str, Array], tasks: Mapping[str, TaskSpec]
+    table: pd.DataFrame,
+    prefix: System | Literal["deviation"],
+    predicted: Mapping[str, Array],
+    tasks: Mapping[str, TaskSpec],
 ) -> pd.DataFrame:
     """Add columns `<prefix>.<task>.<class>` to a prediction table, float64 so that figures stay what they were.
 
     Args:
         table: rows of `training.scoring.scores.prediction_table`.
-        prefix: whose predictions.
+        prefix: whose predictions, or `deviation` for the standard deviations of the model's scores.
         predicted: per task `[N, C]`, before calibration, in the order of the rows.
         tasks: specifications.
     """

@@ -6,9 +6,9 @@ evaluation and of later prediction come from the same function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from corpora.clips import label_columns
 from corpora.registry import CorporaConfig
+from mmpsr.batch import Predictions
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.metrics.definitions import evaluate, labeled_rows
 from mmpsr.models.base import FusionModel
@@ -25,7 +26,7 @@ from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["MetricValue", "dev_mean", "evaluate_rows", "predict", "prediction_table"]
+__all__ = ["MetricValue", "dev_mean", "deviations", "embed", "evaluate_rows", "predict", "prediction_table"]
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -57,18 +58,65 @@ def predict(
     Returns:
         Per task float64 `[n, C]`: class probabilities, or scores in [0, 1] for regression.
     """
-    training = model.training
-    model.eval()
     pieces: dict[str, list[Tensor]] = {task: [] for task in model.tasks}
-    for piece in rows.split(batch_size):
-        predictions = model(joined.batch(piece))
+    for predictions in _predictions(model, joined, rows, batch_size):
         for task, spec in model.tasks.items():
             pieces[task].append(probabilities(predictions.of(task).float(), spec).cpu())
-    model.train(training)
     return {
         task: torch.cat(parts).double().numpy() if parts else np.zeros((0, model.tasks[task].num_outputs))
         for task, parts in pieces.items()
     }
+
+
+@torch.no_grad()
+def deviations(
+    model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
+) -> dict[str, NDArray[np.float64]]:
+    """Predict the standard deviations of scores, of the tasks that a variance head is trained for.
+
+    Args:
+        model: any mode; restored afterwards.
+        joined: clips on the model's device.
+        rows: int64 `[n]`, at least one.
+        batch_size: clips at a time.
+
+    Returns:
+        Per task float64 `[n, C]`, in units of the score.
+    """
+    found = list(_predictions(model, joined, rows, batch_size))
+    return {
+        task: torch.cat([each.log_deviations[task] for each in found]).double().exp().cpu().numpy()
+        for task, spec in model.tasks.items()
+        if spec.is_heteroscedastic
+    }
+
+
+def _predictions(model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int) -> Iterator[Predictions]:
+    training = model.training
+    model.eval()
+    for piece in rows.split(batch_size):
+        yield model(joined.batch(piece))
+    model.train(training)
+
+
+@torch.no_grad()
+def embed(
+    model: FusionModel, joined: JoinedCorpora, rows: Tensor, space: Literal["fused", "inputs"], batch_size: int = 512
+) -> Tensor:
+    """Give clips the vectors that neighbours are found by: fused, or standardised inputs side by side, `[n, D]`.
+
+    Args:
+        model: any mode; restored afterwards.
+        joined: clips on the model's device.
+        rows: int64 `[n]`.
+        space: which of both.
+        batch_size: clips at a time.
+    """
+    training = model.training
+    model.eval()
+    shared = [model.encode(joined.batch(piece)) for piece in rows.split(batch_size)]
+    model.train(training)
+    return torch.cat([part.inputs if space == "inputs" else model.fused(part) for part in shared])
 
 
 def evaluate_rows(

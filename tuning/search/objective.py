@@ -19,6 +19,7 @@ from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError, find_config, read_toml, resolve
 from training.config import RunConfig
+from training.data.few_labels import hidden_key
 from training.data.joined import JoinedCorpora
 from training.data.load import load_run_data
 from training.fit.loop import DivergedError, train
@@ -262,4 +263,4 @@ def _data_key(config: RunConfig) -> str:
     """Name the tensors that a configuration trains on: equal names, equal tensors."""
     tasks = {name: [spec.kind, *spec.classes] for name, spec in config.tasks.resolve().items()}
     sections = [config.corpora.model_dump_json(), config.features.model_dump_json()]
-    return repr((sections, config.data.modalities, tasks, config.model.reads_sequences))
+    return repr((sections, config.data.modalities, tasks, config.model.reads_sequences, *hidden_key(config)))

@@ -47,6 +47,7 @@ from mmpsr.config import Config, ConfigError, find_config, nearest, read_toml, v
 from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
 from training.config import RunConfig
+from training.data.few_labels import hidden_key
 from training.data.joined import active_features
 from training.runs.directory import RunDirectory, comparable, stored_settings
 from tuning.study.published import PublishedTables, read_published
@@ -154,10 +155,10 @@ class Cell:
         """What the clips, their vectors and the linear baseline depend on, as text."""
         config = self.config
         features = active_features(config.features, config.data.modalities)
-        unread = {"loss", "threshold", "texts"}
+        unread = {"loss", "threshold", "presence_floor", "texts"}
         tasks = {name: spec.model_dump(exclude=unread) for name, spec in config.tasks.resolve().items()}
         parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
-        return json.dumps([*parts, config.model.reads_sequences])
+        return json.dumps([*parts, config.model.reads_sequences, *hidden_key(config)])
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,24 @@ def test_answers_are_averaged_over_workers(answered: Path) -> None:
     assert defects(table) == [("missing_text", where, "no transcript; the text modality is absent")]
 
 
+def test_labels_may_be_shares_of_the_workers(answered: Path) -> None:
+    """Three workers: two see happiness, one of them anger, too; one sees nothing. How intense it was does not count."""
+    table = scan(answered, intensities="votes")
+    assert table.clips["emotion.Happiness"].tolist() == [pytest.approx(2 / 3), 0.0, 1.0]
+    assert table.clips["emotion.Anger"].tolist() == [pytest.approx(1 / 3), 0.0, 0.0]
+    assert table.clips["emotion.Neutral"].tolist() == [0.0, 1.0, 0.0]
+    means = scan(answered)
+    emotions = [name for name in table.clips if name.startswith("emotion.")]
+    assert ((table.clips[emotions] > 0) == (means.clips[emotions] > 0)).all(axis=None)  # presence is the same
+    assert list(table.clips) == list(means.clips)
+
+
+def test_workers_are_told_apart_in_answers_alone(tmp_path: Path) -> None:
+    write_csd(tmp_path / "m", LINES[:2])
+    with pytest.raises(CorpusError, match=r'm.intensities = "votes" counts workers, .* labels are read from .csd.'):
+        scan(tmp_path, intensities="votes")
+
+
 def test_answers_that_cannot_be_used(answered: Path) -> None:
     batch = answered / "m/Raw/Labels/first_batch.csv"
     lines = batch.read_bytes().splitlines()

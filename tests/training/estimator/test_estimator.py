@@ -70,6 +70,12 @@ def test_beats_chance_on_separable_vectors(fitted: MultiTaskEstimator) -> None:
     assert np.corrcoef(scores[:, 0], actual_scores[:, 0])[0, 1] > 0.8
 
 
+def test_labels_can_be_hidden() -> None:
+    """Of 120 clips three of five are in train."""
+    with pytest.raises(ConfigError, match=r"data.num_labeled.ambivalence = 73, and 72 training clips have a label"):
+        estimator(config={**QUICK, "data": {"num_labeled": {"ambivalence": 73}}}).fit(*toy())
+
+
 def test_gives_the_models_own_predictions(fitted: MultiTaskEstimator) -> None:
     _, features = toy()
     given, present = features["first"], ~np.isnan(features["first"]["audio"]).all(axis=1)

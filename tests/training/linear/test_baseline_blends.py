@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from mmpsr.batch import Batch, Predictions
+from mmpsr.models.base import Outputs
 from mmpsr.models.mcdm import MCDM
 from tests.support import joined as small
 from training.config import RunConfig
@@ -57,7 +58,7 @@ def test_a_helpful_network_keeps_its_whole_share(monkeypatch: pytest.MonkeyPatch
     # The tower stands for a network that knows the other half of the ridge's prediction.
     def helpful(nodes: torch.Tensor, context: torch.Tensor, mask: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         del nodes, context, mask
-        return model.towers["personality"].beside(0.5 + offset, offset)
+        return Outputs(model.towers["personality"].beside(0.5 + offset, offset))
 
     model.towers["personality"].forward = helpful  # type: ignore[method-assign]
     assert choose_blends(model, clips, config, baseline)["personality"].share == 1.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError
@@ -17,10 +18,11 @@ from mmpsr.metrics.definitions import METRICS
 from mmpsr.tasks import AMBIVALENCE
 from tests.support import joined as small
 from tests.support import stored_run
+from training.bundle.bundle import read_bundle, write_bundle
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit, add_predictions
 from training.runs.trained import TrainedModel
-from training.scoring.scores import evaluate_rows, predict
+from training.scoring.scores import deviations, evaluate_rows, predict
 
 PLACE = ("corpus", "split", "task", "metric")
 
@@ -140,3 +142,24 @@ def test_a_run_without_the_baseline_s_predictions_has_the_other_figures(path: Pa
     row = run.results()[0]
     assert "linear" not in row
     assert math.isfinite(row["model"])
+
+
+def test_deviations_of_scores_stand_beside_predictions_and_a_bundle_gives_them_again(
+    tmp_path: Path, path: Path
+) -> None:
+    losses = {"personality": {"loss": "gaussian_nll"}, "emotion": {"loss": "soft_binary_cross_entropy"}}
+    likely = stored_run.finish(tmp_path / "runs", tasks={"specs": losses})
+    table = pd.read_parquet(likely / "predictions.parquet")
+    columns = [f"deviation.personality.{trait}" for trait in small.tasks()["personality"].classes]
+    assert [name for name in table if name.startswith("deviation.")] == columns
+    assert ((table[columns] > 0.01) & (table[columns] < 1.0)).all(axis=None)
+    assert not any(name.startswith("deviation.") for name in pd.read_parquet(path / "predictions.parquet"))
+    write_bundle(likely, tmp_path / "bundle")
+    bundled, clips = read_bundle(tmp_path / "bundle"), small.joined()
+    rows = torch.tensor([clips.clips["clip_id"].tolist().index(name) for name in table["clip_id"]])
+    found = deviations(bundled.model, clips, rows)["personality"]
+    np.testing.assert_allclose(found, table[columns], rtol=1e-5)
+    scores = predict(bundled.model, clips, rows)["personality"]
+    stored = table[[name.replace("deviation", "uncalibrated") for name in columns]]
+    np.testing.assert_allclose(scores, stored, rtol=1e-5)
+    assert len(RunPredictions.read(likely).results()) > 10

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from tests.support import joined as small
 from training.fit.loop import build_model
 from training.linear.baseline import RIDGE_PENALTIES, LinearBaseline
-from training.scoring.scores import MetricValue, dev_mean, evaluate_rows, predict, prediction_table
+from training.scoring.scores import MetricValue, dev_mean, deviations, embed, evaluate_rows, predict, prediction_table
 
 
 def perfect(clips: small.JoinedCorpora, rows: torch.Tensor) -> dict[str, np.ndarray]:
@@ -172,3 +172,32 @@ def test_a_class_without_an_example_keeps_a_constant() -> None:
     weight, bias = baseline.coefficients("ambivalence")
     assert not weight.any()
     assert bias.tolist() == [10.0, -10.0]
+
+
+@torch.no_grad()
+def test_deviations_are_those_of_the_variance_head_and_other_losses_have_none() -> None:
+    clips = small.joined()
+    rows = torch.tensor([7, 3, 60, 61, 62])
+    plain = build_model(small.config(), clips, small.tasks())
+    assert deviations(plain, clips, rows) == {}
+    config = small.config(tasks={"specs": {"personality": {"loss": "laplace_nll"}}})
+    model = build_model(config, clips, config.tasks.resolve()).train()
+    torch.nn.init.normal_(model.towers["personality"].variance_head.weight, std=0.5)
+    found = deviations(model, clips, rows, batch_size=2)
+    assert model.training
+    expected = model.eval()(clips.batch(rows)).log_deviations["personality"].exp()
+    assert list(found) == ["personality"]
+    np.testing.assert_allclose(found["personality"], expected.numpy(), rtol=1e-5)
+    assert expected.std() > 0.001
+
+
+@torch.no_grad()
+def test_embeddings_are_those_of_the_model_in_evaluation_mode() -> None:
+    clips = small.joined()
+    rows = torch.tensor([7, 3, 60, 61, 62])
+    model = build_model(small.config(), clips, small.tasks()).train()
+    fused, inputs = (embed(model, clips, rows, space, batch_size=2) for space in ("fused", "inputs"))
+    assert model.training
+    shared = model.eval().encode(clips.batch(rows))
+    torch.testing.assert_close(fused, model.fused(shared), rtol=1e-5, atol=1e-6)
+    assert torch.equal(inputs, shared.inputs)

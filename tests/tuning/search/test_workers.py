@@ -346,6 +346,21 @@ def test_clips_are_loaded_once_and_again_only_for_other_clips(tmp_path: Path, mo
     assert config.data.modalities == ("text", "audio")
 
 
+def test_clips_are_loaded_anew_where_other_labels_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[int, int]] = []
+
+    def load(config: RunConfig, accelerator: Accelerator, console: Console) -> JoinedCorpora:
+        loaded.append((config.data.num_labeled.get("emotion", 0), config.training.seed))
+        return searched.load(config, accelerator, console)
+
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    space = {"data.num_labeled": [{"emotion": 5}, {}], "training.lr": [1e-2, 1e-3]}
+    search = replace(searched.search(tmp_path, method="grid", space=space, seeds=[0, 1]), load=load)
+    run_search(search, 1, silent)
+    assert loaded.count((0, 0)) == 1  # without hidden labels seeds and rates share clips
+    assert sorted(set(loaded)) == [(0, 0), (5, 0), (5, 1)]
+
+
 # -- killed workers ----------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ NUM_ROWS = {
     "transfer": 7, "prompts": 4, "describers": 4, "encoders_video": 10, "encoders_audio": 9, "encoders_text": 12,
     "encoders_behavior": 17, "cost": 15, "conflict_aware": 15,
 }  # fmt: skip
+CROSS_VALIDATED = ("text_cross_validation", "text_views", "label_distributions", "few_labels")
 
 
 def shipped(name: str, base: str | None = None) -> Study:
@@ -24,7 +25,7 @@ def shipped(name: str, base: str | None = None) -> Study:
 
 
 def test_every_shipped_study_is_counted() -> None:
-    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == {*NUM_ROWS, "text_cross_validation", "text_views"}
+    assert {path.stem for path in (FOLDER / "studies").glob("*.toml")} == {*NUM_ROWS, *CROSS_VALIDATED}
 
 
 def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
@@ -34,6 +35,41 @@ def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
     assert (trained["joint"], trained["emotion alone"]) == (("mosei", "fiv2"), ("mosei",))
     folds = [cell.config.corpora.sources["mosei"].fold for cell in study.cells if cell.row == "joint"]
     assert [fold.number for fold in folds if fold] == [0, 1, 2, 3, 4] * 3
+
+
+def test_distributional_labels_change_losses_alone_and_sentiment_adds_a_task_and_its_corpus() -> None:
+    study = load_study(FOLDER / "studies/label_distributions.toml")
+    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (11, 55, 5, {})
+    losses = {cell.row: tuple(spec.loss for spec in cell.config.tasks.resolve().values()) for cell in study.cells}
+    assert losses == {
+        "joint": ("binary_cross_entropy", "mae"),
+        "soft targets": ("soft_binary_cross_entropy", "mae"),
+        "gaussian likelihood": ("binary_cross_entropy", "gaussian_nll"),
+        "laplace likelihood, beta 0.5": ("binary_cross_entropy", "laplace_nll"),
+        "soft targets and gaussian likelihood": ("soft_binary_cross_entropy", "gaussian_nll"),
+        "sentiment beside": ("binary_cross_entropy", "mae", "cross_entropy"),
+        "emotion alone": ("binary_cross_entropy",),
+        "emotion alone, soft targets": ("soft_binary_cross_entropy",),
+        "personality alone": ("mae",),
+        "personality alone, gaussian likelihood": ("gaussian_nll",),
+        "personality alone, laplace likelihood, beta 0.5": ("laplace_nll",),
+    }
+    trained = {cell.row: cell.config.corpora.trained() for cell in study.cells}
+    assert (trained["joint"], trained["sentiment beside"]) == (("mosei", "fiv2"), ("mosei", "fiv2", "utterances"))
+
+
+def test_cells_of_learning_curves_share_clips_and_labels_by_number_and_seed() -> None:
+    """What is trained with fewer labels has another linear baseline; methods of one number and seed have the same."""
+    study = load_study(FOLDER / "studies/few_labels.toml")
+    assert (len(study.rows), len(study.cells), study.inapplicable) == (21, 105, {})
+    keys = {(cell.row, cell.seed): cell.data_key for cell in study.cells}
+    assert len(set(keys.values())) == (5 + 2) * 5
+    assert keys["50 labels", 0] == keys["50 labels, propagation", 0] == keys["50 labels, mean teacher", 0]
+    seeds = load_study(FOLDER / "studies/few_labels.toml", (), [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]).cells
+    assert len({cell.data_key for cell in seeds if cell.row == "50 labels"}) == 10  # folds come twice, labels do not
+    numbers = {cell.row: cell.config.data.num_labeled for cell in study.cells}
+    assert numbers["200 labels, mean teacher"] == {"emotion": 200, "personality": 200}
+    assert numbers["1000 labels"] == {"personality": 1000}
 
 
 @pytest.mark.parametrize("name", NUM_ROWS)
