@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -35,10 +36,16 @@ class WordLists(Encoder):
     pooling: Pooling = "none"
     packages: ClassVar[tuple[str, ...]]
     """As they are imported, and as they are installed."""
-    columns: ClassVar[Callable[[], tuple[str, ...]]]
-    """Names the scores."""
-    values: ClassVar[Callable[[Text], NDArray[np.float32]]]
-    """Scores a text of at least one word."""
+
+    @staticmethod
+    @abstractmethod
+    def columns() -> tuple[str, ...]:
+        """Name the scores."""
+
+    @staticmethod
+    @abstractmethod
+    def values(text: Text) -> NDArray[np.float32]:
+        """Score a text of at least one word."""
 
     def __init__(self, modality: str = "text") -> None:
         super().__init__(modality)
@@ -103,8 +110,16 @@ class Lexica(WordLists):
 
     id: ClassVar[str] = "lexica"
     packages = ("vaderSentiment", "textblob")
-    columns = staticmethod(lambda: FEATURES)
-    values = staticmethod(score)
+
+    @staticmethod
+    def columns() -> tuple[str, ...]:
+        """Name the scores, `FEATURES`."""
+        return FEATURES
+
+    @staticmethod
+    def values(text: Text) -> NDArray[np.float32]:
+        """Score a text of at least one word, see `score`."""
+        return score(text)
 
 
 class Empath(WordLists):
@@ -115,5 +130,13 @@ class Empath(WordLists):
 
     id: ClassVar[str] = "empath"
     packages = ("empath",)
-    columns = staticmethod(category_names)
-    values = staticmethod(count_categories)
+
+    @staticmethod
+    def columns() -> tuple[str, ...]:
+        """Name the categories."""
+        return category_names()
+
+    @staticmethod
+    def values(text: Text) -> NDArray[np.float32]:
+        """Score a text of at least one word, see `count_categories`."""
+        return count_categories(text)

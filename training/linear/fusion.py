@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -186,8 +187,8 @@ def class_weights(targets_NC: Array, spec: TaskSpec) -> Array:
     if _is_exclusive(spec):
         weights_C = num_clips / (np.count_nonzero(present_C) * np.maximum(present_C, 1))
         return np.broadcast_to((targets_NC * weights_C).sum(axis=1, keepdims=True), targets_NC.shape)
-    sides = [num_clips / (2 * np.maximum(count, 1)) for count in (present_C, num_clips - present_C)]
-    return np.where(targets_NC > 0, *sides)
+    of_present_C, of_absent_C = (num_clips / (2 * np.maximum(n, 1)) for n in (present_C, num_clips - present_C))
+    return cast(Array, np.where(targets_NC > 0, of_present_C, of_absent_C))
 
 
 def _out_of_fold(

@@ -97,7 +97,7 @@ class LateBaseline(LinearBaseline):
         elif spec.kind == "multi_label":
             targets = (labels > 0).astype(np.float64)
         clips = self.joined.clips.iloc[rows]
-        groups = (clips["corpus"].astype(str) + " " + clips["group"].astype(str)).to_numpy()
+        groups = [f"{corpus} {group}" for corpus, group in zip(clips["corpus"], clips["group"], strict=True)]
         models = ViewModels(inputs[:, : self._width], targets, groups, self._views(), spec, given)
         numbers = torch.from_numpy(rows).to(train.device)
         weighed, spread = self._choose(task, models, numbers)

@@ -25,7 +25,9 @@ def test_are_the_recommended_settings() -> None:
     found = run_configuration(TABLES, ["text"], None, {}, {})
     for section in set(RunConfig.model_fields) - {*OWN_SECTIONS, "data"}:
         if section == "tasks":
-            wordless = {task: spec.model_copy(update={"texts": None}) for task, spec in expected.tasks.resolve().items()}
+            wordless = {
+                task: spec.model_copy(update={"texts": None}) for task, spec in expected.tasks.resolve().items()
+            }
             assert found.tasks.resolve() == wordless  # what made the vectors is not here to embed class texts
         else:
             assert getattr(found, section) == getattr(expected, section), section

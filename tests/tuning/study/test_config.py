@@ -149,7 +149,12 @@ def test_the_published_table_on_text_leaves_out_what_text_does_not_have() -> Non
     assert study.inapplicable["12 without audio"] == "there is no modality, task or corpus audio"
     configs = {cell.row: cell.config for cell in study.cells}
     assert len(configs) == 14
-    assert configs["13 without text"].data.modalities == ("behavior", "behavior.lexica", "behavior.empath", "behavior.layers")
+    assert configs["13 without text"].data.modalities == (
+        "behavior",
+        "behavior.lexica",
+        "behavior.empath",
+        "behavior.layers",
+    )
     assert configs["15 without emotion"].tasks.active == ("personality",)
     full = configs["6 full"]
     assert (full.balancing.method, full.semi_supervision.method) == ("gradnorm", "paper")
