@@ -184,7 +184,8 @@ def _notes(table: StudyTable) -> list[str]:
     notes = [*table.warnings]
     if table.linear_row is not None:
         notes.append(
-            f"The linear baseline is that of row {table.linear_row!r}: other features, tasks or linear models give another."
+            f"The linear baseline is that of row {table.linear_row!r}: other features, tasks or linear models give "
+            "another."
         )
     means = table.means
     if min(means.shape) > 1:
