@@ -139,7 +139,7 @@ def finish_run(
     novelty = fit_novelty(model, joined, joined.rows(config.corpora.trained(), "train"), dev)
     if novelty.fits:
         write_whole(run.path / NOVELTY, novelty_bytes(novelty))
-    run.write_json("baseline.json", {"penalties": baseline.penalties, "calibration": linear_calibration.to_dict()})
+    run.write_json("baseline.json", {**baseline.choices(), "calibration": linear_calibration.to_dict()})
     data = summarize(prediction_table(joined, tasks), tasks)
     run.write_json("data.json", {**data, "generated": list(generated_corpora(config.corpora, joined.clips))})
     uncertain = {task: spec for task, spec in tasks.items() if spec.is_heteroscedastic}

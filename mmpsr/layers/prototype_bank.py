@@ -36,7 +36,7 @@ class Prototypes(nn.Module):
 
     def __init__(self, points_PCW: Tensor) -> None:
         super().__init__()
-        self.register_buffer("points", points_PCW.float())
+        self.register_buffer("points", points_PCW.detach().float().clone())
         self.register_buffer("means", torch.zeros(points_PCW.shape[1]))
 
     def similarities(self, vectors_BD: Tensor) -> Tensor:
@@ -63,13 +63,18 @@ class Prototypes(nn.Module):
 class PrototypeBank(nn.ModuleDict):
     """The prototypes of all tasks that have texts, in all modalities of a text encoder's space.
 
+    Columns are in the order of names, of tasks and then of modalities: a file of weights keeps no other.
+
     Args:
         points: by task and modality.
     """
 
     def __init__(self, points: Points) -> None:
         super().__init__(
-            {task: nn.ModuleDict({name: Prototypes(each) for name, each in of.items()}) for task, of in points.items()}
+            {
+                task: nn.ModuleDict({name: Prototypes(points[task][name]) for name in sorted(points[task])})
+                for task in sorted(points)
+            }
         )
 
     def blocks(self) -> list[tuple[str, str, Prototypes]]:

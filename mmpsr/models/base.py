@@ -50,7 +50,7 @@ class Shared:
     Attributes:
         ends: what the shared part of a model made of it, `[B, ...]` each; gradients reach that part through these only.
         presence: bool `[B, M]`.
-        inputs: standardised features of all modalities, concatenated, and how near texts are to prototypes, `[B, D]`.
+        inputs: what linear paths see, `[B, D]`, see `FusionModel.linear_inputs`.
     """
 
     ends: tuple[Tensor, ...]

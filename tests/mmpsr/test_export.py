@@ -37,7 +37,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def trained(config: ModelConfig | ConflictAwareConfig, **changes: Any) -> FusionModel:
-    """A model whose standardisers matter; changes are of `widths` or `tasks`."""
+    """A model whose standardisers matter; changes are of what `model_of` takes."""
     model = model_of(config, **changes)
     for name in model.modalities:
         model.standardizers[name].mean.normal_()  # type: ignore[operator, union-attr]
@@ -81,7 +81,7 @@ def require_agreement(model: FusionModel, *runs: Run) -> None:
     """A clip of each subset of modalities alone, and batches of 7 and 64 clips of all subsets."""
     subsets = torch.tensor([subset for subset in product([True, False], repeat=len(model.modalities)) if any(subset)])
     assert len(subsets) == 2 ** len(model.modalities) - 1
-    for rows in (*torch.arange(len(subsets)).split(1), torch.arange(7), torch.arange(64) % len(subsets)):
+    for rows in (*torch.arange(len(subsets)).split(1), *(torch.arange(size) % len(subsets) for size in (7, 64))):
         features, presence = vectors_of(model, len(rows)), subsets[rows]
         ours = expected(model, features, presence)
         for run in runs:
@@ -188,6 +188,23 @@ def test_so_does_every_layer(layer: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_so_does_the_conflict_aware_model_on_vectors(tmp_path: Path) -> None:
     model = trained(ConflictAwareConfig(hidden_width=4, head_width=4))
+    export_onnx(model, tmp_path / "model.onnx", CALIBRATION)
+    export_torch(model, tmp_path / "model.pt2", CALIBRATION)
+    require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))
+
+
+@pytest.mark.slow
+def test_so_does_a_linear_path_that_sees_prototypes_and_absences(tmp_path: Path) -> None:
+    model = trained(
+        ModelConfig(**{**TINY, "graph": "none"}, linear_path={"emotion": "fixed", "personality": "trained"}),
+        widths={"audio": 5, "text": 4},
+        tasks={name: BUILTIN_TASKS[name] for name in ("emotion", "personality")},
+        points={"emotion": {"text": torch.randn(1, 7, 3)}, "personality": {"text": torch.randn(2, 5, 4)}},
+        sees_absence=True,
+    )
+    assert model.prototypes is not None
+    for _, _, part in model.prototypes.blocks():
+        part.means.uniform_(-0.5, 0.5)
     export_onnx(model, tmp_path / "model.onnx", CALIBRATION)
     export_torch(model, tmp_path / "model.pt2", CALIBRATION)
     require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))

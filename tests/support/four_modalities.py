@@ -8,6 +8,7 @@ import torch
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.layers.prototype_bank import Points
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAwareConfig
@@ -29,9 +30,11 @@ def model_of(
     sequence_widths: dict[str, int] | None = None,
     widths: Mapping[str, int] = WIDTHS,
     tasks: Mapping[str, TaskSpec] = BUILTIN_TASKS,
+    points: Points | None = None,
+    sees_absence: bool = False,
 ) -> FusionModel:
     torch.manual_seed(0)
-    model = create_model(config, widths, tasks, sequence_widths).eval()
+    model = create_model(config, widths, tasks, sequence_widths, points, sees_absence).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model

@@ -18,7 +18,7 @@ from training.evaluation import correlations
 from training.evaluation import figures as detailed_evaluation
 from training.fit.checkpoint import save_tensors
 from training.fit.loop import build_model
-from training.linear.baseline import LinearBaseline
+from training.linear.late import create_baseline
 from training.runs.directory import RunDirectory
 
 
@@ -49,7 +49,8 @@ def finish(folder: Path, seed: int = 0, **sections: Any) -> Path:
     clips.clips.loc[clips.clips["corpus"].eq("meld") & clips.clips["split"].eq("test"), "split"] = "dev"
     run = RunDirectory.create(config, "small")
     run.write_json("features.json", {"text": "letters-0", "audio": "noise-0"})
-    model, baseline = build_model(config, clips, tasks), LinearBaseline(clips, tasks, config.corpora)
+    baseline = create_baseline(config, clips, tasks)
+    model = build_model(config, clips, tasks, baseline)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)  # too sure of everything, so that temperatures are fitted

@@ -26,16 +26,20 @@ def class_points(
         tasks: some of them with `texts`.
 
     Returns:
-        By task and modality `[P, C, W]`; a task without texts is left out, and all of them are without such a modality.
+        By task and modality `[P, C, W]`; a task without texts is left out, and all of them are without such a modality,
+        and where the vectors of text were made elsewhere, so that no encoder is there that could embed texts.
 
     Raises:
-        ConfigError: the text encoder cannot embed them.
+        ConfigError: a text has nothing that the encoder reads.
+        ExtractionError: the encoder cannot be loaded.
     """
     encoder = features.encoders.get("text")
+    if encoder is None or encoder in features.precomputed or encoder == "vectors":
+        return {}
     compared = [name for name in ("text", "behavior") if name in modalities and features.encoders.get(name) == encoder]
     points: dict[str, dict[str, Tensor]] = {}
     for task, spec in tasks.items():
-        if spec.texts is None or encoder is None or not compared:
+        if spec.texts is None or not compared:
             continue
         points[task] = {
             name: torch.from_numpy(

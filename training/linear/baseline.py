@@ -66,7 +66,7 @@ class LinearBaseline:
             for task, spec in tasks.items()
         }
         self.joined, self.corpora = joined, corpora
-        self.penalties: dict[str, float] = {}
+        self.penalties: dict[str, Any] = {}
         train, dev = (joined.rows(corpora.trained(), split) for split in ("train", "dev"))
         self._inputs = standardized(joined, train)
         self._scales = {task: self._scale(task, train.cpu().numpy()) for task in self.tasks}
@@ -82,6 +82,10 @@ class LinearBaseline:
     def predict(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
         """Predict probabilities or scores per task, `[n, C]`, in the order of `rows`."""
         return {task: self._predict(models, task, rows) for task, models in self._models.items()}
+
+    def choices(self) -> dict[str, Any]:
+        """Tell what was chosen, for `baseline.json`."""
+        return {"penalties": self.penalties}
 
     def dev_metrics(self, task: str) -> NDArray[np.float64]:
         """Give the baseline's dev metrics of a task on the trained corpora, in the order of `evaluate_rows`."""

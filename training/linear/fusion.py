@@ -31,7 +31,9 @@ ALL = "all"
 NUM_FOLDS = 5
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0, 16_000.0, 32_000.0)
 CONSTANT = 10.0
-"""Logit of a class that all training clips have; minus it where none has."""
+"""Largest intercept, in logits: what a class that all training clips have comes to; minus it where none has."""
+
+LEAST_SCALE = 1e-12  # deviation of scores that say anything
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class ViewModels:
         self._balanced = class_weights(targets_NC, spec)
         folds_N, scores = deal_folds(groups), []
         for view, place in self._places.items():
-            self.by_penalty = _out_of_fold(inputs_ND[:, place], targets_NC, self._balanced, folds_N, spec)
+            self.by_penalty = _out_of_fold(inputs_ND[:, place], targets_NC, folds_N, spec)
             losses = [weigh_views(each[None], targets_NC, self._balanced, spec)[2] for each in self.by_penalty]
             best = int(np.argmin(losses))
             scores.append(self.by_penalty[best])
@@ -140,12 +142,12 @@ def weigh_views(scores_VNC: Array, targets_NC: Array, weights_NC: Array, spec: T
 
     Args:
         scores_VNC: of models that did not see the clips.
-        targets_NC: as of `fit_fused`.
+        targets_NC: as of `ViewModels`.
         weights_NC: of each clip's loss.
         spec: squared errors for regression, cross-entropies else.
 
     Returns:
-        Weights `[V]`, intercepts `[C]` and the loss there.
+        Weights `[V]`, 0 of a view that says the same of all clips; intercepts `[C]`; and the loss there.
     """
     num_views, _, num_outputs = scores_VNC.shape
     if spec.kind == "regression":
@@ -156,23 +158,26 @@ def weigh_views(scores_VNC: Array, targets_NC: Array, weights_NC: Array, spec: T
         columns = (scores_VNC - means_VC[:, None])[:, known_NC].T
         shares_V, residual = nnls(columns, (targets_NC - mean_C)[known_NC])
         return shares_V, mean_C - shares_V @ means_VC, float(residual**2)
+    scales_V = scores_VNC.std(axis=1).max(axis=1)  # scores of heavy penalties are small, and so are their slopes
+    scales_V = np.where(scales_V > LEAST_SCALE, scales_V, np.inf)
+    scaled_VNC = scores_VNC / scales_V[:, None, None]
     total, exclusive = weights_NC.sum(), _is_exclusive(spec)
 
     def objective(parameters: Array) -> tuple[float, Array]:
-        logits_NC = np.einsum("v,vnc->nc", parameters[:num_views], scores_VNC) + parameters[num_views:]
+        logits_NC = np.einsum("v,vnc->nc", parameters[:num_views], scaled_VNC) + parameters[num_views:]
         if exclusive:
             loss = -(weights_NC * targets_NC * log_softmax(logits_NC, axis=1)).sum()
             slopes_NC = weights_NC * (softmax(logits_NC, axis=1) - targets_NC)
         else:
             loss = (weights_NC * np.logaddexp(0.0, (1 - 2 * targets_NC) * logits_NC)).sum()
             slopes_NC = weights_NC * (expit(logits_NC) - targets_NC)
-        slopes = [np.einsum("vnc,nc->v", scores_VNC, slopes_NC), slopes_NC.sum(axis=0)]
+        slopes = [np.einsum("vnc,nc->v", scaled_VNC, slopes_NC), slopes_NC.sum(axis=0)]
         return loss / total, np.concatenate(slopes) / total
 
     start = np.concatenate([np.full(num_views, 1 / num_views), np.zeros(num_outputs)])
     limits = [(0.0, None)] * num_views + [(-CONSTANT, CONSTANT)] * num_outputs
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=limits)
-    return found.x[:num_views], found.x[num_views:], float(found.fun)
+    return found.x[:num_views] / scales_V, found.x[num_views:], float(found.fun)
 
 
 def _is_exclusive(spec: TaskSpec) -> bool:
@@ -192,13 +197,16 @@ def class_weights(targets_NC: Array, spec: TaskSpec) -> Array:
 
 
 def _out_of_fold(
-    inputs_ND: NDArray[np.floating], targets_NC: Array, weights_NC: Array, folds_N: NDArray[np.int64], spec: TaskSpec
+    inputs_ND: NDArray[np.floating], targets_NC: Array, folds_N: NDArray[np.int64], spec: TaskSpec
 ) -> Array:
-    """Predict every clip by models fitted without its fold, without intercepts, `[P, N, C]`."""
+    """Predict every clip by models fitted without its fold, without intercepts, `[P, N, C]`; zeros of a sole clip."""
     scores_PNC = np.zeros((len(PENALTIES), *targets_NC.shape))
     for fold in np.unique(folds_N):
         out = folds_N == fold
-        fitted, center_D = _fit(inputs_ND[~out], targets_NC[~out], weights_NC[~out], PENALTIES, spec, 1e-3)
+        if out.all():
+            break
+        seen_NC = targets_NC[~out]
+        fitted, center_D = _fit(inputs_ND[~out], seen_NC, class_weights(seen_NC, spec), PENALTIES, spec, 1e-3)
         moved = torch.from_numpy(inputs_ND[out] - center_D).to(fitted.weights.dtype)
         scores_PNC[:, out] = torch.einsum("nd,pcd->pnc", moved, fitted.weights).numpy()
     return scores_PNC

@@ -43,7 +43,9 @@ class LateBaseline(LinearBaseline):
         bank: prototypes of the tasks that have texts, fitted to the training clips.
 
     Attributes:
+        penalties: by task and fitted view.
         shares: by task and view, what the view's model counts.
+        factors: by task the exponent of class weights, or the spread of scores.
     """
 
     def __init__(
@@ -70,7 +72,12 @@ class LateBaseline(LinearBaseline):
         self._scales = {task: np.concatenate([scale, ones]) for task, scale in self._scales.items()}
         self.penalties: dict[str, Any] = {}
         self.shares: dict[str, dict[str, float]] = {}
+        self.factors: dict[str, float] = {}
         self._models = {task: [self._fit_late(task, train, bank)] for task in self.tasks}
+
+    def choices(self) -> dict[str, Any]:
+        """Tell penalties, shares and factors."""
+        return {"penalties": self.penalties, "shares": self.shares, "factors": self.factors}
 
     def spreads(self, task: str) -> tuple[float, ...]:
         """List 1 alone: the spread is chosen out of fold, and in the map."""
@@ -100,7 +107,7 @@ class LateBaseline(LinearBaseline):
         groups = [f"{corpus} {group}" for corpus, group in zip(clips["corpus"], clips["group"], strict=True)]
         models = ViewModels(inputs[:, : self._width], targets, groups, self._views(), spec, given)
         numbers = torch.from_numpy(rows).to(train.device)
-        weighed, spread = self._choose(task, models, numbers)
+        weighed, factor = self._choose(task, models, numbers)
         weight, bias = models.fit(weighed)
         whole = np.zeros((spec.num_outputs, self._inputs.shape[1]))
         whole[:, : self._width] = weight
@@ -113,8 +120,8 @@ class LateBaseline(LinearBaseline):
                 whole[:, index - present.shape[1]] += whole[:, columns] @ means[columns]
         if spec.kind == "regression":
             center = self.center(task).astype(np.float64)
-            whole, bias = spread * whole, center + spread * (bias - center)
-        self.penalties[task] = models.penalties
+            whole, bias = factor * whole, center + factor * (bias - center)
+        self.penalties[task], self.factors[task] = models.penalties, factor
         self.shares[task] = dict(zip(models.names, weighed.shares.tolist(), strict=True))
         return whole, bias
 
@@ -123,16 +130,17 @@ class LateBaseline(LinearBaseline):
         if self.tasks[task].kind != "regression":
             tried = [models.weigh(exponent) for exponent in EXPONENTS]
             values = [np.nanmean(self._metrics(task, self._outputs(task, each.out_of_fold), rows)) for each in tried]
-            return tried[int(np.argmax(values))], 1.0
+            best = int(np.argmax(values))
+            return tried[best], EXPONENTS[best]
         center, weighed = self.center(task), models.weigh()
         ridges = [self._metrics(task, self._outputs(task, center + each), rows) for each in models.by_penalty]
         floor = max(ridges, key=lambda metrics: float(np.nanmean(metrics)))
-        best, spread = -np.inf, 1.0
+        highest, spread = -np.inf, 1.0
         for factor in SPREADS:
             scores = center + factor * (weighed.out_of_fold - center)
             metrics = self._metrics(task, self._outputs(task, scores), rows)
-            if (metrics >= floor).all() and np.nanmean(metrics) > best:
-                best, spread = float(np.nanmean(metrics)), factor
+            if (metrics >= floor).all() and np.nanmean(metrics) > highest:
+                highest, spread = float(np.nanmean(metrics)), factor
         return weighed, spread
 
     def _views(self) -> dict[str, slice]:

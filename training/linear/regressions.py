@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["Decomposed", "LinearMaps", "fit_logistic", "fit_ridge"]
 
@@ -84,7 +85,8 @@ def fit_logistic(
         argmin over w, b of sum_n weight_n loss(x_n w + b, y_n) + penalty / 2 |w|^2
 
     where the loss is that of a sigmoid for each output, or of a softmax over all. Steps are those of an upper bound
-    of the curvature, a diagonal one in the coordinates of singular vectors, with momentum.
+    of the curvature, a diagonal one in the coordinates of singular vectors, with momentum. Where all clips have an
+    output, or none has, no intercept is best, and what it has come to is given; so it is for all classes of a softmax.
 
     Args:
         inputs: columns of the clips.
@@ -92,8 +94,8 @@ def fit_logistic(
         weights_NC: of each clip's loss, for a softmax the same in each row.
         penalties_P: above 0.
         softmax: whether the outputs exclude each other.
-        tolerance: largest change of a coefficient in the last step, as a share of the largest coefficient; for every
-            penalty by itself. Below 1e-4 steps are taken in double precision.
+        tolerance: largest change of a coefficient in the last step, as a share of the largest coefficient, for every
+            penalty by itself; and of an intercept, in logits. Below 1e-4 steps are taken in double precision.
 
     References:
         Böhning and Lindsay: Monotonicity of quadratic-approximation algorithms. Annals of the Institute of Statistical
@@ -110,6 +112,9 @@ def fit_logistic(
     curvature_RC = 2 * bound * row_weights.max(dim=0).values * values_R.square().unsqueeze(1)
     steps_RPC = 1 / (curvature_RC.unsqueeze(1) + penalties.view(1, -1, 1))
     bias_steps_C = 1 / (2 * bound * row_weights.sum(dim=0).clamp(min=1e-12))
+    varied_C = targets.amin(dim=0) < targets.amax(dim=0)
+    fitted_C = (varied_C | (varied_C.any() & softmax)).to(dtype)
+    resting_C = (varied_C & (varied_C.all() | (not softmax))).to(dtype)
     maps = torch.zeros(len(values_R), num_penalties, num_outputs, dtype=dtype)
     biases = torch.zeros(num_penalties, num_outputs, dtype=dtype)
     last, last_biases, age_P = maps, biases, torch.ones(num_penalties, dtype=dtype)
@@ -120,12 +125,18 @@ def fit_logistic(
         outputs_NPC = (scores_NR @ ahead.flatten(1)).view(num_clips, num_penalties, num_outputs) + biases_ahead
         predicted = torch.softmax(outputs_NPC, dim=2) if softmax else torch.sigmoid(outputs_NPC)
         errors_NPC = (predicted - targets.unsqueeze(1)) * row_weights.unsqueeze(1)
-        slopes = (scores_NR.T @ errors_NPC.flatten(1)).view_as(maps) + penalties.view(1, -1, 1) * ahead
+        slopes = (scores_NR.T @ errors_NPC.flatten(1)).view_as(maps) * fitted_C + penalties.view(1, -1, 1) * ahead
         last, last_biases = maps, biases
         maps, biases = ahead - steps_RPC * slopes, biases_ahead - bias_steps_C * errors_NPC.sum(dim=0)
         change = maps - last
         age_P = torch.where((change * slopes).sum(dim=(0, 2)) > 0, 1.0, age_P)
-        if (change.abs().amax(dim=(0, 2)) <= tolerance * maps.abs().amax(dim=(0, 2))).all():
+        settled_P = _largest(change) <= tolerance * _largest(maps)
+        if settled_P.all() and ((biases - last_biases).abs() * resting_C).max() <= tolerance:
             break
     maps, biases = maps.double(), biases.double()
     return LinearMaps(torch.einsum("rpc,rd->pcd", maps, inputs.basis), biases)
+
+
+def _largest(coefficients_RPC: Tensor) -> Tensor:
+    """Find the largest magnitude for every penalty, `[P]`; 0 where there is no coefficient."""
+    return functional.pad(coefficients_RPC.abs(), (0, 0, 0, 0, 0, 1)).amax(dim=(0, 2))

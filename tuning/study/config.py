@@ -155,10 +155,13 @@ class Cell:
         """What the clips, their vectors and the linear baseline depend on, as text."""
         config = self.config
         features = active_features(config.features, config.data.modalities)
-        unread = {"loss", "threshold", "presence_floor", "texts"}
+        unread = {"loss", "threshold", "presence_floor"}
+        if config.linear.fusion == "concatenated":
+            unread.add("texts")
         tasks = {name: spec.model_dump(exclude=unread) for name, spec in config.tasks.resolve().items()}
-        parts = [config.corpora.model_dump(mode="json"), features.model_dump(mode="json"), tasks]
-        return json.dumps([*parts, config.model.reads_sequences, *hidden_key(config)])
+        sections = [config.corpora, features, config.linear]
+        parts = [section.model_dump(mode="json") for section in sections]
+        return json.dumps([*parts, tasks, config.model.reads_sequences, *hidden_key(config)])
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,10 @@ def _pipes(grid: Sequence[Sequence[str]]) -> list[str]:
 def _notes(table: StudyTable) -> list[str]:
     notes = [*table.warnings]
     if table.linear_row is not None:
-        notes.append(f"The linear baseline is that of row {table.linear_row!r}: other features or tasks give another.")
+        notes.append(
+            f"The linear baseline is that of row {table.linear_row!r}: other features, tasks or linear models give "
+            "another."
+        )
     means = table.means
     if min(means.shape) > 1:
         test = friedman_test(means)

@@ -21,12 +21,14 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError, validate
 from mmpsr.layers.nodes import mean_conflict
 from mmpsr.models.base import FusionModel
+from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
 from mmpsr.models.mcdm import MCDM, ModelConfig
 from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
 from mmpsr.objective.supervised import supervised_loss
 from mmpsr.probabilities import probabilities
+from mmpsr.prototypes.points import similarities
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support import joined as small
 from tests.support import sequenced
@@ -300,6 +302,31 @@ def test_share_zero_is_the_linear_path_alone() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- whole runs
+
+
+@pytest.mark.parametrize("kind", ["mcdm", "conflict_aware"])
+def test_linear_paths_see_prototypes_and_absences_where_there_are_some(kind: str) -> None:
+    path = {"emotion": "fixed"}
+    options: dict[str, Any] = {"hidden_width": 8, "head_width": 7, "linear_path": path}
+    config = ModelConfig(**options, num_heads=2) if kind == "mcdm" else ConflictAwareConfig(**options, guide="none")
+    widths, points = {"audio": 3, "text": 4}, {"emotion": {"text": torch.randn(1, 7, 4)}}
+    plain = create_model(config, widths, BUILTIN_TASKS)
+    model = create_model(config, widths, BUILTIN_TASKS, points=points, sees_absence=True).eval()
+    assert (plain.num_inputs, model.num_inputs) == (7, 7 + 7 + 2)
+    assert not any(name.startswith("prototypes") for name in plain.state_dict())
+    presence = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
+    batch = Batch({name: torch.randn(4, width) for name, width in widths.items()}, presence)
+    assert torch.equal(plain.encode(batch).inputs, torch.cat(list(plain.standardize(batch).values()), dim=1))
+    inputs = model.encode(batch).inputs
+    assert torch.equal(inputs[:, :7], torch.cat(list(model.standardize(batch).values()), dim=1))
+    near = torch.from_numpy(similarities(batch.features["text"].numpy(), points["emotion"]["text"].numpy()))
+    torch.testing.assert_close(inputs[:, 7:14].double(), torch.where(presence[:, 1:], 10 * near, 0), atol=1e-5, rtol=0)
+    assert inputs[:, 14:].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    # each column has its weight
+    weight = torch.arange(16.0).repeat(7, 1)
+    before = model(batch).logits["emotion"]
+    model.set_linear_path("emotion", weight, torch.zeros(7))
+    torch.testing.assert_close(model(batch).logits["emotion"] - before, inputs @ weight.T, atol=1e-3, rtol=1e-4)
 
 
 def test_kinds_of_models() -> None:

@@ -24,6 +24,7 @@ from training.bundle.bundle import check_encoders, read_bundle
 from training.bundle.files import BundleError
 from training.data.joined import JoinedCorpora
 from training.estimator.estimator import MultiTaskEstimator
+from training.runs.directory import read_json
 from training.scoring.scores import predict
 
 QUICK = {"model": {"hidden_width": 16, "head_width": 16, "num_heads": 2}, "training": {"num_epochs": 3}}
@@ -197,6 +198,26 @@ def test_a_bundle_there_and_back(fitted: MultiTaskEstimator, tmp_path: Path) -> 
     loaded.set_params(config={**dict(loaded.config or {}), "training": {"num_epochs": 1}}).fit(
         tables, features
     )  # and trains on
+
+
+@pytest.mark.slow
+def test_linear_models_may_be_fused_late(tmp_path: Path) -> None:
+    """Class texts are no view of vectors that are given, and a corpus may lack a modality altogether."""
+    config = {**QUICK, "linear": {"fusion": "late"}, "tasks": {"specs": {"ambivalence": {"texts": "ambivalence"}}}}
+    late = estimator(config=config, directory=tmp_path).fit(*toy())
+    (path,) = (tmp_path / "vectors").iterdir()
+    shares = read_json(path, "baseline.json")["shares"]
+    assert list(shares["ambivalence"]) == ["audio", "text", "all"]
+    assert shares["personality"]["audio"] == 0.0  # no clip of `second` has sound
+    tables, features = toy()
+    test = tables["first"]["split"].eq("test").to_numpy()
+    decided = late.predict({name: values[test] for name, values in features["first"].items()})["ambivalence"]
+    actual = tables["first"].loc[test, "said"].eq("present")
+    assert f1_score(actual, decided["present"], average="macro") > 0.85
+    late.save(tmp_path / "bundle")
+    again = MultiTaskEstimator.load(tmp_path / "bundle")
+    given = features["first"]
+    pd.testing.assert_frame_equal(again.predict_proba(given)["ambivalence"], late.predict_proba(given)["ambivalence"])
 
 
 def test_without_splits_groups_are_dealt_out() -> None:

@@ -359,6 +359,42 @@ def test_folds_test_every_clip_once(place: Path) -> None:
     assert json.loads((study.folder / "manifest.json").read_text())["folds"] == 3
 
 
+@pytest.mark.slow
+def test_rows_of_other_linear_models_have_baselines_of_their_own(place: Path) -> None:
+    rows = """
+base = "base.toml"
+seeds = [0]
+[[rows]]
+name = "concatenated"
+[[rows]]
+name = "late"
+settings = { "linear.fusion" = "late" }
+"""
+    (place / "base.toml").write_text(BASE.replace("[model]", '[model]\nlinear_path = { ambivalence = "fixed" }'))
+    (place / "study.toml").write_text(rows, encoding="utf-8")
+    study = load_study("study.toml")
+    table = run_study(study, 1, quiet())
+    assert not table.missing
+    plain, late = (study.folder / name / "0" for name in ("concatenated", "late"))
+    chosen = [json.loads((path / "baseline.json").read_text()) for path in (plain, late)]
+    assert "shares" not in chosen[0]
+    assert set(chosen[1]["shares"]["ambivalence"]) == {"text", "audio", "all"}
+    columns = ["linear.ambivalence.absent", "linear.ambivalence.present"]
+    predicted = [pd.read_parquet(path / "predictions.parquet")[columns] for path in (plain, late)]
+    assert not np.allclose(*predicted)
+    note = "of row 'concatenated': other features, tasks or linear models give another"
+    assert note in (study.folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_linear_models_are_part_of_what_cells_share(place: Path) -> None:
+    texts = ["tasks.specs.ambivalence.texts=ambivalence"]
+    (place / "study.toml").write_text('base = "base.toml"\nseeds = [0]\n[[rows]]\nname = "full"\n', encoding="utf-8")
+    late = ["linear.fusion=late"]
+    keys = [load_study("study.toml", more).cells[0].data_key for more in ([], texts, late, [*late, *texts])]
+    assert keys[0] == keys[1]  # class texts make no difference to a model of all features
+    assert len(set(keys)) == 3
+
+
 def test_folds_are_seeds_and_leave_zero_shot_corpora_alone(place: Path) -> None:
     other = '[corpora.sources.other]\nadapter = "meld"\nzero_shot = true\n[features]'
     (place / "base.toml").write_text(BASE.replace("[features]", other), encoding="utf-8")
