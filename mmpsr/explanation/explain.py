@@ -23,6 +23,7 @@ from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA
 from mmpsr.layers.nodes import conflicts, masked_mean
+from mmpsr.layers.text_guides import TextGuides
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import MCDM, TaskTower
 from mmpsr.probabilities import Array, has_one_class
@@ -42,7 +43,10 @@ class PairConflict:
 
 @dataclass(frozen=True)
 class Prototype:
-    """A class's prototype in the guide bank, and its cosine in [-1, 1] with the clip's pooled representation."""
+    """A class's prototype in the guide bank, and its cosine in [-1, 1] with the clip's pooled representation.
+
+    Where it is a text, its similarity with the clip's words (`mmpsr.layers.text_guides`), for traits in [-2, 2].
+    """
 
     name: str
     cosine: float
@@ -159,10 +163,11 @@ def prediction_conflicts(alone_BMC: Array, mask_BM: Tensor, spec: TaskSpec) -> T
 
 @dataclass
 class _Sight:
-    """What a task's attention was seen to do: its weights in the order of calls, and the tokens it gave."""
+    """What a task's attention and text guides did: weights in the order of calls, tokens, and similarities to texts."""
 
     weights: list[Tensor] = field(default_factory=list)
     tokens: list[Tensor] = field(default_factory=list)
+    near: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
@@ -173,6 +178,10 @@ def _watched(model: FusionModel) -> Iterator[dict[str, _Sight]]:
     for task, tower in model.towers.items() if isinstance(model, MCDM) else ():
         sight, attention = sights[task], cast(nn.Module, tower.attention)
         hooks.append(attention.register_forward_hook(lambda _, __, output, sight=sight: sight.tokens.append(output)))
+        if isinstance(tower.text_guides, TextGuides):
+            hooks.append(
+                tower.text_guides.register_forward_hook(lambda _, __, output, sight=sight: sight.near.append(output))
+            )
         for layer in attention.modules():
             if isinstance(layer, CrossAttention | BiCA):  # what passes through their dropout are the weights
                 hooks.append(
@@ -209,7 +218,9 @@ def _explain_task(
         reason = "its cross-attention is switched off" if sight.tokens else "it fuses without attending over modalities"
         notes.append(f"no attention: {reason}")
     prototypes = cast(TaskTower, model.towers[task]).guides if sight.tokens else None
-    if prototypes is None:
+    if sight.near:
+        cosines = sight.near[0][-num_clips:].tolist()
+    elif prototypes is None:
         notes.append("no prototypes: the model has no guide bank")
     else:
         pooled_B1H = masked_mean(sight.tokens[0][-num_clips:], mask_BM).unsqueeze(1)

@@ -114,11 +114,20 @@ class PrototypeBank(nn.ModuleDict):
         return torch.cat(blocks, dim=1)
 
 
-def stored_points(weights: Mapping[str, Tensor], prefix: str = "prototypes.") -> dict[str, dict[str, Tensor]]:
-    """Find the points among stored weights, by task and modality."""
+def stored_points(
+    weights: Mapping[str, Tensor], before: str = "prototypes.", between: str = "."
+) -> dict[str, dict[str, Tensor]]:
+    """Find the points among stored weights, by task and modality.
+
+    Args:
+        weights: by name, of points `<before><task><between><modality>.points`.
+        before: how their names begin.
+        between: what parts task and modality.
+    """
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.items():
-        if name.startswith(prefix) and name.endswith(".points"):
-            task, modality = name.removeprefix(prefix).removesuffix(".points").rsplit(".", 1)
+        middle = name.removeprefix(before).removesuffix(".points")
+        if name == f"{before}{middle}.points" and between in middle:
+            task, modality = middle.rsplit(between, 1)
             found.setdefault(task, {})[modality] = tensor
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -51,15 +51,17 @@ class Shared:
         ends: what the shared part of a model made of it, `[B, ...]` each; gradients reach that part through these only.
         presence: bool `[B, M]`.
         inputs: what linear paths see, `[B, D]`, see `FusionModel.linear_inputs`.
+        vectors: of each modality as they came, not standardised, by modality in the model's order.
     """
 
     ends: tuple[Tensor, ...]
     presence: Tensor
     inputs: Tensor
+    vectors: Mapping[str, Tensor]
 
     def leaf(self) -> Shared:
         """Detach the ends, so that gradients can be asked for at the same numbers."""
-        return Shared(tuple(end.detach().requires_grad_() for end in self.ends), self.presence, self.inputs)
+        return replace(self, ends=tuple(end.detach().requires_grad_() for end in self.ends))
 
 
 class Outputs(NamedTuple):

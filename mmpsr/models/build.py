@@ -23,6 +23,7 @@ def create_model(
     sequence_widths: Mapping[str, int] | None = None,
     points: Points | None = None,
     sees_absence: bool = False,
+    guide_points: Points | None = None,
 ) -> FusionModel:
     """Create a model with random weights.
 
@@ -33,10 +34,11 @@ def create_model(
         sequence_widths: width of the elements of the modalities that are kept over time; `mcdm` does not read them.
         points: of the classes in a text encoder's space, by task and modality, where they have texts.
         sees_absence: whether linear paths see which modalities are absent.
+        guide_points: likewise of the classes, for guide banks of texts (`ModelConfig.guides`).
     """
     if isinstance(config, ConflictAwareConfig):
         return ConflictAware(widths, tasks, config, sequence_widths, points, sees_absence)
-    return MCDM(widths, tasks, config, points, sees_absence)
+    return MCDM(widths, tasks, config, points, sees_absence, guide_points)
 
 
 def restore_model(
@@ -57,7 +59,7 @@ def restore_model(
         ValueError: the weights are those of another model; what differs is named.
     """
     sequences = stored_widths(weights, "sequence_standardizers.") or None
-    points = stored_points(weights)
+    points, guide_points = stored_points(weights), stored_points(weights, "towers.", ".text_guides.")
     columns = sum(stored_widths(weights).values()) + sum(
         each.shape[1] for of_task in points.values() for each in of_task.values()
     )
@@ -65,6 +67,6 @@ def restore_model(
     sees_absence = any(path.shape[1] > columns for path in paths)
 
     def create(widths: dict[str, int]) -> FusionModel:
-        return create_model(config, widths, tasks, sequences, points, sees_absence)
+        return create_model(config, widths, tasks, sequences, points, sees_absence, guide_points)
 
     return restored(create, modalities, weights)

@@ -230,7 +230,7 @@ class ConflictAware(FusionModel):
         nodes_BMH, mask_BM = torch.stack(nodes, dim=1), torch.stack(present, dim=1)
         fused_BF = self.fusion(torch.cat([nodes_BMH, conflicts(nodes_BMH, mask_BM)], dim=1).flatten(1))
         ends = (fused_BF,) if self.auxiliary_index is None else (fused_BF, nodes[self.auxiliary_index])
-        return Shared(ends, mask_BM, self.linear_inputs(vectors, batch))
+        return Shared(ends, mask_BM, self.linear_inputs(vectors, batch), batch.features)
 
     def _pool(
         self, name: str, batch: Batch, present_B: Tensor, vector_BD: Tensor, places_B: Tensor

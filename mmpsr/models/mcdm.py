@@ -22,6 +22,7 @@ from mmpsr.layers.graph.pyg import PREFIX, require_convolution
 from mmpsr.layers.nodes import masked_mean, mean_conflict
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear, per_clip
+from mmpsr.layers.text_guides import TextGuides
 from mmpsr.models.base import FusionConfig, FusionModel, Outputs, Shared, Tower, start_at_zero
 from mmpsr.tasks import TaskSpec
 
@@ -56,7 +57,11 @@ class ModelConfig(FusionConfig):
     attention_options: AttentionConfig = Field(default_factory=AttentionConfig)
     """What single attention layers can be told."""
     guide_bank: bool = True
-    """Average each head with the cosine similarity to learned class prototypes."""
+    """Average each head with the cosine similarity to class prototypes."""
+    guides: Literal["learned", "texts", "tied"] = "learned"
+    """What prototypes are: learned in the hidden space; or points of the text encoder's space, compared with a clip's
+    words, that start at the embedded texts of the classes (`texts`), or stay there (`tied`). Tasks without texts have
+    learned ones either way, and a clip without words is near to none."""
     guide_temperature: bool = False
     """Learn a factor on the cosine, which otherwise confines it to [-1, 1]; 1 at the start, near 0 beside a linear
     path."""
@@ -78,6 +83,14 @@ class ModelConfig(FusionConfig):
         if isinstance(tree, dict) and "graph_options" in tree:
             return {**tree, "graph_options": GraphConfig.of_kind(tree.get("graph"), tree["graph_options"])}
         return tree
+
+    @model_validator(mode="after")
+    def _guides_are_used(self) -> ModelConfig:
+        if self.guides != "learned" and not self.guide_bank:
+            raise ValueError(
+                f'guides = "{self.guides}" is of the guide bank, which guide_bank = false switches off; leave one out'
+            )
+        return self
 
     @model_validator(mode="after")
     def _graph_exists(self) -> ModelConfig:
@@ -128,9 +141,10 @@ class TaskTower(Tower):
 
         logits = (head(r) + cos(r, G)) / 2,   scores = (sigmoid(head(r)) + sigmoid(cos(r, G))) / 2
 
-    Scores without a learned temperature lie within about (0.134, 0.866). Beside a linear path
-    the head starts at zero, and the temperature near it, so that training starts from the linear model; `share` (a
-    buffer, 1 while training) scales what the network adds to it.
+    Scores without a learned temperature lie within about (0.134, 0.866). Where the guides are texts, the similarity of
+    `TextGuides` stands in place of cos(r, G). Beside a linear path the head starts at zero, and the temperature near
+    it, so that training starts from the linear model; `share` (a buffer, 1 while training) scales what the network adds
+    to it.
 
     With conflict features the head sees [r; W c], where c is the mean of |x_i - x_j| over present pairs of the shared
     nodes, zero for a single modality. The auxiliary head is of the same kind and sees the text's projection; what it
@@ -141,9 +155,17 @@ class TaskTower(Tower):
         config: width, layers and switches.
         num_nodes: M.
         from_zero: whether the head's last layer starts at zero, beside a linear path.
+        points: of the classes, by modality, where the guides are texts.
     """
 
-    def __init__(self, spec: TaskSpec, config: ModelConfig, num_nodes: int, from_zero: bool = False) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        config: ModelConfig,
+        num_nodes: int,
+        from_zero: bool = False,
+        points: Mapping[str, Tensor] | None = None,
+    ) -> None:
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
         num_inputs = width * (2 if config.conflict_features else 1)
         super().__init__(spec, num_inputs)
@@ -157,15 +179,26 @@ class TaskTower(Tower):
         )
         self.head = _head(num_inputs, config, outputs, from_zero)
         self.guides: nn.Parameter | None = None
+        self.text_guides: TextGuides | None = None
         self.log_temperature: nn.Parameter | None = None
         if config.guide_bank:
-            self.guides = nn.Parameter(torch.randn(outputs, width))
+            if points:
+                self.text_guides = TextGuides(points, trained=config.guides == "texts")
+            else:
+                self.guides = nn.Parameter(torch.randn(outputs, width))
             if config.guide_temperature:
                 self.log_temperature = nn.Parameter(torch.tensor(-3.0 if from_zero else 0.0))
         self.conflict = Linear(width, width, bias=False) if config.conflict_features else None
         self.text_head = _head(width, config, outputs, from_zero) if config.text_head else None
 
-    def forward(self, nodes_BMH: Tensor, context_BMH: Tensor, mask_BM: Tensor, offset_BC: Tensor | None) -> Outputs:
+    def forward(
+        self,
+        nodes_BMH: Tensor,
+        context_BMH: Tensor,
+        mask_BM: Tensor,
+        offset_BC: Tensor | None,
+        vectors: Mapping[str, Tensor],
+    ) -> Outputs:
         """Predict.
 
         Args:
@@ -173,6 +206,7 @@ class TaskTower(Tower):
             context_BMH: the same after the shared graph layer.
             mask_BM: bool, which modalities are present.
             offset_BC: what the linear path predicts, as logits or as a score's distance from 0.5, or None.
+            vectors: of each modality as they came, which guides that are texts see.
 
         Returns:
             Without those of the auxiliary head.
@@ -185,9 +219,13 @@ class TaskTower(Tower):
         if self.conflict is not None:
             inputs = torch.cat([pooled_BH, self.conflict(mean_conflict(context_BMH, mask_BM))], dim=1)
         output_BC = torch.sigmoid(self.head(inputs)) if self.regression else self.head(inputs)
-        if self.guides is not None:
+        similarity_BC = None
+        if self.text_guides is not None:
+            similarity_BC = self.text_guides(vectors, mask_BM)
+        elif self.guides is not None:
             guides_BCH = per_clip(self.guides, pooled_BH.shape[0])
             similarity_BC = functional.cosine_similarity(pooled_BH.unsqueeze(1), guides_BCH, dim=-1)
+        if similarity_BC is not None:
             if self.log_temperature is not None:
                 similarity_BC = similarity_BC * per_clip(self.log_temperature, pooled_BH.shape[0]).exp().unsqueeze(1)
             output_BC = (output_BC + (torch.sigmoid(similarity_BC) if self.regression else similarity_BC)) / 2
@@ -217,6 +255,7 @@ class MCDM(FusionModel):
         config: width, layers and switches.
         points: of the classes in a text encoder's space, by task and modality, where they have texts.
         sees_absence: whether linear paths see which modalities are absent.
+        guide_points: likewise of the classes, for guides that are texts; tasks that it lacks have learned ones.
 
     Raises:
         ValueError: no modality or no task is given.
@@ -240,6 +279,7 @@ class MCDM(FusionModel):
         config: ModelConfig,
         points: Points | None = None,
         sees_absence: bool = False,
+        guide_points: Points | None = None,
     ) -> None:
         super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share, points, sees_absence)
         self.projectors = ByModality(
@@ -249,7 +289,10 @@ class MCDM(FusionModel):
             config.graph, config.hidden_width, config.graph_dropout, len(widths), config.graph_options
         )
         self.towers = nn.ModuleDict(
-            {name: TaskTower(spec, config, len(widths), name in config.linear_path) for name, spec in tasks.items()}
+            {
+                name: TaskTower(spec, config, len(widths), name in config.linear_path, (guide_points or {}).get(name))
+                for name, spec in tasks.items()
+            }
         )
         self.add_linear_paths(config.linear_path)
 
@@ -268,7 +311,7 @@ class MCDM(FusionModel):
         inputs = self.standardize(batch)
         nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
         context_BMH = self.graph(nodes_BMH, batch.presence)
-        return Shared((nodes_BMH, context_BMH), batch.presence, self.linear_inputs(inputs, batch))
+        return Shared((nodes_BMH, context_BMH), batch.presence, self.linear_inputs(inputs, batch), batch.features)
 
     def fused(self, shared: Shared) -> Tensor:
         """Average the nodes of present modalities after the graph layer, `[B, H]`."""
@@ -277,7 +320,7 @@ class MCDM(FusionModel):
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give the outputs of a task's head and of its auxiliary head."""
         (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
-        found = tower(nodes_BMH, context_BMH, shared.presence, offset_BC)
+        found = tower(nodes_BMH, context_BMH, shared.presence, offset_BC, shared.vectors)
         if self.auxiliary_index is None or tower.text_head is None:
             return found
         auxiliary_BC = tower.finish(tower.text_head(nodes_BMH[:, self.auxiliary_index]), offset_BC)

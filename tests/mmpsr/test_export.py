@@ -32,8 +32,12 @@ SMALL: dict[str, Any] = {"hidden_width": 8, "head_width": 8, "num_heads": 2}
 TINY = {**SMALL, "graph": "gat", "attention": "none", "task_projectors": False}
 EVERYTHING: dict[str, Any] = {
     "text_head": True, "conflict_features": True, "guide_temperature": True,
-    "linear_path": {"emotion": "trained", "personality": "fixed"},
+    "linear_path": {"emotion": "trained", "personality": "fixed"}, "guides": "texts",
 }  # fmt: skip
+GUIDES = {
+    "emotion": {"text": torch.randn(1, 7, 3, generator=torch.Generator().manual_seed(0))},
+    "personality": {"text": torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))},
+}
 
 
 def trained(config: ModelConfig | ConflictAwareConfig, **changes: Any) -> FusionModel:
@@ -111,7 +115,7 @@ def test_agrees_with_the_model_for_all_subsets(model: FusionModel, exported: Pat
 
 @pytest.mark.slow
 def test_so_does_the_default_model_with_everything(tmp_path: Path) -> None:
-    model = trained(ModelConfig(**SMALL, **EVERYTHING), widths=THREE)
+    model = trained(ModelConfig(**SMALL, **EVERYTHING), widths=THREE, guide_points=GUIDES)
     export_onnx(model, tmp_path / "model.onnx", CALIBRATION)
     export_torch(model, tmp_path / "model.pt2", CALIBRATION)
     require_agreement(model, onnx_runner(tmp_path / "model.onnx"), torch_runner(tmp_path / "model.pt2"))

@@ -32,9 +32,10 @@ def model_of(
     tasks: Mapping[str, TaskSpec] = BUILTIN_TASKS,
     points: Points | None = None,
     sees_absence: bool = False,
+    guide_points: Points | None = None,
 ) -> FusionModel:
     torch.manual_seed(0)
-    model = create_model(config, widths, tasks, sequence_widths, points, sees_absence).eval()
+    model = create_model(config, widths, tasks, sequence_widths, points, sees_absence, guide_points).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.4)
     return model

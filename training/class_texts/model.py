@@ -70,7 +70,8 @@ class NearestTexts(FusionModel):
     def encode(self, batch: Batch) -> Shared:
         """Take the vectors as they are, zeros where absent."""
         seen = self.standardize(batch)
-        return Shared(tuple(seen.values()), batch.presence, torch.cat(list(seen.values()), dim=1))
+        inputs = torch.cat(list(seen.values()), dim=1)
+        return Shared(tuple(seen.values()), batch.presence, inputs, batch.features)
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give similarities over the temperature, averaged over the modalities that are present."""
@@ -128,7 +129,7 @@ class TrainedAndNearest(FusionModel):
         columns = [self.modalities.index(name) for name in names]
         features = {name: batch.features[name] for name in names}
         near = replace(batch, features=features, presence=batch.presence[:, columns], sequences={})
-        return _Both(own.ends, own.presence, own.inputs, self.nearest.encode(near))
+        return _Both(own.ends, own.presence, own.inputs, own.vectors, self.nearest.encode(near))
 
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give what the model that has the task gives."""

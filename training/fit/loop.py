@@ -17,10 +17,12 @@ from accelerate.utils import broadcast_object_list, set_seed
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
 from mmpsr.models.conflict_aware import ConflictAware
+from mmpsr.models.mcdm import ModelConfig
 from mmpsr.objective.pseudo_labels import pseudo_label_quality
 from mmpsr.tasks import TaskSpec
 from training.class_texts.points import class_points
@@ -51,8 +53,17 @@ def build_model(
     set_seed(config.training.seed)
     train_rows = joined.rows(config.corpora.trained(), "train")
     is_late = bool(config.model.linear_path) and config.linear.fusion == "late"
-    points = class_points(config.features, config.data.modalities, tasks) if is_late else None
-    model = create_model(config.model, joined.widths, tasks, joined.sequence_widths, points, is_late)
+    has_text_guides = isinstance(config.model, ModelConfig) and config.model.guides != "learned"
+    points = class_points(config.features, config.data.modalities, tasks) if is_late or has_text_guides else None
+    if has_text_guides and not points:
+        raise ConfigError(
+            f"model.guides compares words with texts of classes, and none of the tasks {', '.join(tasks)} has both; "
+            f"found modalities {', '.join(config.data.modalities)}: add text, give a task `texts`, or leave guides out"
+        )
+    model = create_model(
+        config.model, joined.widths, tasks, joined.sequence_widths,
+        points if is_late else None, is_late, points if has_text_guides else None,
+    )  # fmt: skip
     model.to(joined.presence.device)
     joined.fit_standardizers(model.standardizers, train_rows)
     if model.prototypes is not None:

@@ -103,6 +103,19 @@ def test_attention_and_prototypes_from_the_formulas() -> None:
         assert [by_name[name] for name in ("absent", "present")] == pytest.approx(cosines, abs=1e-5)
 
 
+def test_prototypes_that_are_texts_are_compared_with_words() -> None:
+    points = {"emotion": {"text": torch.randn(1, 7, 4, generator=torch.Generator().manual_seed(2))}}
+    model, batch = model_of(ModelConfig(**SMALL, guides="texts", attention="none"), guide_points=points), batch_of()
+    near = model.towers["emotion"].text_guides(batch.features, PRESENCE)
+    for row, each in enumerate(explain(model, batch)):
+        guides = each.tasks["emotion"].guides
+        assert guides is not None
+        found = {guide.name: guide.cosine for guide in guides}
+        assert [found[name] for name in model.tasks["emotion"].classes] == pytest.approx(near[row].tolist(), abs=1e-5)
+    assert near[:2].abs().min() > 0
+    assert not near[2].any()
+
+
 @pytest.mark.parametrize("attention", ["mha", "mta", "crossmpt", "bica", "fa"])
 def test_every_attention_gives_shares(attention: str) -> None:
     model = model_of(ModelConfig(**SMALL, attention=attention))

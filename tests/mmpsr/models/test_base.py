@@ -40,13 +40,17 @@ from training.runs.directory import RunDirectory
 from training.scoring.scores import predict
 
 BOTH = {"conflict_features": True, "text_head": True}
+GUIDES = {
+    "emotion": {"text": torch.randn(1, 7, 3, generator=torch.Generator().manual_seed(0))},
+    "personality": {"text": torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))},
+}
 PATH = {"linear_path": {"emotion": "trained", "personality": "trained"}}
 
 
 def create_mcdm(**options: Any) -> MCDM:
     torch.manual_seed(0)
     config = ModelConfig(**{"hidden_width": 8, "head_width": 7, "num_heads": 2, **options})
-    model = MCDM(sequenced.WIDTHS, BUILTIN_TASKS, config)
+    model = MCDM(sequenced.WIDTHS, BUILTIN_TASKS, config, guide_points=None if config.guides == "learned" else GUIDES)
     for parameter in model.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)
@@ -87,6 +91,8 @@ MODELS: dict[str, FusionModel] = {
     "mcdm with paths": create_mcdm(**BOTH, **PATH, graph="gat", attention="none", guide_temperature=True),
     "mcdm, conflict": create_mcdm(conflict_features=True, graph="none"),
     "mcdm, text": create_mcdm(text_head=True, task_projectors=False),
+    "mcdm, texts as guides": create_mcdm(guides="texts", guide_temperature=True),
+    "mcdm, tied guides": create_mcdm(guides="tied", guide_temperature=True, graph="none", attention="none"),
 }
 
 

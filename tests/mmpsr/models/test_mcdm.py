@@ -14,6 +14,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.graph.gat import GAT
 from mmpsr.layers.graph.ucgnn import UCGNN
+from mmpsr.models.build import restore_model
 from mmpsr.models.mcdm import MCDM, Adapter, ModelConfig, Projector
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
@@ -209,6 +210,61 @@ def test_personality_is_confined_without_a_temperature() -> None:
     model.towers["personality"].head[3].bias.data.fill_(1e3)
     model.towers["personality"].log_temperature.data.fill_(5.0)
     assert model(Batch(features(), MASKS)).scores["personality"].max() > 0.9
+
+
+def with_text_guides(guides: str, **switches: Any) -> MCDM:
+    """A model whose guides for emotion and personality are points of a space of 3, of words and behaviour."""
+    torch.manual_seed(3)
+    points = {
+        task: {name: torch.randn(poles, BUILTIN_TASKS[task].num_outputs, 3) for name in ("text", "behavior")}
+        for task, poles in (("emotion", 1), ("personality", 2))
+    }
+    config = ModelConfig(hidden_width=16, head_width=8, num_heads=4, guides=guides, **switches)
+    model = MCDM(WIDTHS, BUILTIN_TASKS, config, guide_points=points).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("offsets", "log_temperature")):
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("guides", ["texts", "tied"])
+@pytest.mark.parametrize("temperature", [True, False])
+def test_guides_that_are_texts_stand_in_place_of_learned_ones(guides: str, temperature: bool) -> None:
+    model, batch = with_text_guides(guides, guide_temperature=temperature), Batch(features(), MASKS)
+    found = model(batch)
+    bare = MCDM(WIDTHS, BUILTIN_TASKS, ModelConfig(hidden_width=16, head_width=8, num_heads=4, guide_bank=False)).eval()
+    assert bare.load_state_dict(model.state_dict(), strict=False).missing_keys == []
+    heads = bare(batch)
+    for task in ("emotion", "personality"):
+        tower = model.towers[task]
+        near = tower.text_guides(batch.features, MASKS)
+        if temperature:
+            near = near * tower.log_temperature.exp()
+        near = torch.sigmoid(near) if task == "personality" else near
+        torch.testing.assert_close(found.of(task), (heads.of(task) + near) / 2)
+        assert tower.guides is None
+    wordless = ~MASKS[:, 2] & ~MASKS[:, 3]
+    assert wordless.sum() == 4
+    torch.testing.assert_close(found.of("emotion")[wordless], heads.of("emotion")[wordless] / 2)
+    torch.testing.assert_close(found.of("personality")[wordless], heads.of("personality")[wordless] / 2 + 0.25)
+    assert model.towers["ambivalence"].text_guides is None
+    assert model.towers["ambivalence"].guides.shape == (2, 16)
+
+
+@pytest.mark.parametrize("guides", ["texts", "tied"])
+def test_text_guides_are_restored_from_weights(guides: str) -> None:
+    model, batch = with_text_guides(guides, linear_path={"emotion": "fixed"}), Batch(features(), MASKS)
+    config = ModelConfig(hidden_width=16, head_width=8, num_heads=4, guides=guides, linear_path={"emotion": "fixed"})
+    again = restore_model(config, list(WIDTHS), BUILTIN_TASKS, model.state_dict())
+    assert torch.equal(joined(again(batch)), joined(model(batch)))
+    assert not again.sees_absence
+
+
+def test_guides_of_a_bank_that_is_off_are_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r'guides = "tied" is of the guide bank, which guide_bank = false switches off'
+    ):
+        ModelConfig(guides="tied", guide_bank=False)
 
 
 def test_predictions_by_kind_of_task() -> None:

@@ -56,8 +56,9 @@ def test_a_helpful_network_keeps_its_whole_share(monkeypatch: pytest.MonkeyPatch
     model.set_linear_path("personality", weight / 2, (bias - 0.5) / 2 + 0.5)
 
     # The tower stands for a network that knows the other half of the ridge's prediction.
-    def helpful(nodes: torch.Tensor, context: torch.Tensor, mask: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-        del nodes, context, mask
+    def helpful(*inputs: object) -> Outputs:
+        offset = inputs[3]
+        assert isinstance(offset, torch.Tensor)
         return Outputs(model.towers["personality"].beside(0.5 + offset, offset))
 
     model.towers["personality"].forward = helpful  # type: ignore[method-assign]

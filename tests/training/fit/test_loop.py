@@ -1,0 +1,69 @@
+"""What a model is built of before training: texts of classes among it, whatever the linear path is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from mmpsr.config import ConfigError
+from mmpsr.layers.text_guides import TextGuides
+from mmpsr.models.build import restore_model
+from mmpsr.tasks import task_of_texts
+from tests.support import joined as small
+from training.fit.loop import build_model, train
+from training.runs.directory import RunDirectory
+
+WIDTH = 6
+TASKS = small.tasks() | {name: task_of_texts(name) for name in ("emotion", "personality")}
+
+
+@pytest.fixture(autouse=True)
+def _embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors by the length of a text and its first letters, in place of an encoder's."""
+
+    def embed(texts: Sequence[str], features: object) -> NDArray[np.float32]:
+        codes = [[len(text), *map(ord, text[: WIDTH - 1].ljust(WIDTH - 1))] for text in texts]
+        return np.array(codes, dtype=np.float32)
+
+    monkeypatch.setattr("training.class_texts.points.embed_texts", embed)
+
+
+@pytest.mark.parametrize("fusion", ["concatenated", "late"])
+def test_guides_are_texts_whatever_the_linear_path_is(fusion: str) -> None:
+    paths = {"emotion": "fixed"}
+    config = small.config(model={"guides": "texts", "linear_path": paths}, linear={"fusion": fusion})
+    model = build_model(config, small.joined(), TASKS)
+    guides = model.towers["emotion"].text_guides
+    assert isinstance(guides, TextGuides)
+    assert guides["text"].points.shape == (1, 7, WIDTH)
+    assert model.towers["personality"].text_guides["text"].points.shape == (2, 5, WIDTH)
+    assert model.towers["ambivalence"].text_guides is None
+    assert (model.prototypes is None) == (fusion == "concatenated")
+    again = restore_model(config.model, model.modalities, TASKS, model.state_dict())
+    batch = small.joined().batch(torch.arange(5))
+    assert torch.equal(again(batch).of("emotion"), model.eval()(batch).of("emotion"))
+
+
+@pytest.mark.parametrize("guides", ["texts", "tied"])
+def test_training_moves_the_points_that_are_not_tied(guides: str, tmp_path: Path) -> None:
+    config = small.config(model={"guides": guides}, training={"num_epochs": 1})
+    clips = small.joined()
+    start = build_model(config, clips, TASKS).state_dict()
+    model = train(config, clips, TASKS, Accelerator(cpu=True), RunDirectory(tmp_path), lambda message: None)
+    end = model.state_dict()
+    for task in ("emotion", "personality"):
+        name = f"towers.{task}.text_guides.text"
+        assert torch.equal(end[f"{name}.points"], start[f"{name}.points"])
+        assert (f"{name}.offsets" in end) == (guides == "texts")
+        assert guides == "tied" or end[f"{name}.offsets"].abs().max() > 0
+
+
+def test_guides_without_a_text_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="none of the tasks emotion, personality, ambivalence has both"):
+        build_model(small.config(model={"guides": "tied"}), small.joined(), small.tasks())
