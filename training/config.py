@@ -218,6 +218,7 @@ class RunConfig(Config):
     def _tasks_exist(self) -> RunConfig:
         tasks = {*BUILTIN_TASKS, *self.tasks.specs}
         _require_known("task", self.model.linear_path, tasks, "model.linear_path: ")
+        _require_known("task", getattr(self.model, "own_trunks", ()), tasks, "model.own_trunks: ")
         _require_known("task", self.data.num_labeled, tasks, "data.num_labeled: ")
         return self
 

@@ -163,6 +163,8 @@ class FusionModel(nn.Module, ABC):
 
     towers: nn.ModuleDict
     linear_paths: nn.ModuleDict
+    own_trunks: tuple[str, ...] = ()
+    """Tasks whose losses reach no shared parameter."""
 
     def __init__(
         self,

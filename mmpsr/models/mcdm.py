@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmpsr.batch import Batch
+from mmpsr.config import ConfigError
 from mmpsr.layers.attention.build import AttentionConfig, create_attention
 from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.graph.build import GraphConfig, create_graph
@@ -65,6 +66,9 @@ class ModelConfig(FusionConfig):
     guide_temperature: bool = False
     """Learn a factor on the cosine, which otherwise confines it to [-1, 1]; 1 at the start, near 0 beside a linear
     path."""
+    own_trunks: tuple[str, ...] = ()
+    """Tasks with projectors and a graph of their own in place of the shared ones, against negative transfer: only their
+    own losses reach these, on labelled clips only, and balancing leaves them out."""
     task_projectors: bool = True
     """Give each task its own projection of every modality as queries."""
     predictor_norm: Literal["paper", "none"] = "paper"
@@ -134,6 +138,35 @@ class Projector(nn.Sequential):
         )
 
 
+class Trunk(nn.Module):
+    """Projectors of modalities and the graph layer over them.
+
+    Args:
+        widths: width of each modality's vectors.
+        config: width, graph and dropout.
+    """
+
+    def __init__(self, widths: Mapping[str, int], config: ModelConfig) -> None:
+        super().__init__()
+        self.projectors = ByModality(
+            {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
+        )
+        self.graph = create_graph(
+            config.graph, config.hidden_width, config.graph_dropout, len(widths), config.graph_options
+        )
+
+    def forward(self, inputs: Mapping[str, Tensor], mask_BM: Tensor) -> tuple[Tensor, Tensor]:
+        """Project standardised features, `[B, M, H]`, and apply the graph layer to them."""
+        return _nodes(self.projectors, self.graph, inputs, mask_BM)
+
+
+def _nodes(
+    projectors: ByModality, graph: nn.Module, inputs: Mapping[str, Tensor], mask_BM: Tensor
+) -> tuple[Tensor, Tensor]:
+    nodes_BMH = torch.stack([projectors[name](vector) for name, vector in inputs.items()], dim=1)
+    return nodes_BMH, graph(nodes_BMH, mask_BM)
+
+
 class TaskTower(Tower):
     """Everything that belongs to one task, from the shared nodes to its logits or scores.
 
@@ -156,6 +189,7 @@ class TaskTower(Tower):
         num_nodes: M.
         from_zero: whether the head's last layer starts at zero, beside a linear path.
         points: of the classes, by modality, where the guides are texts.
+        widths: of each modality's vectors, where the task has a trunk of its own.
     """
 
     def __init__(
@@ -165,6 +199,7 @@ class TaskTower(Tower):
         num_nodes: int,
         from_zero: bool = False,
         points: Mapping[str, Tensor] | None = None,
+        widths: Mapping[str, int] | None = None,
     ) -> None:
         width, outputs, dropout = config.hidden_width, spec.num_outputs, config.dropout
         num_inputs = width * (2 if config.conflict_features else 1)
@@ -190,6 +225,7 @@ class TaskTower(Tower):
                 self.log_temperature = nn.Parameter(torch.tensor(-3.0 if from_zero else 0.0))
         self.conflict = Linear(width, width, bias=False) if config.conflict_features else None
         self.text_head = _head(width, config, outputs, from_zero) if config.text_head else None
+        self.trunk = Trunk(widths, config) if widths is not None else None
 
     def forward(
         self,
@@ -247,7 +283,8 @@ class MCDM(FusionModel):
         Z_m = projector_m(x_m) by modality,   K = graph(Z),   Q_t = graph_t(projector_t(predictor_t(Z))) by task
         r_t = mean over present modalities of attention_t(Q_t, K)
 
-    and `TaskTower` makes logits or scores of r_t. Without task projectors Q_t is K.
+    and `TaskTower` makes logits or scores of r_t. Without task projectors Q_t is K. Tasks of `own_trunks` have
+    projectors and a graph of their own, and so a Z and a K.
 
     Args:
         widths: width of each modality's vectors, by modality, in the order of `Batch.features`.
@@ -259,6 +296,7 @@ class MCDM(FusionModel):
 
     Raises:
         ValueError: no modality or no task is given.
+        ConfigError: every task has a trunk of its own.
 
     References:
         Semi-supervised cross-domain learning framework for multitask multimodal psychological states recognition
@@ -282,22 +320,28 @@ class MCDM(FusionModel):
         guide_points: Points | None = None,
     ) -> None:
         super().__init__(widths, tasks, "text" if config.text_head else None, config.text_share, points, sees_absence)
-        self.projectors = ByModality(
-            {name: Projector(width, config.hidden_width, config.dropout) for name, width in widths.items()}
-        )
-        self.graph = create_graph(
-            config.graph, config.hidden_width, config.graph_dropout, len(widths), config.graph_options
-        )
+        self.own_trunks = tuple(name for name in tasks if name in config.own_trunks)
+        if len(self.own_trunks) == len(tasks):
+            raise ConfigError(
+                f"model.own_trunks names every task ({', '.join(tasks)}), so that the shared trunk has none; leave one "
+                "out, which then has that for itself"
+            )
+        trunk, self.widths = Trunk(widths, config), dict(widths)
+        self.projectors, self.graph = trunk.projectors, trunk.graph
+        points_of = guide_points or {}
         self.towers = nn.ModuleDict(
             {
-                name: TaskTower(spec, config, len(widths), name in config.linear_path, (guide_points or {}).get(name))
+                name: TaskTower(
+                    spec, config, len(widths), name in config.linear_path, points_of.get(name),
+                    widths if name in self.own_trunks else None,
+                )
                 for name, spec in tasks.items()
             }
-        )
+        )  # fmt: skip
         self.add_linear_paths(config.linear_path)
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """List the parameters that every task's loss reaches: modality projectors and the shared graph layer."""
+        """List those of modality projectors and the shared graph layer, which all losses reach but of `own_trunks`."""
         return [*self.projectors.parameters(), *self.graph.parameters()]
 
     def last_shared_parameters(self) -> list[nn.Parameter]:
@@ -309,9 +353,8 @@ class MCDM(FusionModel):
     def encode(self, batch: Batch) -> Shared:
         """Encode as `FusionModel.encode`; the ends are the nodes and, after the graph layer, the context."""
         inputs = self.standardize(batch)
-        nodes_BMH = torch.stack([self.projectors[name](vector) for name, vector in inputs.items()], dim=1)
-        context_BMH = self.graph(nodes_BMH, batch.presence)
-        return Shared((nodes_BMH, context_BMH), batch.presence, self.linear_inputs(inputs, batch), batch.features)
+        ends = _nodes(self.projectors, self.graph, inputs, batch.presence)
+        return Shared(ends, batch.presence, self.linear_inputs(inputs, batch), batch.features)
 
     def fused(self, shared: Shared) -> Tensor:
         """Average the nodes of present modalities after the graph layer, `[B, H]`."""
@@ -320,6 +363,9 @@ class MCDM(FusionModel):
     def outputs(self, task: str, shared: Shared, offset_BC: Tensor | None) -> Outputs:
         """Give the outputs of a task's head and of its auxiliary head."""
         (nodes_BMH, context_BMH), tower = shared.ends, cast(TaskTower, self.towers[task])
+        if tower.trunk is not None:
+            columns = shared.inputs[:, : sum(self.widths.values())].split(list(self.widths.values()), dim=1)
+            nodes_BMH, context_BMH = tower.trunk(dict(zip(self.widths, columns, strict=True)), shared.presence)
         found = tower(nodes_BMH, context_BMH, shared.presence, offset_BC, shared.vectors)
         if self.auxiliary_index is None or tower.text_head is None:
             return found

@@ -164,7 +164,7 @@ class TrainState:
             average,
             copy.deepcopy(model).eval() if semi is not None and semi.needs_teacher else None,
             objective,
-            create_balancer(objective.keys, config.balancing).to(device),
+            create_balancer(objective.keys, config.balancing, model.own_trunks).to(device),
             optimizer,
             Schedule(optimizer, settings, num_steps),
             Totals(len(objective.branches), model.tasks).to(device),

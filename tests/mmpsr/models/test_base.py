@@ -91,6 +91,7 @@ MODELS: dict[str, FusionModel] = {
     "mcdm with paths": create_mcdm(**BOTH, **PATH, graph="gat", attention="none", guide_temperature=True),
     "mcdm, conflict": create_mcdm(conflict_features=True, graph="none"),
     "mcdm, text": create_mcdm(text_head=True, task_projectors=False),
+    "mcdm, own trunk": create_mcdm(own_trunks=("personality",), text_head=True, **PATH),
     "mcdm, texts as guides": create_mcdm(guides="texts", guide_temperature=True),
     "mcdm, tied guides": create_mcdm(guides="tied", guide_temperature=True, graph="none", attention="none"),
 }
@@ -103,7 +104,7 @@ def step_of(model: FusionModel, batch: Batch, method: str, **balancing: Any) -> 
     """Gradients by parameter, and weights, after one training step."""
     tasks = {name: spec.model_copy(update={"threshold": 0.5}) for name, spec in BUILTIN_TASKS.items()}
     objective = Objective(tasks, ObjectiveConfig(auxiliary_weight=0.3), {})
-    balancer = create_balancer(objective.keys, BalancingConfig(method=method, **balancing))
+    balancer = create_balancer(objective.keys, BalancingConfig(method=method, **balancing), model.own_trunks)
     balancer = balancer.to(next(model.parameters()).dtype)
     torch.manual_seed(3)
     weights = training_step(model.train(), objective, balancer, batch, Accelerator(cpu=True)).weights
@@ -349,6 +350,8 @@ def test_kinds_of_models() -> None:
         validate(RunConfig, {"model": {"num_headz": 2}}, "test")
     with pytest.raises(ConfigError, match=r"model\.linear_path: no task is named 'emotoin'"):
         validate(RunConfig, {"model": {"kind": "conflict_aware", "linear_path": {"emotoin": "fixed"}}}, "test")
+    with pytest.raises(ConfigError, match=r"model\.own_trunks: no task is named 'emotoin'"):
+        validate(RunConfig, {"model": {"own_trunks": ["emotoin"]}}, "test")
 
 
 def run_config(model: dict[str, object], **training: object) -> RunConfig:

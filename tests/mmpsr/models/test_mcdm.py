@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
+from mmpsr.config import ConfigError
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.graph.gat import GAT
 from mmpsr.layers.graph.ucgnn import UCGNN
@@ -20,6 +21,7 @@ from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 PAPER_WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}
+SMALL: dict[str, Any] = {"hidden_width": 16, "head_width": 8, "num_heads": 4}
 MASKS = torch.tensor(list(itertools.product([False, True], repeat=4)))
 PATHS: dict[str, dict[str, Any]] = {
     kind: {"linear_path": dict.fromkeys(BUILTIN_TASKS, kind)} for kind in ("fixed", "trained")
@@ -38,7 +40,7 @@ def label(value: dict[str, Any]) -> str:
 
 def create(widths: dict[str, int] = WIDTHS, **switches: Any) -> MCDM:
     torch.manual_seed(0)
-    model = MCDM(widths, BUILTIN_TASKS, ModelConfig(hidden_width=16, head_width=8, num_heads=4, **switches))
+    model = MCDM(widths, BUILTIN_TASKS, ModelConfig(**SMALL, **switches))
     for name, parameter in model.named_parameters():
         # Zero at the start: biases, the linear path and the temperature, whose use no test would see.
         if not parameter.any():
@@ -63,8 +65,8 @@ def joined(predictions: Predictions) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- parameter counts
 
 
-def without(widths: dict[str, int], name: str) -> dict[str, int]:
-    return {key: value for key, value in widths.items() if key != name}
+def without(whole: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in whole.items() if key != name}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_published_parameter_counts(switches: dict[str, Any], absent: str, expec
 def test_a_task_of_one_output_is_predicted_and_learns() -> None:
     tasks = {"interview": TaskSpec(kind="regression", classes=("interview",), loss="mae", metrics=("mean_accuracy",))}
     torch.manual_seed(0)
-    model = MCDM(WIDTHS, tasks, ModelConfig(hidden_width=16, head_width=8, num_heads=4, guide_bank=False))
+    model = MCDM(WIDTHS, tasks, ModelConfig(**SMALL, guide_bank=False))
     batch = Batch(features(), torch.ones(16, 4, dtype=torch.bool))
     scores = model(batch).of("interview")
     assert scores.shape == (16, 1)
@@ -219,7 +221,7 @@ def with_text_guides(guides: str, **switches: Any) -> MCDM:
         task: {name: torch.randn(poles, BUILTIN_TASKS[task].num_outputs, 3) for name in ("text", "behavior")}
         for task, poles in (("emotion", 1), ("personality", 2))
     }
-    config = ModelConfig(hidden_width=16, head_width=8, num_heads=4, guides=guides, **switches)
+    config = ModelConfig(**SMALL, guides=guides, **switches)
     model = MCDM(WIDTHS, BUILTIN_TASKS, config, guide_points=points).eval()
     for name, parameter in model.named_parameters():
         if name.endswith(("offsets", "log_temperature")):
@@ -232,7 +234,7 @@ def with_text_guides(guides: str, **switches: Any) -> MCDM:
 def test_guides_that_are_texts_stand_in_place_of_learned_ones(guides: str, temperature: bool) -> None:
     model, batch = with_text_guides(guides, guide_temperature=temperature), Batch(features(), MASKS)
     found = model(batch)
-    bare = MCDM(WIDTHS, BUILTIN_TASKS, ModelConfig(hidden_width=16, head_width=8, num_heads=4, guide_bank=False)).eval()
+    bare = MCDM(WIDTHS, BUILTIN_TASKS, ModelConfig(**SMALL, guide_bank=False)).eval()
     assert bare.load_state_dict(model.state_dict(), strict=False).missing_keys == []
     heads = bare(batch)
     for task in ("emotion", "personality"):
@@ -254,7 +256,7 @@ def test_guides_that_are_texts_stand_in_place_of_learned_ones(guides: str, tempe
 @pytest.mark.parametrize("guides", ["texts", "tied"])
 def test_text_guides_are_restored_from_weights(guides: str) -> None:
     model, batch = with_text_guides(guides, linear_path={"emotion": "fixed"}), Batch(features(), MASKS)
-    config = ModelConfig(hidden_width=16, head_width=8, num_heads=4, guides=guides, linear_path={"emotion": "fixed"})
+    config = ModelConfig(**SMALL, guides=guides, linear_path={"emotion": "fixed"})
     again = restore_model(config, list(WIDTHS), BUILTIN_TASKS, model.state_dict())
     assert torch.equal(joined(again(batch)), joined(model(batch)))
     assert not again.sees_absence
@@ -265,6 +267,43 @@ def test_guides_of_a_bank_that_is_off_are_an_error() -> None:
         ValueError, match=r'guides = "tied" is of the guide bank, which guide_bank = false switches off'
     ):
         ModelConfig(guides="tied", guide_bank=False)
+
+
+def test_a_task_with_a_trunk_of_its_own_is_a_model_of_its_own() -> None:
+    model, batch = create(own_trunks=("emotion",), text_head=True), Batch(features(), MASKS)
+    rest = MCDM(WIDTHS, without(BUILTIN_TASKS, "emotion"), shape := ModelConfig(**SMALL, text_head=True)).eval()
+    assert rest.load_state_dict(model.state_dict(), strict=False).missing_keys == []
+    alone = MCDM(WIDTHS, {"emotion": BUILTIN_TASKS["emotion"]}, shape).eval()
+    state = {name: each for name, each in model.state_dict().items() if not name.startswith(("projectors", "graph"))}
+    state = {name.replace("towers.emotion.trunk.", ""): each for name, each in state.items()}
+    assert alone.load_state_dict(state, strict=False).missing_keys == []
+    found = model(batch)
+    torch.testing.assert_close(found.of("emotion"), alone(batch).of("emotion"))
+    for task in ("personality", "ambivalence"):
+        torch.testing.assert_close(found.of(task), rest(batch).of(task))
+    assert (found.of("emotion") - create(text_head=True)(batch).of("emotion")).abs().max() > 0.01
+
+
+def test_losses_reach_one_trunk_alone() -> None:
+    model, batch = create(own_trunks=("emotion",)), Batch(features(), MASKS)
+    own, shared = list(model.towers["emotion"].trunk.parameters()), model.shared_parameters()
+    assert not {id(each) for each in own} & {id(each) for each in shared}
+    assert [each.shape for each in own] == [each.shape for each in shared]
+    model(batch).of("emotion").square().sum().backward()
+    assert all(each.grad is None for each in shared)
+    assert sum(float(each.grad.abs().sum()) for each in own) > 0
+    model.zero_grad()
+    model(batch).of("ambivalence").square().sum().backward()
+    assert all(each.grad is None for each in own)
+    again = restore_model(
+        ModelConfig(**SMALL, own_trunks=("emotion",)), list(WIDTHS), BUILTIN_TASKS, model.state_dict()
+    )
+    assert torch.equal(joined(again(batch)), joined(model(batch)))
+
+
+def test_a_shared_trunk_without_a_task_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"own_trunks names every task \(emotion, personality, ambivalence\)"):
+        create(own_trunks=("ambivalence", "personality", "emotion"))
 
 
 def test_predictions_by_kind_of_task() -> None:
