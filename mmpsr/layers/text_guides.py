@@ -24,7 +24,7 @@ class _Guides(nn.Module):
 
     def __init__(self, points_PCW: Tensor, trained: bool) -> None:
         super().__init__()
-        self.register_buffer("points", points_PCW.float())
+        self.register_buffer("points", points_PCW.float().clone())
         self.offsets = nn.Parameter(torch.zeros_like(self.points)) if trained else None
 
     def forward(self, vectors_BD: Tensor) -> Tensor:

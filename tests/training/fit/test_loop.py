@@ -45,6 +45,8 @@ def test_guides_are_texts_whatever_the_linear_path_is(fusion: str) -> None:
     assert model.towers["personality"].text_guides["text"].points.shape == (2, 5, WIDTH)
     assert model.towers["ambivalence"].text_guides is None
     assert (model.prototypes is None) == (fusion == "concatenated")
+    stored = [each.data_ptr() for name, each in model.state_dict().items() if name.endswith(".points")]
+    assert len(set(stored)) == len(stored)  # a file takes no tensor that shares memory with another
     again = restore_model(config.model, model.modalities, TASKS, model.state_dict())
     batch = small.joined().batch(torch.arange(5))
     assert torch.equal(again(batch).of("emotion"), model.eval()(batch).of("emotion"))
