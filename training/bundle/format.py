@@ -29,7 +29,7 @@ FORMAT_VERSION: Literal[1] = 1
 RECENT = ("vggish", "timed", "timed_rate", "timed_text")
 """Settings of features that a bundle holds only where they are not the usual: earlier versions cannot read them."""
 FEATURES = ("encoders", "faces", "sequences", "transcriber", "describer", "precision", *RECENT)
-SECTIONS = ("features", "data", "tasks", "model", "objective", "semi_supervision", "balancing", "training")
+SECTIONS = ("features", "data", "tasks", "model", "linear", "objective", "semi_supervision", "balancing", "training")
 PATHS = ("weights", "precomputed", "store")
 REMOTE_CODE = ("trust_remote_code", "remote_code", "auto_map", "custom_code")
 

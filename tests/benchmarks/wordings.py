@@ -1,6 +1,6 @@
 """What each wording of the class texts that ship is worth on labelled texts: a study of wordings, none of them chosen.
 
-    uv run python tests/benchmarks/class_texts.py configs/text_tables.toml corpora.root=<folder of the tables>
+    uv run python tests/benchmarks/wordings.py configs/text_tables.toml corpora.root=<folder of the tables>
 
 Of dev clips, by corpus and wording: one class a clip (macro F1, weighted F1 and UAR of the nearest class), several
 (mean AUC over the classes but the neutral one, which needs no decision; and mMF1 where a class is present whose
