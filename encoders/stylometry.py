@@ -39,8 +39,8 @@ def measure(text: str) -> NDArray[np.float32]:
 
     Example:
         >>> values = dict(zip(MEASURES, measure("No, no. Why?").tolist()))
-        >>> values["words"], values["sentences"] == values["repetitions"] + 1 / 3
-        (3.0, True)
+        >>> values["words"], round(values["repetitions"], 2), round(values["questions"], 2)
+        (3.0, 0.33, 0.33)
 
     References:
         Mairesse, Walker, Mehl and Moore, Using linguistic cues for the automatic recognition of personality in

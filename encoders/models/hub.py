@@ -142,7 +142,8 @@ class HubEncoder(DeviceEncoder):
         key = type(self), self._weights, self.device, self.dtype
         model = _LOADED.get(key)
         if model is None:
-            model = self.build_checked()
+            model = self.build()
+        self._require_width(model)  # of a model that another entry loaded, too
         self._model = model.to(device=self.device, dtype=getattr(torch, self.dtype)).eval().requires_grad_(False)
         _LOADED[key] = self._model
 
@@ -153,6 +154,10 @@ class HubEncoder(DeviceEncoder):
             ExtractionError: as of `load`.
         """
         model = self.build()
+        self._require_width(model)
+        return model
+
+    def _require_width(self, model: Any) -> None:
         width = self.model_width(model)
         if width != self.width:
             local = self.checkpoint.weights
@@ -160,7 +165,6 @@ class HubEncoder(DeviceEncoder):
                 f"{self.checkpoint.user}: its weights give embeddings {width} wide, expected {self.width}; "
                 + ("the catalogue is wrong" if local is None else f"config.json in {local} is wrong")
             )
-        return model
 
     def processor(self, loader: Any) -> Any:
         """Open the preprocessing: beside the weights, or where the catalogue says."""

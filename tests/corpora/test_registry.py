@@ -111,7 +111,7 @@ def test_trained_corpora_and_metrics(root: Path) -> None:
             "corpora.sources.x.txt is not a setting; did you mean 'text'?",
         ),
         (["corpora.sources.x={adapter='meld', txt='c'}"], "corpora.sources.x.txt is not a setting; known names are"),
-        (["corpora.sources.'a/b'={adapter='meld'}"], "corpora.sources.'a/b'"),
+        (["corpora.sources.'a/b'={adapter='meld'}"], "corpora.sources.a/b: String should match pattern"),
         (
             ["corpora.build=dmeo"],
             "corpora.build: Input should be 'none', 'demo', 'demo-frames' or 'demo-frames-faces' (found 'dmeo')",

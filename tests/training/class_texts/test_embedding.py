@@ -8,7 +8,8 @@ from tests.support.worded import worded_features
 from training.class_texts.embedding import embed_texts
 
 
-def test_texts_are_means_over_their_words_and_embedded_once() -> None:
+def test_texts_are_means_over_their_words_and_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.class_texts.embedding._EMBEDDED", {})
     features = worded_features()
     worded.READ.clear()
     vectors = embed_texts(["joy joy calm grief", "tears", "tears"], features)

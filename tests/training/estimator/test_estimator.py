@@ -27,7 +27,11 @@ from training.estimator.estimator import MultiTaskEstimator
 from training.runs.directory import read_json
 from training.scoring.scores import predict
 
-QUICK = {"model": {"hidden_width": 16, "head_width": 16, "num_heads": 2}, "training": {"num_epochs": 3}}
+QUICK = {
+    "model": {"hidden_width": 16, "head_width": 16, "num_heads": 2},
+    "training": {"num_epochs": 3},
+    "linear": {"fusion": "concatenated"},  # late fusion finds that the sound says nothing, and leaves it out
+}
 TRAITS = ["openness", "conscientiousness", "extraversion", "agreeableness", "non-neuroticism"]
 NUM = 120
 

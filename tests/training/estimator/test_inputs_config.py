@@ -54,7 +54,7 @@ def test_tasks_are_those_with_labels() -> None:
     found = run_configuration(tables, ["text"], None, sections, {"mood": "said"})
     assert found.tasks.active == ("emotion", "mood")
     assert found.tasks.resolve()["emotion"].loss == "binary_cross_entropy"
-    assert found.model.linear_path == {"emotion": "trained", "mood": "fixed"}
+    assert found.model.linear_path == {"emotion": "fixed", "mood": "fixed"}
     assert run_configuration(tables, ["text"], None, {"tasks": {"active": ["emotion"]}}, {}).tasks.active == (
         "emotion",
     )
