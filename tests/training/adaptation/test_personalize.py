@@ -13,7 +13,6 @@ import torch
 from corpora.clips import CorpusError
 from mmpsr.adaptation.base import Source
 from mmpsr.adaptation.build import METHODS, create_method
-from mmpsr.adaptation.network import FeatureNetwork
 from mmpsr.adaptation.source import fit_source
 from mmpsr.config import validate
 from tests.support import shifted
@@ -189,12 +188,12 @@ def test_a_handful_of_clips_is_enough_to_run(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def one_source() -> Iterator[None]:
     """Fits the source network once for all tests below, whose people of train and dev are the same."""
-    fitted: dict[tuple[bytes, str, int], FeatureNetwork] = {}
+    fitted: dict[tuple[bytes, str, int], Any] = {}
 
-    def fit(source: Source, settings: PersonalizationConfig, seed: int, score: Any) -> FeatureNetwork:
+    def fit(source: Source, settings: PersonalizationConfig, seed: int, score: Any, create: Any) -> Any:
         key = (source.features.numpy().tobytes(), settings.source.model_dump_json(), seed)
         if key not in fitted:
-            fitted[key] = fit_source(source, settings, seed, score)
+            fitted[key] = fit_source(source, settings, seed, score, create)
         return fitted[key]
 
     with pytest.MonkeyPatch.context() as patch:
