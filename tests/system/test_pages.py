@@ -190,7 +190,7 @@ def test_every_check_of_the_pipeline_is_a_task() -> None:
         for name in names.split()
     ]
     assert called == ["check", "demo", "slow", "test"]  # whose closing lines are then the last
-    assert 'wait "$others"' in run  # or a failure of what runs beside would go unseen
+    assert 'wait "$checks"' in run  # or a failure of what runs beside would go unseen
     assert "uv run accelerate launch training/run.py" in tasks
     assert "uv run pytest ;;" in tasks
 
