@@ -60,15 +60,13 @@ class LateBaseline(LinearBaseline):
         self._inputs = standardized(joined, train)
         self._width = self._inputs.shape[1]
         self._scales = {task: self._scale(task, train.cpu().numpy()) for task in self.tasks}
+        columns = [self._inputs]
         if bank is not None:
             with torch.no_grad():
-                columns = bank(joined.features, joined.presence).cpu().numpy()
-            self._inputs = np.concatenate([self._inputs, columns], axis=1)
-            ones = np.ones(columns.shape[1], dtype=np.float32)
-            self._scales = {task: np.concatenate([scale, ones]) for task, scale in self._scales.items()}
-        absences = (~joined.presence).cpu().numpy()
-        self._inputs = np.concatenate([self._inputs, absences.astype(np.float32)], axis=1)
-        ones = np.ones(absences.shape[1], dtype=np.float32)
+                columns.append(bank(joined.features, joined.presence).cpu().numpy())
+        columns.append((~joined.presence).cpu().numpy().astype(np.float32))
+        self._inputs = np.concatenate(columns, axis=1)
+        ones = np.ones(self._inputs.shape[1] - self._width, dtype=np.float32)
         self._scales = {task: np.concatenate([scale, ones]) for task, scale in self._scales.items()}
         self.penalties: dict[str, Any] = {}
         self.shares: dict[str, dict[str, float]] = {}
@@ -111,10 +109,9 @@ class LateBaseline(LinearBaseline):
         weight, bias = models.fit(weighed)
         whole = np.zeros((spec.num_outputs, self._inputs.shape[1]))
         whole[:, : self._width] = weight
-        for view, share in zip(models.names, weighed.shares, strict=True):
-            place = places.get(view.removesuffix(" prototypes"))
-            if place is not None and view in given:
-                whole[np.arange(spec.num_outputs), np.arange(place.start, place.stop)] = share
+        for view, place in zip(given, places.values(), strict=True):
+            share = weighed.shares[models.names.index(view)]
+            whole[np.arange(spec.num_outputs), np.arange(place.start, place.stop)] = share
         for index, name in enumerate(self._views()):
             for columns in self._columns_of(name, places):
                 whole[:, index - present.shape[1]] += whole[:, columns] @ means[columns]
