@@ -10,7 +10,6 @@ mean difference over folds exceeds its standard error; the folds share training 
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -26,8 +25,8 @@ from rich.table import Table
 from mmpsr.config import load_config
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, gather
-from training.data.load import extract_features, load_clips
+from training.data.joined import JoinedCorpora
+from training.data.load import load_run_data
 from training.fit.loop import train
 from training.linear.fusion import deal_folds
 from training.runs.directory import RunDirectory
@@ -81,12 +80,9 @@ def compared(
 def main() -> None:
     """Print a row for each task, and the setting that follows."""
     config = load_config(RunConfig, sys.argv[1], sys.argv[2:])
-    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
-    accelerator = Accelerator(cpu=True)
-    clips = load_clips(config, tasks, accelerator).clips
-    clips, _, _ = extract_features(clips, features, accelerator, Console(file=io.StringIO()))
+    tasks, joined = config.tasks.resolve(), load_run_data(config, Accelerator(cpu=True)).joined
     table, chosen = Table("task", "joint", "own trunk", "difference ± standard error", "folds better", "choice"), []
-    for task, (joint, own) in compared(config, gather(clips, features, tasks), tasks).items():
+    for task, (joint, own) in compared(config, joined, tasks).items():
         mean, error, is_own = choose(joint, own)
         chosen += [task] if is_own else []
         better = f"{(own > joint).sum()} of {NUM_FOLDS}"

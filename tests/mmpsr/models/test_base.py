@@ -11,10 +11,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
 from torch import Tensor
 
-import training.fit.loop
 from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
@@ -32,8 +30,8 @@ from mmpsr.prototypes.points import similarities
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support import joined as small
 from tests.support import sequenced
+from tests.support.interrupted import kill_at, require_same_weights
 from training.config import RunConfig
-from training.fit.checkpoint import latest_checkpoint
 from training.fit.loop import build_model, train
 from training.fit.step import training_step
 from training.runs.directory import RunDirectory
@@ -380,28 +378,13 @@ def test_a_killed_run_continues_exactly(name: str, tmp_path: Path, monkeypatch: 
 
     whole = run_once("whole")
     assert isinstance(whole, ConflictAware if name != "mcdm" else MCDM)
-    real, taken = training.fit.loop.training_step, 0
-
-    def dying(*arguments: object, **named: object) -> object:
-        nonlocal taken
-        taken += 1
-        if taken in (4, 10):
-            raise KeyboardInterrupt
-        return real(*arguments, **named)
-
-    monkeypatch.setattr(training.fit.loop, "training_step", dying)
+    kill_at(monkeypatch, {4, 10})
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run_once("killed")
         torch.manual_seed(99)
     run_once("killed")
-    last = latest_checkpoint(tmp_path / "whole" / "checkpoints")
-    assert last is not None
-    for left in [tmp_path / "whole" / "best.safetensors", *last.glob("*.safetensors")]:
-        expected, found = load_file(left), load_file(tmp_path / "killed" / left.relative_to(tmp_path / "whole"))
-        assert expected.keys() == found.keys()
-        bits = {name: each.numpy().tobytes() for name, each in found.items()}
-        assert [name for name, each in expected.items() if each.numpy().tobytes() != bits[name]] == []
+    require_same_weights(tmp_path / "whole", tmp_path / "killed")
     rows = clips.rows(["mosei"], "test")
     predicted = predict(whole, clips, rows)
     assert predicted["emotion"].sum(axis=1) == pytest.approx(1.0, abs=1e-5)

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
-import training.fit.loop
 from mmpsr.objective.pseudo_labels import SemiSupervision
 from tests.support import joined as small
-from training.fit.checkpoint import latest_checkpoint
+from tests.support.interrupted import kill_at, require_same_weights
 from training.fit.loop import train
 from training.runs.directory import RunDirectory
 
@@ -40,24 +38,9 @@ def test_a_run_with_propagated_labels_continues_exactly(
     run_once("whole")
     assert [len(vectors) for vectors in seen] == [90, 90]  # once an epoch, three of five of MOSEI, FIv2 and BAH
     assert torch.equal(*seen) == (space == "inputs")
-    real, taken = training.fit.loop.training_step, 0
-
-    def dying(*arguments: object, **named: object) -> object:
-        nonlocal taken
-        taken += 1
-        if taken == 4:
-            raise KeyboardInterrupt
-        return real(*arguments, **named)
-
-    monkeypatch.setattr(training.fit.loop, "training_step", dying)
+    kill_at(monkeypatch, {4})
     with pytest.raises(KeyboardInterrupt):
         run_once("killed")
     torch.manual_seed(99)
     run_once("killed")
-    last = latest_checkpoint(tmp_path / "whole" / "checkpoints")
-    assert last is not None
-    for left in [tmp_path / "whole" / "best.safetensors", *last.glob("*.safetensors")]:
-        expected, found = load_file(left), load_file(tmp_path / "killed" / left.relative_to(tmp_path / "whole"))
-        assert [
-            name for name, each in expected.items() if each.numpy().tobytes() != found[name].numpy().tobytes()
-        ] == []
+    require_same_weights(tmp_path / "whole", tmp_path / "killed")
