@@ -17,8 +17,8 @@ from encoders.media.frames import read_frames
 from tests.support.recordings import Spec, decode_plainly, random_spec, write_recording
 
 pytestmark = pytest.mark.slow
-FIRST, NUM_RECORDINGS = int(os.environ.get("FIRST_RECORDING", "0")), int(os.environ.get("NUM_RECORDINGS", "200"))
-"""Seeds of the recordings: others than the usual ones are tried by `NUM_RECORDINGS=5000 FIRST_RECORDING=200`."""
+FIRST, NUM_RECORDINGS = int(os.environ.get("FIRST_RECORDING", "0")), int(os.environ.get("NUM_RECORDINGS", "125"))
+"""Seeds of the recordings: others than the usual ones are tried by `NUM_RECORDINGS=5000 FIRST_RECORDING=125`."""
 CHUNK = 25
 
 

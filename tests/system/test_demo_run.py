@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from accelerate import Accelerator
+from typer.testing import CliRunner
 
 from corpora.demo.build import MARKER, build_demo
 from corpora.registry import read_corpora
@@ -32,6 +33,7 @@ from training.linear.baseline import LinearBaseline
 from training.runs.directory import RunDirectory
 from training.runs.stored import RunPredictions, add_predictions
 from training.scoring.scores import predict, prediction_table
+from tuning.console import app
 
 REPOSITORY = Path(__file__).parents[2]
 SEEDS = (0, 1)
@@ -180,8 +182,8 @@ def test_a_killed_command_resumes_to_the_same_table(tmp_path: Path) -> None:
     assert "continuing at epoch" in resumed.stdout
     for name in ("best.safetensors", "results.json", "metrics.jsonl"):
         assert (newest(killed) / name).read_bytes() == (newest(whole) / name).read_bytes(), name
-    again = subprocess.run(command(killed, "--resume"), capture_output=True, text=True, env=environment, check=True)
-    assert "is finished" in again.stdout
+    again = CliRunner().invoke(app, ["train", *command(killed, "--resume")[4:]], catch_exceptions=False)
+    assert "is finished" in again.output
     assert len(list((killed / "demo").iterdir())) == 1
 
 

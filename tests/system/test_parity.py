@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import hub_mixin
+from typer.testing import CliRunner
 
 from corpora.clips import label_columns
 from corpora.registry import read_corpora
@@ -23,6 +24,7 @@ from mmpsr.config import load_config
 from mmpsr.tasks import BUILTIN_TASKS
 from training.config import RunConfig
 from training.predict.predictor import Predictor
+from tuning.console import app
 
 ROOT = Path(__file__).parents[2]
 DEMO, FEATURES = ROOT / "data" / "demo", ROOT / "data" / "features"
@@ -47,10 +49,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = [
         f"corpora.root={DEMO}", f"features.store={FEATURES}", f"output.directory={folder}", "training.num_epochs=1",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", str(ROOT / "training" / "run.py")]
-    command += [part for setting in settings for part in ("--set", setting)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=600)
+    sets = [part for setting in settings for part in ("--set", setting)]
+    done = CliRunner().invoke(app, ["train", *sets], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     return next(folder.glob("demo/*"))
 
 

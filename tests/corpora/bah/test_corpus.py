@@ -829,7 +829,7 @@ def test_some_damage_is_an_error_that_names_the_file(tmp_path: Path, name: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUZZED)
 def test_no_damage_raises_anything_but_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
-    damage(tmp_path, name, cuts=20, flips=40)
+    damage(tmp_path, name, cuts=10, flips=20)
 
 
 def damage(root: Path, name: str, cuts: int, flips: int) -> None:

@@ -102,7 +102,7 @@ SMALLEST = {"graph": "none", "attention": "none", "guide_bank": False, "task_pro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "backend"), [({}, "aot_eager"), (SMALLEST, "inductor")], ids=["default", "smallest"])
+@pytest.mark.parametrize(("model", "backend"), [({}, "eager"), (SMALLEST, "inductor")], ids=["default", "smallest"])
 def test_a_run_ends_with_the_weights_of_an_uncompiled_one(
     model: dict[str, object], backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -595,7 +595,6 @@ def test_two_workers_give_what_one_gives(place: Path) -> None:
 
 
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(Path(__file__).parents[3])}
-TWO_ROWS = STUDY.rpartition("[[rows]]")[0]
 RUN = """
 import multiprocessing, sys
 forking = multiprocessing.get_context("fork")
@@ -608,18 +607,23 @@ app(sys.argv[1:])
 """The command, whose workers have imported what they need before they start; the test above spawns them as it does."""
 
 
-def arguments(num_epochs: int, num_workers: int) -> list[str]:
-    settings = [f"training.num_epochs={num_epochs}", f"training.patience={num_epochs}"]
-    sets = [part for setting in settings for part in ("--set", setting)]
-    return ["study", "study.toml", *sets, "--workers", str(num_workers), "--seeds", "0,1"]
+def two_rows(num_epochs: int) -> str:
+    """A row of so many epochs, and a short one."""
+    full = f'"training.num_epochs" = {num_epochs}, "training.patience" = {num_epochs}'
+    named = STUDY.rpartition("[[rows]]")[0].replace('name = "full"', f'name = "full"\nsettings = {{ {full} }}')
+    return named.replace(GRAPH, f'{GRAPH}, "training.num_epochs" = 2')
+
+
+def arguments(num_workers: int) -> list[str]:
+    return ["study", "study.toml", "--workers", str(num_workers), "--seeds", "0,1"]
 
 
 def started(num_epochs: int) -> subprocess.Popen[str]:
     """The study of a number of epochs by two workers in a process of its own, which has begun to train, or goes on."""
     Path("go.py").write_text(RUN, encoding="utf-8")
-    write(TWO_ROWS)
+    write(two_rows(num_epochs))
     before = num_logged()
-    command = [sys.executable, "go.py", *arguments(num_epochs, 2)]
+    command = [sys.executable, "go.py", *arguments(2)]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while num_logged() < before + 3:
@@ -663,8 +667,8 @@ def test_killed_processes_lose_at_most_a_checkpoint(place: Path) -> None:
         assert stopped
         logs += stopped
         assert not list(Path("runs").glob("study/*/*/results.json"))
-    write(TWO_ROWS.replace('"w/o graph"', '"other name"'))  # rows that have not begun may be renamed
-    done = CliRunner().invoke(app, arguments(80, 1), catch_exceptions=False)
+    write(two_rows(80).replace('"w/o graph"', '"other name"'))  # rows that have not begun may be renamed
+    done = CliRunner().invoke(app, arguments(1), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     for path, log in logs:
         assert path.read_text().startswith(log)
