@@ -114,7 +114,7 @@ class Objective(nn.Module):
             weak: predictions of the same clips with all their modalities, which pseudo-labels for the strong view are
                 made of; `predictions` where left out.
             strong: predictions of the same clips in the strong view, with gradients, where `needs_strong_view`.
-            teacher: predictions of the same clips by the averaged model, where `needs_teacher`.
+            teacher: predictions of the same clips by averaged weights or by class texts, where `needs_teacher`.
             total: sums a tensor over processes.
 
         Raises:

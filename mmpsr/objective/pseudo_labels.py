@@ -30,8 +30,9 @@ from mmpsr.tasks import TaskSpec
 __all__ = ["PseudoLabels", "PseudoLoss", "SemiSupervision", "SemiSupervisionConfig", "pseudo_label_quality"]
 
 Method = Literal[
-    "none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher", "propagation"
-]
+    "none", "paper", "soft", "adaptive", "consistency", "adaptive_consistency", "mean_teacher", "prototypes",
+    "propagation",
+]  # fmt: skip
 STRONG_VIEW = ("consistency", "adaptive_consistency")
 ADAPTIVE = ("adaptive", "adaptive_consistency")
 
@@ -50,8 +51,8 @@ class SemiSupervisionConfig(Config):
     momentum: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Momentum per step of the running averages behind adaptive thresholds and distribution alignment."""
     temperature: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Sharpening of the targets of `soft` and `mean_teacher`; 1 leaves them as predicted, which is the published mean
-    teacher and would teach `soft` nothing."""
+    """Sharpening of the targets of `soft`, `mean_teacher` and `prototypes`; 1 leaves them as predicted, which is the
+    published mean teacher and would teach `soft` nothing."""
     agreement: Literal["cross_entropy", "mse"] = "mse"
     """Loss between student and teacher of `mean_teacher`, classification tasks."""
     tolerance: float = Field(default=0.05, gt=0.0)
@@ -135,6 +136,7 @@ class SemiSupervision(nn.Module):
     | `consistency` | all modalities | some hidden | [max p > tau] | CE(y, q) |
     | `adaptive_consistency` | all modalities | some hidden | [max p > T(y)] | CE(y, q) |
     | `mean_teacher` | averaged weights | same batch | 1 | CE or mean squared distance to p^(1/T) / sum |
+    | `prototypes` | texts of the classes, see `PrototypeTeacher` | same batch | as `soft` | CE(p^(1/T) / sum, q) |
     | `propagation` | labels of neighbours, see `propagate` | same batch | 1 - H(p) / log K | CE(p, q) |
 
     Independent classes (binary cross-entropy) count one by one, as two sides each, and so do scores. Scores do not
@@ -194,7 +196,8 @@ class SemiSupervision(nn.Module):
         self.tasks = dict(tasks)
         self.config = config
         self.needs_strong_view = config.method in STRONG_VIEW
-        self.needs_teacher = config.method == "mean_teacher"
+        self.averages_weights = config.method == "mean_teacher"
+        self.needs_teacher = self.averages_weights or config.method == "prototypes"
         self.needs_neighbors = config.method == "propagation"
         self.teacher_decay = config.teacher_decay
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
@@ -346,11 +349,11 @@ class SemiSupervision(nn.Module):
             probs_BPK = self.alignments[task](probs_BPK, candidates_B, total)
         choice_BPK, confidence_BP = onehot(probs_BPK), probs_BPK.amax(dim=-1)
         values_BC = choice_BPK[:, 0] if has_one_class(spec) else choice_BPK[..., 1]
-        if spec.kind != "regression" and config.method in ("soft", "mean_teacher"):
+        if spec.kind != "regression" and config.method in ("soft", "mean_teacher", "prototypes"):
             sharp_BPK = torch.softmax(probs_BPK.clamp(min=1e-12).log() / config.temperature, dim=-1)
             chance = 1 / probs_BPK.shape[-1]
             soft_BP = (confidence_BP - chance) / (1 - chance)
-            weights_BP = soft_BP if config.method == "soft" else torch.ones_like(soft_BP)
+            weights_BP = torch.ones_like(soft_BP) if self.averages_weights else soft_BP
             return PseudoLabels(values_BC, weights_BP, sharp_BPK)
         if spec.kind != "regression" and config.method == "propagation":
             entropy_BP = -torch.xlogy(probs_BPK, probs_BPK).sum(dim=-1) / math.log(probs_BPK.shape[-1])
@@ -367,7 +370,7 @@ class SemiSupervision(nn.Module):
         if spec.kind == "regression":
             scores_BC = predicted_BC.clamp(1e-6, 1 - 1e-6)
             logs_BPK = torch.stack([(1 - scores_BC).log(), scores_BC.log()], dim=-1)
-        elif self.needs_teacher and self.config.agreement == "mse":
+        elif self.averages_weights and self.config.agreement == "mse":
             return (distributions(probabilities(predicted_BC, spec), spec) - targets).square().mean(dim=-1)
         elif has_one_class(spec):
             logs_BPK = torch.log_softmax(predicted_BC, dim=1).unsqueeze(1)

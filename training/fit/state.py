@@ -16,8 +16,11 @@ from torch.optim import Optimizer
 from mmpsr.balancing.base import Balancer
 from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
+from mmpsr.config import ConfigError
 from mmpsr.models.base import FusionModel
+from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
+from mmpsr.objective.pseudo_labels import SemiSupervision
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
@@ -116,7 +119,7 @@ class TrainState:
     Attributes:
         model: as the optimizer changes it.
         average: of the model's weights over steps, which is evaluated; the model itself without averaging.
-        teacher: averaged model in evaluation mode, where the semi-supervised method needs one.
+        teacher: averaged model in evaluation mode, or class texts, where the semi-supervised method needs one.
         objective: loss terms.
         balancer: weights of the loss terms.
         optimizer: of the model's parameters.
@@ -129,7 +132,7 @@ class TrainState:
 
     model: FusionModel
     average: FusionModel
-    teacher: FusionModel | None
+    teacher: FusionModel | PrototypeTeacher | None
     objective: Objective
     balancer: Balancer
     optimizer: Optimizer
@@ -157,12 +160,11 @@ class TrainState:
         labels = {task: values[train_rows] for task, values in joined.labels.items()}
         average = copy.deepcopy(model) if settings.weight_averaging else model
         objective = Objective(model.tasks, config.objective, labels, config.semi_supervision, train_rows).to(device)
-        semi = objective.semi_supervision
         optimizer = build_optimizer(model, settings)
         return cls(
             model,
             average,
-            copy.deepcopy(model).eval() if semi is not None and semi.needs_teacher else None,
+            _create_teacher(model, objective.semi_supervision),
             objective,
             create_balancer(objective.keys, config.balancing, model.own_trunks).to(device),
             optimizer,
@@ -180,7 +182,7 @@ class TrainState:
         most = (1 + self.step) / (10 + self.step)
         if self.average is not self.model:
             _update_average(self.average, self.model, min(settings.weight_averaging, most))
-        if self.teacher is not None and self.objective.semi_supervision is not None:
+        if isinstance(self.teacher, FusionModel) and self.objective.semi_supervision is not None:
             _update_average(self.teacher, self.model, min(self.objective.semi_supervision.teacher_decay, most))
 
     def end_epoch(self, value: float) -> None:
@@ -217,9 +219,22 @@ class TrainState:
         }  # fmt: skip
         if self.average is not self.model:
             modules["average"] = self.average
-        if self.teacher is not None:
+        if isinstance(self.teacher, FusionModel):  # class texts are the model's own
             modules["teacher"] = self.teacher
         return modules
+
+
+def _create_teacher(model: FusionModel, semi: SemiSupervision | None) -> FusionModel | PrototypeTeacher | None:
+    if semi is None or not semi.needs_teacher:
+        return None
+    if semi.averages_weights:
+        return copy.deepcopy(model).eval()
+    if model.prototypes is None:
+        raise ConfigError(
+            'semi_supervision.method = "prototypes" makes pseudo-labels by texts of the classes, and this model holds '
+            'none; give a task `texts`, set linear.fusion = "late" and model.linear_path, or choose another method'
+        )
+    return PrototypeTeacher(model.prototypes, model.tasks)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared
 from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel, Outputs
+from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
 
@@ -55,7 +56,7 @@ def training_step(
     *,
     step: int = 0,
     hide_rate: float = 0.0,
-    teacher: FusionModel | None = None,
+    teacher: FusionModel | PrototypeTeacher | None = None,
     compiled: Callable[[Batch], Predictions] | None = None,
 ) -> StepResult:
     """Add that of the balanced loss of the global batch to every parameter's gradient.
@@ -72,7 +73,7 @@ def training_step(
         accelerator: autocast and sums over processes.
         step: number of the step, from 0.
         hide_rate: see `hide_modalities`; the strong view and the teacher see what the batch has.
-        teacher: averaged model in evaluation mode, where the semi-supervised method needs one.
+        teacher: averaged model in evaluation mode, or class texts, where the semi-supervised method needs one.
         compiled: the model, compiled; taken at steps that look at the gradient of no single loss.
     """
     with accelerator.autocast():

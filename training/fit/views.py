@@ -16,6 +16,7 @@ from torch import Tensor
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError, base_of
 from mmpsr.models.base import FusionModel
+from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 
 __all__ = ["StepResult", "StepViews", "compile_model", "hide_modalities", "make_views", "sum_over_processes"]
@@ -55,7 +56,7 @@ class StepViews:
         rows: what the model predicts: the batch, followed by its strong view where the method has one.
         weak: the model's predictions of the clips with all modalities, where the batch has lost some and a strong view
             is to be taught.
-        teacher: the averaged model's predictions of the clips with all modalities.
+        teacher: predictions of the averaged model, or of class texts, of the clips with all modalities.
     """
 
     batch: Batch
@@ -94,7 +95,11 @@ class StepViews:
 
 @torch.no_grad()
 def make_views(
-    model: FusionModel, objective: Objective, batch: Batch, hide_rate: float, teacher: FusionModel | None
+    model: FusionModel,
+    objective: Objective,
+    batch: Batch,
+    hide_rate: float,
+    teacher: FusionModel | PrototypeTeacher | None,
 ) -> StepViews:
     """Make what a step predicts and compares: modalities hidden, the strong view made, a teacher asked."""
     hidden = hide_modalities(batch, hide_rate)

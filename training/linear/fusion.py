@@ -82,6 +82,7 @@ class ViewModels:
         penalties: of the fitted ones.
         by_penalty: of the last fitted view, that of all columns, `[P, N, C]`.
         scores: out of fold, without intercepts, `[V, N, C]`.
+        folds: of the clips, `[N]`.
     """
 
     def __init__(
@@ -100,9 +101,9 @@ class ViewModels:
         self.names = [*self._places, *(given or {})]
         self.penalties: dict[str, float] = {}
         self._balanced = class_weights(targets_NC, spec)
-        folds_N, scores = deal_folds(groups), []
+        self.folds, scores = deal_folds(groups), []
         for view, place in self._places.items():
-            self.by_penalty = _out_of_fold(inputs_ND[:, place], targets_NC, folds_N, spec)
+            self.by_penalty = _out_of_fold(inputs_ND[:, place], targets_NC, self.folds, spec)
             losses = [weigh_views(each[None], targets_NC, self._balanced, spec)[2] for each in self.by_penalty]
             best = int(np.argmin(losses))
             scores.append(self.by_penalty[best])
@@ -117,6 +118,27 @@ class ViewModels:
         """
         shares_V, bias_C, _ = weigh_views(self.scores, self._targets, self._balanced**exponent, self._spec)
         return Weighed(shares_V, bias_C, np.einsum("v,vnc->nc", shares_V, self.scores) + bias_C)
+
+    def raise_given(self, weighed: Weighed, floor: float, exponent: float = 1.0) -> Weighed:
+        """Let the given views together say at least so much as the fitted ones, and fit scale and intercepts anew.
+
+        Args:
+            weighed: the views; what it is already enough for is returned as it is.
+            floor: least deviation over clips of what the given views add, as a share of what the fitted ones add.
+            exponent: as of `weigh`.
+        """
+        num_fitted, shares_V = len(self._places), weighed.shares.copy()
+        if not shares_V[num_fitted:].any():
+            shares_V[num_fitted:] = 1.0
+        fitted_NC = np.einsum("v,vnc->nc", shares_V[:num_fitted], self.scores[:num_fitted])
+        given_NC = np.einsum("v,vnc->nc", shares_V[num_fitted:], self.scores[num_fitted:])
+        least, found = (float((each - each.mean(axis=0)).std()) for each in (fitted_NC, given_NC))
+        if found >= floor * least or found <= LEAST_SCALE:
+            return weighed
+        shares_V[num_fitted:] *= floor * least / found
+        sums_NC = np.einsum("v,vnc->nc", shares_V, self.scores)
+        (scale,), bias_C, _ = weigh_views(sums_NC[None], self._targets, self._balanced**exponent, self._spec)
+        return Weighed(scale * shares_V, bias_C, scale * sums_NC + bias_C)
 
     def fit(self, weighed: Weighed) -> tuple[Array, Array]:
         """Fit every view that counts to all clips, and add them up: a map `[C, D]` and intercepts `[C]`.

@@ -21,10 +21,12 @@ from training.data.joined import JoinedCorpora
 from training.linear.baseline import SPREADS, LinearBaseline, standardized
 from training.linear.fusion import ViewModels, Weighed
 
-__all__ = ["EXPONENTS", "LateBaseline", "create_baseline", "fitted_bank"]
+__all__ = ["EXPONENTS", "TEXT_FLOORS", "LateBaseline", "create_baseline", "fitted_bank"]
 
 EXPONENTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 """On class weights, where views are weighed: 1 is balanced, 0 as frequent as the classes are."""
+TEXT_FLOORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""What class texts say at least, as a share of what fitted views say (deviation over clips), the highest first."""
 
 
 class LateBaseline(LinearBaseline):
@@ -33,8 +35,12 @@ class LateBaseline(LinearBaseline):
     Of `EXPONENTS`, and for regression of `SPREADS`, a task takes what gives the highest mean of its metrics on training
     clips by models that were fitted without their groups; a spread only where no metric is below that of the best
     ridge on all columns at once. How near texts are to a class's prototypes (`bank`) is a view that is not fitted, but
-    for its weight, the same for all classes. A modality that a clip lacks counts as the mean of the task's labelled
-    clips.
+    for its weight, the same for all classes; with `linear.text_share = "one_standard_error"` its say is the highest of
+    `TEXT_FLOORS` that costs less than a standard error over folds. A modality that a clip lacks counts as the mean of
+    the task's labelled clips.
+
+    References:
+        Breiman et al., Classification and Regression Trees, 1984: the rule of one standard error.
 
     Args:
         joined: all clips.
@@ -56,6 +62,7 @@ class LateBaseline(LinearBaseline):
             for task, spec in tasks.items()
         }
         self.joined, self.corpora = joined, config.corpora
+        self.text_share = config.linear.text_share
         train = joined.rows(self.corpora.trained(), "train")
         self._inputs = standardized(joined, train)
         self._width = self._inputs.shape[1]
@@ -128,7 +135,8 @@ class LateBaseline(LinearBaseline):
             tried = [models.weigh(exponent) for exponent in EXPONENTS]
             values = [np.nanmean(self._metrics(task, self._outputs(task, each.out_of_fold), rows)) for each in tried]
             best = int(np.argmax(values))
-            return tried[best], EXPONENTS[best]
+            weighed, exponent = tried[best], EXPONENTS[best]
+            return self._with_texts(task, models, weighed, exponent, rows), exponent
         center, weighed = self.center(task), models.weigh()
         ridges = [self._metrics(task, self._outputs(task, center + each), rows) for each in models.by_penalty]
         floor = max(ridges, key=lambda metrics: float(np.nanmean(metrics)))
@@ -139,6 +147,24 @@ class LateBaseline(LinearBaseline):
             if (metrics >= floor).all() and np.nanmean(metrics) > highest:
                 highest, spread = float(np.nanmean(metrics)), factor
         return weighed, spread
+
+    def _with_texts(self, task: str, models: ViewModels, best: Weighed, exponent: float, rows: Tensor) -> Weighed:
+        """Let class texts say as much as costs less than a standard error out of fold, where they are to transfer."""
+        if self.text_share == "best" or len(models.names) == len(models.penalties):
+            return best
+        folds = [np.flatnonzero(models.folds == fold) for fold in np.unique(models.folds)]
+
+        def of_folds(weighed: Weighed) -> Array:
+            outputs = self._outputs(task, weighed.out_of_fold)
+            return np.array([np.nanmean(self._metrics(task, outputs[fold], rows[fold])) for fold in folds])
+
+        values = of_folds(best)
+        least = values.mean() - values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else values.mean()
+        for floor in TEXT_FLOORS:
+            raised = models.raise_given(best, floor, exponent)
+            if of_folds(raised).mean() >= least:
+                return raised
+        return best
 
     def _views(self) -> dict[str, slice]:
         places, start = {}, 0

@@ -22,6 +22,7 @@ from mmpsr.batch import Predictions
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.metrics.definitions import evaluate, labeled_rows
 from mmpsr.models.base import FusionModel
+from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
@@ -45,7 +46,7 @@ class MetricValue:
 
 @torch.no_grad()
 def predict(
-    model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
+    model: FusionModel | PrototypeTeacher, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
 ) -> dict[str, NDArray[np.float64]]:
     """Predict probabilities or scores of clips.
 
@@ -91,7 +92,9 @@ def deviations(
     }
 
 
-def _predictions(model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int) -> Iterator[Predictions]:
+def _predictions(
+    model: FusionModel | PrototypeTeacher, joined: JoinedCorpora, rows: Tensor, batch_size: int
+) -> Iterator[Predictions]:
     training = model.training
     model.eval()
     for piece in rows.split(batch_size):

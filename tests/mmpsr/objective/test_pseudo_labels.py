@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "both": {"method": "adaptive_consistency", "align_distribution": True, "momentum": 0.5},
     "teacher": {"method": "mean_teacher", "regression": "agreement", "tolerance": 0.3},
     "teacher-entropy": {"method": "mean_teacher", "agreement": "cross_entropy", "align_distribution": True},
+    "prototypes": {"method": "prototypes"},
 }
 each_method = pytest.mark.parametrize("values", METHODS.values(), ids=METHODS)
 UNKNOWN = torch.full((1, 2), NAN)

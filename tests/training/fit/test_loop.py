@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from mmpsr.config import ConfigError
 from mmpsr.layers.text_guides import TextGuides
+from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
 from mmpsr.tasks import task_of_texts
 from tests.support import joined as small
 from training.fit.loop import build_model, train
+from training.fit.state import TrainState
 from training.runs.directory import RunDirectory
 
 WIDTH = 6
@@ -69,3 +72,42 @@ def test_training_moves_the_points_that_are_not_tied(guides: str, tmp_path: Path
 def test_guides_without_a_text_are_an_error() -> None:
     with pytest.raises(ConfigError, match="none of the tasks emotion, personality, ambivalence has both"):
         build_model(small.config(model={"guides": "tied"}), small.joined(), small.tasks())
+
+
+def test_class_texts_teach_clips_whose_corpus_lacks_the_task(tmp_path: Path) -> None:
+    """Pseudo-labels by prototypes count where a task has texts and nowhere else, and a run that is killed goes on."""
+    semi = {"method": "prototypes", "regression": "none"}
+    settings = {"training": {"num_epochs": 2, "checkpoint_steps": 1}, "semi_supervision": semi}
+    config = small.config(model={"linear_path": {"emotion": "fixed"}}, linear={"fusion": "late"}, **settings)
+    clips, records = small.joined(), tmp_path / "whole" / "metrics.jsonl"
+
+    def run(name: str, log: Callable[[str], None]) -> FusionModel:
+        folder = RunDirectory(tmp_path / name)
+        folder.path.mkdir(exist_ok=True)
+        return train(config, clips, TASKS, Accelerator(cpu=True), folder, log)
+
+    whole = run("whole", lambda message: None)
+    first = json.loads(records.read_text().splitlines()[0])
+    counts = {task: first["terms"][f"pseudo/{task}"]["count"] for task in TASKS}
+    assert counts["emotion"] > 0
+    assert (counts["personality"], counts["ambivalence"]) == (0, 0)  # left to its labels; no texts here
+
+    class KilledError(Exception):
+        pass
+
+    def kill(message: str) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run("killed", kill)
+    again = run("killed", lambda message: None)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_class_texts_that_are_not_there_teach_nothing() -> None:
+    config = small.config(semi_supervision={"method": "prototypes", "regression": "none"})
+    clips = small.joined()
+    model = build_model(config, clips, TASKS)
+    with pytest.raises(ConfigError, match=r"makes pseudo-labels by texts of the classes, and this model holds none"):
+        TrainState.create(model, config, clips, 1)

@@ -222,6 +222,28 @@ def test_a_view_that_is_given_counts_out_of_fold_and_is_not_in_the_map() -> None
     np.testing.assert_array_equal(found.fit(weighed)[0], found.fit(without)[0])
 
 
+@pytest.mark.parametrize("spec", [LABEL, LABELS], ids=lambda spec: spec.kind)
+def test_what_is_given_is_raised_to_a_share_of_what_is_fitted(spec: TaskSpec) -> None:
+    labels, generator = targets(spec), np.random.default_rng(6)
+    given = {name: labels + generator.normal(size=labels.shape) for name in ("told", "shown")}
+    found = ViewModels(inputs(), labels, GROUPS, VIEWS, spec, given)
+    weighed = found.weigh(0.8)
+    raised = found.raise_given(weighed, 4.0, 0.8)
+    parts = raised.shares[:, None, None] * found.scores
+    fitted, told = ((part - part.mean(axis=0)).std() for part in (parts[:3].sum(axis=0), parts[3:].sum(axis=0)))
+    assert told == pytest.approx(4 * fitted)
+    first, second = (each.shares / each.shares.max() for each in (weighed, raised))
+    np.testing.assert_allclose(first[:3] / first[:3].sum(), second[:3] / second[:3].sum())  # among themselves as before
+    np.testing.assert_allclose(raised.out_of_fold, parts.sum(axis=0) + raised.bias)
+    again = weigh_views(parts.sum(axis=0)[None], labels, class_weights(labels, spec) ** 0.8, spec)
+    assert again[0] == pytest.approx(1.0, abs=1e-3)  # scale and intercepts are the best
+    np.testing.assert_allclose(again[1], raised.bias, atol=1e-3)
+    assert found.raise_given(raised, 3.9) is raised  # says enough
+    none = weighed.__class__(np.array([1.0, 0.0, 0.0, 0.0, 0.0]), weighed.bias, weighed.out_of_fold)
+    counted = found.raise_given(none, 5.0).shares
+    assert counted[3] == counted[4] > 0  # alike, where none counted before
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 @pytest.mark.parametrize("num_clips", [1, 2])
 def test_a_clip_or_two_give_a_constant(spec: TaskSpec, num_clips: int) -> None:

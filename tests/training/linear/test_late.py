@@ -25,7 +25,7 @@ from training.config import RunConfig
 from training.fit.loop import build_model
 from training.linear import late
 from training.linear.baseline import LinearBaseline
-from training.linear.fusion import ALL
+from training.linear.fusion import ALL, ViewModels, Weighed
 from training.linear.late import EXPONENTS, LateBaseline, create_baseline, fitted_bank
 from training.runs.directory import read_json
 from training.runs.trained import TrainedModel
@@ -250,6 +250,37 @@ def test_prototypes_that_tell_the_classes_count() -> None:
     truth = joined.labels["ambivalence"][test].argmax(dim=1).tolist()
     assert found.predict(test)["ambivalence"].argmax(axis=1).tolist() == truth
     assert "text prototypes" not in found.shares["emotion"]  # its task has no texts
+
+
+def test_class_texts_say_as_much_as_costs_less_than_a_standard_error(
+    joined: small.JoinedCorpora, baseline: LateBaseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config()
+    settings = settings.model_copy(
+        update={"linear": settings.linear.model_copy(update={"text_share": "one_standard_error"})}
+    )
+    seen: list[float] = []
+    real = ViewModels.raise_given
+
+    def raising(models: ViewModels, weighed: Weighed, floor: float, exponent: float) -> Weighed:
+        seen.append(floor)
+        return real(models, weighed, floor, exponent)
+
+    monkeypatch.setattr(ViewModels, "raise_given", raising)
+    found = LateBaseline(joined, TASKS, settings, bank_of(joined))
+    assert seen[0] == 1.0  # the highest that is allowed
+    assert len(seen) <= 20  # of two tasks of classes, not of the regression
+    for task in ("emotion", "ambivalence"):
+        texts = [
+            sum(share for name, share in each.shares[task].items() if "prototypes" in name)
+            / sum(share for name, share in each.shares[task].items() if "prototypes" not in name)
+            for each in (baseline, found)
+        ]
+        assert texts[1] > texts[0]
+    assert found.shares["personality"] == baseline.shares["personality"]
+    monkeypatch.setattr(late, "TEXT_FLOORS", (1e9,))  # which costs everything that is fitted
+    kept = LateBaseline(joined, TASKS, settings, bank_of(joined))
+    assert kept.shares["emotion"] == baseline.shares["emotion"]
 
 
 def test_a_modality_that_no_labelled_clip_has_counts_nothing() -> None:
