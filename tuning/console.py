@@ -1,4 +1,4 @@
-"""The command `mmpsr`: the subcommands of `training.commands.console`, and `tune`, `study`, `report` and `transfer`."""
+"""The command `mmpsr`: the subcommands of `training.commands.console`, and those of many runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from typing import Annotated
 import typer
 
 from mmpsr.extras import require_extra
-from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console, print_error
+from training.commands.common import (
+    DEMO,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    error_console,
+    guarded,
+    out_console,
+    print_error,
+)
 from training.commands.console import app
 
-__all__ = ["report", "study", "transfer", "tune"]
+__all__ = ["report", "study", "transfer", "trunks", "tune"]
 
 SEARCH = Path("searches/demo")
 StudyBaseOption = Annotated[
@@ -149,6 +158,31 @@ def transfer(
     console = out_console(140)
     for table in transfer_tables(document):
         console.print(table, highlight=False, markup=False)
+
+
+@app.command()
+@guarded("stopped; finished trainings are kept, and the same command continues", out_console)
+def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
+    """Ask out of fold, on training clips alone, which tasks are better off with a trunk of their own."""
+    from accelerate import Accelerator
+
+    from training.data.load import load_run_data
+    from training.published_config import load_run_config
+    from tuning.transfer.trunks import compare_trunks, own_trunks, trunk_table
+
+    console = out_console(140)
+
+    def say(message: str) -> None:
+        console.print(message, highlight=False, markup=False)
+
+    resolved, notes = load_run_config(config, set_ or ())
+    for note in notes:
+        say(note)
+    tasks, joined = resolved.tasks.resolve(), load_run_data(resolved, Accelerator(cpu=True)).joined
+    log = Path(resolved.output.directory) / (resolved.output.name or config.stem) / "trunks.jsonl"
+    choices = compare_trunks(resolved, joined, tasks, log, say)
+    console.print(trunk_table(choices), highlight=False, markup=False)
+    say(f"model.own_trunks = {json.dumps(own_trunks(choices))}, by the trainings in {log}")
 
 
 if __name__ == "__main__":

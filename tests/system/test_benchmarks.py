@@ -144,36 +144,3 @@ def test_views_of_tables_are_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     found = re.match(r"text=stylometry: (\d+\.\d) / (\d+\.\d); \+", everything)
     assert found is not None
     assert min(map(float, found.groups())) > 97
-
-
-def test_a_trunk_of_its_own_is_chosen_where_it_helps_by_more_than_its_error() -> None:
-    from trunks import choose
-
-    # Differences of 1, 2 and 3: mean 2, deviation 1, standard error 1 / sqrt(3); turned around it hurts.
-    joint, own = np.array([10.0, 20.0, 30.0]), np.array([11.0, 22.0, 33.0])
-    assert choose(joint, own) == (pytest.approx(2.0), pytest.approx(0.57735), True)
-    assert choose(own, joint)[2] is False
-    assert choose(joint, joint + np.array([3.0, -2.0, -0.5]))[2] is False
-
-
-@pytest.mark.slow
-def test_trunks_are_compared_on_training_clips_alone() -> None:
-    from trunks import compared, folds_of
-
-    from tests.support import joined as small
-
-    clips = small.joined()
-    config, tasks = small.config(training={"num_epochs": 1}), small.tasks()
-    del tasks["ambivalence"]
-    found = compared(config, clips, tasks)
-    assert {task: (len(joint), len(own)) for task, (joint, own) in found.items()} == dict.fromkeys(tasks, (5, 5))
-    assert all((joint != own).any() for joint, own in found.values())
-    unused = clips.rows(["mosei", "fiv2", "bah", "meld"], "dev").tolist() + clips.rows(["fiv2"], "test").tolist()
-    for task in tasks:
-        clips.labels[task][unused] = 0.0
-    clips.features["text"][unused] = 100.0
-    again = compared(config, clips, tasks)
-    assert all((found[task][index] == again[task][index]).all() for task in tasks for index in (0, 1))
-    folds = folds_of(clips)
-    for _, places in clips.clips.groupby("corpus").indices.items():
-        assert np.bincount(folds[places]).min() >= len(places) // 5
