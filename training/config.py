@@ -149,9 +149,10 @@ class LinearConfig(Config):
     fusion: Literal["concatenated", "late"] = "concatenated"
     """One model of all features together, penalties chosen on dev; or one for each modality, all together and the
     classes' texts, with penalties and weights chosen out of fold on training clips."""
-    text_share: Literal["best", "one_standard_error"] = "best"
-    """What texts of classes count in late fusion, classification: as is best on training clips; or the most that costs
-    less than a standard error there, for corpora that are not trained on, since texts depend on no corpus."""
+    text_share: Annotated[float, Field(ge=0.0)] | Literal["one_standard_error"] = 0.0
+    """What texts of classes say at least in late fusion, classification, as a share of what is fitted: 0 leaves it as
+    is best on training clips, 1 lets both say as much, and `one_standard_error` takes the most that costs less than a
+    standard error there; for corpora that are not trained on, since texts depend on no corpus."""
 
 
 class OutputConfig(Config):

@@ -35,9 +35,9 @@ class LateBaseline(LinearBaseline):
     Of `EXPONENTS`, and for regression of `SPREADS`, a task takes what gives the highest mean of its metrics on training
     clips by models that were fitted without their groups; a spread only where no metric is below that of the best
     ridge on all columns at once. How near texts are to a class's prototypes (`bank`) is a view that is not fitted, but
-    for its weight, the same for all classes; with `linear.text_share = "one_standard_error"` its say is the highest of
-    `TEXT_FLOORS` that costs less than a standard error over folds. A modality that a clip lacks counts as the mean of
-    the task's labelled clips.
+    for its weight, the same for all classes. With `linear.text_share` it says so much at least, or, by the rule of one
+    standard error, the highest of `TEXT_FLOORS` that costs less than one over folds. A modality that a clip lacks
+    counts as the mean of the task's labelled clips.
 
     References:
         Breiman et al., Classification and Regression Trees, 1984: the rule of one standard error.
@@ -150,8 +150,10 @@ class LateBaseline(LinearBaseline):
 
     def _with_texts(self, task: str, models: ViewModels, best: Weighed, exponent: float, rows: Tensor) -> Weighed:
         """Let class texts say as much as costs less than a standard error out of fold, where they are to transfer."""
-        if self.text_share == "best" or len(models.names) == len(models.penalties):
+        if self.text_share == 0 or len(models.names) == len(models.penalties):
             return best
+        if self.text_share != "one_standard_error":
+            return models.raise_given(best, self.text_share, exponent)
         folds = [np.flatnonzero(models.folds == fold) for fold in np.unique(models.folds)]
 
         def of_folds(weighed: Weighed) -> Array:

@@ -252,13 +252,15 @@ def test_prototypes_that_tell_the_classes_count() -> None:
     assert "text prototypes" not in found.shares["emotion"]  # its task has no texts
 
 
+def sharing(text_share: float | str) -> RunConfig:
+    settings = config()
+    return settings.model_copy(update={"linear": settings.linear.model_copy(update={"text_share": text_share})})
+
+
 def test_class_texts_say_as_much_as_costs_less_than_a_standard_error(
     joined: small.JoinedCorpora, baseline: LateBaseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config()
-    settings = settings.model_copy(
-        update={"linear": settings.linear.model_copy(update={"text_share": "one_standard_error"})}
-    )
+    settings = sharing("one_standard_error")
     seen: list[float] = []
     real = ViewModels.raise_given
 
@@ -281,6 +283,9 @@ def test_class_texts_say_as_much_as_costs_less_than_a_standard_error(
     monkeypatch.setattr(late, "TEXT_FLOORS", (1e9,))  # which costs everything that is fitted
     kept = LateBaseline(joined, TASKS, settings, bank_of(joined))
     assert kept.shares["emotion"] == baseline.shares["emotion"]
+    seen.clear()
+    LateBaseline(joined, TASKS, sharing(0.25), bank_of(joined))
+    assert seen == [0.25, 0.25]  # of two tasks of classes, as it is set
 
 
 def test_a_modality_that_no_labelled_clip_has_counts_nothing() -> None:
