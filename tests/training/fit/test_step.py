@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from mmpsr.balancing.base import Balancer
 from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
+from mmpsr.models.fused import FusedMCDM, FusedPass
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.objective import Objective
 from tests.support import joined as small
 from tests.support.step_script import CASES, take_steps
 from training.fit.loop import build_model
-from training.fit.step import shared_gradients, training_step
+from training.fit.step import CONFLICT_STEPS, shared_gradients, training_step
 from training.fit.views import hide_modalities
 
 
@@ -134,3 +135,27 @@ def test_the_ramp_scales_the_pseudo_branch_after_balancing() -> None:
     seen = [training_step(model, objective, balancer, batch, Accelerator(cpu=True)).weights for _ in range(5)]
     assert [float(each[1].sum()) for each in seen] == pytest.approx([0.3 * share for share in (0.25, 0.5, 0.75, 1, 1)])
     assert [float(each[0].sum()) for each in seen] == pytest.approx([3.0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("balancing", "step", "precision", "is_taken"),
+    [
+        ({}, 1, "no", True),
+        ({}, CONFLICT_STEPS, "no", False),  # looks at inner products of gradients
+        ({"method": "mgda"}, 1, "no", False),
+        ({"cost": "last_layer"}, 1, "no", False),
+        ({}, 1, "bf16", False),
+    ],
+)
+def test_the_fused_pass_is_taken_where_it_gives_all_that_a_step_needs(
+    balancing: dict[str, object], step: int, precision: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, objective, balancer, batch = small_step(balancing=balancing)
+    fused, passes = FusedMCDM(model), []
+    monkeypatch.setattr(FusedMCDM, "__call__", lambda self, rows: passes.append(rows) or FusedPass(self, rows))
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda self: precision))
+    for is_trained in (False, True):
+        training_step(model.train(is_trained), objective, balancer, batch, accelerator, step=step, fused=fused)
+    assert len(passes) == is_taken
+    assert all(parameter.grad is not None for parameter in model.shared_parameters())
