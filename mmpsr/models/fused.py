@@ -181,17 +181,21 @@ class FusedPass:
             exponentials = fused.exponentials.of(mask_BM, fused.graph.weight_SOI.dtype)
             nodes_RH, context_RH = fused.trunk.forward(tuple(standardized.values()), exponentials)
             self.inputs = model.linear_inputs(standardized, batch) if model.linear_paths else batch.presence
-            kept = _Kept(fused, *mask_BM.shape)
         self.nodes_TRH, self.context_TRH = (
             values.expand(len(fused.towers), -1, -1).detach().requires_grad_() for values in (nodes_RH, context_RH)
         )
         with torch.enable_grad():
-            queries_TRH = self._queries(kept, exponentials)
-            pooled_TBH = self._attend(queries_TRH, mask_BM, kept)
-            outputs_TBC, self.similarity = self._head(pooled_TBH, kept)
-            self.offsets = self._offsets()
-            found = {task: self._finish(index, task, outputs_TBC) for index, task in enumerate(model.tasks)}
-        self.predictions = model.collect(found, Shared((), mask_BM, self.inputs, batch.features))
+            outputs = self.predict(mask_BM, exponentials)
+        self.predictions = model.collect(outputs, Shared((), mask_BM, self.inputs, batch.features))
+
+    def predict(self, mask_BM: Tensor, exponentials_BMM: Tensor) -> dict[str, Outputs]:
+        """Run the towers, and keep what the gradients of their parameters need."""
+        kept = _Kept(self.fused, *mask_BM.shape)
+        queries_TRH = self._queries(kept, exponentials_BMM)
+        pooled_TBH = self._attend(queries_TRH, mask_BM, kept)
+        outputs_TBC, self.similarity = self._head(pooled_TBH, kept)
+        self.offsets = self._offsets()
+        return {task: self._finish(index, task, outputs_TBC) for index, task in enumerate(self.fused.model.tasks)}
 
     def _queries(self, kept: _Kept, exponentials_BMM: Tensor) -> Tensor:
         fused, (num_tasks, num_rows, width) = self.fused, self.nodes_TRH.shape
