@@ -31,19 +31,19 @@ def trunk_squared_norms(found: TrunkGradients, masks_TKB: Tensor) -> Tensor:
         found: of a pass, with gradients by task.
         masks_TKB: bool, the clips of each loss.
     """
-    vectors_MBB = found.hidden.new_empty(len(found.vectors), *2 * [masks_TKB.shape[2]])
+    num_nodes, num_clips, _ = found.hidden.shape
+    inputs_MBB = found.hidden.new_empty(2, num_nodes, num_clips, num_clips)
     for index, vectors_BD in enumerate(found.vectors):
-        torch.mm(vectors_BD, vectors_BD.T, out=vectors_MBB[index])
-    products_TBB = _gram(found.at_norm) + _gram(found.at_norm * found.normal.unsqueeze(1))
-    for gradients, inputs_MBB in (
-        (found.at_first, vectors_MBB),
-        (found.at_down, found.hidden @ found.hidden.mT),
-        (found.at_up, found.narrow @ found.narrow.mT),
-    ):
-        products_TBB += (torch.matmul(gradients, gradients.mT) * (inputs_MBB + 1).unsqueeze(1)).sum(dim=0)
-    products_TBB += _of_rows(found.at_graph, found.nodes)
-    summed_TBH = found.at_bias.sum(dim=2)
-    products_TBB += summed_TBH @ summed_TBH.mT
+        torch.mm(vectors_BD, vectors_BD.T, out=inputs_MBB[0, index])
+    torch.bmm(found.narrow, found.narrow.mT, out=inputs_MBB[1])
+    products = torch.matmul(found.wide, found.wide.mT)
+    products[:2].mul_(inputs_MBB.add_(1).unsqueeze(2))
+    of_down = torch.matmul(found.at_down, found.at_down.mT)
+    of_down.mul_(torch.bmm(found.hidden, found.hidden.mT).add_(1).unsqueeze(1))
+    summed_TBH = found.of_graph[1].sum(dim=2)
+    products_TBB = torch.baddbmm(_of_rows(found.of_graph[0], found.nodes), summed_TBH, summed_TBH.mT)
+    products_TBB += products.sum(dim=(0, 1))
+    products_TBB += of_down.sum(dim=0)
     masks = masks_TKB.to(products_TBB.dtype)
     return ((masks @ products_TBB) * masks).sum(dim=2)
 
@@ -53,22 +53,18 @@ def trunk_uses(trunk: Trunk, found: TrunkGradients) -> list[Use]:
     layers = []
     for index, (projector, vectors_BD) in enumerate(zip(trunk.projectors, found.vectors, strict=True)):
         first, adapter = cast(nn.Linear, projector[0]), projector.adapter
-        norm, at_norm = cast(nn.LayerNorm, adapter.norm), found.at_norm[index]
+        norm, (at_first, at_up, at_norm, at_gain) = cast(nn.LayerNorm, adapter.norm), found.wide[:, index]
         for layer, inputs_BI, gradients_TBO in (
-            (first, vectors_BD, found.at_first[index]),
+            (first, vectors_BD, at_first),
             (adapter.down, found.hidden[index], found.at_down[index]),
-            (adapter.up, found.narrow[index], found.at_up[index]),
+            (adapter.up, found.narrow[index], at_up),
         ):
             layers.append(Use("linear", (layer.weight, layer.bias), inputs_BI.unsqueeze(1), gradients_TBO.unsqueeze(2)))
-        for parameter, gradients_TBH in ((norm.weight, at_norm * found.normal[index]), (norm.bias, at_norm)):
+        for parameter, gradients_TBH in ((norm.weight, at_gain), (norm.bias, at_norm)):
             layers.append(Use("expanded", (parameter,), None, gradients_TBH.unsqueeze(2)))
-    nodes_BMH = found.nodes.view(found.at_graph.shape[1:])
-    layers.append(Use("linear", (trunk.graph.linear.weight, None), nodes_BMH, found.at_graph))
-    return [*layers, Use("expanded", (trunk.graph.bias,), None, found.at_bias)]
-
-
-def _gram(gradients_MTBH: Tensor) -> Tensor:
-    return torch.matmul(gradients_MTBH, gradients_MTBH.mT).sum(dim=0)
+    nodes_BMH = found.nodes.view(found.of_graph.shape[2:])
+    layers.append(Use("linear", (trunk.graph.linear.weight, None), nodes_BMH, found.of_graph[0]))
+    return [*layers, Use("expanded", (trunk.graph.bias,), None, found.of_graph[1])]
 
 
 def _of_rows(gradients_TBMO: Tensor, inputs_RI: Tensor) -> Tensor:

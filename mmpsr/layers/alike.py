@@ -39,20 +39,31 @@ def laid_together(parameters: Sequence[nn.Parameter]) -> Tensor:
 
 
 class Padded:
-    """Parameters of one number of dimensions as one tensor: their own memory where shapes agree, else padded copies."""
+    """Parameters of one number of dimensions as one tensor: their own memory where shapes agree, else padded copies.
+
+    Gradients are kept in memory that serves every step, for parameters that have none yet.
+
+    Args:
+        parameters: at least one.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
         shapes = [tuple(parameter.shape) for parameter in self.parameters]
         self.is_ragged = len(set(shapes)) > 1
-        if not self.is_ragged:
+        if self.is_ragged:
+            most = [max(sizes) for sizes in zip(*shapes, strict=True)]
+            self.stacked = self.parameters[0].new_zeros(len(shapes), *most).detach()
+        else:
             self.stacked = laid_together(self.parameters)
-            self._own = list(self.stacked)
-            return
-        most = [max(sizes) for sizes in zip(*shapes, strict=True)]
-        self.stacked = self.parameters[0].new_zeros(len(shapes), *most)
-        self.places = [tuple(map(slice, shape)) for shape in shapes]
-        self._own = [part[place] for part, place in zip(self.stacked, self.places, strict=True)]
+        self._places = [tuple(map(slice, shape)) for shape in shapes]
+        self._own = self._parts(self.stacked)
+        self._room: Tensor | None = None
+        self._in_room: list[Tensor] = []
+        self._copies: list[Tensor] = []
+
+    def _parts(self, stacked: Tensor) -> list[Tensor]:
+        return [part[place] for part, place in zip(stacked, self._places, strict=True)]
 
     def refresh(self) -> Tensor:
         """Give the stacked parameters as they are now; laid together again where something has moved them."""
@@ -60,16 +71,30 @@ class Padded:
             torch._foreach_copy_(self._own, [parameter.detach() for parameter in self.parameters])
         elif any(part.data_ptr() != own.data_ptr() for part, own in zip(self.parameters, self._own, strict=True)):
             self.stacked = laid_together(self.parameters)
-            self._own = list(self.stacked)
+            self._own = self._parts(self.stacked)
         return self.stacked
+
+    def room(self) -> Tensor:
+        """Give memory for gradients `[S, *shape]`, which `add_gradients` is then to be given."""
+        if any(parameter.grad is not None for parameter in self.parameters):
+            return torch.empty_like(self.stacked)
+        if self._room is None:
+            self._room = torch.empty_like(self.stacked)
+            self._in_room = self._parts(self._room)
+            self._copies = [torch.empty_like(part) for part in self.parameters] if self.is_ragged else self._in_room
+        return self._room
 
     def add_gradients(self, gradients: Tensor) -> None:
         """Add gradients `[S, *shape]`, padded as the parameters are."""
-        parts = gradients.unbind()
-        if self.is_ragged:
-            parts = tuple(part[place].contiguous() for part, place in zip(parts, self.places, strict=True))
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            add_gradient(parameter, part)
+        if gradients is self._room:
+            if self.is_ragged:
+                torch._foreach_copy_(self._copies, self._in_room)
+            for parameter, part in zip(self.parameters, self._copies, strict=True):
+                if parameter.requires_grad:
+                    parameter.grad = part
+            return
+        for parameter, part in zip(self.parameters, self._parts(gradients), strict=True):
+            add_gradient(parameter, part.contiguous())
 
 
 def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -104,9 +129,9 @@ class AlikeLinears:
 
     def form(self, inputs_SRI: Tensor, gradients_SRO: Tensor) -> None:
         """Add the parameters' gradients, from those at the outputs."""
-        self.weights.add_gradients(torch.bmm(gradients_SRO.mT, inputs_SRI))
+        self.weights.add_gradients(torch.bmm(gradients_SRO.mT, inputs_SRI, out=self.weights.room()))
         if self.biases is not None:
-            self.biases.add_gradients(gradients_SRO.sum(dim=1))
+            self.biases.add_gradients(torch.sum(gradients_SRO, dim=1, out=self.biases.room()))
 
 
 class AlikeNorms:
@@ -143,8 +168,8 @@ class AlikeNorms:
 
     def form(self, normal_SRI: Tensor, gradients_SRI: Tensor) -> None:
         """Add the parameters' gradients, from those at the outputs of `scale`."""
-        self.gains.add_gradients((gradients_SRI * normal_SRI).sum(dim=1))
-        self.biases.add_gradients(gradients_SRI.sum(dim=1))
+        self.gains.add_gradients(torch.sum(gradients_SRI * normal_SRI, dim=1, out=self.gains.room()))
+        self.biases.add_gradients(torch.sum(gradients_SRI, dim=1, out=self.biases.room()))
 
 
 class AlikeVectors:

@@ -107,6 +107,7 @@ class FusedMCDM:
 
     def __init__(self, model: MCDM) -> None:
         self.model, self.trunk = model, Trunk(model)
+        self.kept: _Kept | None = None
         towers = [cast(TaskTower, tower) for tower in model.towers.values()]
         attentions = [cast(CrossAttention, tower.attention) for tower in towers]
         self.towers = towers
@@ -125,6 +126,13 @@ class FusedMCDM:
             self.guides = AlikeVectors([cast(nn.Parameter, tower.guides) for tower in towers])
         if towers[0].log_temperature is not None:
             self.temperatures = AlikeVectors([cast(nn.Parameter, tower.log_temperature) for tower in towers])
+
+    def draw(self, num_clips: int, num_nodes: int) -> _Kept:
+        """Draw dropout in the towers, in memory that serves every batch of the same size."""
+        if self.kept is None or self.kept.size != (num_clips, num_nodes):
+            self.kept = _Kept(self, num_clips, num_nodes)
+        self.kept.draw()
+        return self.kept
 
     def __call__(self, batch: Batch) -> FusedPass:
         """Predict every task for every clip, as the model does in training mode.
@@ -150,7 +158,11 @@ class _Kept:
         self.projected, self.narrow, self.nodes = (new(num_tasks, rows, width) for width in widths)
         self.weights = new(num_tasks, num_clips, num_heads, num_nodes, num_nodes)
         self.head = new(num_tasks, num_clips, fused.head.weight_SOI.shape[1])
-        for index, tower in enumerate(fused.towers):
+        self.size, self.towers = (num_clips, num_nodes), fused.towers
+
+    def draw(self) -> None:
+        """Draw anew."""
+        for index, tower in enumerate(self.towers):
             predictor = cast(Projector, tower.predictor)
             adapter = predictor.adapter
             own = (self.classes, cast(nn.Linear, predictor[0])), (self.few, adapter.down)
@@ -190,7 +202,7 @@ class FusedPass:
 
     def predict(self, mask_BM: Tensor, exponentials_BMM: Tensor) -> dict[str, Outputs]:
         """Run the towers, and keep what the gradients of their parameters need."""
-        kept = _Kept(self.fused, *mask_BM.shape)
+        kept = self.fused.draw(*mask_BM.shape)
         queries_TRH = self._queries(kept, exponentials_BMM)
         pooled_TBH = self._attend(queries_TRH, mask_BM, kept)
         outputs_TBC, self.similarity = self._head(pooled_TBH, kept)
@@ -297,6 +309,7 @@ class FusedPass:
             loss, asked, allow_unused=True, materialize_grads=True
         )
 
+    @torch.no_grad()
     def trunk_gradients(self, by_task: bool) -> TrunkGradients:
         """Carry the gradient at the nodes to the trunk, by task (T cotangents) or of all tasks together (one)."""
         ends = self.at_nodes, self.at_context
@@ -304,6 +317,7 @@ class FusedPass:
             ends = ends[0].sum(dim=0, keepdim=True), ends[1].sum(dim=0, keepdim=True)
         return self.fused.trunk.backward(*ends)
 
+    @torch.no_grad()
     def form(self, weights_TB: Tensor | None) -> None:
         """Add the gradients of the towers' parameters.
 
@@ -345,7 +359,7 @@ class FusedPass:
         queries_TRH, by_head, sums, heads_TBH = self.attended
         num_tasks, _, width = queries_TRH.shape
         fused.query.form(queries_TRH, at_queries)
-        weight = torch.empty_like(fused.key_value.weight_SOI)
+        weight = fused.key_value.weights.room()
         context_TRH, num_heads = self.context_TRH.detach(), fused.num_heads
         for index, part in enumerate(weight.unbind()):
             own = slice(index * num_heads, (index + 1) * num_heads)
@@ -354,7 +368,8 @@ class FusedPass:
         of_values = (at_values * sums).sum(dim=1).view(num_tasks, width)
         fused.key_value.weights.add_gradients(weight)
         cast(Padded, fused.key_value.biases).add_gradients(torch.cat([at_keys.sum(dim=1), of_values], dim=1))
-        fused.output.weights.add_gradients(torch.bmm(at_pooled.mT, heads_TBH))
+        output = fused.output.weights
+        output.add_gradients(torch.bmm(at_pooled.mT, heads_TBH, out=output.room()))
         cast(Padded, fused.output.biases).add_gradients((at_pooled * self.some_B1).sum(dim=1))
 
     def _form_guides(self, at_similarity_TBC: Tensor) -> None:

@@ -8,14 +8,14 @@ adapter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpsr.layers.alike import AlikeLinears, AlikeNorms, AlikeVectors, add_gradient
+from mmpsr.layers.alike import AlikeLinears, AlikeNorms, AlikeVectors, Padded, add_gradient
 from mmpsr.layers.graph.ucgnn import UCGNN
 from mmpsr.models.mcdm import MCDM, Projector
 
@@ -69,13 +69,10 @@ class TrunkGradients:
         narrow: what their second layers take, `[M, B, E]`.
         normal: normalised, before gain and bias, `[M, B, H]`.
         nodes: what the graph layer takes, clip by clip, `[R, H]`.
-        at_first: `[M, T, B, H]`, at the projectors' first layers; `at_down`, `at_up` and `at_norm` those of the
-            adapters.
-        at_down: `[M, T, B, E]`.
-        at_up: `[M, T, B, H]`.
-        at_norm: `[M, T, B, H]`.
-        at_graph: `[T, B, M, H]`, at the graph layer's product.
-        at_bias: `[T, B, M, H]`, at its bias.
+        wide: `[4, M, T, B, H]`, at the projectors' first layers, at the adapters' second ones, at the biases of their
+            norms, and at the gains.
+        at_down: `[M, T, B, E]`, at the adapters' first layers.
+        of_graph: `[2, T, B, M, H]`, at the graph layer's product and at its bias.
     """
 
     vectors: tuple[Tensor, ...]
@@ -83,22 +80,17 @@ class TrunkGradients:
     narrow: Tensor
     normal: Tensor
     nodes: Tensor
-    at_first: Tensor
+    wide: Tensor
     at_down: Tensor
-    at_up: Tensor
-    at_norm: Tensor
-    at_graph: Tensor
-    at_bias: Tensor
+    of_graph: Tensor
 
     def weighted(self, weights_TB: Tensor) -> TrunkGradients:
         """Sum over cotangents, each clip with its weights; T becomes 1."""
-        of_modality, of_clip = weights_TB.unsqueeze(-1), weights_TB[..., None, None]
-        of_first = [
-            (values * of_modality).sum(dim=1, keepdim=True)
-            for values in (self.at_first, self.at_down, self.at_up, self.at_norm)
-        ]
-        of_graph = [(values * of_clip).sum(dim=0, keepdim=True) for values in (self.at_graph, self.at_bias)]
-        return TrunkGradients(self.vectors, self.hidden, self.narrow, self.normal, self.nodes, *of_first, *of_graph)
+        wide, at_down = (
+            (values * weights_TB.unsqueeze(-1)).sum(dim=-3, keepdim=True) for values in (self.wide, self.at_down)
+        )
+        of_graph = (self.of_graph * weights_TB[..., None, None]).sum(dim=1, keepdim=True)
+        return replace(self, wide=wide, at_down=at_down, of_graph=of_graph)
 
 
 class Trunk:
@@ -144,37 +136,47 @@ class Trunk:
         self.scale_M1B1, self.exponentials = scale_MB1.unsqueeze(1), exponentials_BMM
         return nodes_RH, context_RH
 
+    @torch.no_grad()
     def backward(self, at_nodes_TRH: Tensor, at_context_TRH: Tensor) -> TrunkGradients:
         """Carry gradients at nodes and context back, for T cotangents at once."""
         num_tasks, _, width = at_nodes_TRH.shape
-        num_clips = len(self.exponentials)
-        shape = (num_tasks, num_clips, -1, width)
+        (num_nodes, num_clips, _), num_halves = self.kept[1].shape, self.exponentials.shape[1]
         slope_MBH, slope_MBE, slope_RH = self.slopes
-        at_bias = at_context_TRH * slope_RH
-        halves = at_bias.view(num_tasks, num_clips, self.exponentials.shape[1], -1)
-        at_graph = (self.exponentials.mT @ halves).view_as(at_bias)
-        at_nodes = torch.addmm(at_nodes_TRH.reshape(-1, width), at_graph.view(-1, width), self.graph.linear.weight)
-        at_norm = at_nodes.view(shape).permute(2, 0, 1, 3).contiguous()
+        of_graph = at_nodes_TRH.new_empty(2, num_tasks, num_clips, num_nodes, width)
+        halves = of_graph.view(2, num_tasks, num_clips, num_halves, -1)
+        torch.mul(at_context_TRH, slope_RH, out=of_graph[1].view_as(at_context_TRH))
+        torch.matmul(self.exponentials.mT, halves[1], out=halves[0])
+        at_graph = of_graph[0].view(-1, width)
+        at_nodes = torch.addmm(at_nodes_TRH.reshape(-1, width), at_graph, self.graph.linear.weight)
+        wide = at_nodes.new_empty(4, num_nodes, num_tasks, num_clips, width)
+        at_first, at_up, at_norm, at_gain = wide.unbind()
+        at_norm.copy_(at_nodes.view(num_tasks, num_clips, num_nodes, width).permute(2, 0, 1, 3))
         normal = self.kept[3].unsqueeze(1)
-        scaled = at_norm * self.norm.gain_SI[:, None, None]
-        along = (scaled * normal).mean(dim=-1, keepdim=True)
-        at_up = (scaled - scaled.mean(dim=-1, keepdim=True)).addcmul_(normal, along, value=-1).mul_(self.scale_M1B1)
+        gain = self.norm.gain_SI[:, None, None]
+        torch.mul(at_norm, normal, out=at_gain)
+        scaled, along = at_norm * gain, (at_gain * gain).mean(dim=-1, keepdim=True)
+        torch.sub(scaled, scaled.mean(dim=-1, keepdim=True), out=at_up)
+        at_up.addcmul_(normal, along, value=-1).mul_(self.scale_M1B1)
         flat_up = at_up.flatten(1, 2)
-        at_down = torch.bmm(flat_up, self.up.weight_SOI).view(*at_up.shape[:3], -1).mul_(slope_MBE)
-        at_first = torch.baddbmm(flat_up, at_down.flatten(1, 2), self.down.weight_SOI).view_as(at_up).mul_(slope_MBH)
-        return TrunkGradients(*self.kept, at_first, at_down, at_up, at_norm, at_graph.view(shape), at_bias.view(shape))
+        at_down = torch.bmm(flat_up, self.up.weight_SOI).view(num_nodes, num_tasks, num_clips, -1).mul_(slope_MBE)
+        torch.baddbmm(flat_up, at_down.flatten(1, 2), self.down.weight_SOI, out=at_first.flatten(1, 2))
+        at_first.mul_(slope_MBH)
+        return TrunkGradients(*self.kept, wide, at_down, of_graph)
 
+    @torch.no_grad()
     def form(self, found: TrunkGradients) -> None:
         """Add the parameters' gradients, of one cotangent."""
-        at_first, at_down, at_up, at_norm = (
-            values.squeeze(1) for values in (found.at_first, found.at_down, found.at_up, found.at_norm)
-        )
+        at_first, at_up, *_ = found.wide.squeeze(2).unbind()
+        of_first, of_up, of_norm, of_gain = found.wide.sum(dim=(2, 3)).unbind()
         for layer, vectors_BD, gradients_BH in zip(self.first, found.vectors, at_first, strict=True):
             add_gradient(layer.weight, gradients_BH.T @ vectors_BD)
-        self.first_biases.form(at_first.sum(dim=1))
-        self.down.form(found.hidden, at_down)
-        self.up.form(found.narrow, at_up)
-        self.norm.form(found.normal, at_norm)
-        at_graph, at_bias = (values.reshape(-1, values.shape[-1]) for values in (found.at_graph, found.at_bias))
+        self.down.form(found.hidden, found.at_down.squeeze(1))
+        up = self.up.weights
+        up.add_gradients(torch.bmm(at_up.mT, found.narrow, out=up.room()))
+        self.first_biases.form(of_first)
+        cast(Padded, self.up.biases).add_gradients(of_up)
+        self.norm.biases.add_gradients(of_norm)
+        self.norm.gains.add_gradients(of_gain)
+        at_graph, at_bias = found.of_graph.flatten(1, -2)
         add_gradient(self.graph.linear.weight, at_graph.T @ found.nodes)
         add_gradient(self.graph.bias, at_bias.sum(dim=0))
