@@ -12,6 +12,7 @@ Shape suffixes: S layers, R rows, I and O widths.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class Padded:
         if self._room is None:
             self._room = torch.empty_like(self.stacked)
             self._in_room = self._parts(self._room)
-            self._copies = [torch.empty_like(part) for part in self.parameters] if self.is_ragged else self._in_room
+            self._copies = [torch.empty_like(part) for part in self._own] if self.is_ragged else self._in_room
         return self._room
 
     def add_gradients(self, gradients: Tensor) -> None:
@@ -97,7 +98,7 @@ class Padded:
             add_gradient(parameter, part.contiguous())
 
 
-def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
     """Add to a trained parameter's gradient."""
     if parameter.requires_grad:
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
@@ -112,7 +113,7 @@ class AlikeLinears:
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self.weights = Padded([layer.weight for layer in layers])
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        biases = [cast(nn.Parameter, layer.bias) for layer in layers if layer.bias is not None]
         self.biases = Padded(biases) if biases else None
         self.refresh()
 

@@ -213,7 +213,8 @@ class FusedPass:
         fused, (num_tasks, num_rows, width) = self.fused, self.nodes_TRH.shape
         classes, self.at_predictor = fused.predictor(self.nodes_TRH, kept.classes, kept.few)
         self.projected, self.at_projector = fused.projector(classes, kept.projected, kept.narrow)
-        fused.graph.refresh(), fused.graph_biases.refresh()
+        fused.graph.refresh()
+        fused.graph_biases.refresh()
         mixed = fused.graph(self.projected)
         halves = mixed.view(-1, exponentials_BMM.shape[1], width // 2)
         turned = torch.bmm(exponentials_BMM.repeat(num_tasks, 1, 1), halves).view(num_tasks, num_rows, width)
@@ -260,7 +261,8 @@ class FusedPass:
     def _head(self, pooled_TBH: Tensor, kept: _Kept) -> tuple[Tensor, Tensor | None]:
         """Give what heads give, `[T, B, C]`, and similarities to guides."""
         fused = self.fused
-        fused.head.refresh(), fused.last.refresh()
+        fused.head.refresh()
+        fused.last.refresh()
         hidden = fused.head(pooled_TBH)
         active = torch.relu(hidden) * kept.head
         outputs = fused.last(active)
@@ -282,9 +284,12 @@ class FusedPass:
         model = self.fused.model
         offsets: list[Tensor | None] = []
         for task in model.tasks:
-            path = cast(nn.Linear, model.linear_paths[task]) if task in model.linear_paths else None
-            offset = None if path is None else functional.linear(self.inputs, path.weight, path.bias).detach()
-            offsets.append(offset if path is None or not path.weight.requires_grad else offset.requires_grad_())
+            if task not in model.linear_paths:
+                offsets.append(None)
+                continue
+            path = cast(nn.Linear, model.linear_paths[task])
+            offset_BC = functional.linear(self.inputs, path.weight, path.bias).detach()
+            offsets.append(offset_BC.requires_grad_(path.weight.requires_grad))
         return offsets
 
     def _finish(self, index: int, task: str, outputs_TBC: Tensor) -> Outputs:
