@@ -112,7 +112,7 @@ class AlikeLinears:
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        self.weights = Padded([layer.weight for layer in layers])
+        self.weights = Padded([cast(nn.Parameter, layer.weight) for layer in layers])
         biases = [cast(nn.Parameter, layer.bias) for layer in layers if layer.bias is not None]
         self.biases = Padded(biases) if biases else None
         self.refresh()
