@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from sklearn import metrics as sk
 
 from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
@@ -40,10 +39,38 @@ def labeled_rows(targets_NC: Array, spec: TaskSpec) -> NDArray[np.bool_]:
 
 def _scored(
     targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None
-) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Mark clips where each scored class (not neutral) is present (intensity > 0), and where it is decided."""
-    decided = decide_present(predicted, spec, thresholds)
-    return [(targets[:, c] > 0, decided[:, c]) for c, name in enumerate(spec.classes) if name != spec.neutral]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Mark where each scored class (not neutral) is present (intensity > 0), and where it is decided, `[N, C]`."""
+    scored = [index for index, name in enumerate(spec.classes) if name != spec.neutral]
+    return targets[:, scored] > 0, decide_present(predicted, spec, thresholds)[:, scored]
+
+
+def _f1(right: NDArray, actual: NDArray, decided: NDArray) -> Array:
+    """Compute F1 of clips right in, truly of and decided as each class; 0 of a class that is neither."""
+    either = np.asarray(actual + decided, dtype=np.float64)
+    return np.divide(2.0 * right, either, out=np.zeros_like(either), where=either > 0)
+
+
+def _f1_of_presence(present_NC: NDArray[np.bool_], decided_NC: NDArray[np.bool_]) -> tuple[Array, NDArray[np.int64]]:
+    """Compute F1 of each class's absence and presence, and count the clips of both, `[2, C]` each."""
+    right, actual, decided = (
+        np.stack([(~first & ~second).sum(axis=0), (first & second).sum(axis=0)])
+        for first, second in ((present_NC, decided_NC), (present_NC, present_NC), (decided_NC, decided_NC))
+    )
+    return _f1(right, actual, decided), actual
+
+
+def _f1_by_class(actual_N: NDArray[np.int64], decided_N: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Compute F1 of each class that occurs in either, and count its clips, both by rising class."""
+    num_classes = int(max(actual_N.max(), decided_N.max())) + 1
+    cells = np.bincount(actual_N * num_classes + decided_N, minlength=num_classes**2).reshape(num_classes, -1)
+    actual, decided = cells.sum(axis=1), cells.sum(axis=0)
+    occurs = actual + decided > 0
+    return _f1(np.diagonal(cells), actual, decided)[occurs], actual[occurs]
+
+
+def _f1_of_class(actual: NDArray[np.bool_], decided: NDArray[np.bool_]) -> float:
+    return float(_f1((actual & decided).sum(), actual.sum(), decided.sum()))
 
 
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -51,11 +78,8 @@ def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresh
 
     mMF1 = mean over emotions of (F1(present) + F1(absent)) / 2,   F1 = 2 TP / (2 TP + FP + FN)
     """
-    values = [
-        sk.f1_score(present, decided, labels=range(2), average="macro", zero_division=0)
-        for present, decided in _scored(targets, predicted, spec, thresholds)
-    ]
-    return 100 * float(np.mean(values))
+    f1, _ = _f1_of_presence(*_scored(targets, predicted, spec, thresholds))
+    return 100 * float(np.mean(f1.mean(axis=0)))
 
 
 def multilabel_weighted_accuracy(
@@ -72,7 +96,7 @@ def multilabel_weighted_accuracy(
         graph. ACL 2018.
     """
     values = []
-    for present, decided in _scored(targets, predicted, spec, thresholds):
+    for present, decided in zip(*(marked.T for marked in _scored(targets, predicted, spec, thresholds)), strict=True):
         positives, negatives = present.sum(), (~present).sum()
         if positives and negatives:
             true_positives, true_negatives = (present & decided).sum(), (~present & ~decided).sum()
@@ -85,11 +109,8 @@ def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thr
 
     mWF1 = mean over emotions of (P F1(present) + N F1(absent)) / (P + N)
     """
-    values = [
-        sk.f1_score(present, decided, average="weighted", zero_division=0)
-        for present, decided in _scored(targets, predicted, spec, thresholds)
-    ]
-    return 100 * float(np.mean(values))
+    f1, counts = _f1_of_presence(*_scored(targets, predicted, spec, thresholds))
+    return 100 * float(np.mean(np.average(f1, axis=0, weights=counts)))
 
 
 def _classes(predicted: Array, spec: TaskSpec, thresholds: Array | None) -> NDArray[np.int64]:
@@ -104,8 +125,7 @@ def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array
     For two classes this is BAH's AVGF1.
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    labels = np.union1d(actual, decided)
-    return 100 * float(sk.f1_score(actual, decided, labels=labels, average="macro", zero_division=0))
+    return 100 * float(np.mean(_f1_by_class(actual, decided)[0]))
 
 
 def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -114,7 +134,8 @@ def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     WF1 = sum_c N_c F1_c / N
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual, decided, average="weighted", zero_division=0))
+    f1, counts = _f1_by_class(actual, decided)
+    return 100 * float(np.average(f1, weights=counts))
 
 
 def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -133,7 +154,7 @@ def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     """
     last = spec.num_outputs - 1
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual == last, decided == last, zero_division=0))
+    return 100 * _f1_of_class(actual == last, decided == last)
 
 
 def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -142,7 +163,7 @@ def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     F1 = 2 TN / (2 TN + FP + FN)
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual == 0, decided == 0, zero_division=0))
+    return 100 * _f1_of_class(actual == 0, decided == 0)
 
 
 def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -153,7 +174,13 @@ def average_precision(targets: Array, predicted: Array, spec: TaskSpec, threshol
     NaN without any clip of the class.
     """
     actual = decide_classes(targets) == spec.num_outputs - 1
-    return 100 * float(sk.average_precision_score(actual, predicted[:, -1])) if actual.any() else float("nan")
+    if not actual.any():
+        return float("nan")
+    order = np.argsort(-predicted[:, -1], kind="stable")
+    ends = np.flatnonzero(np.diff(predicted[order, -1], append=-np.inf))  # the last clip of each probability
+    right = np.cumsum(actual[order])[ends]
+    recall = right / right[-1]
+    return 100 * float((np.diff(recall, prepend=0.0) * (right / (ends + 1)))[::-1].sum())
 
 
 def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:

@@ -137,6 +137,11 @@ class Projector(nn.Sequential):
             Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout), Adapter(width_out, dropout, normalize)
         )
 
+    @property
+    def adapter(self) -> Adapter:
+        """The last layer."""
+        return cast(Adapter, self[3])
+
 
 class Trunk(nn.Module):
     """Projectors of modalities and the graph layer over them.

@@ -190,7 +190,7 @@ def _take_step(
         batch = joined.batch(torch.from_numpy(rows).to(accelerator.device))
         result = training_step(
             state.model, state.objective, state.balancer, batch, accelerator, step=state.step,
-            hide_rate=settings.modality_dropout, teacher=state.teacher, compiled=state.compiled,
+            hide_rate=settings.modality_dropout, teacher=state.teacher, compiled=state.compiled, fused=state.fused,
         )  # fmt: skip
         state.totals.add(result)
     sum_gradients(state.model, accelerator, 1 / len(batches))

@@ -7,8 +7,9 @@ of the schedule, so that a resumed run continues exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from mmpsr.config import ConfigError
 from training.config import OptimizationConfig
 
-__all__ = ["Lion", "Schedule", "build_optimizer", "clip_gradients"]
+__all__ = ["Adam", "AdamW", "Lion", "Schedule", "build_optimizer", "clip_gradients"]
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE, PLATEAU_FLOOR = 0.5, 2, 1e-7
 LION_BETAS = (0.9, 0.99)
@@ -71,6 +72,80 @@ class Lion(Optimizer):
         return loss
 
 
+class Adam(torch.optim.Adam):
+    """Adam in torch's fused kernel, whose lists of tensors are made once rather than at every step of a small model.
+
+    State and steps are those of `torch.optim.Adam`.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate.
+        weight_decay: added to gradients.
+    """
+
+    decouples: ClassVar[bool] = False
+
+    def __init__(self, params: Any, lr: float, weight_decay: float = 0.0) -> None:
+        self._lists: list[_Lists] = []
+        super().__init__(params, lr, weight_decay=weight_decay, fused=True, decoupled_weight_decay=self.decouples)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._lists = []  # of tensors that are no longer the state's
+        super().__setstate__(state)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; parameters without a gradient stay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = [[parameter.grad for parameter in group["params"]] for group in self.param_groups]
+        is_whole = all(gradient is not None for of_group in gradients for gradient in of_group)
+        if not is_whole or not self._lists:
+            super().step()
+            self._lists = [_Lists.of(group["params"], self.state) for group in self.param_groups] if is_whole else []
+            return loss
+        for group, lists, of_group in zip(self.param_groups, self._lists, gradients, strict=True):
+            lists.step(group, cast(list[Tensor], of_group))
+        return loss
+
+
+class AdamW(Adam):
+    """The same with decoupled weight decay, as `torch.optim.AdamW`."""
+
+    decouples = True
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The tensors of a group of parameters that all have a state; their counts of steps are parts of one tensor."""
+
+    parameters: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    counts: tuple[Tensor, ...]
+    count: Tensor
+
+    @classmethod
+    def of(cls, parameters: Sequence[nn.Parameter], state: Mapping[Tensor, dict[str, Tensor]]) -> _Lists:
+        count = torch.stack([state[parameter]["step"] for parameter in parameters])
+        counts = count.unbind()
+        for parameter, own in zip(parameters, counts, strict=True):
+            state[parameter]["step"] = own
+        means, squares = ([state[parameter][name] for parameter in parameters] for name in ("exp_avg", "exp_avg_sq"))
+        return cls(list(parameters), means, squares, counts, count)
+
+    def step(self, group: Mapping[str, Any], gradients: list[Tensor]) -> None:
+        self.count.add_(1)
+        kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+        beta1, beta2 = group["betas"]
+        kernel(
+            self.parameters, gradients, self.means, self.squares, [], self.counts, lr=group["lr"], beta1=beta1,
+            beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+
 def build_optimizer(model: nn.Module, settings: OptimizationConfig) -> Optimizer:
     """Make the optimizer of everything that is trained.
 
@@ -96,9 +171,9 @@ def build_optimizer(model: nn.Module, settings: OptimizationConfig) -> Optimizer
     lr, decay = settings.lr, settings.weight_decay
     match settings.optimizer:
         case "adam":
-            return torch.optim.Adam(groups, lr, weight_decay=decay, fused=True)
+            return Adam(groups, lr, decay)
         case "adamw":
-            return torch.optim.AdamW(groups, lr, weight_decay=decay, fused=True)
+            return AdamW(groups, lr, decay)
         case "lion":
             return Lion(groups, lr, weight_decay=decay)
         case "rmsprop":

@@ -18,6 +18,8 @@ from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
 from mmpsr.models.base import FusionModel
+from mmpsr.models.fused import FusedMCDM, fits
+from mmpsr.models.mcdm import MCDM
 from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 from mmpsr.objective.pseudo_labels import SemiSupervision
@@ -126,6 +128,7 @@ class TrainState:
         schedule: of the optimizer's learning rate.
         totals: sums over the steps of the epoch.
         compiled: the model, compiled, where the configuration asks for it.
+        fused: the model, in few products, where the configuration asks for it.
         progress: epoch, batch and the best dev figure.
         step: optimizer steps taken so far.
     """
@@ -139,8 +142,10 @@ class TrainState:
     schedule: Schedule
     totals: Totals
     compiled: Callable[[Batch], Predictions] | None
+    fused: FusedMCDM | None = None
     progress: Progress = field(default_factory=Progress)
     step: int = 0
+    _listed: dict[int, list[Tensor]] = field(default_factory=dict)
 
     @classmethod
     def create(cls, model: FusionModel, config: RunConfig, joined: JoinedCorpora, num_steps: int) -> TrainState:
@@ -171,6 +176,7 @@ class TrainState:
             Schedule(optimizer, settings, num_steps),
             Totals(len(objective.branches), model.tasks).to(device),
             compile_model(model) if settings.compile else None,
+            _fuse(model) if settings.fused else None,
         )
 
     def advance(self, settings: TrainingConfig) -> None:
@@ -181,9 +187,19 @@ class TrainState:
         self.progress.batch += 1
         most = (1 + self.step) / (10 + self.step)
         if self.average is not self.model:
-            _update_average(self.average, self.model, min(settings.weight_averaging, most))
+            self._update_average(self.average, min(settings.weight_averaging, most))
         if isinstance(self.teacher, FusionModel) and self.objective.semi_supervision is not None:
-            _update_average(self.teacher, self.model, min(self.objective.semi_supervision.teacher_decay, most))
+            self._update_average(self.teacher, min(self.objective.semi_supervision.teacher_decay, most))
+
+    @torch.no_grad()
+    def _update_average(self, average: nn.Module, decay: float) -> None:
+        torch._foreach_lerp_(self._parameters(average), self._parameters(self.model), 1.0 - decay)
+
+    def _parameters(self, module: nn.Module) -> list[Tensor]:
+        """List a model's parameters, which are looked for once."""
+        if id(module) not in self._listed:
+            self._listed[id(module)] = list(module.parameters())
+        return self._listed[id(module)]
 
     def end_epoch(self, value: float) -> None:
         """Let schedule and balancer follow an epoch with this dev figure, and begin the next one."""
@@ -224,6 +240,15 @@ class TrainState:
         return modules
 
 
+def _fuse(model: FusionModel) -> FusedMCDM:
+    if isinstance(model, MCDM) and fits(model):
+        return FusedMCDM(model)
+    raise ConfigError(
+        'training.fused takes steps of the published layers alone: model.kind "mcdm", graph "ucgnn" (unitary, relu), '
+        'attention "mha", guide banks, task projectors and what can be switched beside them; leave it out for others'
+    )
+
+
 def _create_teacher(model: FusionModel, semi: SemiSupervision | None) -> FusionModel | PrototypeTeacher | None:
     if semi is None or not semi.needs_teacher:
         return None
@@ -235,8 +260,3 @@ def _create_teacher(model: FusionModel, semi: SemiSupervision | None) -> FusionM
             'none; give a task `texts`, set linear.fusion = "late" and model.linear_path, or choose another method'
         )
     return PrototypeTeacher(model.prototypes, model.tasks)
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - decay)

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from mmpsr.balancing.base import Balancer, Need
 from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared_norms, uses
+from mmpsr.balancing.trunk_norms import MOST_CLIPS, trunk_squared_norms, trunk_uses
 from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel, Outputs
+from mmpsr.models.fused import FusedMCDM
 from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
@@ -58,6 +60,7 @@ def training_step(
     hide_rate: float = 0.0,
     teacher: FusionModel | PrototypeTeacher | None = None,
     compiled: Callable[[Batch], Predictions] | None = None,
+    fused: FusedMCDM | None = None,
 ) -> StepResult:
     """Add that of the balanced loss of the global batch to every parameter's gradient.
 
@@ -75,10 +78,14 @@ def training_step(
         hide_rate: see `hide_modalities`; the strong view and the teacher see what the batch has.
         teacher: averaged model in evaluation mode, or class texts, where the semi-supervised method needs one.
         compiled: the model, compiled; taken at steps that look at the gradient of no single loss.
+        fused: the model, in few products; taken in one process at full precision, but where inner products of gradients
+            are looked at.
     """
     with accelerator.autocast():
         views = make_views(model, objective, batch, hide_rate, teacher)
     need, looks = balancer.needs(step), step % CONFLICT_STEPS == 0 and len(objective.keys) > 1
+    if fused is not None and not looks and need != "gramian" and _can_fuse(model, balancer, accelerator):
+        return _fused_pass(fused, objective, balancer, views, accelerator, need)
     if need != "nothing" and model.one_pass:
         return _one_pass(model, objective, balancer, views, accelerator, need, looks)
     forward = model if compiled is None or looks or need != "nothing" else compiled
@@ -99,6 +106,43 @@ def training_step(
         (weights.view(-1) * losses).sum().backward(inputs=model.shared_parameters(), retain_graph=True)
         (towers.view(-1) * losses).sum().backward(inputs=model.task_parameters())
     return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+
+
+def _can_fuse(model: FusionModel, balancer: Balancer, accelerator: Accelerator) -> bool:
+    is_alone = accelerator.num_processes == 1 and accelerator.mixed_precision == "no"
+    return is_alone and model.training and not balancer.last_layer
+
+
+def _fused_pass(
+    fused: FusedMCDM,
+    objective: Objective,
+    balancer: Balancer,
+    views: StepViews,
+    accelerator: Accelerator,
+    need: Need,
+) -> StepResult:
+    passed = fused(views.rows)
+    losses, result = views.losses(objective, passed.predictions, accelerator)
+    if need == "nothing":
+        weights, _ = _weights(objective, balancer, result, None)
+        passed.gradients((weights.view(-1) * losses).sum())
+        passed.form(None)
+        fused.trunk.form(passed.trunk_gradients(by_task=False))
+        return replace(result, weights=weights)
+    passed.gradients(losses.sum())
+    trunk = passed.trunk_gradients(by_task=True)
+    masks_TKB = torch.stack([views.masks(task) for task in fused.model.tasks])[:, : len(objective.branches)]
+    is_small, formed = len(views.rows) <= MOST_CLIPS, dict[int, Tensor]()
+    layers = [] if is_small else trunk_uses(fused.trunk, trunk)
+    norms = trunk_squared_norms(trunk, masks_TKB) if is_small else squared_norms(layers, masks_TKB, formed=formed)
+    weights, _ = _weights(objective, balancer, result, norms.T.sqrt())
+    weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
+    passed.form(weights_TB)
+    if is_small:
+        fused.trunk.form(trunk.weighted(weights_TB))
+    else:
+        form_gradients(layers, weights_TB, weights.T, formed)
+    return replace(result, weights=weights)
 
 
 def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
@@ -210,6 +254,8 @@ def _gather(accelerator: Accelerator) -> Callable[[Tensor], Tensor]:
 
 def sum_gradients(model: nn.Module, accelerator: Accelerator, scale: float = 1.0) -> None:
     """Replace every gradient by its sum over processes, times `scale`."""
+    if accelerator.num_processes == 1 and scale == 1.0:
+        return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     if accelerator.num_processes > 1:
         total = sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients]), accelerator)

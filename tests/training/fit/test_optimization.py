@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR
 from mmpsr.config import ConfigError, load_config
 from training.config import OptimizationConfig
 from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from training.fit.optimization import Lion, Schedule, build_optimizer, clip_gradients
+from training.fit.optimization import Adam, AdamW, Lion, Schedule, build_optimizer, clip_gradients
 
 OPTIMIZERS = ("adam", "adamw", "lion", "sgd", "rmsprop")
 SCHEDULES = ("none", "plateau", "cosine", "onecycle", "linear")
@@ -98,6 +99,36 @@ def test_steps_are_fused_where_torch_offers_it(optimizer: str, fused: bool | Non
     found = build_optimizer(network(), OptimizationConfig(optimizer=optimizer))
     assert type(found).__name__.lower() == optimizer
     assert [group.get("fused") for group in found.param_groups] == [fused, fused]
+
+
+@pytest.mark.parametrize(("kind", "reference"), [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)])
+def test_adam_is_torchs(kind: type[Adam], reference: type[torch.optim.Adam]) -> None:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2))
+    second = copy.deepcopy(first)
+    found, expected = (
+        make([{"params": [*model[0].parameters()]}, {"params": [*model[1].parameters()], "lr": 0.01}], **settings)
+        for model, make, settings in (
+            (first, kind, {"lr": 0.1, "weight_decay": 0.1}),
+            (second, reference, {"lr": 0.1, "weight_decay": 0.1, "fused": True}),
+        )
+    )
+    for number in range(8):
+        for own, other in zip(first.parameters(), second.parameters(), strict=True):
+            own.grad = torch.randn_like(own)
+            other.grad = own.grad.clone()
+        if number == 3:  # a parameter that no loss reaches in this step
+            first[0].weight.grad = second[0].weight.grad = None
+        if number == 5:
+            found.load_state_dict(copy.deepcopy(found.state_dict()))
+        if number == 6:
+            for optimizer in (found, expected):
+                optimizer.param_groups[1]["lr"] = 0.05
+        found.step()
+        expected.step()
+        for own, other in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(own, other)
+    assert str(found.state_dict()) == str(expected.state_dict())
 
 
 def test_steps_by_hand() -> None:

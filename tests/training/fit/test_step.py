@@ -12,12 +12,15 @@ from safetensors.torch import load_file
 from mmpsr.balancing.base import Balancer
 from mmpsr.balancing.build import create_balancer
 from mmpsr.batch import Batch
+from mmpsr.config import ConfigError
+from mmpsr.models.fused import FusedMCDM, FusedPass
 from mmpsr.models.mcdm import MCDM
 from mmpsr.objective.objective import Objective
 from tests.support import joined as small
 from tests.support.step_script import CASES, take_steps
 from training.fit.loop import build_model
-from training.fit.step import shared_gradients, training_step
+from training.fit.state import TrainState
+from training.fit.step import CONFLICT_STEPS, shared_gradients, training_step
 from training.fit.views import hide_modalities
 
 
@@ -134,3 +137,48 @@ def test_the_ramp_scales_the_pseudo_branch_after_balancing() -> None:
     seen = [training_step(model, objective, balancer, batch, Accelerator(cpu=True)).weights for _ in range(5)]
     assert [float(each[1].sum()) for each in seen] == pytest.approx([0.3 * share for share in (0.25, 0.5, 0.75, 1, 1)])
     assert [float(each[0].sum()) for each in seen] == pytest.approx([3.0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("balancing", "step", "precision", "is_taken"),
+    [
+        ({}, 1, "no", True),
+        ({}, CONFLICT_STEPS, "no", False),  # looks at inner products of gradients
+        ({"method": "mgda"}, 1, "no", False),
+        ({"cost": "last_layer"}, 1, "no", False),
+        ({}, 1, "bf16", False),
+    ],
+)
+def test_the_fused_pass_is_taken_where_it_gives_all_that_a_step_needs(
+    balancing: dict[str, object], step: int, precision: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, objective, balancer, batch = small_step(balancing=balancing)
+    fused, passes = FusedMCDM(model), []
+    monkeypatch.setattr(FusedMCDM, "__call__", lambda self, rows: passes.append(rows) or FusedPass(self, rows))
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda self: precision))
+    for is_trained in (False, True):
+        training_step(model.train(is_trained), objective, balancer, batch, accelerator, step=step, fused=fused)
+    assert len(passes) == is_taken
+    assert all(parameter.grad is not None for parameter in model.shared_parameters())
+
+
+def test_a_run_is_fused_where_it_asks_for_it_and_can_be() -> None:
+    clips, losses = small.joined(), []
+    for is_fused in (False, True):
+        config = small.config(training={"fused": is_fused})
+        model = build_model(config, clips, config.tasks.resolve()).train()
+        state = TrainState.create(model, config, clips, 10)
+        assert isinstance(state.fused, FusedMCDM) == is_fused
+        batch = clips.batch(torch.arange(40))
+        torch.manual_seed(0)
+        found = training_step(
+            model, state.objective, state.balancer, batch, Accelerator(cpu=True), step=1, fused=state.fused
+        )  # fmt: skip
+        losses.append(found.losses)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
+    config = small.config(training={"fused": True}, model={"graph": "gat"})
+    with pytest.raises(ConfigError, match=r"training\.fused takes steps of the published layers alone"):
+        TrainState.create(build_model(config, clips, config.tasks.resolve()), config, clips, 10)
+    with pytest.raises(ConfigError, match=r"training\.fused takes steps at full precision that are not compiled"):
+        small.config(training={"fused": True, "mixed_precision": "bf16"})
