@@ -204,6 +204,9 @@ def _model_folder() -> Path:
 class TokenEncoder(Encoder):
     """An encoder whose embeddings are the tokens of a text, as the shared `TokenEmbedder` makes them."""
 
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "tokenizers", "safetensors.torch")
+    beside: ClassVar[bool] = True
+
     @property
     def width(self) -> int:
         """Width of a token embedding."""
