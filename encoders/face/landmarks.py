@@ -362,7 +362,7 @@ def start_model(build: Callable[[Any], Any]) -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _stderr_closed():
-        from mediapipe import solutions
+        from encoders.face.solutions import solutions
 
         model = build(solutions)
         model.process(np.zeros((64, 64, 3), dtype=np.uint8))  # its threads log as they start; a frame waits for them
