@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from corpora.demo.voice import SAMPLE_RATE, VoiceScript, speak
 from encoders.cues.events import CueEvent
-from encoders.cues.voice import filler_events, measure_voice, voice_events
+from encoders.cues.voice import _resampled, filler_events, measure_voice, voice_events
 
 RATE = 16_000
 
@@ -125,3 +125,11 @@ def test_fillers_have_their_own_seconds_where_words_have() -> None:
     words = [("Um,", 0.3, 0.7), ("I", 0.8, 0.9), ("guess", 0.9, 1.3), ("uh", 1.5, 1.75)]
     events = filler_events("Um, I guess uh", 4.0, words)
     assert [(event.start, event.end) for event in events] == [(0.3, 0.7), (1.5, 1.75)]
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 22_050])
+def test_sound_is_resampled_as_scipy_does(rate: int) -> None:
+    from scipy.signal import resample_poly
+
+    samples = np.random.default_rng(0).normal(size=4_001).astype(np.float32)
+    np.testing.assert_allclose(_resampled(samples, rate), resample_poly(samples, 8_000, rate), atol=1e-6)
