@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class DeviceEncoder(Encoder):
     `load` is called in the launched process only, after `device` and `dtype` are set.
     """
 
+    on_device: ClassVar[bool] = True
+    """Whether it follows the configured device; else it stays on the CPU, in float32."""
     device: str = "cpu"
     """Where the weights are."""
     dtype: str = "float32"

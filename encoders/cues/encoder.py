@@ -40,6 +40,7 @@ class CueNarrative(DeviceEncoder):
     """
 
     id: ClassVar[str] = "cue-narrative"
+    on_device: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = (
         "av",
         "cv2",

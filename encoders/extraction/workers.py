@@ -50,7 +50,7 @@ class Workers:
         return 2 * self.num_workers
 
     def __enter__(self) -> Workers:
-        if self.shared is None:
+        if self.shared is None and self.modules:
             _start_server(self.modules)
         return self
 

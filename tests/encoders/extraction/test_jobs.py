@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from encoders.config import FeaturesConfig
+from encoders.cues.encoder import CueNarrative
 from encoders.extraction import jobs
+from encoders.extraction.device_batches import Embedder
 from encoders.extraction.extract import _Work
 from encoders.face import landmarks
 from encoders.media import audio, frames
@@ -64,3 +66,11 @@ def test_a_clip_is_read_and_looked_at_once_for_all_its_encoders(tmp_path: Path, 
     assert {name: number for name, number in counts.items() if name != "frames"} == {
         "open": 4, "_read_track": 1, "_measure": 1, "_meshes": 12, "process": 2,
     }  # fmt: skip
+
+
+def test_paragraphs_stay_on_the_cpu_whatever_the_device(tmp_path: Path) -> None:
+    config = FeaturesConfig(store=str(tmp_path), device="cuda")
+    encoder = CueNarrative()
+    with Embedder({"behavior": encoder}, config) as embedder:
+        assert embedder.waited is None
+    assert (encoder.device, encoder.dtype, encoder.is_loaded) == ("cpu", "float32", True)
