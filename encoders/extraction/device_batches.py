@@ -67,13 +67,14 @@ class Embedder:
         self._seen: Counter[str] = Counter()
         self._seen_bytes: Counter[str] = Counter()
         self._too_large: dict[str, int] = {}
-        if encoders:
-            device, dtype = choose_device(config)
-            for encoder in encoders.values():
-                if not encoder.is_loaded:
-                    encoder.device, encoder.dtype = device, dtype
-                    load_encoder(encoder, encoder.fingerprint())
-                    encoder.is_loaded = True
+        self._on_device = [encoder for encoder in encoders.values() if encoder.on_device]
+        chosen = choose_device(config) if self._on_device else None
+        for encoder in encoders.values():
+            if not encoder.is_loaded:
+                if encoder.on_device and chosen is not None:
+                    encoder.device, encoder.dtype = chosen
+                load_encoder(encoder, encoder.fingerprint())
+                encoder.is_loaded = True
         self._thread = ThreadPoolExecutor(1, "embed")
         self._began = time.monotonic()
 
@@ -90,9 +91,9 @@ class Embedder:
 
     @property
     def waited(self) -> float | None:
-        """Share of the time since the weights were loaded that the device waited; None without device encoders."""
+        """Share of the time since the weights were loaded that the device waited; None where nothing follows it."""
         seconds = time.monotonic() - self._began
-        return max(0.0, 1.0 - self.embed_seconds / seconds) if self._encoders and seconds else None
+        return max(0.0, 1.0 - self.embed_seconds / seconds) if self._on_device and seconds else None
 
     def has_room(self, in_flight: Collection[Job]) -> bool:
         """Tell whether what one more chunk may bring fits beside what is here and what the workers have."""

@@ -15,19 +15,21 @@ from typing import Any
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.device import DeviceEncoder, Prepared
+from encoders.device import DeviceEncoder, Prepared, one_thread
 from encoders.errors import EncodingError, ExtractionError, Failure
 from encoders.extraction.encode import Encoded, encode_both, lacks_library, load_encoder, make_encoder, reason_of
 from encoders.extraction.in_time import encode_in_time
 from encoders.media.clip import ClipMedia
-from encoders.media.decoding import opened
+from encoders.media.decoding import length_of
 from encoders.spec import IN_TIME
 from encoders.store.claims import Item
 from encoders.timed import Timed
 from mmpsr.config import ConfigError, base_of
 
-__all__ = ["Job", "Outcome", "Result", "encode_job", "prepare_clip", "start_worker"]
+__all__ = ["ONE_THREAD", "Job", "Outcome", "Result", "encode_beside", "encode_job", "prepare_clip", "start_worker"]
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment in which libraries compute with one thread, if it is set before they are imported."""
 _loaded: dict[tuple[str, str, str], Encoder] = {}
 
 
@@ -107,11 +109,16 @@ class Result:
     media_seconds: float
 
 
-def start_worker() -> None:
-    """Prepare a worker: Ctrl-C is the parent's to handle, one thread per worker, and no life after the parent's."""
+def start_worker(environment: Mapping[str, str]) -> None:
+    """Prepare a worker: Ctrl-C is the parent's to handle, one thread per worker, and no life after the parent's.
+
+    Args:
+        environment: the parent's; a worker that was forked elsewhere has an older one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update({**environment, **ONE_THREAD})
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -159,6 +166,12 @@ def encode_job(job: Job) -> Result:
     return Result(outcomes, time.monotonic() - began, media_seconds)
 
 
+def encode_beside(job: Job) -> Result:
+    """Run a job in a thread of the launched process."""
+    with one_thread():
+        return encode_job(job)
+
+
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:
     """Encode one clip, or prepare it for the device."""
     result = prepare_clip(encoder, clip) if isinstance(encoder, DeviceEncoder) else encode_both(encoder, [clip], cap)[0]
@@ -191,8 +204,7 @@ def _seconds(clip: Mapping[str, Any]) -> float:
             continue
         if end is None:
             try:
-                with opened(Path(media)) as container:
-                    end = (container.duration or 0) / 1e6  # stated in microseconds
+                end = length_of(Path(media))
             except (EncodingError, OSError):
                 continue
         return max(0.0, float(end) - float(start or 0.0))
