@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
 
 from encoders.cues.events import CueEvent, events_where, spacing
 from encoders.face.landmarks import FaceTrack, eye_centres, face_frames, face_track, start_model
@@ -117,6 +116,8 @@ def share_at_face(hand: NDArray[np.float64], face: NDArray[np.float64], distance
         face: `[478, 3]` in pixels.
         distance: inter-ocular, in pixels.
     """
+    from scipy.spatial import ConvexHull, QhullError
+
     try:
         outline = ConvexHull(face[:, :2]).equations  # rows (n, d): n . p + d is the distance outside an edge
     except QhullError:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from encoders.config import FacesConfig
 from encoders.errors import EncodingError
@@ -306,6 +305,8 @@ def follow(boxes: Sequence[NDArray[np.float64]]) -> list[int | None]:
 
 def _pairs(costs: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Return column and row of the cheapest assignment, without the impossible."""
+    from scipy.optimize import linear_sum_assignment
+
     possible = np.isfinite(costs)
     rows, columns = linear_sum_assignment(np.where(possible, costs, 1e6))
     return [(int(column), int(row)) for row, column in zip(rows, columns, strict=True) if possible[row, column]]

@@ -24,8 +24,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from encoders.store.parts import clean
 from mmpsr.files import write_whole
 
@@ -60,6 +58,8 @@ class Claims:
     """
 
     def __init__(self, root: str | Path) -> None:
+        from filelock import FileLock
+
         self.folder = Path(root) / ".claims"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.exclusive = FileLock(self.folder / _EXCLUSIVE)
@@ -109,6 +109,8 @@ class Claims:
 
     def _bury(self, path: Path) -> bool:
         """Remove the claim if its process is dead; say whether it was."""
+        from filelock import FileLock, Timeout
+
         lock = FileLock(path.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)

@@ -11,15 +11,13 @@ Shape suffixes: N clips, C classes or traits.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
-from sklearn import metrics as sk
 
-from mmpsr.probabilities import Array, decide_classes, decide_present
+from mmpsr.decisions import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["METRICS", "Metric", "evaluate", "labeled_rows"]
@@ -46,13 +44,24 @@ def _scored(
     return [(targets[:, c] > 0, decided[:, c]) for c, name in enumerate(spec.classes) if name != spec.neutral]
 
 
+def _f1(actual: NDArray[Any], decided: NDArray[Any], labels: Collection[Any]) -> Array:
+    """Compute F1 of each label, 0 where it occurs in neither."""
+    counts = [((actual == c).sum(), (decided == c).sum(), ((actual == c) & (decided == c)).sum()) for c in labels]
+    return np.array([2 * right / (num + found) if num + found else 0.0 for num, found, right in counts])
+
+
+def _weighted_f1(actual: NDArray[Any], decided: NDArray[Any], labels: Collection[Any]) -> float:
+    """Average F1 of labels with their number of clips as weights."""
+    return float(np.average(_f1(actual, decided, labels), weights=[(actual == c).sum() for c in labels]))
+
+
 def multilabel_macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
     """Compute macro F1 of CMU-MOSEI (mMF1): per emotion the mean F1 of present and absent, then the mean over emotions.
 
     mMF1 = mean over emotions of (F1(present) + F1(absent)) / 2,   F1 = 2 TP / (2 TP + FP + FN)
     """
     values = [
-        sk.f1_score(present, decided, labels=range(2), average="macro", zero_division=0)
+        _f1(present, decided, (False, True)).mean()
         for present, decided in _scored(targets, predicted, spec, thresholds)
     ]
     return 100 * float(np.mean(values))
@@ -86,7 +95,7 @@ def multilabel_weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thr
     mWF1 = mean over emotions of (P F1(present) + N F1(absent)) / (P + N)
     """
     values = [
-        sk.f1_score(present, decided, average="weighted", zero_division=0)
+        _weighted_f1(present, decided, (False, True))
         for present, decided in _scored(targets, predicted, spec, thresholds)
     ]
     return 100 * float(np.mean(values))
@@ -104,8 +113,7 @@ def macro_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array
     For two classes this is BAH's AVGF1.
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    labels = np.union1d(actual, decided)
-    return 100 * float(sk.f1_score(actual, decided, labels=labels, average="macro", zero_division=0))
+    return 100 * float(_f1(actual, decided, np.union1d(actual, decided)).mean())
 
 
 def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -114,7 +122,7 @@ def weighted_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     WF1 = sum_c N_c F1_c / N
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual, decided, average="weighted", zero_division=0))
+    return 100 * _weighted_f1(actual, decided, np.unique(actual))
 
 
 def uar(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -133,7 +141,7 @@ def positive_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     """
     last = spec.num_outputs - 1
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual == last, decided == last, zero_division=0))
+    return 100 * float(_f1(actual, decided, (last,))[0])
 
 
 def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -142,7 +150,7 @@ def negative_f1(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Ar
     F1 = 2 TN / (2 TN + FP + FN)
     """
     actual, decided = decide_classes(targets), _classes(predicted, spec, thresholds)
-    return 100 * float(sk.f1_score(actual == 0, decided == 0, zero_division=0))
+    return 100 * float(_f1(actual, decided, (0,))[0])
 
 
 def average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -152,8 +160,10 @@ def average_precision(targets: Array, predicted: Array, spec: TaskSpec, threshol
 
     NaN without any clip of the class.
     """
+    from sklearn.metrics import average_precision_score
+
     actual = decide_classes(targets) == spec.num_outputs - 1
-    return 100 * float(sk.average_precision_score(actual, predicted[:, -1])) if actual.any() else float("nan")
+    return 100 * float(average_precision_score(actual, predicted[:, -1])) if actual.any() else float("nan")
 
 
 def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array | None = None) -> float:
@@ -167,6 +177,8 @@ def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thre
         González-González et al.: BAH dataset for ambivalence/hesitancy recognition in videos for behavioural change.
         2025, arXiv:2505.19328.
     """
+    from scipy.integrate import trapezoid
+
     actual = decide_classes(targets) == spec.num_outputs - 1
     if not actual.any():
         return float("nan")

@@ -84,7 +84,7 @@ def evaluate(
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
     from training.in_time.command import evaluate_command
-    from training.in_time.trained import is_run_in_time
+    from training.runs.directory import is_run_in_time
     from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
@@ -243,7 +243,7 @@ def _p(value: float | None) -> str:
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
     from training.in_time.figures import verify_in_time
-    from training.in_time.trained import is_run_in_time
+    from training.runs.directory import is_run_in_time
     from training.runs.verify import verify_run
 
     problems = verify_in_time(run) if is_run_in_time(run) else verify_run(run)

@@ -98,10 +98,10 @@ def predict(
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
     from training.in_time.command import predict_command
-    from training.in_time.trained import is_run_in_time
     from training.predict.document import document_of, keys_of
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
+    from training.runs.directory import is_run_in_time
 
     try:
         model, inputs = _model_of(names or [], task_texts or ())
@@ -176,8 +176,8 @@ def serve_app(
     from training.app.server import serve
     from training.app.service import Service
     from training.in_time.recordings import InTimePredictor
-    from training.in_time.trained import is_run_in_time
     from training.predict.inputs import InputError
+    from training.runs.directory import is_run_in_time
 
     try:
         if model is None and not task_texts:

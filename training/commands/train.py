@@ -53,8 +53,8 @@ def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOpt
 def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
     from training.config import InTimeConfig
-    from training.data.joined import active_features
     from training.data.load import extract_features, load_clips
+    from training.data.selection import active_features
 
     resolved, accelerator, console = _begin(config, set_, with_trackers=False)
     features = active_features(resolved.features, resolved.data.modalities)

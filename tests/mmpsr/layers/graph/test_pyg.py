@@ -14,11 +14,12 @@ from mmpsr import extras
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, validate
 from mmpsr.extras import MissingExtraError
-from mmpsr.layers.graph.build import GraphConfig, create_graph
+from mmpsr.layers.graph.build import create_graph
+from mmpsr.layers.graph.config import GraphConfig
 from mmpsr.layers.graph.pyg import Convolution, complete_edges, require_convolution
 from mmpsr.models import mcdm
 from mmpsr.models.build import create_model, restore_model
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import AMBIVALENCE
 from tests.support.graph_cases import all_masks, uniform
 
