@@ -103,7 +103,8 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 # rooms from the ground up: each imports those of the lines above it, and itself
 ORDER = {
     "mmpsr": (
-        "errors", "batch config delimited extras files plugins unpickling", "prototypes", "tasks", "decisions probabilities",
+        "errors", "batch config delimited extras files plugins unpickling", "prototypes", "tasks",
+        "decisions probabilities",
         "layers", "models temporal", "objective", "balancing", "metrics", "calibration",
         "adaptation explanation export",
     ),

@@ -97,7 +97,6 @@ def predict(
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
-    from training.in_time.command import predict_command
     from training.predict.document import document_of, keys_of
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
@@ -128,6 +127,8 @@ def predict(
                 "--text without a recording": not inputs,
             }  # fmt: skip
             refused = [name for name, is_given in others.items() if is_given]
+            from training.in_time.command import predict_command
+
             return predict_command(Path(model), read, output, format_, cards, refused, error_console())
         is_alone = text is not None and not inputs
         clips = clip_of_text(text or "") if is_alone else clips_of(read.recordings, window, hop)
