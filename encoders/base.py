@@ -66,6 +66,10 @@ class Encoder(ABC):
     """What the configuration calls it, `<modality>.<view>`, where it is a further view of its modality."""
     timed_form: TimedForm | None = None
     """What it gives in time; None where it cannot, as an encoder that sees a clip only as a whole."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules of other packages that its work needs; they are imported once for all workers."""
+    beside: ClassVar[bool] = False
+    """Whether it reads nothing but texts, and by torch: then the launched process encodes them beside its workers."""
 
     def __init__(self, modality: str) -> None:
         self.modality = modality

@@ -6,31 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from encoders.base import Embeddings, embed_together, read_each
 from encoders.cues.body import body_events, body_settings, body_track
 from encoders.cues.events import CueEvent, spacing
 from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_series
 from encoders.cues.head import SWING_SPACING, head_events, hidden_events, posture_events
 from encoders.cues.narration import WORDING, Narrative, narrate
 from encoders.cues.voice import filler_events, voice_events
+from encoders.device import DeviceEncoder, Prepared
 from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
-from encoders.models.minilm import TokenEmbedder, TokenEncoder, shared_embedder
+from encoders.models.minilm import TokenEmbedder, shared_embedder
 from mmpsr.files import sha256_of
 
 __all__ = ["CueNarrative", "measure_events", "narrative_of"]
 
 
-class CueNarrative(TokenEncoder):
+class CueNarrative(DeviceEncoder):
     """Words the cues of a clip's face, body and voice, and embeds the paragraph with MiniLM, 384 wide.
 
     The landmarks are those of `face-mesh`, computed once per clip. A clip without usable audio is described by what is
     seen alone. The paragraph with its seconds is left in `clip.notes["cue-narrative"]`; the embedding is of the same
-    paragraph without them, because a text encoder makes little of numbers.
+    paragraph without them, because a text encoder makes little of numbers. Workers write
+    paragraphs; the launched process embeds them, each by itself and always on the CPU, so that none depends on others.
 
     Args:
         modality: `behavior`.
@@ -38,6 +40,7 @@ class CueNarrative(TokenEncoder):
     """
 
     id: ClassVar[str] = "cue-narrative"
+    libraries: ClassVar[tuple[str, ...]] = ("av", "mediapipe", "scipy.signal", "cv2")
     version: ClassVar[int] = 2  # raised whenever the same landmarks or samples would give other events or other words
 
     def __init__(self, modality: str = "behavior", *, num_frames: int = NUM_FRAMES) -> None:
@@ -57,14 +60,25 @@ class CueNarrative(TokenEncoder):
         source, words = super().source(clip), clip.get("words")
         return sha256_of(f"{source} {words}")[:12] if isinstance(words, str) else source
 
-    def encode(self, clips: Sequence[ClipMedia]) -> list[Embeddings]:
-        """Embed clips, `[num_tokens, 384]` each; a clip without any face is an `EncodingError`."""
-        return embed_together(read_each(clips, self._text), shared_embedder().embed)
+    @property
+    def width(self) -> int:
+        """Width of a token embedding."""
+        return TokenEmbedder.width
 
-    def _text(self, clip: ClipMedia) -> str:
+    def load(self) -> None:
+        """Load MiniLM."""
+        shared_embedder()
+
+    def prepare(self, clip: ClipMedia) -> Prepared:
+        """Write a clip's paragraph; a clip without any face is an `EncodingError`."""
         narrative = narrative_of(clip, self.num_frames)
-        clip.notes[self.id] = narrative.text
-        return narrative.untimed
+        letters = np.frombuffer(narrative.untimed.encode(), np.uint8)
+        return Prepared({"letters": letters}, len(letters), narrative.text)
+
+    def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """Embed paragraphs, `[num_tokens, 384]` each."""
+        texts = [prepared.arrays["letters"].tobytes().decode() for prepared in inputs]
+        return [embeddings for text in texts for embeddings in shared_embedder().embed([text])]
 
 
 def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:

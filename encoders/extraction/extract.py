@@ -11,9 +11,12 @@ Values in time are settled for themselves, whatever became of the vector.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
@@ -23,9 +26,9 @@ from encoders.device import DeviceEncoder
 from encoders.errors import Failure
 from encoders.extraction.device_batches import Embedder
 from encoders.extraction.encode import Encoded
-from encoders.extraction.jobs import Job, Outcome, Result
+from encoders.extraction.jobs import Job, Outcome, Result, encode_beside
 from encoders.extraction.read import clip_records, make_encoders, sequence_specs, timed_source, timed_specs
-from encoders.extraction.workers import WarmEncoders, Workers
+from encoders.extraction.workers import WarmEncoders, Workers, modules_of
 from encoders.spec import EncoderSpec, SequenceSpec, TimedSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.progress import ClipProgress, ExtractionSummary
@@ -37,6 +40,10 @@ from encoders.store.vector_store import Entry
 __all__ = ["extract"]
 
 _POLL_SECONDS = 0.2
+_MOST_BESIDE = 8
+"""Most chunks whose texts wait for the thread that encodes them beside the workers."""
+_MANY_TEXTS = 500
+"""Clips of which nothing but texts is wanted, above which worker processes are worth their start."""
 _CHUNK_OF_PICTURES = 2
 """Most clips of a chunk of which a picture for every frame goes to a device encoder: 100 MB a clip of half a minute."""
 
@@ -68,15 +75,25 @@ def extract(
     if work.refresh():
         with (
             Claims(config.store) as claims,
+            Workers(config.num_workers, None if warm is None else warm.executor, work.modules) as workers,
+            ThreadPoolExecutor(1, "texts") as thread,
+            Workers(1, thread, task=encode_beside) as beside,
             Embedder(work.device_encoders, config.model_copy(update={"chunk_size": work.chunk_size})) as embedder,
-            Workers(config.num_workers, None if warm is None else warm.executor) as workers,
         ):
-            _run(work, claims, workers, embedder, ClipProgress(len(work.pending), show_progress))
+            _run(work, claims, workers, beside, embedder, ClipProgress(len(work.pending), show_progress))
             work.summary.embed_seconds, work.summary.waited = embedder.embed_seconds, embedder.waited
     return work.summarise(time.perf_counter() - began)
 
 
-def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, progress: ClipProgress) -> None:
+def _only(claimed: Mapping[int, Mapping[str, Item]], is_wanted: Callable[[str], bool]) -> dict[int, dict[str, Item]]:
+    """Select items of a chunk by subject; rows without any are left out."""
+    chosen = {row: {name: item for name, item in items.items() if is_wanted(name)} for row, items in claimed.items()}
+    return {row: items for row, items in chosen.items() if items}
+
+
+def _run(
+    work: _Work, claims: Claims, workers: Workers, beside: Workers, embedder: Embedder, progress: ClipProgress
+) -> None:
     """Claim, submit, embed and store until nothing is pending, here or with other processes."""
     with progress:
         try:
@@ -85,20 +102,25 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, prog
             while True:
                 while (
                     len(workers.jobs) < workers.limit
+                    and len(beside.jobs) < _MOST_BESIDE
                     and embedder.has_room(workers.jobs.values())
                     and time.monotonic() - asked >= _POLL_SECONDS
                 ):
                     waits_for = set()
-                    job = work.claim(claims, waits_for)
-                    if job is None:
+                    claimed = work.claim(claims, waits_for)
+                    if not claimed:
                         asked = time.monotonic()
-                    else:
+                    for job in work.texts_of(claimed):
+                        beside.submit(job)
+                    for job in work.pieces_of(claimed):
                         workers.submit(job)
-                in_flight = [*workers.jobs.values(), *embedder.jobs]
-                num_left = len(work.pending) + sum(len(job.clips) for job in in_flight)
+                in_flight = [*workers.jobs.values(), *beside.jobs.values(), *embedder.jobs]
+                clips = {(job.corpus, clip["clip_id"]) for job in in_flight for clip in job.clips}
+                num_left = len(work.pending) + len(clips)
                 progress.update(num_left, work.num_failed, set() if in_flight else waits_for)
                 if in_flight:
-                    for job, result in workers.completed(timeout=1.0, others=embedder.runs):
+                    others = [*beside.jobs, *embedder.runs]
+                    for job, result in chain(workers.completed(1.0, others=others), beside.completed(0.0)):
                         work.receive(job, result, claims, embedder)
                     for job, name, outcome in embedder.completed():
                         work.finish(job, name, outcome, claims)
@@ -107,7 +129,7 @@ def _run(work: _Work, claims: Claims, workers: Workers, embedder: Embedder, prog
                 else:
                     return
         except BaseException:  # Ctrl-C and errors alike keep what is complete
-            for job, result in workers.completed(timeout=0.0, quiet=True):
+            for job, result in chain(workers.completed(0.0, quiet=True), beside.completed(0.0, quiet=True)):
                 work.receive(job, result, claims)
             for job, name, outcome in embedder.stop():
                 work.finish(job, name, outcome, claims)
@@ -144,12 +166,21 @@ class _Work(WorkQueue):
         self.tried: set[tuple[str, str]] = set()
         users = {**encoders, **{spec.subject: encoders[name] for name, spec in timed.items()}}
         self.device_encoders = {name: encoder for name, encoder in users.items() if isinstance(encoder, DeviceEncoder)}
+        self._made = encoders
+        self._is_warm = warm is not None
+        self._beside: set[str] = set()
+        self.modules: list[str] = []
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
         missing = {name for items in self.find_missing().values() for name in items}
         needed = {name if name in self.timed else self.specs[name].modality for name in missing}
         self.device_encoders = {name: self.device_encoders[name] for name in self.device_encoders if name in needed}
+        beside = {name for name in missing - set(self.timed) if self._made[self.specs[name].modality].beside}
+        if self._is_warm or (beside == missing and len(self.pending) > _MANY_TEXTS):
+            beside = set()
+        self._beside = beside
+        self.modules = modules_of(self._made[self.specs[name].modality] for name in sorted(missing - beside))
         return bool(self.pending)
 
     @property
@@ -160,11 +191,37 @@ class _Work(WorkQueue):
         )
         return min(self.config.chunk_size, _CHUNK_OF_PICTURES) if every_picture else self.config.chunk_size
 
-    def claim(self, claims: Claims, waits_for: set[str]) -> Job | None:
+    def claim(self, claims: Claims, waits_for: set[str]) -> dict[int, dict[str, Item]]:
         """Claim the next chunk that nobody holds; `waits_for` gets the processes that hold others."""
-        claimed = self.claim_rows(claims, self.chunk_size, waits_for)
-        if not claimed:
-            return None
+        return self.claim_rows(claims, self.chunk_size, waits_for)
+
+    def texts_of(self, claimed: Mapping[int, Mapping[str, Item]]) -> Iterator[Job]:
+        """Give the job of what is encoded beside the workers of a chunk, if there is any: all its texts together."""
+        if texts := _only(claimed, lambda name: name in self._beside):
+            yield self._job(texts)
+
+    def pieces_of(self, claimed: Mapping[int, Mapping[str, Item]]) -> Iterator[Job]:
+        """Give the workers' jobs of a chunk: one, towards the end several, so that all workers end together.
+
+        What light encoders of text make of a clip depends, in the last bit, on the texts that they are given with it;
+        so a chunk with such texts is one job.
+        """
+        left = _only(claimed, lambda name: name not in self._beside)
+        num_left = len(left) + len(self.pending)
+        together = any(self._is_light_text(name) for items in left.values() for name in items)
+        whole = together or self._is_warm or self.config.num_workers == 1
+        while left:
+            size = len(left) if whole else math.ceil(num_left / (2 * self.config.num_workers))
+            piece = dict(islice(left.items(), size))
+            left = {row: items for row, items in left.items() if row not in piece}
+            num_left -= len(piece)
+            yield self._job(piece)
+
+    def _is_light_text(self, name: str) -> bool:
+        encoder = self._made[self.specs[name].modality]
+        return encoder.modality == "text" and name not in self.timed and not isinstance(encoder, DeviceEncoder)
+
+    def _job(self, claimed: Mapping[int, Mapping[str, Item]]) -> Job:
         wanted: dict[str, dict[int, Item]] = {}
         for place, items in enumerate(claimed.values()):
             for name, item in items.items():

@@ -26,8 +26,10 @@ from encoders.store.claims import Item
 from encoders.timed import Timed
 from mmpsr.config import ConfigError, base_of
 
-__all__ = ["Job", "Outcome", "Result", "encode_job", "prepare_clip", "start_worker"]
+__all__ = ["ONE_THREAD", "Job", "Outcome", "Result", "encode_beside", "encode_job", "prepare_clip", "start_worker"]
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment in which libraries compute with one thread, if it is set before they are imported."""
 _loaded: dict[tuple[str, str, str], Encoder] = {}
 
 
@@ -107,11 +109,16 @@ class Result:
     media_seconds: float
 
 
-def start_worker() -> None:
-    """Prepare a worker: Ctrl-C is the parent's to handle, one thread per worker, and no life after the parent's."""
+def start_worker(environment: Mapping[str, str]) -> None:
+    """Prepare a worker: Ctrl-C is the parent's to handle, one thread per worker, and no life after the parent's.
+
+    Args:
+        environment: the parent's; a worker that was forked elsewhere has an older one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update({**environment, **ONE_THREAD})
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -157,6 +164,18 @@ def encode_job(job: Job) -> Result:
             media_seconds += _seconds(job.clips[row])
         clip.release()
     return Result(outcomes, time.monotonic() - began, media_seconds)
+
+
+def encode_beside(job: Job) -> Result:
+    """Run a job in a thread of the launched process, with one of torch's threads: workers have the other cores."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return encode_job(job)
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:

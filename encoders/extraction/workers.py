@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Collection, Iterator
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from typing import Any
 
+from encoders.base import Encoder
 from encoders.config import FeaturesConfig
 from encoders.errors import ExtractionError
-from encoders.extraction.jobs import Job, Result, encode_job, start_worker
+from encoders.extraction.jobs import ONE_THREAD, Job, Result, encode_job, start_worker
+from encoders.extraction.preload import MODULES
 from encoders.extraction.read import make_encoders
 
-__all__ = ["WarmEncoders", "Workers", "end_workers", "start_pool"]
+__all__ = ["WarmEncoders", "Workers", "end_workers", "modules_of", "start_pool"]
 
 _NAMED = 8  # clips that a message names; a chunk may have hundreds
 
@@ -26,12 +31,16 @@ class Workers:
     Attributes:
         num_workers: how many.
         shared: what works in their stead and outlives this, see `WarmEncoders`.
+        modules: what own processes need, see `modules_of`.
+        task: what is done with a chunk.
         jobs: chunks in flight.
         pool: own processes.
     """
 
     num_workers: int
     shared: Executor | None = None
+    modules: Collection[str] = ()
+    task: Callable[[Job], Result] = encode_job
     jobs: dict[Future[Result], Job] = field(default_factory=dict)
     pool: ProcessPoolExecutor | None = None
 
@@ -41,6 +50,8 @@ class Workers:
         return 2 * self.num_workers
 
     def __enter__(self) -> Workers:
+        if self.shared is None:
+            _start_server(self.modules)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -52,9 +63,9 @@ class Workers:
     def submit(self, job: Job) -> None:
         """Hand a chunk to the workers."""
         if self.pool is None and self.shared is None:
-            self.pool = start_pool(self.num_workers)
+            self.pool = start_pool(self.num_workers, self.modules)
         try:
-            future = (self.shared or self.pool).submit(encode_job, job)  # type: ignore[union-attr]
+            future = (self.shared or self.pool).submit(self.task, job)  # type: ignore[union-attr]
         except BrokenProcessPool:  # it broke since the last look; `completed` names the clips
             future = Future()
             future.set_exception(BrokenProcessPool())
@@ -96,9 +107,42 @@ class Workers:
         )
 
 
-def start_pool(num_workers: int) -> ProcessPoolExecutor:
-    """Start worker processes, each of them prepared as `start_worker` says."""
-    return ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+def start_pool(num_workers: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:
+    """Start worker processes, each of them prepared as `start_worker` says.
+
+    On Linux they are forked from a process that has imported what they need, once for all; elsewhere, where forking is
+    not safe, each imports it.
+
+    Args:
+        num_workers: how many.
+        modules: what they need, see `modules_of`.
+    """
+    context = multiprocessing.get_context("forkserver" if _start_server(modules) else "spawn")
+    return ProcessPoolExecutor(num_workers, context, initializer=start_worker, initargs=(dict(os.environ),))
+
+
+def _start_server(modules: Iterable[str]) -> bool:
+    """Have the process that workers are forked from begin to import; False where there is none."""
+    if sys.platform != "linux":
+        return False
+    wanted = {**ONE_THREAD, MODULES: ",".join([start_worker.__module__, *modules])}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        forkserver.set_forkserver_preload([f"{__package__}.preload"])
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return True
+
+
+def modules_of(encoders: Iterable[Encoder]) -> list[str]:
+    """List the modules that encoders need for their work, their own first."""
+    return list(dict.fromkeys(name for encoder in encoders for name in (type(encoder).__module__, *encoder.libraries)))
 
 
 def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
@@ -130,7 +174,7 @@ class WarmEncoders:
         self.encoders = make_encoders(config)
         self.executor: Executor
         if num_processes:
-            self.executor = start_pool(num_processes)
+            self.executor = start_pool(num_processes, modules_of(self.encoders.values()))
         else:
             self.executor = ThreadPoolExecutor(1, "encode")
 

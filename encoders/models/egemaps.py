@@ -43,6 +43,7 @@ class EGeMAPS(Encoder):
     """
 
     id: ClassVar[str] = "egemaps"
+    libraries: ClassVar[tuple[str, ...]] = ("av", "opensmile")
     timed_form: TimedForm | None = "sound"
 
     def __init__(self, modality: str = "audio") -> None:

@@ -115,7 +115,8 @@ def test_a_vector_does_not_depend_on_its_company(
     assert rows_in(tmp_path) == {(name, f"clip{n}"): 1 for name in BOTH for n in range(9)}
     assert max(Attentive.passes[:-9]) <= batch_size  # the last nine are `alone`
     parts = len(list(tmp_path.glob("fake/text/*/part-*")))
-    assert parts == -(-9 // chunk_size)  # a part for each chunk, whatever the batches
+    # a part for each chunk, whatever the batches; several workers divide the last chunks
+    assert parts == -(-9 // chunk_size) if num_workers == 1 else parts > 9 // chunk_size
 
 
 def test_every_kind_of_clip(tmp_path: Path) -> None:

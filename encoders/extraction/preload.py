@@ -1,0 +1,17 @@
+"""Imports that worker processes share: made in the process that they are forked from, and nowhere else.
+
+A module that cannot be imported is left to the worker that needs it, which says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from contextlib import suppress
+
+MODULES = "MMPSR_PRELOAD"
+"""Variable of the environment with names of modules, separated by commas."""
+
+for module in filter(None, os.environ.pop(MODULES, "").split(",")):
+    with suppress(Exception):
+        importlib.import_module(module)
