@@ -20,7 +20,7 @@ from encoders.errors import EncodingError, ExtractionError, Failure
 from encoders.extraction.encode import Encoded, encode_both, lacks_library, load_encoder, make_encoder, reason_of
 from encoders.extraction.in_time import encode_in_time
 from encoders.media.clip import ClipMedia
-from encoders.media.decoding import opened
+from encoders.media.decoding import length_of
 from encoders.spec import IN_TIME
 from encoders.store.claims import Item
 from encoders.timed import Timed
@@ -210,8 +210,7 @@ def _seconds(clip: Mapping[str, Any]) -> float:
             continue
         if end is None:
             try:
-                with opened(Path(media)) as container:
-                    end = (container.duration or 0) / 1e6  # stated in microseconds
+                end = length_of(Path(media))
             except (EncodingError, OSError):
                 continue
         return max(0.0, float(end) - float(start or 0.0))

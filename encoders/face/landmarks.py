@@ -18,7 +18,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,6 +68,7 @@ EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
 Reach = Literal["long", "short"]
 """Range of a BlazeFace detector: `long` was trained for faces up to five metres away, `short` for up to two."""
 
+_Detection = tuple[float, float, float, float, float]
 _CONFIDENCE = 0.5
 _MAX_FACES = 4
 _WARM: Counter[str] = Counter()  # frames handled so far, by what was asked
@@ -214,7 +215,7 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
     Faces on their side stay: their landmarks turn with them, and `align` levels these; `face_track` tells of them.
     """
     picked = [frames[index] for index in sorted({len(frames) // 6, len(frames) // 2, 5 * len(frames) // 6})]
-    if np.median([detect_faces(frame, "short")[:, 4].max(initial=0.0) for frame in picked]) >= _UPRIGHT:
+    if _are_upright(picked):
         return False
     reaches: tuple[Reach, ...] = get_args(Reach)
     scores = []  # of each frame, by quarters of a turn
@@ -225,6 +226,22 @@ def _upside_down(frames: NDArray[np.uint8]) -> bool:
         )
     mean = np.mean(scores, axis=0)
     return bool(mean.argmax() == 2 and mean[2] > mean[0] + _TURNED)
+
+
+def _are_upright(frames: Sequence[NDArray[np.uint8]]) -> bool:
+    """Tell whether the median frame has a face of such confidence as only upright ones reach.
+
+    Of three frames two are enough, and of each the first view that shows such a face.
+    """
+    if len(frames) % 2 == 0:
+        return bool(np.median([detect_faces(frame, "short")[:, 4].max(initial=0.0) for frame in frames]) >= _UPRIGHT)
+    detector, num_sure = _detector("short"), 0
+    for number, frame in enumerate(frames, start=1):
+        with _quiet("short"):
+            num_sure += any(detection[4] >= _UPRIGHT for detection in _views(detector, frame))
+        if 2 * num_sure > len(frames) or 2 * (num_sure + len(frames) - number) < len(frames):
+            break
+    return 2 * num_sure > len(frames)
 
 
 def _tilt(faces: NDArray[np.float64]) -> float:
@@ -309,8 +326,13 @@ def _square_around(left: float, top: float, width: float, height: float) -> tupl
     return round(left + width / 2 - side / 2), round(top + height / 2 - side / 2), side
 
 
-def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, float, float, float, float]]:
-    """Find left, top, width, height in pixels and confidence of what a detector takes for faces.
+def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[_Detection]:
+    """Find left, top, width, height in pixels and confidence of what a detector takes for faces."""
+    return list(_views(detector, frame))
+
+
+def _views(detector: Any, frame: NDArray[np.uint8]) -> Iterator[_Detection]:
+    """Find what a detector takes for faces view by view, see `_detections`.
 
     It looks at the whole frame and then, since it sees 192 x 192 pixels or fewer, at three squares along the longer
     side.
@@ -320,14 +342,12 @@ def _detections(detector: Any, frame: NDArray[np.uint8]) -> list[tuple[float, fl
     steps = (0.0, 0.5, 1.0) if max(height, width) > 1.2 * short else ()
     views = [(0, 0, width, height)]
     views += [(round(step * (width - short)), round(step * (height - short)), short, short) for step in steps]
-    detections = []
     for left, top, wide, high in views:
         view = np.ascontiguousarray(frame[top : top + high, left : left + wide])
         for detection in detector.process(view).detections or ():
             box = detection.location_data.relative_bounding_box
             corner = left + box.xmin * wide, top + box.ymin * high
-            detections.append((*corner, box.width * wide, box.height * high, float(detection.score[0])))
-    return detections
+            yield (*corner, box.width * wide, box.height * high, float(detection.score[0]))
 
 
 def _square(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from encoders.media.decoding import (
     opened,
     origin_of,
     packets_of,
+    seconds_of,
     span_of,
     stream_of,
     streams_of,
@@ -195,8 +196,8 @@ def _first_heard(path: Path, start: float | None, end: float | None, rate: int) 
         best, numbers = container.streams.best("audio"), {each.index: n for n, each in enumerate(streams, start=1)}
         lacks = "has no decoder" if best is not None and best.codec_context is None else None
         order = sorted((each.index for each in streams if each.codec_context), key=lambda index: index != default.index)
-        longest = duration_of(container, default, path) * rate
-        whole = longest * max(1, max(container.streams[index].channels for index in order)) <= _MOST_SAMPLES
+        most_channels = max(1, max(container.streams[index].channels for index in order))
+        whole = duration_of(container, default, path, is_spent=True) * rate * most_channels <= _MOST_SAMPLES
         changed = version_of(path)
 
     def read(index: int) -> _Track:
@@ -299,11 +300,11 @@ def _decode(
             frames = list(packet.decode())
         except FFmpegError:
             if packet.pts is not None and packet.duration:
-                begin = float(packet.pts * packet.time_base) - origin + shift
-                damaged.append((begin, begin + float(packet.duration * packet.time_base)))
+                begin = seconds_of(packet.pts, packet.time_base) - origin + shift
+                damaged.append((begin, begin + seconds_of(packet.duration, packet.time_base)))
             continue
         for frame in frames:
-            time = expected if frame.pts is None else float(frame.pts * frame.time_base) - origin + shift
+            time = expected if frame.pts is None else seconds_of(frame.pts, frame.time_base) - origin + shift
             if runs and (
                 time < expected - _SET_BACK or time > min(expected + _LONGEST_GAP, max(expected, stated) + SLACK)
             ):

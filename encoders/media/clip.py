@@ -248,7 +248,7 @@ class ClipMedia:
         def measure() -> float:
             for path, start, end in self.videos:
                 with suppress(EncodingError), opened(path) as container:
-                    duration = duration_of(container, stream_of(container, path, "video"), path)
+                    duration = duration_of(container, stream_of(container, path, "video"), path, is_spent=True)
                     first, last = span_of(path, start, end, duration, "video")
                     return last - first
             return 0.0

@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import EncodingError
-from encoders.media.decoding import SLACK, decoded, duration_of, opened, origin_of, packets_of, span_of, stream_of
+from encoders.media.decoding import (
+    SLACK,
+    decoded,
+    duration_of,
+    opened,
+    origin_of,
+    packets_of,
+    seconds_of,
+    span_of,
+    stream_of,
+)
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,7 +67,7 @@ class _FrameReader:
         self._may_jump = "jump" in shortcuts
         skippable = stream.codec_context.name == _SKIPPING and container.format.name != _UNORDERED
         self._may_skip = skippable and "skip" in shortcuts
-        self._origin = origin_of(container)
+        self._origin, self._time_base = origin_of(container), stream.time_base
         self._patience = 2.0  # without an index: seconds to decode before a jump is tried
         self.num_decoded = 0
         self._restart(0.0)
@@ -109,7 +119,7 @@ class _FrameReader:
         return self._decoded.popleft()
 
     def _time(self, stamp: int) -> float:
-        return float(stamp * self._stream.time_base) - self._origin
+        return seconds_of(stamp, self._time_base) - self._origin
 
     def _advance(self) -> None:
         self._current, self._following = self._following, self._next_frame()
