@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from corpora.demo.voice import SAMPLE_RATE, VoiceScript, speak
 from encoders.cues.events import CueEvent
-from encoders.cues.voice import filler_events, measure_voice, voice_events
+from encoders.cues.voice import filler_events, measure_voice, resample, voice_events
 
 RATE = 16_000
 
@@ -125,3 +125,11 @@ def test_fillers_have_their_own_seconds_where_words_have() -> None:
     words = [("Um,", 0.3, 0.7), ("I", 0.8, 0.9), ("guess", 0.9, 1.3), ("uh", 1.5, 1.75)]
     events = filler_events("Um, I guess uh", 4.0, words)
     assert [(event.start, event.end) for event in events] == [(0.3, 0.7), (1.5, 1.75)]
+
+
+@pytest.mark.parametrize(("rate", "count"), [(16_000, 4801), (44_100, 5000), (6_000, 700), (8_000, 10)])
+def test_samples_are_resampled_as_scipy_does_bit_for_bit(rate: int, count: int) -> None:
+    from scipy.signal import resample_poly
+
+    samples = np.random.default_rng(0).normal(size=count).astype(np.float32)
+    np.testing.assert_array_equal(resample(samples, rate, 8_000), resample_poly(samples, 8_000, rate))
