@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mmpsr.extras import require_extra
-from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console, print_error
+from training.commands.common import JsonOption, SetOption, announce, error_console, guarded, out_console, print_error
 from training.commands.console import app
 
 __all__ = ["report", "study", "transfer", "tune"]
@@ -44,6 +44,7 @@ def tune(
     require_extra("tune")
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several launched processes starts the workers
+    announce(f"reading {config}")
     from training.launch import requested_processes
     from tuning.search.objective import Search, load_joined, load_search
     from tuning.search.results import search_table, write_results
@@ -74,6 +75,7 @@ def study(
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
 ) -> int:
     """Fill the table of a study; only missing cells are computed."""
+    announce(f"reading {path}")
     from mmpsr.config import ConfigError
     from tuning.study.config import load_study
     from tuning.study.fill import run_study
@@ -115,6 +117,7 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
+    announce(f"reading {path}")
     from training.report.run import write_report
     from tuning.study.report import report_page
 
@@ -135,6 +138,7 @@ def transfer(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
+    announce(f"reading {' '.join(map(str, paths))}")
     from tuning.study.config import load_study
     from tuning.transfer.analysis import find_runs, study_runs, transfer_report, transfer_tables
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "SplitOption",
     "TaskTextsOption",
     "TranscribeOption",
+    "announce",
     "error_console",
     "guarded",
     "launched",
@@ -72,6 +74,17 @@ def out_console(width: int = 120) -> Console:
 def error_console() -> Console:
     """Open a console on stderr, whose lines are cut by a terminal alone."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else 1000)
+
+
+def announce(line: str) -> None:
+    """Say on stderr what is begun, before libraries are imported for it; of launched processes the first says so.
+
+    Args:
+        line: what is read, and from where.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    error_console().print(line, style="dim", highlight=False, markup=False)
 
 
 def print_error(message: Exception | str) -> None:

@@ -18,6 +18,7 @@ from training.commands.common import (
     SetOption,
     SplitOption,
     TaskTextsOption,
+    announce,
     guarded,
     out_console,
 )
@@ -81,6 +82,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    announce(f"reading {' '.join(map(str, runs or (config,)))}")
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
     from training.in_time.command import evaluate_command

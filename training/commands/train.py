@@ -18,6 +18,7 @@ from training.commands.common import (
     ResumeOption,
     RetryFailedOption,
     SetOption,
+    announce,
     error_console,
     guarded,
     out_console,
@@ -37,6 +38,7 @@ CONTINUES = "stopped; what is complete is kept, and the same command continues (
 @guarded(CONTINUES, out_console)
 def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
     """Train on several corpora at once, evaluate, and print a table."""
+    announce(f"reading {config}")
     from training.config import InTimeConfig
     from training.in_time.pipeline import run_in_time
     from training.pipeline import run_training
@@ -52,6 +54,7 @@ def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOpt
 @guarded(CONTINUES, out_console)
 def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
+    announce(f"reading {config}")
     from training.config import InTimeConfig
     from training.data.load import extract_features, load_clips
     from training.data.selection import active_features

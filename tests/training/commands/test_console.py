@@ -177,7 +177,7 @@ def test_training_that_is_stopped_says_so_on_stdout(
     monkeypatch.setattr(pipeline, "run_training", stop)
     monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
     result = CliRunner().invoke(app, ["train", "--config", "run.toml"])
-    assert (result.exit_code, result.stdout, result.stderr) == (130, f"{sentence}\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, f"{sentence}\n", "reading run.toml\n")
 
 
 def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
