@@ -357,13 +357,19 @@ def _between(
 
 def _shared(clips: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
     """Choose clips of dev and test whose key is in train, or dev: `other`; `twin` is the first clip there with it."""
-    parts = []
-    for split, other in _PAIRS:
-        there = keys[clips["split"].eq(other) & keys.notna()].drop_duplicates()
-        rows = clips["split"].eq(split) & keys.isin(there)
-        twins = dict(zip(there, clips.loc[there.index, "clip_id"], strict=True))
-        parts.append(clips[rows].assign(other=other, twin=keys[rows].map(twins)))
-    return pd.concat(parts)
+    first: dict[tuple[str, str], str] = {}
+    rows = list(zip(clips["split"], keys, clips["clip_id"], keys.notna(), strict=True))
+    for split, key, clip, is_known in rows:
+        if is_known:
+            first.setdefault((split, key), clip)
+    places, others, twins = [], [], []
+    for wanted, other in _PAIRS:
+        for place, (split, key, _, is_known) in enumerate(rows):
+            if split == wanted and is_known and (other, key) in first:
+                places.append(place)
+                others.append(other)
+                twins.append(first[other, key])
+    return clips.iloc[places].assign(other=others, twin=twins)
 
 
 def _describe(shared: pd.DataFrame, clips: pd.DataFrame, what: str) -> str:
