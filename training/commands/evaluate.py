@@ -191,6 +191,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
+    announce(f"reading {first} and {second}")
     from training.evaluation.compare import compare_runs
     from training.runs.stored import RunPredictions
 
@@ -244,6 +245,7 @@ def _p(value: float | None) -> str:
 @guarded()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    announce(f"reading {run}")
     from training.in_time.figures import verify_in_time
     from training.runs.directory import is_run_in_time
     from training.runs.verify import verify_run

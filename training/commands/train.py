@@ -78,6 +78,7 @@ def doctor(
     """Examine what a run would read; exit status 1 where training would be wrong."""
     if media:
         require_extra("media")
+    announce(f"reading {config}")
     from training.doctor.doctor import examine
     from training.doctor.report import render
     from training.published_config import load_any_config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from encoders.errors import ExtractionError
 from encoders.maintenance import inspection, inventory
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
+from tests.properties.test_stored_before import STORED
+from tests.support.starting import run_in_turn
 from training import pipeline
 from training import published_config as published
 from training.data import load
@@ -39,10 +42,12 @@ def write(*rows: str) -> None:
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
-    """What `mmpsr doctor --config run.toml` with these arguments writes to stdout and stderr."""
+    """What `mmpsr doctor --config run.toml` with these arguments writes: stdout, and stderr after its first line."""
     result = CliRunner().invoke(app, ["doctor", "--config", "run.toml", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout, " ".join(result.stderr.split())
+    first, *others = result.stderr.splitlines()
+    assert first == "reading run.toml"
+    return result.stdout, " ".join(" ".join(others).split())
 
 
 def test_tables_and_status_of_a_sound_configuration(place: Path) -> None:
@@ -301,3 +306,19 @@ def test_as_a_module_it_starts_without_the_heavy_libraries() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("mmpsr")), done.stderr
+
+
+def test_commands_that_read_import_no_heavy_library(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path, dirs_exist_ok=True)
+    run = "runs/run/before"
+    commands = (
+        ["--help"], ["verify", run], ["compare", run, run], ["encoders", "--json"],
+        ["features", "--store", "store"], ["doctor", "--config", "run.toml"], ["predict", "nowhere"],
+    )  # fmt: skip
+    ended = run_in_turn(commands, tmp_path)
+    for command, (_, said, imported) in zip(commands, ended, strict=True):
+        assert imported == [], (command, said)
+    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2]
+    assert "every figure follows from the stored predictions" in ended[1][1]
+    assert "percentage points" in ended[2][1]
+    assert "own (table, trained on)" in ended[5][1]
