@@ -228,7 +228,8 @@ def conform(clips: pd.DataFrame) -> pd.DataFrame:
     others = [column for column in clips.columns if column not in CLIP_COLUMNS]
     kinds = {"string": _TEXT, "boolean": _CONSENT, "float64": _SECONDS}
     dtypes = {column: dtype for dtype, columns in kinds.items() for column in columns}
-    return clips.reset_index(drop=True).reindex(columns=[*CLIP_COLUMNS, *others]).astype(dtypes)
+    clips = clips.reset_index(drop=True).reindex(columns=[*CLIP_COLUMNS, *others])
+    return clips.astype({column: dtype for column, dtype in dtypes.items() if str(clips[column].dtype) != dtype})
 
 
 def concatenate(tables: Sequence[ClipTable]) -> ClipTable:

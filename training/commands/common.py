@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
@@ -33,6 +35,7 @@ __all__ = [
     "launched",
     "out_console",
     "print_error",
+    "without_collection",
 ]
 
 P = ParamSpec("P")
@@ -90,6 +93,18 @@ def announce(line: str) -> None:
 def print_error(message: Exception | str) -> None:
     """Print `error: <message>` on stderr."""
     error_console().print(f"error: {message}", style="bold red", highlight=False, markup=False)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Look for no reference cycles, which takes a tenth of the time of imports and finds hardly any there."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def guarded(

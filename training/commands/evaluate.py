@@ -21,6 +21,7 @@ from training.commands.common import (
     announce,
     guarded,
     out_console,
+    without_collection,
 )
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 
 
 @guarded()
+@without_collection()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another; positive is better than A.")],
@@ -243,6 +245,7 @@ def _p(value: float | None) -> str:
 
 
 @guarded()
+@without_collection()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
     announce(f"reading {run}")

@@ -25,6 +25,7 @@ from training.commands.common import (
     announce,
     error_console,
     guarded,
+    without_collection,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def predict(
         is_alone = text is not None and not inputs
         clips = clip_of_text(text or "") if is_alone else clips_of(read.recordings, window, hop)
         announce(f"{_counted(clips)}; opening {_name_of(model, task_texts or ())}")
-        from training.predict.document import document_of, keys_of
+        with without_collection():
+            from training.predict.document import document_of, keys_of
 
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)

@@ -22,6 +22,7 @@ from training.commands.common import (
     error_console,
     guarded,
     out_console,
+    without_collection,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: R
 
 
 @guarded("stopped; nothing was changed, and the same command begins again")
+@without_collection()
 def doctor(
     config: ConfigOption = DEMO,
     set_: SetOption = None,
