@@ -27,7 +27,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout, " ".join(result.stderr.split())
+    first, *others = result.stderr.splitlines()
+    assert first.startswith("reading ")
+    return result.stdout, " ".join(" ".join(others).split())
 
 
 def test_tables(path: Path) -> None:
