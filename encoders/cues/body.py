@@ -4,7 +4,11 @@ Hands are looked for in a square around the face, where they are large enough fo
 the pose model on the whole frame, and only where the frame reaches far enough below the eyes to show them. Every
 frame is treated alone (no tracking), so what is found never depends on the frames or clips before.
 
-Shape legend: B frames looked at, T frames of the face track, 478 landmarks of a face, 21 of a hand.
+Both models cost more than all else that is measured of a clip. So some frames are looked at first, and those beside
+them only where they show something: a hand at the face, or shoulders that leave their usual place.
+
+Shape legend: B frames looked at for hands, S for shoulders, T frames of the face track, 478 landmarks of a face, 21
+of a hand.
 
 References:
     Zhang et al., MediaPipe Hands: on-device real-time hand tracking, 2020, arXiv:2006.10214.
@@ -14,6 +18,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,6 +35,8 @@ __all__ = ["BodyTrack", "body_events", "body_settings", "body_track", "share_at_
 
 _SPACING = 0.75
 """Least seconds between frames that are looked at: a hand at the face and raised shoulders last a second or more."""
+_FIRST = {"hands": 2, "shoulders": 3}
+"""Of so many frames that far apart one is looked at first, but of at least `_LEAST_FRAMES`."""
 _AROUND = 11.0  # IOD, side of the square in which hands are looked for: the head is 3.5 high, an open hand 2.5 to 3
 _SIDE = 320  # pixels of that square at most; the palm detector sees 192
 _BELOW_EYES = 3.5  # IOD that the frame must show below the eyes to look for shoulders (they are 3.5 to 4.5 below)
@@ -49,13 +56,15 @@ class BodyTrack:
     """Hands and shoulders in some frames of a face track.
 
     Attributes:
-        frames: `[B]`, which frames of the track.
+        hand_frames: `[B]`, in which frames of the track hands were looked for.
         at_face: `[B]`, largest share of a hand's landmarks that lie at the face; 0 without a hand.
-        shoulders: `[B, 2, 2]`, x and y in pixels of the right and left shoulder; not a number where they are unseen.
+        shoulder_frames: `[S]`, in which frames shoulders were looked for.
+        shoulders: `[S, 2, 2]`, x and y in pixels of the right and left shoulder; not a number where they are unseen.
     """
 
-    frames: NDArray[np.intp]
+    hand_frames: NDArray[np.intp]
     at_face: NDArray[np.float64]
+    shoulder_frames: NDArray[np.intp]
     shoulders: NDArray[np.float64]
 
 
@@ -63,7 +72,7 @@ def body_settings() -> dict[str, object]:
     """Tell what decides the body track besides the face track; part of the fingerprint of who uses it."""
     return {
         "detector": "mediapipe 0.10.21 Hands lite, Pose full; static", "confidence": _CONFIDENCE, "spacing": _SPACING,
-        "around": _AROUND, "side": _SIDE, "below_eyes": _BELOW_EYES,
+        "around": _AROUND, "side": _SIDE, "below_eyes": _BELOW_EYES, "first": _FIRST,
     }  # fmt: skip
 
 
@@ -77,17 +86,51 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
         distances = np.linalg.norm(left - right, axis=1)
         stride = max(1, math.ceil(_SPACING / spacing(track.seconds)))
         frames = np.arange(min(stride // 2, len(track.found) - 1), len(track.found), stride)
-        at_face, shoulders = np.zeros(len(frames)), np.full((len(frames), 2, 2), np.nan)
-        for row, index in enumerate(map(int, frames)):
-            eyes = (right[index] + left[index])[:2] / 2
-            hands = _hands(pictures[index], track.landmarks[index], float(distances[index]))
-            shares = [share_at_face(hand, track.landmarks[index], float(distances[index])) for hand in hands]
-            at_face[row] = max(shares, default=0.0)
-            if pictures[index].shape[0] - eyes[1] >= _BELOW_EYES * distances[index]:
-                shoulders[row] = _find_shoulders(pictures[index])
-        return BodyTrack(frames, at_face, shoulders)
+
+        def at_face(index: int) -> float:
+            face, distance = track.landmarks[index], float(distances[index])
+            hands = _hands(pictures[index], face, distance)
+            return max((share_at_face(hand, face, distance) for hand in hands), default=0.0)
+
+        def shoulders(index: int) -> NDArray[np.float64]:
+            below = pictures[index].shape[0] - (right[index] + left[index])[1] / 2
+            if below < _BELOW_EYES * distances[index]:
+                return np.full((2, 2), np.nan)
+            return _find_shoulders(pictures[index])
+
+        def leave_their_place(frames: NDArray[np.intp], shoulders: NDArray[np.float64]) -> NDArray[np.bool_]:
+            degrees = [degree for degree, _ in _shoulder_degrees(track, frames, shoulders).values()]
+            return np.max(degrees, axis=0) >= 1.0 if degrees else np.zeros(len(frames), np.bool_)
+
+        return BodyTrack(
+            *_look(frames, _FIRST["hands"], at_face, lambda _, shares: shares > 0),
+            *_look(frames, _FIRST["shoulders"], shoulders, leave_their_place),
+        )
 
     return clip.cached(("body", num_frames), compute)
+
+
+def _look(
+    frames: NDArray[np.intp],
+    step: int,
+    measure: Callable[[int], float | NDArray[np.float64]],
+    shows: Callable[[NDArray[np.intp], NDArray[np.float64]], NDArray[np.bool_]],
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Measure every `step`-th frame, then the others between one that shows something and the next that was measured.
+
+    Returns:
+        Which frames were measured, in order, and what was measured in them.
+    """
+    step = max(1, min(step, (len(frames) - 1) // (_LEAST_FRAMES - 1)))
+    first = list(range((len(frames) - 1) % step // 2, len(frames), step))
+    measured = {place: measure(int(frames[place])) for place in first}
+    shown = shows(frames[first], np.array([measured[place] for place in first]))
+    for place in np.array(first)[shown].tolist():
+        for beside in range(max(place - step + 1, 0), min(place + step, len(frames))):
+            if beside not in measured:
+                measured[beside] = measure(int(frames[beside]))
+    places = sorted(measured)
+    return frames[places], np.array([measured[place] for place in places])
 
 
 def _hands(picture: NDArray[np.uint8], face: NDArray[np.float64], distance: float) -> list[NDArray[np.float64]]:
@@ -162,20 +205,33 @@ def body_events(track: FaceTrack, body: BodyTrack, begin: float = 0.0) -> list[C
         body: hands and shoulders in some of its frames.
         begin: second of the file at which the clip begins.
     """
-    seconds = track.seconds[body.frames] - begin
-    events = events_where("hand_at_face", body.at_face / _HAND_SHARE, body.at_face, "share of the hand", seconds)
-    seen = np.isfinite(body.shoulders).all(axis=(1, 2)) & track.found[body.frames]
+    seconds = track.seconds - begin
+    shares, hand_seconds = body.at_face, seconds[body.hand_frames]
+    events = events_where("hand_at_face", shares / _HAND_SHARE, shares, "share of the hand", hand_seconds)
+    units = {"shoulders_raised": "IOD", "shoulders_uneven": "degrees"}
+    for cue, (degrees, values) in _shoulder_degrees(track, body.shoulder_frames, body.shoulders).items():
+        events += events_where(cue, degrees, values, units[cue], seconds[body.shoulder_frames])
+    return events
+
+
+def _shoulder_degrees(
+    track: FaceTrack, frames: NDArray[np.intp], shoulders: NDArray[np.float64]
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Tell how far shoulders are raised and uneven: by cue, degrees and values `[S]`; nothing of too few frames."""
+    seen = np.isfinite(shoulders).all(axis=(1, 2)) & track.found[frames]
     if seen.sum() < _LEAST_FRAMES:
-        return events
-    right, left = eye_centres(track.landmarks[body.frames])
+        return {}
+    right, left = eye_centres(track.landmarks[frames])
     distance = float(np.median(np.linalg.norm(left - right, axis=1)[seen]))
-    shoulders = np.where(seen[:, None, None], body.shoulders, 0.0)
+    shoulders = np.where(seen[:, None, None], shoulders, 0.0)
     depth = (shoulders[:, :, 1].mean(axis=1) - (right + left)[:, 1] / 2) / distance
     rise = np.median(depth[seen]) - depth
-    pitch = np.degrees(measure_cues(track)[body.frames, CUE_NAMES.index("pitch")])
+    pitch = np.degrees(measure_cues(track)[frames, CUE_NAMES.index("pitch")])
     level = np.abs(pitch - np.median(pitch[seen])) <= _NODDING
-    events += events_where("shoulders_raised", np.where(seen & level, rise / _RAISED, 0.0), rise, "IOD", seconds)
     across = shoulders[:, 1] - shoulders[:, 0]
     slope = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
     off = np.abs(slope - np.median(slope[seen]))
-    return events + events_where("shoulders_uneven", np.where(seen, off / _UNEVEN, 0.0), off, "degrees", seconds)
+    return {
+        "shoulders_raised": (np.where(seen & level, rise / _RAISED, 0.0), rise),
+        "shoulders_uneven": (np.where(seen, off / _UNEVEN, 0.0), off),
+    }

@@ -1,10 +1,12 @@
 """Imports that worker processes share: made in the process that they are forked from, and nowhere else.
 
-A module that cannot be imported is left to the worker that needs it, which says so.
+A module that cannot be imported is left to the worker that needs it, which says so. What was imported is no garbage,
+so that collectors of workers need not look at it, nor copy its pages.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from contextlib import suppress
@@ -15,3 +17,5 @@ MODULES = "MMPSR_PRELOAD"
 for module in filter(None, os.environ.pop(MODULES, "").split(",")):
     with suppress(Exception):
         importlib.import_module(module)
+gc.collect()
+gc.freeze()

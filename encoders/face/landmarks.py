@@ -364,7 +364,7 @@ def start_model(build: Callable[[Any], Any]) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_late("matplotlib.pyplot")  # with which MediaPipe draws, if it is asked to
     with _stderr_closed():
-        from mediapipe import solutions
+        from encoders.face.solutions import solutions
 
         model = build(solutions)
         model.process(np.zeros((64, 64, 3), dtype=np.uint8))  # its threads log as they start; a frame waits for them

@@ -43,7 +43,7 @@ class FaceMesh(Encoder):
     """
 
     id: ClassVar[str] = "face-mesh"
-    libraries: ClassVar[tuple[str, ...]] = ("av", "mediapipe")
+    libraries: ClassVar[tuple[str, ...]] = ("av", "encoders.face.solutions")
     timed_form: TimedForm | None = "pictures"
 
     def __init__(self, modality: str = "video", *, num_frames: int = NUM_FRAMES) -> None:

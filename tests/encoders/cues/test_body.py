@@ -41,8 +41,8 @@ def test_share_of_a_hand_at_the_face_by_hand() -> None:
 
 
 def body(at_face: list[float], shoulders: NDArray[np.float64] | None = None) -> BodyTrack:
-    unseen = np.full((len(at_face), 2, 2), np.nan)
-    return BodyTrack(np.arange(len(at_face)), np.array(at_face), unseen if shoulders is None else shoulders)
+    frames, unseen = np.arange(len(at_face)), np.full((len(at_face), 2, 2), np.nan)
+    return BodyTrack(frames, np.array(at_face), frames, unseen if shoulders is None else shoulders)
 
 
 def test_hands_at_the_face_and_when() -> None:
@@ -97,7 +97,7 @@ def test_a_drawn_hand_is_found_at_the_face_and_beside_it() -> None:
     frames = [wall, wall, at_face, at_face, beside, wall]
     clip = filmed(*frames, fps=1.0)
     found = body_track(clip, 30)
-    assert found.frames.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.hand_frames.tolist() == [0, 1, 2, 3, 4, 5]
     assert (found.at_face >= 3 / 21).tolist() == [False, False, True, True, False, False]
     assert body_track(clip, 30) is found
     # frames are looked at alone: in another order the same is found
@@ -122,8 +122,30 @@ def test_shoulders_are_not_looked_for_where_the_frame_ends_at_the_chin(monkeypat
 def test_dense_frames_are_looked_at_every_three_quarters_of_a_second() -> None:
     wall = scene((200, 60, 240))
     # 0.25 s apart: every third, from the second on
-    assert body_track(filmed(*[wall] * 8, fps=4.0), 30).frames.tolist() == [1, 4, 7]
-    assert body_track(filmed(wall, fps=4.0), 30).frames.tolist() == [0]
+    assert body_track(filmed(*[wall] * 8, fps=4.0), 30).hand_frames.tolist() == [1, 4, 7]
+    assert body_track(filmed(wall, fps=4.0), 30).hand_frames.tolist() == [0]
+
+
+def test_frames_are_looked_at_first_far_apart_and_then_beside_what_they_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = [0.0] * 13
+    monkeypatch.setattr("encoders.cues.body._hands", lambda picture, *_: [shown[picture[0, 0, 0]]])
+    monkeypatch.setattr("encoders.cues.body.share_at_face", lambda hand, *_: hand)
+    monkeypatch.setattr("encoders.cues.body._find_shoulders", lambda picture: places[picture[0, 0, 0]])
+    places = shoulders(*[400] * 13) + np.array([300, 200])
+    clip = filmed(*[np.full((700, 600, 3), number, np.uint8) for number in range(13)], fps=1.0)
+    clip.cached(
+        ("faces", 30),
+        lambda: FaceTrack(track([face()] * 13, 1.0).landmarks + 200, np.ones(13, bool), np.arange(13.0), (600, 700)),
+    )
+    found = body_track(clip, 30)
+    assert found.hand_frames.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert found.shoulder_frames.tolist() == [0, 3, 6, 9, 12]
+    del clip._kept[("body", 30)]
+    shown[6], places[9, :, 1] = 0.05, places[9, :, 1] - 60  # 60 of 100 pixels: more than the one degree of 50
+    found = body_track(clip, 30)
+    assert found.hand_frames.tolist() == [0, 2, 4, 5, 6, 7, 8, 10, 12]
+    assert found.at_face.tolist() == [0.0] * 4 + [0.05] + [0.0] * 4
+    assert found.shoulder_frames.tolist() == [0, 3, 6, 7, 8, 9, 10, 11, 12]
 
 
 def test_settings_name_what_decides() -> None:

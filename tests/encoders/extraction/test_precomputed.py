@@ -82,7 +82,7 @@ def without_pools(monkeypatch: pytest.MonkeyPatch) -> None:
         ("egemaps", "audio", "80aef4b780d7"),
         ("minilm", "text", "8543ed2d3e92"),
         ("minilm", "behavior", "645620bf28e5"),
-        ("cue-narrative", "behavior", "38812459d100"),
+        ("cue-narrative", "behavior", "b29a35d10599"),
     ],
 )
 def test_vectors_of_earlier_stores_keep_their_names(encoder: str, modality: str, fingerprint: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from encoders.errors import EncodingError, MissingModality
 from encoders.media.clip import ClipMedia
+from encoders.models import egemaps
 from encoders.models.egemaps import EGeMAPS
 from tests.support.media_files import grey, tone, write_media
 
@@ -40,6 +41,20 @@ def test_equals_opensmile_on_the_same_samples(encoder: EGeMAPS, tmp_path: Path) 
     assert rows.dtype == np.float32
     assert rows.shape == expected.shape
     np.testing.assert_allclose(rows, expected.to_numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_leaving_out_what_functionals_need_changes_no_bit(encoder: EGeMAPS) -> None:
+    samples = (32_000 * voice(140, 1.0) * np.linspace(0.2, 1.0, 16_000)).astype(np.int16)
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
+    assert encoder.feature_names == tuple(smile.feature_names)
+    expected = smile.process_signal(samples.astype(np.float32) / 32_768, 16_000)
+    np.testing.assert_array_equal(egemaps._measure(samples), expected.to_numpy())
+
+
+def test_a_configuration_of_another_layout_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("[lldconcat:cVectorConcat]\nreader.dmLevel = b\nwriter.dmLevel = lld\n")
+    with pytest.raises(ValueError, match=r"a\.conf: nothing writes the level 'b'"):
+        egemaps._descriptors_only(tmp_path / "a.conf")
 
 
 @pytest.mark.parametrize("frequency", [110.0, 220.0])
