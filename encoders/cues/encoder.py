@@ -40,7 +40,14 @@ class CueNarrative(DeviceEncoder):
     """
 
     id: ClassVar[str] = "cue-narrative"
-    libraries: ClassVar[tuple[str, ...]] = ("av", "encoders.face.solutions", "scipy.signal", "cv2")
+    libraries: ClassVar[tuple[str, ...]] = (
+        "av",
+        "encoders.face.solutions",
+        "scipy.fft",
+        "scipy.ndimage",
+        "scipy.spatial",
+        "cv2",
+    )
     version: ClassVar[int] = 2  # raised whenever the same landmarks or samples would give other events or other words
 
     def __init__(self, modality: str = "behavior", *, num_frames: int = NUM_FRAMES) -> None:

@@ -31,7 +31,6 @@ from encoders.errors import EncodingError
 from encoders.media.clip import ClipMedia
 from encoders.media.frames import LONGEST_SIDE
 from encoders.visibility import MIN_FACE_SHARE, FaceFigures
-from mmpsr.extras import import_late
 
 __all__ = [
     "NUM_FRAMES",
@@ -362,7 +361,6 @@ def start_model(build: Callable[[Any], Any]) -> Any:
     """Build a model from `mediapipe.solutions` and let it see a blank frame, with standard error closed."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import_late("matplotlib.pyplot")  # with which MediaPipe draws, if it is asked to
     with _stderr_closed():
         from encoders.face.solutions import solutions
 

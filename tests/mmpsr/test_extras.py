@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmpsr import extras
-from mmpsr.extras import EXTRAS, MissingExtraError, extra_of, import_late, require_extra, sentence_of
+from mmpsr.extras import EXTRAS, MissingExtraError, extra_of, require_extra, sentence_of
 from tests.support.hidden_modules import without_modules
 
 ROOT = Path(__file__).parents[2]
@@ -183,21 +183,3 @@ def test_every_name_of_a_face_can_be_had(room: str) -> None:
     face = importlib.import_module(room)
     for name in face.__all__:
         assert getattr(face, name) is not None
-
-
-def test_a_late_module_runs_when_a_name_of_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "late_one.py").write_text("ran.append(1)\nvalue = 3\n".replace("ran", "__import__('sys').ran"))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "ran", [], raising=False)
-    import_late("late_one")
-    import late_one as module
-
-    assert sys.ran == []  # type: ignore[attr-defined]
-    assert (module.value, module.value, sys.ran) == (3, 3, [1])  # type: ignore[attr-defined]
-    import_late("late_one")
-    assert sys.modules["late_one"] is module
-    with pytest.raises(AttributeError):
-        _ = module.other
-    import_late("nowhere_at_all")
-    import_late("nowhere_at_all.part")
-    assert not {"nowhere_at_all", "nowhere_at_all.part"} & set(sys.modules)
