@@ -3,8 +3,8 @@
     uv run python tests/benchmarks/start_time.py --before ../mmpsr-before --repeats 5 --work /tmp/start
 
 Each command runs in a process of its own, in turns with that of the other checkout, and the quickest turn counts:
-other programs only slow them. A first turn, which does not count, warms the files. `--work` keeps the demo corpora, the
-run and the clip from one call to the next; the run is trained by the other checkout, so that both can read it.
+other programs only slow them. A first turn, which does not count, warms the files. Each checkout has demo corpora and a
+run of its own, which it trains, since fingerprints of encoders may differ; `--work` keeps them for the next call.
 """
 
 from __future__ import annotations
@@ -79,15 +79,10 @@ def quickest(turns: Iterable[Turn]) -> Turn:
     return Turn(*map(min, columns))
 
 
-def measure(trees: Sequence[Path], arguments: Sequence[str], folder: Path, repeats: int) -> list[Turn]:
-    """Run a command of each checkout in turns."""
-    turns: list[list[Turn]] = [[] for _ in trees]
-    for number in range(repeats + 1):
-        for tree, own in zip(trees, turns, strict=True):
-            turn = take_turn(tree, arguments, folder)
-            if number:
-                own.append(turn)
-    return [quickest(own) for own in turns]
+def measure(trees: Mapping[Path, Path], arguments: Sequence[str], repeats: int) -> list[Turn]:
+    """Run a command of each checkout in its folder, in turns."""
+    rounds = [[take_turn(tree, arguments, folder) for folder, tree in trees.items()] for _ in range(repeats + 1)]
+    return [quickest(turns) for turns in zip(*rounds[1:], strict=True)]
 
 
 def cells(name: str, now: Turn, before: Turn | None) -> list[str]:
@@ -129,18 +124,20 @@ def main() -> None:
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="which are measured")
     parser.add_argument("--work", type=Path, help="folder that keeps the run and the clip; a temporary one if left out")
     given = parser.parse_args()
-    trees = [ROOT] if given.before is None else [given.before.resolve(), ROOT]
     table = Table(
         "command", *("before", "now", "ratio", "target") * 2, "first line",
         title="seconds: processor time, then wall time, then until the first line",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given.work or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        if {*given.commands} - {"help"}:
-            prepare(folder, trees[0])
+        work = given.work or Path(temporary)
+        trees = {} if given.before is None else {work / "before": given.before.resolve()}
+        trees[work / "now"] = ROOT
+        for folder, tree in trees.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            if {*given.commands} - {"help"}:
+                prepare(folder, tree)
         for name in given.commands:
-            *before, now = measure(trees, COMMANDS[name], folder, given.repeats)
+            *before, now = measure(trees, COMMANDS[name], given.repeats)
             table.add_row(*cells(name, now, before[0] if before else None))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
