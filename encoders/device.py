@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from encoders.media.clip import ClipMedia
 from encoders.timed import Grid, Timed
 from mmpsr.config import ConfigError
 
-__all__ = ["DeviceEncoder", "Prepared", "choose_device"]
+__all__ = ["DeviceEncoder", "Prepared", "choose_device", "one_thread"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,19 @@ class DeviceEncoder(Encoder):
         if prepared.note is not None:
             clip.notes[self.id] = prepared.note
         return prepared
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, for what runs beside worker processes that have the other cores."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def choose_device(config: FeaturesConfig) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_seri
 from encoders.cues.head import SWING_SPACING, head_events, hidden_events, posture_events
 from encoders.cues.narration import WORDING, Narrative, narrate
 from encoders.cues.voice import filler_events, voice_events
-from encoders.device import DeviceEncoder, Prepared
+from encoders.device import DeviceEncoder, Prepared, one_thread
 from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
 from encoders.media.audio import AUDIO_READING
@@ -42,11 +42,11 @@ class CueNarrative(DeviceEncoder):
     id: ClassVar[str] = "cue-narrative"
     libraries: ClassVar[tuple[str, ...]] = (
         "av",
+        "cv2",
         "encoders.face.solutions",
         "scipy.fft",
         "scipy.ndimage",
         "scipy.spatial",
-        "cv2",
     )
     version: ClassVar[int] = 2  # raised whenever the same landmarks or samples would give other events or other words
 
@@ -85,7 +85,8 @@ class CueNarrative(DeviceEncoder):
     def embed(self, inputs: Sequence[Prepared]) -> list[NDArray[np.float32]]:
         """Embed paragraphs, `[num_tokens, 384]` each."""
         texts = [prepared.arrays["letters"].tobytes().decode() for prepared in inputs]
-        return [embeddings for text in texts for embeddings in shared_embedder().embed([text])]
+        with one_thread():
+            return [embeddings for text in texts for embeddings in shared_embedder().embed([text])]
 
 
 def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:

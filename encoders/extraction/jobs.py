@@ -15,7 +15,7 @@ from typing import Any
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.device import DeviceEncoder, Prepared
+from encoders.device import DeviceEncoder, Prepared, one_thread
 from encoders.errors import EncodingError, ExtractionError, Failure
 from encoders.extraction.encode import Encoded, encode_both, lacks_library, load_encoder, make_encoder, reason_of
 from encoders.extraction.in_time import encode_in_time
@@ -167,15 +167,9 @@ def encode_job(job: Job) -> Result:
 
 
 def encode_beside(job: Job) -> Result:
-    """Run a job in a thread of the launched process, with one of torch's threads: workers have the other cores."""
-    import torch
-
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    """Run a job in a thread of the launched process."""
+    with one_thread():
         return encode_job(job)
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 def _encode(encoder: Encoder, clip: ClipMedia, row: int, outcome: Outcome, cap: int | None) -> None:

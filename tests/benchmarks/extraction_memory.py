@@ -2,7 +2,8 @@
 
     uv run python tests/benchmarks/extraction_memory.py --clips 200 2000
 
-Every number of clips is extracted by a process of its own with its workers. Memory is sampled twice a second over all
+Every number of clips is extracted by a process of its own with its workers, and the server that these are forked from
+(beside it runs the resource tracker of multiprocessing). Memory is sampled twice a second over all
 of them: proportional set size where the system tells it (shared pages counted once), resident set size elsewhere.
 """
 
@@ -44,7 +45,7 @@ def run(folder: Path, files: list[Path], seconds: float, num_clips: int, num_wor
 
 
 def measure(folder: Path, files: list[Path], seconds: float, num_clips: int, num_workers: int) -> list[list[float]]:
-    """Samples in mebibytes, the extracting process first and then its workers in the order of their start."""
+    """Samples in mebibytes, the extracting process first, then those that it started in the order of their start."""
     arguments = folder, files, seconds, num_clips, num_workers
     process = multiprocessing.get_context("spawn").Process(target=run, args=arguments)
     process.start()
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=120, help="of the frames in pixels")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     given = parser.parse_args()
-    table = Table("clips", "seconds", "peak MiB", "parent", "workers", "growth")
+    table = Table("clips", "seconds", "peak MiB", "parent", "tracker, server, workers", "growth")
     with tempfile.TemporaryDirectory() as name:
         folder, first = Path(name), None
         files = [folder / f"{number}.mp4" for number in range(8)]

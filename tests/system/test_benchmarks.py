@@ -83,7 +83,17 @@ def test_the_extraction_benchmark_prints_its_tables() -> None:
 @pytest.mark.slow
 def test_the_memory_benchmark_prints_its_table() -> None:
     text = said("extraction_memory.py", "--clips", "2", "4", "--workers", "1")
-    assert re.search(r"│ 4 │ \d+ │ \d+ │ \d+ │ \d+ │ [+-]\d+\.\d% │", text)
+    assert re.search(r"│ 4 │ \d+ │ \d+ │ \d+ │ [\d ]+ │ [+-]\d+\.\d% │", text)
+
+
+@pytest.mark.slow
+def test_extraction_and_the_script_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setenv("COLUMNS", "160")
+    sizes = ("--clips", "1", "--seconds", "2", "--height", "240", "--without-behavior")
+    text = said("extraction_against_script.py", *sizes)
+    assert re.search(r"│ plain script │ \d+\.\d │ │ 1\.00 │ \d+\.\d │ │ 1\.00 │", text)
+    assert re.search(r"│ video, audio, text │ \d+\.\d │ \d+\.\d │ \d+\.\d\d │ \d+\.\d │ \d+\.\d │", text)
 
 
 @pytest.mark.slow
