@@ -225,18 +225,11 @@ def defect_frame(defects: Iterable[Sequence[object]] = ()) -> pd.DataFrame:
 
 def conform(clips: pd.DataFrame) -> pd.DataFrame:
     """Give a frame the clip table's columns and dtypes, in canonical order, other columns after them."""
-    clips = clips.reset_index(drop=True).copy()
-    for column in CLIP_COLUMNS:
-        if column not in clips:
-            clips[column] = np.nan if column in _SECONDS else pd.NA
-    for column in _TEXT:
-        clips[column] = clips[column].astype("string")
-    for column in _CONSENT:
-        clips[column] = clips[column].astype("boolean")
-    for column in _SECONDS:
-        clips[column] = clips[column].astype("float64")
     others = [column for column in clips.columns if column not in CLIP_COLUMNS]
-    return clips[[*CLIP_COLUMNS, *others]]
+    kinds = {"string": _TEXT, "boolean": _CONSENT, "float64": _SECONDS}
+    dtypes = {column: dtype for dtype, columns in kinds.items() for column in columns}
+    clips = clips.reset_index(drop=True).reindex(columns=[*CLIP_COLUMNS, *others])
+    return clips.astype({column: dtype for column, dtype in dtypes.items() if str(clips[column].dtype) != dtype})
 
 
 def concatenate(tables: Sequence[ClipTable]) -> ClipTable:

@@ -7,15 +7,19 @@ right name.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 
 from mmpsr.errors import UserError
@@ -51,7 +55,30 @@ class ConfigError(UserError):
 class Config(BaseModel):
     """Base of every configuration model: unknown keys are errors, values are checked, instances are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe each field by the lines under it, which nothing but a schema asks for: they take long to read."""
+        made = handler(schema)
+        properties = handler.resolve_ref_schema(made)["properties"]
+        for name, text in _lines_under_fields(cls).items():
+            field = properties.get(name)  # None of a class variable
+            if field is not None and handler.resolve_ref_schema(field).get("description") != text:
+                field["description"] = text
+        return made
+
+
+def _lines_under_fields(model: type[Config]) -> dict[str, str]:
+    """Read the string under each field, also of the classes that a model derives from."""
+    lines = {}
+    for part in reversed(model.__mro__[: model.__mro__.index(Config)]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, below in pairwise(tree.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                lines[field.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
+    return lines
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

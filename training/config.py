@@ -6,20 +6,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-import torch
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from corpora.registry import CorporaConfig
 from encoders.config import MODALITIES, FeaturesConfig, wrong_modality
-from mmpsr.balancing.base import LOSSES_ALONE, BalancingConfig
+from mmpsr.balancing.config import LOSSES_ALONE, BalancingConfig
 from mmpsr.config import Config, ConfigError, nearest, parse_setting
-from mmpsr.models.conflict_aware import ConflictAwareConfig
-from mmpsr.models.mcdm import ModelConfig
-from mmpsr.objective.objective import ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
 from mmpsr.tasks import BUILTIN_TASKS, TasksConfig
-from mmpsr.temporal.base import TemporalConfig
-from mmpsr.temporal.build import create_temporal
+from mmpsr.temporal.config import TemporalConfig
 
 __all__ = [
     "TRACKERS",
@@ -332,6 +328,10 @@ class InTimeConfig(Config):
 
     @model_validator(mode="after")
     def _defined(self) -> InTimeConfig:
+        import torch
+
+        from mmpsr.temporal.build import create_temporal
+
         with torch.device("meta"):  # nothing is computed
             create_temporal(self.model, dict.fromkeys(self.data.modalities, 1), 2)
         return self

@@ -23,8 +23,9 @@ from mmpsr.files import write_whole
 from mmpsr.models.base import FusionModel
 from mmpsr.tasks import TaskSpec
 from training.config import InTimeConfig, RunConfig
-from training.data.joined import JoinedCorpora, active_features
+from training.data.joined import JoinedCorpora
 from training.data.load import RunData, load_run_data
+from training.data.selection import active_features
 from training.fit.cost import CostMeter
 from training.fit.loop import train
 from training.linear.baseline import LinearBaseline

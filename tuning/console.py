@@ -15,6 +15,7 @@ from training.commands.common import (
     ConfigOption,
     JsonOption,
     SetOption,
+    announce,
     error_console,
     guarded,
     out_console,
@@ -53,6 +54,7 @@ def tune(
     require_extra("tune")
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several launched processes starts the workers
+    announce(f"reading {config}")
     from training.launch import requested_processes
     from tuning.search.objective import Search, load_joined, load_search
     from tuning.search.results import search_table, write_results
@@ -83,6 +85,7 @@ def study(
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
 ) -> int:
     """Fill the table of a study; only missing cells are computed."""
+    announce(f"reading {path}")
     from mmpsr.config import ConfigError
     from tuning.study.config import load_study
     from tuning.study.fill import run_study
@@ -124,6 +127,7 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
+    announce(f"reading {path}")
     from training.report.run import write_report
     from tuning.study.report import report_page
 
@@ -144,6 +148,7 @@ def transfer(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether tasks that are trained jointly help or hurt each other, and how far their gradients conflict."""
+    announce(f"reading {' '.join(map(str, paths))}")
     from tuning.study.config import load_study
     from tuning.transfer.analysis import find_runs, study_runs, transfer_report, transfer_tables
 
@@ -164,6 +169,7 @@ def transfer(
 @guarded("stopped; finished trainings are kept, and the same command continues", out_console)
 def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
     """Ask out of fold, on training clips alone, which tasks are better off with a trunk of their own."""
+    announce(f"reading {config}")
     from accelerate import Accelerator
 
     from training.data.load import load_run_data

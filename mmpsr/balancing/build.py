@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.base import Balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.balancing.gradient_based import METHODS, ConflictResolution
 from mmpsr.balancing.gradnorm import EqualWeights, GradNorm
 from mmpsr.balancing.loss_based import AveragedRates, RandomWeights, Uncertainty

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, Need
+from mmpsr.balancing.base import Balancer, Need
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.config import ConfigError
 
 __all__ = ["METHODS", "ConflictResolution"]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, Need, by_branch
+from mmpsr.balancing.base import Balancer, Need, by_branch
+from mmpsr.balancing.config import BalancingConfig
 
 __all__ = ["EqualWeights", "GradNorm"]
 

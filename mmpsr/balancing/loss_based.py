@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig, by_branch
+from mmpsr.balancing.base import Balancer, by_branch
+from mmpsr.balancing.config import BalancingConfig
 
 __all__ = ["AveragedRates", "RandomWeights", "Uncertainty"]
 

@@ -4,11 +4,18 @@ p = softmax(z / temperature), decided where p >= threshold; under shifted labels
 clips a recording is, is its novelty: the share of dev clips whose distance from them is less out of line
 """
 
-from mmpsr.calibration.calibration import Calibration, TaskCalibration
-from mmpsr.calibration.fitting import fit_calibration
-from mmpsr.calibration.label_shift import LabelShift
-from mmpsr.calibration.novelty import Novelty
-from mmpsr.calibration.reliability import confidences, reliability_curve
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.calibration.calibration import Calibration, TaskCalibration
+    from mmpsr.calibration.fitting import fit_calibration
+    from mmpsr.calibration.label_shift import LabelShift
+    from mmpsr.calibration.novelty import Novelty
+    from mmpsr.calibration.reliability import confidences, reliability_curve
+else:
+    __getattr__ = on_demand(__name__, "calibration", "fitting", "label_shift", "novelty", "reliability")
 
 __all__ = [
     "Calibration",

@@ -19,7 +19,7 @@ from scipy.special import expit, logit, softmax
 
 from mmpsr.calibration.reliability import confidences
 from mmpsr.config import Config, validate
-from mmpsr.probabilities import Array, default_thresholds
+from mmpsr.decisions import Array, default_thresholds
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Calibration", "Form", "TaskCalibration", "form_of", "logits_of", "with_temperature"]

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mmpsr.calibration.calibration import (
@@ -24,8 +23,8 @@ from mmpsr.calibration.calibration import (
     with_temperature,
 )
 from mmpsr.calibration.reliability import calibration_pairs, reliability_curve, trained_targets
+from mmpsr.decisions import Array, default_thresholds, only_neutral
 from mmpsr.metrics.definitions import labeled_rows
-from mmpsr.probabilities import Array, default_thresholds, only_neutral
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["fit_calibration", "fit_temperature", "fit_threshold"]
@@ -108,6 +107,8 @@ def fit_temperature(probabilities_NC: Array, targets_NC: Array, spec: TaskSpec) 
     References:
         Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017.
     """
+    from scipy.optimize import minimize_scalar
+
     form = form_of(spec)
     wanted_NC, logits_NC = trained_targets(targets_NC, spec), logits_of(probabilities_NC, form)
     if not _is_mixed(wanted_NC, form):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import softmax
 
 from mmpsr.calibration.calibration import Form, logits_of
-from mmpsr.probabilities import Array
+from mmpsr.decisions import Array
 
 __all__ = ["LabelShift"]
 

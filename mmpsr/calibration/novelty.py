@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 __all__ = [
     "FEW_DEV",
@@ -140,6 +139,8 @@ class NoveltyFit:
             train_ND: standardised vectors of training clips.
             dev_KD: likewise of dev clips, of the same corpora.
         """
+        from sklearn.covariance import ledoit_wolf_shrinkage
+
         num_clips, width = train_ND.shape
         if num_clips < 2 or not len(dev_KD) or not width:
             return None

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpsr.probabilities import Array, decide_classes, decide_present
+from mmpsr.decisions import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = [

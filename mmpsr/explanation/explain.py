@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.decisions import Array
 from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA
@@ -26,7 +27,7 @@ from mmpsr.layers.nodes import conflicts, masked_mean
 from mmpsr.layers.text_guides import TextGuides
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import MCDM, TaskTower
-from mmpsr.probabilities import Array, has_one_class
+from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["Explanation", "PairConflict", "Prototype", "TaskExplanation", "explain", "prediction_conflicts"]

@@ -18,8 +18,9 @@ import torch
 
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.decisions import Array
 from mmpsr.models.base import FusionModel
-from mmpsr.probabilities import Array, probabilities
+from mmpsr.probabilities import probabilities
 
 __all__ = ["MAX_MODALITIES", "Attribution", "attribute", "shapley_values", "subset_predictions"]
 

@@ -3,9 +3,16 @@
 `graph` and `attention` below hold the interchangeable layers: one interface, one file a method, `build` chooses.
 """
 
-from mmpsr.layers.nodes import conflicts, masked_mean, masked_softmax, mean_conflict, present_pairs, spectral_filter
-from mmpsr.layers.recorded import LayerNorm, Linear, Record, Tape, per_clip
-from mmpsr.layers.standardizer import Standardizer
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.layers.nodes import conflicts, masked_mean, masked_softmax, mean_conflict, present_pairs, spectral_filter
+    from mmpsr.layers.recorded import LayerNorm, Linear, Record, Tape, per_clip
+    from mmpsr.layers.standardizer import Standardizer
+else:
+    __getattr__ = on_demand(__name__, "nodes", "recorded", "standardizer")
 
 __all__ = [
     "LayerNorm",

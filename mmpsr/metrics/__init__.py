@@ -5,14 +5,23 @@ targets and predictions -> value -> bootstrap over groups [low, high] -> paired 
 `in_time` has those of frames, and of clips judged by their frames, `segments` those of what is found in a clip.
 """
 
-from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic
-from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
-from mmpsr.metrics.in_time import frame_metric_intervals, frame_metrics, video_metrics, video_score
-from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
-from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
-from mmpsr.metrics.seeds import SeedSummary, seed_summary
-from mmpsr.metrics.segments import SegmentRule, find_segments, segment_metrics
-from mmpsr.metrics.sums import metric_statistic
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.metrics.bootstrap import Bootstrap, Interval, Statistic
+    from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
+    from mmpsr.metrics.in_time import frame_metric_intervals, frame_metrics, video_metrics, video_score
+    from mmpsr.metrics.paired_tests import holm, mcnemar, paired_bootstrap, wilcoxon
+    from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+    from mmpsr.metrics.seeds import SeedSummary, seed_summary
+    from mmpsr.metrics.segments import SegmentRule, find_segments, segment_metrics
+    from mmpsr.metrics.sums import metric_statistic
+else:
+    __getattr__ = on_demand(
+        __name__, "bootstrap", "definitions", "in_time", "paired_tests", "ranking", "seeds", "segments", "sums"
+    )
 
 __all__ = [
     "METRICS",

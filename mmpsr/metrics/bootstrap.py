@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 __all__ = ["Bootstrap", "Interval", "Statistic", "bootstrap", "of_rows", "of_sums"]
 
@@ -66,8 +66,8 @@ class Bootstrap:
         """
         if not self._defined:
             return Interval(self.estimate, float("nan"), float("nan"), level)
-        reach = self._expansion * stats.t.ppf((1 + level) / 2, self.num_groups - 1)
-        low, high = (np.quantile(self.values, stats.norm.cdf([-reach, reach])) - 2 * self.bias).clip(*limits)
+        reach = self._expansion * special.stdtrit(self.num_groups - 1, (1 + level) / 2)
+        low, high = (np.quantile(self.values, special.ndtr([-reach, reach])) - 2 * self.bias).clip(*limits)
         return Interval(self.estimate, float(low), float(high), level)
 
     def p_value(self, value: float = 0.0) -> float:
@@ -80,8 +80,8 @@ class Bootstrap:
         moved = value + 2 * self.bias
         below, above = (self.values <= moved + TOLERANCE).sum(), (self.values >= moved - TOLERANCE).sum()
         tail = (1 + min(below, above)) / (1 + len(self.values))
-        quantile = stats.norm.ppf(min(tail, 0.5)) / self._expansion
-        return float(2 * stats.t.cdf(quantile, self.num_groups - 1))
+        quantile = special.ndtri(min(tail, 0.5)) / self._expansion
+        return float(2 * special.stdtr(self.num_groups - 1, quantile))
 
     @property
     def bias(self) -> float:

@@ -16,9 +16,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
 
-from mmpsr.probabilities import Array, decide_classes, decide_present
+from mmpsr.decisions import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["METRICS", "Metric", "evaluate", "labeled_rows"]
@@ -194,6 +193,8 @@ def bah_average_precision(targets: Array, predicted: Array, spec: TaskSpec, thre
         González-González et al.: BAH dataset for ambivalence/hesitancy recognition in videos for behavioural change.
         2025, arXiv:2505.19328.
     """
+    from scipy.integrate import trapezoid
+
     actual = decide_classes(targets) == spec.num_outputs - 1
     if not actual.any():
         return float("nan")

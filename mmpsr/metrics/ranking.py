@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 __all__ = ["FriedmanTest", "column_ranks", "friedman_ranks", "friedman_test", "nemenyi_difference"]
 
@@ -32,10 +31,12 @@ def column_ranks(values_RK: Array) -> Array:
         >>> column_ranks(np.array([[3.0], [5.0], [3.0], [np.nan]])).ravel().tolist()
         [2.5, 1.0, 2.5, nan]
     """
+    from scipy.stats import rankdata
+
     ranks = np.full(values_RK.shape, np.nan)
     for column in range(values_RK.shape[1]):
         present = np.isfinite(values_RK[:, column])
-        ranks[present, column] = stats.rankdata(-values_RK[present, column])
+        ranks[present, column] = rankdata(-values_RK[present, column])
     return ranks
 
 
@@ -68,6 +69,8 @@ def friedman_test(values_RK: Array) -> FriedmanTest:
         Friedman: The use of ranks to avoid the assumption of normality. Journal of the ASA 32, 1937.
         Benard, van Elteren: A generalization of the method of m rankings. Indagationes Mathematicae 15, 1953.
     """
+    from scipy.stats import chi2
+
     ranks_RK = column_ranks(values_RK)
     num_rows = len(ranks_RK)
     deviation_R, covariance_RR = np.zeros(num_rows), np.zeros((num_rows, num_rows))
@@ -82,7 +85,7 @@ def friedman_test(values_RK: Array) -> FriedmanTest:
         covariance_RR[np.ix_(present, present)] += spread * (np.eye(size) - 1 / size)
     degrees = int(np.linalg.matrix_rank(covariance_RR))
     statistic = float(deviation_R @ np.linalg.pinv(covariance_RR, hermitian=True) @ deviation_R)
-    return FriedmanTest(statistic, degrees, float(stats.chi2.sf(statistic, degrees)) if degrees else 1.0)
+    return FriedmanTest(statistic, degrees, float(chi2.sf(statistic, degrees)) if degrees else 1.0)
 
 
 def nemenyi_difference(num_methods: int, num_figures: int, level: float = 0.95) -> float:
@@ -100,5 +103,7 @@ def nemenyi_difference(num_methods: int, num_figures: int, level: float = 0.95) 
         >>> round(nemenyi_difference(4, 14), 3)
         1.254
     """
-    quantile = float(stats.studentized_range.ppf(level, num_methods, np.inf))
+    from scipy.stats import studentized_range
+
+    quantile = float(studentized_range.ppf(level, num_methods, np.inf))
     return quantile / 2**0.5 * (num_methods * (num_methods + 1) / (6 * num_figures)) ** 0.5

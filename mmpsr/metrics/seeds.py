@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 __all__ = ["SeedSummary", "seed_summary"]
 
@@ -56,5 +56,5 @@ def seed_summary(values: ArrayLike, overlap: float = 0.0, level: float = 0.95) -
     if len(known) < 2:
         return SeedSummary(mean, float("nan"), float("nan"), float("nan"), len(known))
     deviation = float(known.std(ddof=1))
-    reach = float(stats.t.ppf((1 + level) / 2, len(known) - 1)) * deviation * (1 / len(known) + overlap) ** 0.5
+    reach = float(special.stdtrit(len(known) - 1, (1 + level) / 2)) * deviation * (1 / len(known) + overlap) ** 0.5
     return SeedSummary(mean, deviation, mean - reach, mean + reach, len(known))

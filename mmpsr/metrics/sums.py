@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import trapezoid
 
+from mmpsr.decisions import Array, decide_classes, decide_present
 from mmpsr.metrics.bootstrap import Statistic, of_rows, of_sums
 from mmpsr.metrics.definitions import METRICS
-from mmpsr.probabilities import Array, decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["METRIC_SUMS", "MetricSums", "class_statistics", "metric_limits", "metric_statistic"]
@@ -245,6 +244,8 @@ def _ranked(targets: Array, predicted: Array, spec: TaskSpec, thresholds: Array 
 
 
 def _bah_average_precision(sums: Array) -> Array:
+    from scipy.integrate import trapezoid
+
     decided, right = sums[..., :NUM_THRESHOLDS], sums[..., NUM_THRESHOLDS:-1]
     return 100 * trapezoid((right / np.maximum(decided, 1))[..., ::-1], (right / sums[..., -1:])[..., ::-1], axis=-1)
 

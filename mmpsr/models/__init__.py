@@ -6,11 +6,19 @@
 `published_weights` reads those of the paper's code.
 """
 
-from mmpsr.models.base import FusionConfig, FusionModel
-from mmpsr.models.build import create_model, restore_model
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.models.mcdm import MCDM, ModelConfig
-from mmpsr.models.published_weights import load_published
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.models.base import FusionModel
+    from mmpsr.models.build import create_model, restore_model
+    from mmpsr.models.config import ConflictAwareConfig, FusionConfig, ModelConfig
+    from mmpsr.models.conflict_aware import ConflictAware
+    from mmpsr.models.mcdm import MCDM
+    from mmpsr.models.published_weights import load_published
+else:
+    __getattr__ = on_demand(__name__, "base", "build", "config", "conflict_aware", "mcdm", "published_weights")
 
 __all__ = [
     "MCDM",

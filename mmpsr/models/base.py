@@ -15,14 +15,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.config import Config, ConfigError
+from mmpsr.config import ConfigError
 from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.prototype_bank import Points, PrototypeBank
 from mmpsr.layers.recorded import Linear
@@ -30,17 +29,7 @@ from mmpsr.layers.standardizer import Standardizer
 from mmpsr.probabilities import blend, log_deviations
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["FusionConfig", "FusionModel", "Outputs", "Shared", "Tower", "start_at_zero"]
-
-
-class FusionConfig(Config):
-    """What every fusion model can be told."""
-
-    reads_sequences: ClassVar[bool] = False
-    """Whether the model pools modalities over time by itself, where they are kept over time."""
-    linear_path: dict[str, Literal["fixed", "trained"]] = Field(default_factory=dict)
-    """By task: add a linear model of the features, fitted before training, to every prediction, so that the network
-    learns what it misses; `fixed` keeps it as fitted, `trained` lets it learn on."""
+__all__ = ["FusionModel", "Outputs", "Shared", "Tower", "start_at_zero"]
 
 
 @dataclass(frozen=True)

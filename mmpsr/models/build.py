@@ -9,8 +9,9 @@ from torch import Tensor
 from mmpsr.layers.prototype_bank import Points, stored_points
 from mmpsr.layers.standardizer import restored, stored_widths
 from mmpsr.models.base import FusionModel
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
+from mmpsr.models.conflict_aware import ConflictAware
+from mmpsr.models.mcdm import MCDM
 from mmpsr.tasks import TaskSpec
 
 __all__ = ["create_model", "restore_model"]

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmpsr.batch import Batch, Predictions
@@ -22,34 +20,12 @@ from mmpsr.layers.nodes import conflicts, masked_softmax
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear
 from mmpsr.layers.standardizer import Standardizer
-from mmpsr.models.base import FusionConfig, FusionModel, Outputs, Shared, Tower, start_at_zero
+from mmpsr.models.base import FusionModel, Outputs, Shared, Tower, start_at_zero
+from mmpsr.models.config import ConflictAwareConfig
 from mmpsr.probabilities import mixture
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["ConflictAware", "ConflictAwareConfig", "cut_windows"]
-
-
-class ConflictAwareConfig(FusionConfig):
-    """Widths and options of the conflict-aware model."""
-
-    reads_sequences: ClassVar[bool] = True
-    kind: Literal["conflict_aware"] = "conflict_aware"
-    """Pooling by attention, differences between modalities, and a guide."""
-    hidden_width: int = Field(default=768, ge=1)
-    """H: width that every modality is mapped to; the fusion has 4 F^2 weights with F = 6 H for three modalities."""
-    head_width: int = Field(default=512, ge=1)
-    """Width of the hidden layer in each head."""
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-    """Dropout rate in the fusion and in heads."""
-    guide: str = "text"
-    """Modality with a head of its own in every task, blended in at prediction; `none` for no such head."""
-    guide_share: float = Field(default=0.6, gt=0.0, lt=1.0)
-    """Share of the guide's head in the predicted probability of clips that have the modality."""
-    window: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """By modality: consecutive elements of its sequence that the model sees at a time, from a random place in
-    training; those left out are seen whole."""
-    num_windows: int = Field(default=5, ge=1)
-    """Windows that a prediction is averaged over, where there are any."""
+__all__ = ["ConflictAware", "cut_windows"]
 
 
 def cut_windows(values_BLD: Tensor, mask_BL: Tensor, size: int, places_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmpsr.config import validate
-from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.models.config import ModelConfig
+from mmpsr.models.mcdm import MCDM
 from mmpsr.tasks import BUILTIN_TASKS
 
 __all__ = ["load_published", "read_published"]

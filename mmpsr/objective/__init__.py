@@ -6,9 +6,17 @@
 Sums and counts stay apart until every process has added its own.
 """
 
-from mmpsr.objective.objective import Objective, ObjectiveConfig, Terms
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
-from mmpsr.objective.supervised import BRANCHES, LossSum, balanced_weights, supervised_loss
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+    from mmpsr.objective.objective import Objective, Terms
+    from mmpsr.objective.pseudo_labels import SemiSupervision
+    from mmpsr.objective.supervised import BRANCHES, LossSum, balanced_weights, supervised_loss
+else:
+    __getattr__ = on_demand(__name__, "config", "objective", "pseudo_labels", "supervised")
 
 __all__ = [
     "BRANCHES",

@@ -10,34 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.config import Config
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.pseudo_labels import SemiSupervision
 from mmpsr.objective.supervised import BRANCHES, LossSum, balanced_weights, supervised_loss
 from mmpsr.objective.thresholds import Total, identity
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Objective", "ObjectiveConfig", "Terms"]
-
-
-class ObjectiveConfig(Config):
-    """How the supervised losses are weighted within a task."""
-
-    class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs classes (or present and absent of each, for binary cross-entropy) by inverse frequency."""
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of every classification target that is spread evenly."""
-    auxiliary_weight: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of a model's second head, where it has one (`model.guide`, `model.text_head`), in the supervised loss of
-    clips that this head is for."""
-    nll_beta: float = Field(default=0.0, ge=0.0, le=1.0)
-    """beta of the losses `gaussian_nll` and `laplace_nll`, see `supervised_loss`: 0 is the likelihood proper, 0.5 and
-    more keep clips that are predicted badly from counting less."""
+__all__ = ["Objective", "Terms"]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,17 @@
 `build` makes the configured one, and `windows` cuts clips and puts them together.
 """
 
-from mmpsr.temporal.base import TemporalConfig, TemporalModel
-from mmpsr.temporal.build import create_temporal, restore_temporal
-from mmpsr.temporal.windows import merge_windows, predict_clip, stack_windows, window_starts
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from mmpsr.temporal.base import TemporalModel
+    from mmpsr.temporal.build import create_temporal, restore_temporal
+    from mmpsr.temporal.config import TemporalConfig
+    from mmpsr.temporal.windows import merge_windows, predict_clip, stack_windows, window_starts
+else:
+    __getattr__ = on_demand(__name__, "base", "build", "config", "windows")
 
 __all__ = [
     "TemporalConfig",

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmpsr.layers.standardizer import restored
-from mmpsr.temporal.base import TemporalConfig, TemporalModel
+from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.can import CAN
+from mmpsr.temporal.config import TemporalConfig
 from mmpsr.temporal.joint import JMT, MT
 from mmpsr.temporal.lfan import LFAN
 from mmpsr.temporal.per_frame import FrameClassifier, TCNClassifier

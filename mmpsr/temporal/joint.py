@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from mmpsr.config import ConfigError
 from mmpsr.layers.by_modality import ByModality
-from mmpsr.temporal.base import TemporalConfig, TemporalModel
+from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.can import NormalizedHead
+from mmpsr.temporal.config import TemporalConfig
 from mmpsr.temporal.tcn import Branches
 
 __all__ = ["JMT", "MT", "Attend", "EncoderLayer"]

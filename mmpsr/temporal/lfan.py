@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mmpsr.layers.by_modality import ByModality
 from mmpsr.layers.nodes import masked_softmax
-from mmpsr.temporal.base import TemporalConfig, TemporalModel
+from mmpsr.temporal.base import TemporalModel
+from mmpsr.temporal.config import TemporalConfig
 from mmpsr.temporal.tcn import Branches
 
 __all__ = ["LFAN", "ModalityAttention"]

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mmpsr.temporal.base import TemporalConfig, TemporalModel
+from mmpsr.temporal.base import TemporalModel
+from mmpsr.temporal.config import TemporalConfig
 from mmpsr.temporal.tcn import Branches
 
 __all__ = ["FrameClassifier", "TCNClassifier"]

@@ -22,7 +22,8 @@ from sklearn.metrics import roc_auc_score
 
 from corpora.registry import read_corpora
 from mmpsr.calibration.novelty import NOTABLE, NoveltyFit
-from training.data.joined import gather, used_clips
+from training.data.joined import gather
+from training.data.selection import used_clips
 from training.runs.trained import TrainedModel
 
 Array = NDArray[np.float64]

@@ -31,8 +31,9 @@ from sklearn.preprocessing import StandardScaler
 from mmpsr.config import load_config
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
-from training.data.joined import active_features, gather
+from training.data.joined import gather
 from training.data.load import extract_features, load_clips
+from training.data.selection import active_features
 
 Array = NDArray[np.float64]
 STRENGTHS, PENALTIES = (1e-3, 1e-2, 1e-1), (1.0, 10.0, 100.0, 1_000.0, 10_000.0)

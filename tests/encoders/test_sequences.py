@@ -449,8 +449,7 @@ def test_a_vector_that_another_process_works_on_is_left_to_it(tmp_path: Path) ->
         with peer.exclusive:
             peer.add([vectors])
         waits_for: set[str] = set()
-        job = work.claim(own, waits_for)
-        assert job is not None
+        (job,) = work.pieces_of(work.claim(own, waits_for))
         assert [sorted(kind["text"]) for kind in (job.wanted, job.sequences)] == [[1], [0, 1]]
         assert job.rows("text") == [0, 1]
         assert own.held == {*job.items} == {sequences, *(work.item(1, name) for name in work.specs)}

@@ -20,8 +20,7 @@ from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.export import ExportError, export_onnx, export_torch
 from mmpsr.models.base import FusionModel
-from mmpsr.models.conflict_aware import ConflictAwareConfig
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support.four_modalities import AWARE_CONFIG, CALIBRATION, WIDTHS, model_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from mmpsr.extras import EXTRAS, MissingExtraError, extra_of, require_extra, sen
 from tests.support.hidden_modules import without_modules
 
 ROOT = Path(__file__).parents[2]
+ROOMS = sorted(
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for package in ("mmpsr", "training")
+    for path in (ROOT / package).rglob("__init__.py")
+    if "on_demand(__name__" in path.read_text(encoding="utf-8")
+)
 # imported by huggingface_hub and accelerate, which the core has
 ALSO_CORE = {"yaml"}
 
@@ -147,3 +154,32 @@ def name_of(requirement: str) -> str:
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_a_room_imports_what_it_hands_out_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = tmp_path / "a_room"
+    room.mkdir()
+    face = 'from mmpsr.extras import on_demand\n__all__ = ["light", "heavy"]\n'
+    (room / "__init__.py").write_text(face + '__getattr__ = on_demand(__name__, "low", "high")\n')
+    (room / "low.py").write_text("light = 1\nhidden = 2\n")
+    (room / "high.py").write_text("from a_room.low import light\nheavy = light + 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import a_room
+
+    assert not {"a_room.low", "a_room.high"} & set(sys.modules)
+    assert a_room.light == 1
+    assert "a_room.high" not in sys.modules
+    assert a_room.heavy == 2
+    for name in ("hidden", "nothing"):
+        with pytest.raises(AttributeError, match=f"module 'a_room' has no attribute '{name}'"):
+            getattr(a_room, name)
+    from a_room import high  # a module, which is no name of the face
+
+    assert high.heavy == 2
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_name_of_a_face_can_be_had(room: str) -> None:
+    face = importlib.import_module(room)
+    for name in face.__all__:
+        assert getattr(face, name) is not None

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mmpsr.batch import Batch
 from mmpsr.models.mcdm import MCDM, Projector
-from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.config import ObjectiveConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.mmpsr.models.test_mcdm import MASKS, PATHS, SWITCHES, WIDTHS, create, features, joined, label
 

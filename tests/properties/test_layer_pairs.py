@@ -7,12 +7,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.batch import Batch
-from mmpsr.models.mcdm import MCDM, ModelConfig
-from mmpsr.objective.objective import Objective, ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
+from mmpsr.models.config import ModelConfig
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.mmpsr.balancing.test_loss_gradients import WIDTHS, batch_of
 from training.fit.step import training_step

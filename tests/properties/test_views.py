@@ -18,7 +18,7 @@ from mmpsr.config import ConfigError, load_config
 from mmpsr.export import export_onnx
 from training.bundle.collect import vector_widths
 from training.config import RunConfig
-from training.data.joined import active_features
+from training.data.selection import active_features
 from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.pipeline import run_training
 from training.predict.predictor import Predictor

@@ -11,8 +11,7 @@ from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
-from mmpsr.models.conflict_aware import ConflictAwareConfig
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 WIDTHS = {"video": 6, "audio": 5, "text": 4, "behavior": 3}

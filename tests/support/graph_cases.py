@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmpsr.layers.graph.build import GraphConfig, create_graph
+from mmpsr.layers.graph.build import create_graph
+from mmpsr.layers.graph.config import GraphConfig
 
 LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("ucgnn", {}),

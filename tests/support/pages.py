@@ -106,7 +106,11 @@ def methods(folder: Path = REPOSITORY / "mmpsr") -> Iterator[Method]:
         for path in sorted((REPOSITORY / "tests").rglob("test_*.py"))
     }
     for room in ROOMS:
-        files = [folder / "probabilities.py"] if not room else sorted((folder / room).glob("*.py"))
+        files = (
+            [folder / name for name in ("decisions.py", "probabilities.py")]
+            if not room
+            else sorted((folder / room).glob("*.py"))
+        )
         for path in files:
             yield from methods_of(path, tests)
 

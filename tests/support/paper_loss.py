@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
+from mmpsr.objective.config import SemiSupervisionConfig
+from mmpsr.objective.pseudo_labels import SemiSupervision
 from mmpsr.objective.supervised import LossSum
 from mmpsr.tasks import TaskSpec
 

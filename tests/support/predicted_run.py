@@ -21,7 +21,7 @@ from mmpsr.config import validate
 from mmpsr.models.build import create_model
 from tests.support import media_files
 from training.config import RunConfig
-from training.data.joined import active_features
+from training.data.selection import active_features
 
 SCALE = 255.0
 """What grey levels are divided by; not part of the fingerprint, so that changing it is noticed by predictions alone."""

@@ -10,7 +10,8 @@ from torch import nn
 
 from encoders.sequences import Sequences
 from mmpsr.batch import Batch
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
+from mmpsr.models.config import ConflictAwareConfig
+from mmpsr.models.conflict_aware import ConflictAware
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.support import joined as small
 from training.data.joined import JoinedCorpora

@@ -1,4 +1,4 @@
-"""How a command starts in a process of its own."""
+"""Which libraries commands have imported when they end, in a process of their own."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-HEAVY = ("torch", "transformers", "mediapipe", "accelerate", "cv2", "av", "opensmile")
+HEAVY = (
+    "torch", "sklearn", "transformers", "mediapipe", "opensmile", "accelerate", "cv2", "av", "matplotlib",
+    "scipy.stats", "scipy.signal", "scipy.optimize",
+)  # fmt: skip
+_PROGRAM = """
+import contextlib, io, json, sys
+from tuning.console import app
+heavy, found = {heavy!r}, []
+for command in {commands!r}:
+    said, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            app(command)
+        except SystemExit as end:
+            status = end.code or 0
+    found.append([status, said.getvalue(), [name for name in heavy if name in sys.modules]])
+print(json.dumps(found))
+"""
 
 
-def assert_starts_light(command: str, folder: Path) -> None:
-    """`mmpsr <command> --json` in an empty folder prints a document without importing a heavy library."""
-    program = (
-        f"import sys; from training.commands.console import app\ntry: app([{command!r}, '--json'])\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        f"found = set({HEAVY!r}) & set(sys.modules)\n"
-        "assert not found, found"
-    )
+def run_in_turn(commands: Sequence[Sequence[str]], folder: Path) -> list[tuple[int, str, list[str]]]:
+    """Run commands one after the other in one new process.
+
+    Returns:
+        Of each its status, what it said, and which of `HEAVY` are imported when it ends.
+    """
+    program = _PROGRAM.format(heavy=HEAVY, commands=[list(command) for command in commands])
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    json.loads(done.stdout)
+    return [(status, said, names) for status, said, names in json.loads(done.stdout)]
+
+
+def after_first_line(stderr: str) -> str:
+    """What a command says after the line on what it reads, if that comes first, as one line."""
+    first, _, others = stderr.partition("\n")
+    return " ".join((others if first.startswith("reading ") else stderr).split())

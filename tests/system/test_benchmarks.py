@@ -106,6 +106,21 @@ def test_the_step_benchmark_prints_its_tables() -> None:
     assert re.search(r"gradient norms │ \d+\.\d", text)
 
 
+def test_start_is_compared_by_the_quickest_turns() -> None:
+    from start_time import Turn, cells, quickest
+
+    assert quickest([Turn(3.0, 5.0, 0.4), Turn(2.0, 9.0, 0.5)]) == Turn(2.0, 5.0, 0.4)
+    row = ["predict", "10.00", "5.00", "0.50", "0.55", "8.00", "6.00", "0.75", "0.50 missed", "0.30"]
+    assert cells("predict", Turn(5.0, 6.0, 0.3), Turn(10.0, 8.0, 2.0)) == row
+    assert cells("help", Turn(0.2, 0.25, 0.1), None) == ["help", "", "0.20", "", "", "", "0.25", "", "", "0.10"]
+
+
+def test_the_benchmark_of_starts_prints_its_table() -> None:
+    here = str(FOLDER.parents[1])
+    text = said("start_time.py", "--commands", "help", "--repeats", "1", "--before", here)
+    assert re.search(r"help │ \d\.\d\d │ \d\.\d\d │ \d\.\d\d │ │", text), text
+
+
 def test_novelty_sees_what_lies_too_near_and_distance_alone_does_not() -> None:
     from novelty import measure
 

@@ -25,8 +25,9 @@ from training.adaptation.material import Material, chosen_modalities, of_clips, 
 from training.adaptation.personalize import Work, personalize
 from training.adaptation.pictures import Backbone, image_encoder, material_of_pictures
 from training.config import RunConfig
-from training.data.joined import active_features, gather
+from training.data.joined import gather
 from training.data.load import extract_features
+from training.data.selection import active_features
 from training.evaluation.cross_corpus import load_corpora, require_fingerprints
 from training.runs.accelerator import create_accelerator
 from training.runs.trained import TrainedModel

@@ -51,7 +51,8 @@ from training.bundle.files import (
 from training.bundle.format import Bundle, parse_bundle
 from training.bundle.model_card import model_card
 from training.config import is_in_time
-from training.data.joined import JoinedCorpora, gather, used_clips
+from training.data.joined import JoinedCorpora, gather
+from training.data.selection import used_clips
 from training.runs.directory import RunError, read_json
 from training.runs.trained import TrainedModel
 from training.runs.verify import verify_run

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from pydantic import Field, JsonValue, field_serializer
 
 from encoders.config import FeaturesConfig
@@ -248,6 +246,9 @@ def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoder
         model = _section(features, writer).get("model")
         if model is None:
             continue
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
         place = f"{source}: config.features.{writer}.model"
         require_name(place, str(model))
         try:

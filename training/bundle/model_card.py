@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
-from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, StrictUndefined
-
 from mmpsr.calibration.novelty import Novelty
 from training.bundle.collect import DEMO
 from training.bundle.format import Bundle, BundledEncoder, BundledFigure, Interval
@@ -31,6 +28,8 @@ def model_card(bundle: Bundle, novelty: Novelty | None = None) -> str:
         bundle: all but its sums.
         novelty: its fits; None where the run stored none.
     """
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=True
     )
@@ -82,6 +81,8 @@ def _names(bundle: Bundle) -> dict[str, str]:
 
 
 def _front_matter(bundle: Bundle, task_type: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
     generated = {corpus.name for corpus in bundle.origin.corpora if corpus.generated}
     results = [
         EvalResult(

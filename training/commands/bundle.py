@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from training.commands.common import RunArgument, guarded
+from training.commands.common import RunArgument, announce, guarded
 
 if TYPE_CHECKING:
     from training.bundle.bundle import BundledModel
@@ -26,6 +26,7 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> int:
     """Put a run's model, its figures and a model card into a folder that predicts anywhere; see if it does."""
+    announce(f"reading {run}")
     from training.bundle.bundle import read_bundle, repeat_predictions, write_bundle
 
     write_bundle(run, output, force)
@@ -68,6 +69,7 @@ def export(
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
 ) -> None:
     """Write a model as ONNX or as a program of torch.export, from vectors to probabilities, and run it."""
+    announce(f"reading {source}")
     from mmpsr.export import PRESENCE, ExportError, export_onnx, export_torch
     from training.bundle.bundle import read_bundle
     from training.bundle.collect import vector_widths

@@ -18,8 +18,10 @@ from training.commands.common import (
     SetOption,
     SplitOption,
     TaskTextsOption,
+    announce,
     guarded,
     out_console,
+    without_collection,
 )
 
 if TYPE_CHECKING:
@@ -81,10 +83,11 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    announce(f"reading {' '.join(map(str, runs or (config,)))}")
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
     from training.in_time.command import evaluate_command
-    from training.in_time.trained import is_run_in_time
+    from training.runs.directory import is_run_in_time
     from training.scoring.rows import plain
     from training.scoring.tables import seed_tables, tables
 
@@ -182,6 +185,7 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 
 
 @guarded()
+@without_collection()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another; positive is better than A.")],
@@ -189,6 +193,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
+    announce(f"reading {first} and {second}")
     from training.evaluation.compare import compare_runs
     from training.runs.stored import RunPredictions
 
@@ -240,10 +245,12 @@ def _p(value: float | None) -> str:
 
 
 @guarded()
+@without_collection()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    announce(f"reading {run}")
     from training.in_time.figures import verify_in_time
-    from training.in_time.trained import is_run_in_time
+    from training.runs.directory import is_run_in_time
     from training.runs.verify import verify_run
 
     problems = verify_in_time(run) if is_run_in_time(run) else verify_run(run)

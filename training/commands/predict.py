@@ -18,7 +18,15 @@ import typer
 
 from mmpsr.errors import Interrupted
 from mmpsr.extras import require_extra
-from training.commands.common import EncoderOption, TaskTextsOption, TranscribeOption, error_console, guarded
+from training.commands.common import (
+    EncoderOption,
+    TaskTextsOption,
+    TranscribeOption,
+    announce,
+    error_console,
+    guarded,
+    without_collection,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,11 +105,10 @@ def predict(
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
-    from training.in_time.command import predict_command
-    from training.in_time.trained import is_run_in_time
-    from training.predict.document import document_of, keys_of
+    announce(f"reading {' '.join(names or task_texts or ())}")
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
+    from training.runs.directory import is_run_in_time
 
     try:
         model, inputs = _model_of(names or [], task_texts or ())
@@ -128,9 +135,15 @@ def predict(
                 "--text without a recording": not inputs,
             }  # fmt: skip
             refused = [name for name, is_given in others.items() if is_given]
+            from training.in_time.command import predict_command
+
             return predict_command(Path(model), read, output, format_, cards, refused, error_console())
         is_alone = text is not None and not inputs
         clips = clip_of_text(text or "") if is_alone else clips_of(read.recordings, window, hop)
+        announce(f"{_counted(clips)}; opening {_name_of(model, task_texts or ())}")
+        with without_collection():
+            from training.predict.document import document_of, keys_of
+
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
         opened = _open(model, task_texts or (), encoder, transcribe, num_processes, own, *trusted)
@@ -171,13 +184,14 @@ def serve_app(
     """Open a page, for this machine only, that analyses videos and says why."""
     for extra in ("app", "media", "report"):
         require_extra(extra)
+    announce(f"opening {_name_of(model, task_texts or ())}")
     from training.app.analysis import Limits
     from training.app.in_time import InTimeService
     from training.app.server import serve
     from training.app.service import Service
     from training.in_time.recordings import InTimePredictor
-    from training.in_time.trained import is_run_in_time
     from training.predict.inputs import InputError
+    from training.runs.directory import is_run_in_time
 
     try:
         if model is None and not task_texts:
@@ -209,13 +223,29 @@ _NO_MODEL = (
 def _model_of(names: Sequence[str], task_texts: Sequence[str]) -> tuple[str | None, list[str]]:
     """Tell the run or bundle from the inputs; with class texts there need not be one."""
     from training.predict.inputs import InputError
+
+    if names and not task_texts:
+        return names[0], list(names[1:])
     from training.predict.predictor import is_model
 
-    if names and (not task_texts or is_model(names[0])):
+    if names and is_model(names[0]):
         return names[0], list(names[1:])
     if not task_texts:
         raise InputError(_NO_MODEL)
     return None, list(names)
+
+
+def _counted(clips: pd.DataFrame) -> str:
+    """Count recordings, and clips where they are cut.
+
+    Example:
+        >>> import pandas as pd
+        >>> _counted(pd.DataFrame({"recording": ["a.mp4", "a.mp4", "b.mp4"]}))
+        '2 recording(s), 3 clips'
+    """
+    num_recordings = clips["recording"].nunique()
+    more = f", {len(clips)} clips" if len(clips) != num_recordings else ""
+    return f"{num_recordings} recording(s){more}"
 
 
 def _name_of(model: str | None, task_texts: Sequence[str]) -> str:
@@ -291,7 +321,10 @@ def _predict(
         for first in range(0, len(left), BATCH):
             batch = left[first : first + BATCH]
             table = clips.iloc[batch]
-            results = predictor.predict(table, confidence=confidence, novelty=novelty, store=work / "features")
+            tell = partial(_tell_stage, report.console, len(batch)) if not first else None
+            results = predictor.predict(
+                table, confidence=confidence, novelty=novelty, store=work / "features", on_stage=tell
+            )
             places = table[["recording", "start", "end"]].astype(object)
             order = places.where(places.notna(), None).itertuples(index=False, name=None)
             explanations = predictor.explain(results) if explain else None
@@ -300,6 +333,15 @@ def _predict(
             num_lost += len(results.defects)
             report.update(len(left) - first - len(batch), num_lost, set())
     return finished, list(notes)
+
+
+_STAGES = {"features": "making features", "prediction": "predicting"}
+
+
+def _tell_stage(console: Console, num_clips: int, stage: str) -> None:
+    """Say what is done with the first clips, for which libraries and models are loaded."""
+    if stage in _STAGES:
+        console.print(f"{_STAGES[stage]} of {num_clips} clip(s)", style="dim", highlight=False)
 
 
 def _write(

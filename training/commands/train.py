@@ -18,9 +18,11 @@ from training.commands.common import (
     ResumeOption,
     RetryFailedOption,
     SetOption,
+    announce,
     error_console,
     guarded,
     out_console,
+    without_collection,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ CONTINUES = "stopped; what is complete is kept, and the same command continues (
 @guarded(CONTINUES, out_console)
 def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
     """Train on several corpora at once, evaluate, and print a table."""
+    announce(f"reading {config}")
     from training.config import InTimeConfig
     from training.in_time.pipeline import run_in_time
     from training.pipeline import run_training
@@ -52,9 +55,10 @@ def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOpt
 @guarded(CONTINUES, out_console)
 def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
+    announce(f"reading {config}")
     from training.config import InTimeConfig
-    from training.data.joined import active_features
     from training.data.load import extract_features, load_clips
+    from training.data.selection import active_features
 
     resolved, accelerator, console = _begin(config, set_, with_trackers=False)
     features = active_features(resolved.features, resolved.data.modalities)
@@ -66,6 +70,7 @@ def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: R
 
 
 @guarded("stopped; nothing was changed, and the same command begins again")
+@without_collection()
 def doctor(
     config: ConfigOption = DEMO,
     set_: SetOption = None,
@@ -75,6 +80,7 @@ def doctor(
     """Examine what a run would read; exit status 1 where training would be wrong."""
     if media:
         require_extra("media")
+    announce(f"reading {config}")
     from training.doctor.doctor import examine
     from training.doctor.report import render
     from training.published_config import load_any_config

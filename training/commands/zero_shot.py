@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmpsr.extras import require_extra
-from training.commands.common import JsonOption, RetryFailedOption, SetOption, error_console, guarded, out_console
+from training.commands.common import (
+    JsonOption,
+    RetryFailedOption,
+    SetOption,
+    announce,
+    error_console,
+    guarded,
+    out_console,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +58,7 @@ def zero_shot(
     """Ask a multimodal language model about clips and print what its answers are worth; exit status 1 without any."""
     for extra in ("media", "hub"):
         require_extra(extra)
+    announce(f"reading {config}")
     from mmpsr.config import load_config
     from training.zero_shot.config import ZeroShotRunConfig
     from training.zero_shot.protocol import run_zero_shot

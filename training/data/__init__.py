@@ -3,6 +3,14 @@
 corpora -> load -> (clips, store) -> joined: vectors [N, d], presence [N, M], labels [N, C] -> sampling -> batches
 """
 
-from training.data.joined import JoinedCorpora, active_features, gather, join
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from training.data.joined import JoinedCorpora, gather, join
+    from training.data.selection import active_features
+else:
+    __getattr__ = on_demand(__name__, "joined", "selection")
 
 __all__ = ["JoinedCorpora", "active_features", "gather", "join"]

@@ -23,8 +23,9 @@ from encoders.extraction.extract import extract
 from mmpsr.tasks import TaskSpec
 from training.config import InTimeConfig, RunConfig, require_choice_on_dev
 from training.data.few_labels import keep_labels
-from training.data.joined import JoinedCorpora, active_features, join, require_metrics, used_clips
+from training.data.joined import JoinedCorpora, join
 from training.data.material import missing_material, without_modalities
+from training.data.selection import active_features, require_metrics, used_clips
 
 __all__ = ["RunData", "extract_features", "load_clips", "load_run_data"]
 

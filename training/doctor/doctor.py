@@ -27,8 +27,8 @@ from encoders.extraction.read import encoder_specs
 from mmpsr.config import ConfigError
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 from training.config import InTimeConfig, RunConfig
-from training.data.joined import active_features, require_metrics, training_errors, used_clips
 from training.data.material import missing_material, without_modalities
+from training.data.selection import active_features, require_metrics, training_errors, used_clips
 from training.data.timelines import timeline_errors
 
 __all__ = ["CorpusReport", "Diagnosis", "examine"]

@@ -32,12 +32,13 @@ from sklearn.utils.validation import check_is_fitted
 from corpora.checks.dev_choice import weak_dev
 from corpora.clips import CorpusError, Split
 from mmpsr.config import nearest
-from mmpsr.probabilities import decide_classes, decide_present
+from mmpsr.decisions import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.bundle.bundle import read_bundle, save_bundle
 from training.bundle.collect import collect_bundle, vector_widths
 from training.data.few_labels import keep_labels
-from training.data.joined import JoinedCorpora, require_metrics, require_trainable
+from training.data.joined import JoinedCorpora, require_trainable
+from training.data.selection import require_metrics
 from training.estimator import inputs
 from training.estimator.inputs import Features, Labels
 from training.fit.loop import train

@@ -21,11 +21,12 @@ from corpora.registry import CorporaConfig, prepare, read_corpora
 from encoders.config import FeaturesConfig
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.config import ConfigError, nearest, read_toml, resolve
-from mmpsr.probabilities import default_thresholds, only_neutral
+from mmpsr.decisions import default_thresholds, only_neutral
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, active_features, gather, require_metrics
+from training.data.joined import JoinedCorpora, gather
 from training.data.load import extract_features
+from training.data.selection import active_features, require_metrics
 from training.published_config import is_published, load_run_config
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, System, TaskSplit, add_predictions

@@ -19,10 +19,10 @@ from corpora.registry import read_corpora
 from mmpsr.calibration.novelty import NOTABLE
 from mmpsr.calibration.reliability import calibration_pairs, reliability_curve
 from mmpsr.config import nearest
+from mmpsr.decisions import decide_classes
 from mmpsr.metrics.bootstrap import Bootstrap, bootstrap
 from mmpsr.metrics.paired_tests import holm, paired_bootstrap
 from mmpsr.metrics.sums import class_statistics, metric_limits
-from mmpsr.probabilities import decide_classes
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, System, TaskSplit
 from training.scoring.rows import Difference, Estimate, MetricRow

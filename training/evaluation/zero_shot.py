@@ -16,7 +16,8 @@ from mmpsr.prototypes.texts import SHIPPED, WORDINGS, Wording
 from mmpsr.tasks import TaskSpec
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.config import RunConfig
-from training.data.joined import JoinedCorpora, require_metrics
+from training.data.joined import JoinedCorpora
+from training.data.selection import require_metrics
 from training.evaluation.cross_corpus import join_clips, predict_fresh, read_clips
 from training.evaluation.evaluate import blank_findings
 from training.evaluation.figures import evaluate_run, finite, metric_rows, split_parts

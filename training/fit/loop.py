@@ -21,8 +21,8 @@ from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
+from mmpsr.models.config import ModelConfig
 from mmpsr.models.conflict_aware import ConflictAware
-from mmpsr.models.mcdm import ModelConfig
 from mmpsr.objective.pseudo_labels import pseudo_label_quality
 from mmpsr.tasks import TaskSpec
 from training.class_texts.points import class_points

@@ -18,12 +18,11 @@ from training.in_time.cards import write_cards_in_time
 from training.in_time.figures import results_of, results_over_seeds
 from training.in_time.recordings import InTimePredictor, InTimeResult, document_in_time, frame_table
 from training.in_time.tables import result_table
-from training.in_time.trained import is_run_in_time
 from training.predict.inputs import Defect, InputError, Inputs
 from training.predict.output import content_of, leave
 from training.predict.windows import clips_of
 from training.report.cards import clock
-from training.runs.directory import RunError, comparable, stored_settings
+from training.runs.directory import RunError, comparable, is_run_in_time, stored_settings
 
 __all__ = ["evaluate_command", "predict_command"]
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,11 @@ from mmpsr.metrics.paired_tests import paired_bootstrap
 from mmpsr.metrics.seeds import seed_summary
 from mmpsr.metrics.segments import SegmentRule, segment_statistics
 from training.config import InTimeConfig, InTimeDataConfig
-from training.in_time.data import FrameData
 from training.runs.directory import RunError, read_json
 from training.runs.verify import changed_files
+
+if TYPE_CHECKING:
+    from training.in_time.data import FrameData
 
 __all__ = ["PREDICTIONS", "clip_window", "prediction_table", "results_of", "results_over_seeds", "verify_in_time"]
 

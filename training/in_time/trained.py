@@ -14,19 +14,16 @@ from mmpsr.layers.standardizer import Standardizer
 from mmpsr.tasks import TaskSpec
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import restore_temporal
-from training.config import InTimeConfig, is_in_time
-from training.data.joined import active_features
+from training.config import InTimeConfig
+from training.data.selection import active_features
 from training.in_time.data import Scale
 from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
 
-__all__ = ["InTimeModel", "features_in_time", "is_run_in_time"]
-
-
-def is_run_in_time(path: str | Path) -> bool:
-    """Tell whether a folder is a run of a model in time."""
-    folder = Path(path)
-    return (folder / "config.json").is_file() and is_in_time(read_json(folder, "config.json"))
+__all__ = [
+    "InTimeModel",
+    "features_in_time",
+]
 
 
 def features_in_time(config: InTimeConfig) -> FeaturesConfig:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 from scipy.special import expit, log_softmax, softmax
 
-from mmpsr.probabilities import Array
+from mmpsr.decisions import Array
 from mmpsr.tasks import TaskSpec
 from training.linear.regressions import Decomposed, LinearMaps, fit_logistic, fit_ridge
 

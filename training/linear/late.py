@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from torch import Tensor
 
+from mmpsr.decisions import Array
 from mmpsr.layers.prototype_bank import PrototypeBank
 from mmpsr.metrics.definitions import labeled_rows
-from mmpsr.probabilities import Array
 from mmpsr.tasks import TaskSpec
 from training.class_texts.points import class_points
 from training.config import RunConfig

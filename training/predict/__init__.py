@@ -3,6 +3,13 @@
 inputs -> windows -> clips -> texts and vectors -> predictor -> results -> document
 """
 
-from training.predict.predictor import Predictor, open_predictor
+from typing import TYPE_CHECKING
+
+from mmpsr.extras import on_demand
+
+if TYPE_CHECKING:
+    from training.predict.predictor import Predictor, open_predictor
+else:
+    __getattr__ = on_demand(__name__, "predictor")
 
 __all__ = ["Predictor", "open_predictor"]

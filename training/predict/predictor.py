@@ -23,7 +23,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
 from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
@@ -85,7 +84,7 @@ class StageClock:
         return self.seconds
 
 
-class Predictor(KeepsLoaded, ModelHubMixin):
+class Predictor(KeepsLoaded):
     """A trained model that takes recordings.
 
     Encoders, and models that write texts, are loaded when first needed and stay; predictions from several threads take
@@ -99,8 +98,6 @@ class Predictor(KeepsLoaded, ModelHubMixin):
         >>> predictor = Predictor.from_run("runs/demo/20260101-120000")         # doctest: +SKIP
         >>> predictor.predict(["a.mp4", "b.mp4"]).to_frame()                    # doctest: +SKIP
     """
-
-    _hub_mixin_config: dict[str, Any] | None = {}  # noqa: RUF012  else the mixin copies the model into one
 
     def __init__(self, trained: TrainedModel, num_processes: int = 0) -> None:
         super().__init__(num_processes)
@@ -135,7 +132,7 @@ class Predictor(KeepsLoaded, ModelHubMixin):
         return predictor
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Predictor:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Predictor:
         """Open the model of a bundle.
 
         Args:
@@ -149,17 +146,17 @@ class Predictor(KeepsLoaded, ModelHubMixin):
             ConfigError: the model has no such encoder.
             BundleError: it cannot be read, asks to run code, or its encoders are not those installed here.
         """
-        if Path(pretrained_model_name_or_path).is_dir():
-            return cls._from_pretrained(model_id=str(pretrained_model_name_or_path), **options)
-        return super().from_pretrained(pretrained_model_name_or_path, **options)
+        return cls._from_pretrained(str(pretrained_model_name_or_path), **options)
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
+        cls, model_id: str, *, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
     ) -> Predictor:  # fmt: skip
         folder = Path(model_id)
         if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
             folder = Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
         bundled = read_bundle(folder, device, allow_custom_encoders)
         return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
@@ -204,6 +201,18 @@ class Predictor(KeepsLoaded, ModelHubMixin):
         sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
         zero_shot = read_zero_shot(sources, self.features, taken=tuple(self.trained.tasks), wordings=wordings)
         self.trained = self.trained.with_texts(zero_shot)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the model's bundle into a folder, see `huggingface_hub.ModelHubMixin.save_pretrained`."""
+        from huggingface_hub import ModelHubMixin  # half a second, so not a base class
+
+        return ModelHubMixin.save_pretrained(self, save_directory, **options)  # type: ignore[arg-type]
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model's bundle to the hub, see `huggingface_hub.ModelHubMixin.push_to_hub`."""
+        from huggingface_hub import ModelHubMixin
+
+        return ModelHubMixin.push_to_hub(self, repo_id, **options)  # type: ignore[arg-type]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.trained, BundledModel):

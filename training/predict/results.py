@@ -19,8 +19,8 @@ from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.novelty import ClipNovelty, is_novel
 from mmpsr.calibration.reliability import confidences
+from mmpsr.decisions import decide_classes, decide_present
 from mmpsr.explanation.explain import Explanation
-from mmpsr.probabilities import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.class_texts.zero_shot import NO_WORDS
 from training.data.joined import JoinedCorpora

@@ -10,15 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from encoders.visibility import FaceFigures
 from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["clock", "page_environment", "render_card", "seen_faces", "write_cards", "write_pages"]
 
@@ -75,6 +76,8 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
 
 def page_environment(**filters: Callable[..., Any]) -> Environment:
     """Make what renders the pages of recordings, with the filters `clock` and `percent` and some of one's own."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

@@ -20,7 +20,7 @@ from training.config import InTimeConfig, RunConfig, is_in_time
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RunDirectory", "RunError", "comparable", "read_json", "read_tensors", "stored_settings"]
+__all__ = ["RunDirectory", "RunError", "comparable", "is_run_in_time", "read_json", "read_tensors", "stored_settings"]
 
 PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
@@ -176,3 +176,9 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def is_run_in_time(path: str | Path) -> bool:
+    """Tell whether a folder is a run of a model in time."""
+    folder = Path(path)
+    return (folder / "config.json").is_file() and is_in_time(read_json(folder, "config.json"))

@@ -21,7 +21,8 @@ from mmpsr.tasks import TasksConfig, TaskSpec
 from training.class_texts.model import NearestTexts, TrainedAndNearest
 from training.class_texts.zero_shot import ZeroShot
 from training.config import DataConfig, RunConfig
-from training.data.joined import JoinedCorpora, active_features
+from training.data.joined import JoinedCorpora
+from training.data.selection import active_features
 from training.runs.directory import RunError, read_json, read_tensors
 from training.runs.origin import Origin, run_origin
 from training.scoring.novelty import NOVELTY, clip_novelty, parse_novelty

@@ -6,19 +6,22 @@ Shape suffixes: N clips, D width of a modality's vectors.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from torch import Tensor
 
 from mmpsr.calibration.novelty import ClipNovelty, Novelty, NoveltyFit
-from mmpsr.layers.standardizer import Standardizer
-from mmpsr.models.base import FusionModel
-from training.data.joined import JoinedCorpora
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmpsr.layers.standardizer import Standardizer
+    from mmpsr.models.base import FusionModel
+    from training.data.joined import JoinedCorpora
 
 __all__ = ["NOVELTY", "clip_novelty", "fit_novelty", "novelty_bytes", "novelty_columns", "parse_novelty"]
 
@@ -88,7 +91,7 @@ def parse_novelty(content: bytes, model: FusionModel, source: Path) -> Novelty:
     Raises:
         ValueError: it is damaged, or of other vectors than the model's.
     """
-    widths = {name: len(cast(Standardizer, model.standardizers[name]).mean) for name in model.modalities}
+    widths = {name: len(cast("Standardizer", model.standardizers[name]).mean) for name in model.modalities}
     try:
         return Novelty.from_arrays(load(content), widths)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -100,5 +103,5 @@ def _standardized(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Standardise vectors as the model does: float64 `[N, D]`, and which clips have the modality."""
     present_N = joined.presence[rows, list(joined.features).index(modality)]
-    vectors_ND = cast(Standardizer, model.standardizers[modality])(joined.features[modality][rows], present_N)
+    vectors_ND = cast("Standardizer", model.standardizers[modality])(joined.features[modality][rows], present_N)
     return vectors_ND.double().cpu().numpy(), present_N.cpu().numpy()

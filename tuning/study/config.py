@@ -48,7 +48,7 @@ from mmpsr.files import sha256_of
 from mmpsr.metrics.definitions import METRICS
 from training.config import RunConfig
 from training.data.few_labels import hidden_key
-from training.data.joined import active_features
+from training.data.selection import active_features
 from training.runs.directory import RunDirectory, comparable, stored_settings
 from tuning.study.published import PublishedTables, read_published
 from tuning.study.rows import InapplicableError, RowConfig, Settings, resolve_row

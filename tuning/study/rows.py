@@ -14,7 +14,7 @@ from mmpsr.errors import UserError
 from mmpsr.models.build import create_model
 from mmpsr.objective.supervised import BRANCHES
 from training.config import RunConfig
-from training.data.joined import active_features, require_metrics
+from training.data.selection import active_features, require_metrics
 
 __all__ = ["InapplicableError", "RowConfig", "Settings", "resolve_row"]
 

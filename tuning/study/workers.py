@@ -35,8 +35,8 @@ from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
 from training.config import RunConfig
-from training.data.joined import active_features
 from training.data.load import RunData, extract_features, load_clips, load_run_data
+from training.data.selection import active_features
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
 from training.pipeline import train_joined

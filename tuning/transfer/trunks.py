@@ -23,7 +23,7 @@ from rich.table import Table
 
 from mmpsr.config import ConfigError
 from mmpsr.files import read_json_lines, sha256_of, write_whole
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora

@@ -9,23 +9,13 @@ Shape suffixes: B clips, M modalities, H hidden width.
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from mmpsr.config import Config
+from mmpsr.layers.attention.config import AttentionConfig
 from mmpsr.layers.attention.cross import FA, MTA, CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA, CrossMPT
 
-__all__ = ["AttentionConfig", "NoAttention", "create_attention"]
-
-
-class AttentionConfig(Config):
-    """Options of the attention layers; each names the layer that reads it."""
-
-    query_reach: int = Field(default=5, ge=0)
-    """mta: how many queries to either side, in the order of modalities, a convolution sees; at most M - 1 are used."""
-    key_reach: int = Field(default=5, ge=0)
-    """mta: how many keys to either side."""
+__all__ = ["NoAttention", "create_attention"]
 
 
 class NoAttention(nn.Module):

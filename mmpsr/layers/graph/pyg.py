@@ -21,11 +21,10 @@ from torch import Tensor, nn
 
 from mmpsr.config import nearest
 from mmpsr.extras import require_extra
+from mmpsr.layers.graph.config import PREFIX
 
-__all__ = ["PREFIX", "Convolution", "complete_edges", "require_convolution"]
+__all__ = ["Convolution", "complete_edges", "require_convolution"]
 
-PREFIX = "pyg:"
-"""What a class of `torch_geometric.nn` is named with."""
 
 PERCEPTRONS: Mapping[str, int] = {"GINConv": 1, "EdgeConv": 2}
 """Class that maps what it aggregates by a network of its own -> how many nodes that network reads."""

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.base import Balancer
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.balancing.gradient_based import METHODS
 from mmpsr.config import ConfigError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.balancing.gradnorm import EqualWeights, GradNorm
 
 NAN = float("nan")

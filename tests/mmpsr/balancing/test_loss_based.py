@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmpsr.balancing.base import Balancer, BalancingConfig
+from mmpsr.balancing.base import Balancer
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.config import ConfigError
 
 KEYS = [(branch, task) for branch in ("supervised", "pseudo") for task in ("emotion", "personality")]

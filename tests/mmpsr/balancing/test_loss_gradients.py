@@ -10,13 +10,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mmpsr.balancing import loss_gradients as gradients
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.balancing.loss_gradients import Use, form_gradients, gramian, squared_norms, uses
 from mmpsr.batch import Batch
 from mmpsr.layers.recorded import LayerNorm, Linear, Tape, per_clip
-from mmpsr.models.mcdm import MCDM, ModelConfig
-from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.models.config import ModelConfig
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.config import ObjectiveConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.tasks import BUILTIN_TASKS
 from training.fit.step import shared_gradients, training_step
 

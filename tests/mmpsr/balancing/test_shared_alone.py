@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 
 BRANCHES = ("supervised", "pseudo")
 SHARED = [0, 2]

@@ -11,8 +11,8 @@ from sklearn import metrics as sk
 
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
 from mmpsr.calibration.fitting import fit_calibration, fit_temperature, fit_threshold
+from mmpsr.decisions import decide_classes, decide_present, only_neutral
 from mmpsr.metrics.definitions import evaluate
-from mmpsr.probabilities import decide_classes, decide_present, only_neutral
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 NAN = float("nan")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from mmpsr.explanation.explain import explain, prediction_conflicts
 from mmpsr.explanation.shapley import attribute, subset_predictions
 from mmpsr.models.base import FusionModel
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.probabilities import probabilities
 from tests.support import joined as small
 from tests.support.four_modalities import AWARE_CONFIG, CALIBRATION, PRESENCE, WIDTHS, batch_of, model_of

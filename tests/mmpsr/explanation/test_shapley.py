@@ -11,7 +11,7 @@ import torch
 from mmpsr.batch import Batch
 from mmpsr.explanation.shapley import attribute, shapley_values, subset_predictions
 from mmpsr.models.build import create_model
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.probabilities import probabilities
 from tests.support import joined as small
 from tests.support.four_modalities import AWARE_CONFIG, CALIBRATION, MCDM_CONFIG, PRESENCE, batch_of, model_of

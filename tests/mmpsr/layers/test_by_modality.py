@@ -8,11 +8,10 @@ from mmpsr.batch import Batch
 from mmpsr.layers.by_modality import ByModality, module_name
 from mmpsr.layers.standardizer import restored, stored_widths
 from mmpsr.models.build import create_model
-from mmpsr.models.conflict_aware import ConflictAwareConfig
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
 from mmpsr.tasks import AMBIVALENCE
-from mmpsr.temporal.base import TemporalConfig
 from mmpsr.temporal.build import create_temporal, restore_temporal
+from mmpsr.temporal.config import TemporalConfig
 
 VIEWS = {"text": 4, "text.lexica": 3, "behavior.lexica": 3}
 PLAIN = {"text": 4, "video": 3, "behavior": 3}

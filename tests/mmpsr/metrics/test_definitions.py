@@ -9,8 +9,8 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.functional import classification as tm
 
+from mmpsr.decisions import decide_present
 from mmpsr.metrics.definitions import METRICS, evaluate, labeled_rows
-from mmpsr.probabilities import decide_present
 from mmpsr.tasks import AMBIVALENCE, EMOTION, PERSONALITY, TaskSpec
 
 NAN = float("nan")

@@ -78,6 +78,24 @@ def test_wilcoxon_by_hand_and_against_scipy() -> None:
     assert wilcoxon(one, one) == 1.0
 
 
+@pytest.mark.parametrize(("count", "is_tied"), [(1, False), (9, True), (14, True), (50, False), (51, False)])
+def test_wilcoxon_is_exact_up_to_the_numbers_that_scipy_knows(count: int, is_tied: bool) -> None:
+    generator = np.random.default_rng(count)
+    for shift in (-0.5, 0.0, 0.3):
+        errors = generator.normal(shift, size=count)
+        errors = np.sign(errors) * np.ceil(2 * np.abs(errors)) if is_tied else errors
+        expected = stats.wilcoxon(errors).pvalue
+        assert wilcoxon(np.zeros(count), errors) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_is_the_binomial_test_of_scipy() -> None:
+    for only_first, only_second in ((0, 7), (3, 3), (40, 55), (1, 0)):
+        total = only_first + only_second
+        first = np.arange(total) < only_first
+        expected = stats.binomtest(only_first, total).pvalue
+        assert mcnemar(first, ~first).p == pytest.approx(expected, rel=1e-9)
+
+
 def test_holm_by_hand_with_absent_values() -> None:
     # ordered 0.01, 0.02, 0.03, 0.5 of m = 4: 0.04, 0.06, 0.06, 0.5
     found = holm([0.03, np.nan, 0.01, 0.5, 0.02])

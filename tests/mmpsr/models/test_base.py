@@ -13,17 +13,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError, validate
 from mmpsr.layers.nodes import mean_conflict
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import create_model
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.models.mcdm import MCDM, ModelConfig
-from mmpsr.objective.objective import Objective, ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
+from mmpsr.models.conflict_aware import ConflictAware
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.objective.supervised import supervised_loss
 from mmpsr.probabilities import probabilities
 from mmpsr.prototypes.points import similarities

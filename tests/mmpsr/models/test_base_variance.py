@@ -9,14 +9,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
+from mmpsr.balancing.config import BalancingConfig
 from mmpsr.export import Predicting
 from mmpsr.layers.nodes import masked_mean
 from mmpsr.models.base import FusionModel
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig
-from mmpsr.models.mcdm import MCDM, ModelConfig
-from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
+from mmpsr.models.conflict_aware import ConflictAware
+from mmpsr.models.mcdm import MCDM
+from mmpsr.objective.config import ObjectiveConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.tasks import BUILTIN_TASKS
 from tests.mmpsr.models.test_base import random_batch
 from tests.support import sequenced

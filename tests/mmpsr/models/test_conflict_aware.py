@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
-from mmpsr.models.conflict_aware import ConflictAware, ConflictAwareConfig, cut_windows
+from mmpsr.models.config import ConflictAwareConfig
+from mmpsr.models.conflict_aware import ConflictAware, cut_windows
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS
 from tests.support.sequenced import SEQUENCE_WIDTHS, WIDTHS, batch_of, create

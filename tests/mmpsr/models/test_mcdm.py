@@ -16,7 +16,8 @@ from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.graph.gat import GAT
 from mmpsr.layers.graph.ucgnn import UCGNN
 from mmpsr.models.build import restore_model
-from mmpsr.models.mcdm import MCDM, Adapter, ModelConfig, Projector
+from mmpsr.models.config import ModelConfig
+from mmpsr.models.mcdm import MCDM, Adapter, Projector
 from mmpsr.tasks import BUILTIN_TASKS, TaskSpec
 
 PAPER_WIDTHS = {"video": 1024, "audio": 1536, "text": 1536, "behavior": 1536}

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
-from mmpsr.objective.objective import Objective, ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.objective import Objective
+from mmpsr.objective.pseudo_labels import SemiSupervision
 from mmpsr.objective.supervised import balanced_weights, supervised_loss
 from mmpsr.tasks import AMBIVALENCE, BUILTIN_TASKS, EMOTION, PERSONALITY, TaskSpec
 from tests.support.paper_loss import pseudo_label_loss

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, validate
-from mmpsr.objective.pseudo_labels import PseudoLoss, SemiSupervision, SemiSupervisionConfig
+from mmpsr.objective.config import SemiSupervisionConfig
+from mmpsr.objective.pseudo_labels import PseudoLoss, SemiSupervision
 from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN, SPECS, draw, each_spec

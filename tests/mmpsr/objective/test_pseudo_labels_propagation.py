@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError, validate
-from mmpsr.objective.objective import Objective, ObjectiveConfig
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.objective.propagation import affinities, propagate
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig, pseudo_label_quality
+from mmpsr.objective.pseudo_labels import SemiSupervision, pseudo_label_quality
 from mmpsr.objective.supervised import balanced_weights
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN, draw

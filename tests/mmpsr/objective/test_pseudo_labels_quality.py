@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpsr.objective.pseudo_labels import SemiSupervision, SemiSupervisionConfig, pseudo_label_quality
+from mmpsr.objective.config import SemiSupervisionConfig
+from mmpsr.objective.pseudo_labels import SemiSupervision, pseudo_label_quality
 from mmpsr.tasks import AMBIVALENCE, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN
 

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import validate
-from mmpsr.objective.objective import Objective, ObjectiveConfig
-from mmpsr.objective.pseudo_labels import SemiSupervisionConfig
+from mmpsr.decisions import decide_present
+from mmpsr.objective.config import ObjectiveConfig, SemiSupervisionConfig
+from mmpsr.objective.objective import Objective
 from mmpsr.objective.supervised import balanced_weights, supervised_loss, trained_targets
-from mmpsr.probabilities import decide_present, log_deviations
+from mmpsr.probabilities import log_deviations
 from mmpsr.tasks import EMOTION, PERSONALITY, TaskSpec
 from tests.mmpsr.objective.test_objective import BINARY, NAN, draw, random
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpsr.config import ConfigError
+from tests.support.starting import after_first_line
 from training.adaptation import request as module
 from training.adaptation.config import PersonalizationConfig
 from training.adaptation.request import AdaptationRequest
@@ -58,7 +59,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[AdaptationRequest]:
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, ["adapt", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout, " ".join(result.stderr.split())
+    return result.stdout, after_first_line(result.stderr)
 
 
 def test_tables(asked: list[AdaptationRequest]) -> None:

@@ -27,7 +27,7 @@ from mmpsr import tasks
 from mmpsr.batch import Batch
 from mmpsr.calibration.novelty import Novelty, NoveltyFit
 from mmpsr.models.build import create_model
-from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.config import ConflictAwareConfig
 from tests.support import joined as small
 from tests.support.bundled import small_bundle, small_run
 from training.bundle.bundle import BundledModel, check_encoders, copy_bundle, read_bundle, save_bundle, write_bundle

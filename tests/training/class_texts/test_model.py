@@ -7,7 +7,7 @@ import torch
 
 from mmpsr.batch import Batch
 from mmpsr.models.build import create_model
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import AMBIVALENCE, TaskSpec
 from training.class_texts.model import NearestTexts, TrainedAndNearest
 

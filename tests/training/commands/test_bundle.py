@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.support import joined as small
 from tests.support.bundled import small_bundle, small_run
+from tests.support.starting import after_first_line
 from training.bundle import bundle as bundle_module
 from training.bundle.bundle import Repeated, compare_predictions, read_bundle, repeat_predictions
 from training.runs.trained import TrainedModel
@@ -26,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, ["bundle", *map(str, arguments)])
-    return result.exit_code, " ".join(result.stdout.split()), " ".join(result.stderr.split())
+    return result.exit_code, " ".join(result.stdout.split()), after_first_line(result.stderr)
 
 
 def test_writes_and_says_what(run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.support import joined as small
+from tests.support.starting import after_first_line
 from tests.support.stored_run import finish
 from training.bundle.bundle import write_bundle
 from training.runs.trained import TrainedModel
@@ -26,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, ["export", *map(str, arguments)])
-    return result.exit_code, " ".join(result.stdout.split()), " ".join(result.stderr.split())
+    return result.exit_code, " ".join(result.stdout.split()), after_first_line(result.stderr)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from encoders.errors import ExtractionError
 from encoders.maintenance import inspection, inventory
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
+from tests.properties.test_stored_before import STORED
+from tests.support.starting import after_first_line, run_in_turn
 from training import pipeline
 from training import published_config as published
 from training.data import load
@@ -39,10 +42,10 @@ def write(*rows: str) -> None:
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
-    """What `mmpsr doctor --config run.toml` with these arguments writes to stdout and stderr."""
+    """What `mmpsr doctor --config run.toml` with these arguments writes: stdout, and stderr after its first line."""
     result = CliRunner().invoke(app, ["doctor", "--config", "run.toml", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout, " ".join(result.stderr.split())
+    return result.stdout, after_first_line(result.stderr)
 
 
 def test_tables_and_status_of_a_sound_configuration(place: Path) -> None:
@@ -177,7 +180,7 @@ def test_training_that_is_stopped_says_so_on_stdout(
     monkeypatch.setattr(pipeline, "run_training", stop)
     monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
     result = CliRunner().invoke(app, ["train", "--config", "run.toml"])
-    assert (result.exit_code, result.stdout, result.stderr) == (130, f"{sentence}\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, f"{sentence}\n", "reading run.toml\n")
 
 
 def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +195,7 @@ def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
         "export", "app", "adapt", "zero-shot",
-        "tune", "study", "transfer", "report",
+        "tune", "study", "transfer", "trunks", "report",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output.strip()) == (0, importlib.metadata.version("mmpsr"))
@@ -301,3 +304,19 @@ def test_as_a_module_it_starts_without_the_heavy_libraries() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("mmpsr")), done.stderr
+
+
+def test_commands_that_read_import_no_heavy_library(tmp_path: Path) -> None:
+    shutil.copytree(STORED, tmp_path, dirs_exist_ok=True)
+    run = "runs/run/before"
+    commands = (
+        ["--help"], ["verify", run], ["compare", run, run], ["encoders", "--json"],
+        ["features", "--store", "store"], ["doctor", "--config", "run.toml"], ["predict", "nowhere"],
+    )  # fmt: skip
+    ended = run_in_turn(commands, tmp_path)
+    for command, (_, said, imported) in zip(commands, ended, strict=True):
+        assert imported == [], (command, said)
+    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2]
+    assert "every figure follows from the stored predictions" in ended[1][1]
+    assert "percentage points" in ended[2][1]
+    assert "own (table, trained on)" in ended[5][1]

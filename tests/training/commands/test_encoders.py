@@ -14,7 +14,6 @@ from encoders import creation
 from encoders.catalogue import checkpoint
 from encoders.creation import CATALOGUE, WRITERS
 from tests.support import tiny_checkpoints as tiny
-from tests.support.starting import assert_starts_light
 from training.commands.console import app
 
 BERT, JINA, EAGLE = "google-bert/bert-base-uncased", "jinaai/jina-embeddings-v3", "nvidia/Eagle2-2B"
@@ -142,7 +141,3 @@ def test_a_foreign_repository_needs_a_converted_copy(configured: tuple[str, str]
 def test_settings_need_a_file_and_a_wrong_one_is_told(configured: tuple[str, str]) -> None:
     assert run("--set", "seed=1", status=2)[1] == "error: --set needs --config: the settings change what a file says"
     assert "there is no such configuration file" in run("--config", "none.toml", status=2)[1]
-
-
-def test_it_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
-    assert_starts_light("encoders", tmp_path)

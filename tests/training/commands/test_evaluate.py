@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support import stored_run
+from tests.support.starting import after_first_line
 from tests.support.worded import without_workers, write_corpus, write_mood
 from training.commands.console import app
 from training.evaluation import evaluate as full_evaluation
@@ -27,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout, " ".join(result.stderr.split())
+    return result.stdout, after_first_line(result.stderr)
 
 
 def test_tables(path: Path) -> None:

@@ -27,7 +27,6 @@ from encoders.store.timed_store import TimedStore
 from encoders.store.vector_store import FeatureStore
 from encoders.timed import Timed
 from encoders.writers.build import text_writers
-from tests.support.starting import assert_starts_light
 from training.commands.console import app
 
 ENCODER = make_encoder("minilm", "text")
@@ -299,7 +298,3 @@ def test_pruning_keeps_folders_while_others_work_on_the_store(store: FeatureStor
         _, err = run("features", *CONFIGURED, "--prune", "--yes", status=1)
     assert f"kept {UNUSED}: process {os.getpid()} on" in err
     assert err.endswith("removed 0 of 1")
-
-
-def test_it_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
-    assert_starts_light("features", tmp_path)

@@ -80,4 +80,4 @@ def test_a_taken_port_and_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(app_server, "serve", stop)
     result = run(folder)
-    assert (result.exit_code, result.stderr) == (0, "stopped; what was uploaded is removed\n")
+    assert (result.exit_code, result.stderr) == (0, f"opening {folder.name}\nstopped; what was uploaded is removed\n")

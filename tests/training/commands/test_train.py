@@ -13,7 +13,8 @@ from mmpsr.config import ConfigError, load_config
 from tests.support import joined as small
 from training.commands.train import extract, train
 from training.config import RunConfig
-from training.data.joined import active_features, require_trainable
+from training.data.joined import require_trainable
+from training.data.selection import active_features
 from training.launch import requested_processes
 from training.published_config import load_any_config
 

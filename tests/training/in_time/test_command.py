@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tests.support.in_time_run import without_narrative, write_run_in_time
 from tests.support.predicted_run import write_video
+from tests.support.starting import after_first_line
 from tuning.console import app
 
 
@@ -61,7 +62,7 @@ def test_commands_of_whole_clips_say_so_in_one_sentence(tmp_path: Path, argument
     model = str(write_run_in_time(tmp_path / "in_time"))
     result = CliRunner().invoke(app, [model if each == "RUN" else each for each in arguments])
     assert result.exit_code == 2
-    assert " ".join(result.stderr.split()) == (
+    assert after_first_line(result.stderr) == (
         f"error: {model}/config.json: model.kind: 'frame' is a model in time; train, extract, doctor, features, "
         "evaluate, verify, predict and app take one, all others a model of whole clips"
     )

@@ -15,8 +15,7 @@ from corpora.clips import label_columns
 from mmpsr.layers.prototype_bank import PrototypeBank
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
-from mmpsr.models.conflict_aware import ConflictAwareConfig
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ConflictAwareConfig, ModelConfig
 from mmpsr.tasks import TaskSpec
 from tests.support import joined as small
 from tests.support.stored_run import finish

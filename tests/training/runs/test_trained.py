@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from corpora.clips import label_columns
 from mmpsr.batch import Batch
 from mmpsr.models.build import create_model, restore_model
-from mmpsr.models.conflict_aware import ConflictAwareConfig
+from mmpsr.models.config import ConflictAwareConfig
 from tests.support import joined as small
 from tests.support.predicted_run import write_run
 from tests.support.stored_run import finish

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.starting import after_first_line
 from training.commands.console import app
 from training.zero_shot import protocol
 from training.zero_shot.config import ZeroShotRunConfig
@@ -53,7 +54,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def call(*arguments: str, status: int = 0) -> str:
     result = CliRunner().invoke(app, ["zero-shot", *arguments])
     assert result.exit_code == status, result.output
-    return result.stdout if status < 2 else " ".join(result.stderr.split())
+    return result.stdout if status < 2 else after_first_line(result.stderr)
 
 
 def test_options_go_over_the_file(given: dict[str, Any]) -> None:

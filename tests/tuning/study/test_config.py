@@ -30,7 +30,7 @@ def test_every_shipped_study_is_counted() -> None:
 
 def test_the_cross_validation_tests_every_fold_with_three_seeds() -> None:
     study = load_study(FOLDER / "studies/text_cross_validation.toml")
-    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (9, 135, 5, {})
+    assert (len(study.rows), len(study.cells), study.config.folds, study.inapplicable) == (14, 210, 5, {})
     trained = {cell.row: cell.config.corpora.trained() for cell in study.cells}
     assert (trained["joint"], trained["emotion alone"]) == (("mosei", "fiv2"), ("mosei",))
     folds = [cell.config.corpora.sources["mosei"].fold for cell in study.cells if cell.row == "joint"]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from mmpsr.layers.attention.build import AttentionConfig, NoAttention, create_attention
+from mmpsr.layers.attention.build import NoAttention, create_attention
+from mmpsr.layers.attention.config import AttentionConfig
 from mmpsr.layers.attention.cross import MTA
 from mmpsr.layers.nodes import masked_mean
 from mmpsr.layers.recorded import Tape

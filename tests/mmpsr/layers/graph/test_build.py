@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mmpsr.balancing.loss_gradients import form_gradients, uses
-from mmpsr.layers.graph.build import GraphConfig, NoGraph, create_graph
+from mmpsr.layers.graph.build import NoGraph, create_graph
+from mmpsr.layers.graph.config import GraphConfig
 from mmpsr.layers.graph.edgnn import EDGNN
 from mmpsr.layers.graph.gat import GAT
 from mmpsr.layers.graph.hgnn import HGNN

@@ -14,11 +14,12 @@ from mmpsr import extras
 from mmpsr.batch import Batch
 from mmpsr.config import ConfigError, validate
 from mmpsr.extras import MissingExtraError
-from mmpsr.layers.graph.build import GraphConfig, create_graph
+from mmpsr.layers.graph.build import create_graph
+from mmpsr.layers.graph.config import GraphConfig
 from mmpsr.layers.graph.pyg import Convolution, complete_edges, require_convolution
-from mmpsr.models import mcdm
+from mmpsr.models import config as model_config
 from mmpsr.models.build import create_model, restore_model
-from mmpsr.models.mcdm import ModelConfig
+from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import AMBIVALENCE
 from tests.support.graph_cases import all_masks, uniform
 
@@ -140,7 +141,7 @@ def test_without_torch_geometric_a_configuration_can_be_read_and_a_layer_names_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(mcdm, "find_spec", lambda name: None)
+    monkeypatch.setattr(model_config, "find_spec", lambda name: None)
     assert ModelConfig(graph="pyg:GATv2Conv").graph == "pyg:GATv2Conv"
     with pytest.raises(MissingExtraError, match=r'torch_geometric is not installed; .* pip install "mmpsr\[graphs\]"'):
         create_graph("pyg:GATv2Conv", 8, 0.1, 3, GraphConfig())
