@@ -173,15 +173,25 @@ class TrainState:
 
     def advance(self, settings: TrainingConfig) -> None:
         """Count a step of the optimizer, and let the averages follow it."""
+        self.count_step()
+        for average, decay in self.averages(settings):
+            _update_average(average, self.model, decay)
+
+    def count_step(self) -> None:
+        """Count a step of the optimizer."""
         self.schedule.step()
         self.model.constrain()
         self.step += 1
         self.progress.batch += 1
-        most = (1 + self.step) / (10 + self.step)
+
+    def averages(self, settings: TrainingConfig) -> list[tuple[FusionModel, float]]:
+        """List the averaged models, each with its decay at this step."""
+        most, decays = (1 + self.step) / (10 + self.step), []
         if self.average is not self.model:
-            _update_average(self.average, self.model, min(settings.weight_averaging, most))
+            decays.append((self.average, min(settings.weight_averaging, most)))
         if self.teacher is not None and self.objective.semi_supervision is not None:
-            _update_average(self.teacher, self.model, min(self.objective.semi_supervision.teacher_decay, most))
+            decays.append((self.teacher, min(self.objective.semi_supervision.teacher_decay, most)))
+        return decays
 
     def end_epoch(self, value: float) -> None:
         """Let schedule and balancer follow an epoch with this dev figure, and begin the next one."""

@@ -22,7 +22,7 @@ from mmpsr.models.base import FusionModel, Outputs
 from mmpsr.objective.objective import Objective
 from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
 
-__all__ = ["CONFLICT_STEPS", "shared_gradients", "sum_gradients", "training_step"]
+__all__ = ["CONFLICT_STEPS", "cosines_of", "shared_gradients", "sum_gradients", "training_step", "weigh"]
 
 CONFLICT_STEPS = 100
 """Steps from one look at the conflicts between gradients to the next, where balancing does not need them anyway."""
@@ -91,16 +91,16 @@ def training_step(
         products = gradients @ gradients.T
     if need != "nothing":
         needed = products if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
-    weights, towers = _weights(objective, balancer, result, needed)
+    weights, towers = weigh(objective, balancer, result, needed)
     if towers is weights:
         (weights.view(-1) * losses).sum().backward()
     else:
         (weights.view(-1) * losses).sum().backward(inputs=model.shared_parameters(), retain_graph=True)
         (towers.view(-1) * losses).sum().backward(inputs=model.task_parameters())
-    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+    return replace(result, weights=weights, cosines=cosines_of(products, result.counts))
 
 
-def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
+def cosines_of(products: Tensor | None, counts: Tensor) -> Tensor | None:
     """Make cosines of inner products `[K, K]`, NaN where a loss has no row or no gradient."""
     if products is None:
         return None
@@ -109,7 +109,7 @@ def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
     return products / norms / norms.unsqueeze(1)
 
 
-def _weights(
+def weigh(
     objective: Objective, balancer: Balancer, result: StepResult, gradients: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weigh losses for shared parameters and for those of single tasks, the ramp of the pseudo branch in."""
@@ -165,7 +165,7 @@ def _one_pass(
     products = _products(layers, masks_TKB, accelerator) if need == "gramian" or looks else None
     formed: dict[int, Tensor] = {}
     norms = None if need == "gramian" else _norms(layers, masks_TKB, accelerator, formed)
-    weights, towers = _weights(objective, balancer, result, products if norms is None else norms)
+    weights, towers = weigh(objective, balancer, result, products if norms is None else norms)
 
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     if balancer.last_layer:
@@ -182,7 +182,7 @@ def _one_pass(
         end = start + len(tape.records)
         form_gradients(uses(tape.records, [gradients[start:end]]), weights_TB[index : index + 1])
         start = end
-    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+    return replace(result, weights=weights, cosines=cosines_of(products, result.counts))
 
 
 def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator, formed: dict[int, Tensor]) -> Tensor:
