@@ -15,7 +15,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, cast
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -242,9 +243,12 @@ class FusionModel(nn.Module, ABC):
 
     def constrain(self) -> None:
         """Bring parameters with a range back into it, after an optimizer step."""
-        for module in self.modules():
-            if callable(constrain := getattr(module, "constrain_", None)):
-                constrain()
+        for module in self._constrained:
+            module.constrain_()
+
+    @cached_property
+    def _constrained(self) -> list[Any]:
+        return [module for module in self.modules() if callable(getattr(module, "constrain_", None))]
 
     @property
     def one_pass(self) -> bool:

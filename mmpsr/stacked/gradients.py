@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mmpsr.balancing.loss_gradients import Use
 
-__all__ = ["form_member_gradients", "member_gramian", "member_squared_norms"]
+__all__ = ["set_gradient", "form_member_gradients", "member_gramian", "member_squared_norms"]
 
 
 def member_squared_norms(layers: Sequence[Use], masks_TLN: Tensor, num_members: int) -> Tensor:
@@ -50,7 +50,7 @@ def member_gramian(layers: Sequence[Use], masks_TLN: Tensor, num_members: int) -
 
 
 def form_member_gradients(layers: Sequence[Use], weights_TN: Tensor, num_members: int) -> None:
-    """Add that of every member's weighted sum of losses to `grad` of the layers' parameters.
+    """Set `grad` of the layers' parameters to that of every member's weighted sum of losses.
 
     Args:
         layers: uses of parameters.
@@ -67,15 +67,18 @@ def form_member_gradients(layers: Sequence[Use], weights_TN: Tensor, num_members
         if use.kind == "linear":
             assert use.inputs is not None
             inputs_SRI = use.inputs.reshape(num_members, -1, use.inputs.shape[-1])
-            _add(first, torch.bmm(flat_SRO.mT, inputs_SRI))
+            if first is not None and first.grad is not None:
+                torch.bmm(flat_SRO.mT, inputs_SRI, out=first.grad)
+            else:
+                set_gradient(first, torch.bmm(flat_SRO.mT, inputs_SRI))
         elif use.kind == "norm":
             assert use.inputs is not None
             normal = functional.layer_norm(use.inputs, use.inputs.shape[-1:])
-            _add(first, (flat_SRO * normal.reshape(flat_SRO.shape)).sum(dim=1))
+            set_gradient(first, (flat_SRO * normal.reshape(flat_SRO.shape)).sum(dim=1))
         else:
-            _add(first, flat_SRO.sum(dim=1))
+            set_gradient(first, flat_SRO.sum(dim=1))
         for bias in biases:
-            _add(bias, flat_SRO.sum(dim=1))
+            set_gradient(bias, flat_SRO.sum(dim=1))
 
 
 def _masks(masks_TLN: Tensor, num_members: int, dtype: torch.dtype) -> Tensor:
@@ -119,11 +122,11 @@ def _weight_gradients(use: Use, masks_STLB: Tensor) -> Tensor:
     return torch.bmm(flat, inputs_SRI).view(num_members, num_tasks, num_losses, width_out, -1)
 
 
-def _add(parameter: Tensor | None, gradient: Tensor) -> None:
+def set_gradient(parameter: Tensor | None, gradient: Tensor) -> None:
+    """Set the gradient of a parameter that is trained, in place where it has one."""
     if parameter is None or not parameter.requires_grad:
         return
-    gradient = gradient.view_as(parameter)
     if parameter.grad is None:
-        parameter.grad = gradient
+        parameter.grad = gradient.view_as(parameter)
     else:
-        parameter.grad.add_(gradient)
+        parameter.grad.copy_(gradient.view_as(parameter))

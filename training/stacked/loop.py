@@ -133,8 +133,6 @@ class _Stack:
 
     def take_step(self) -> None:
         """Take the next optimizer step of every run."""
-        if self._is_bound:
-            self.gradients.zero_()
         clips = cut_clips(
             [course.joined for course in self.courses], [course.next_batches()[0] for course in self.courses]
         )
@@ -157,7 +155,7 @@ class _Stack:
                     average.lerp_(self.weights, shares.unsqueeze(1))
 
     def _bind_gradients(self) -> None:
-        """Take the first gradients, and let all later ones be added where the optimizers read them."""
+        """Take the first gradients, and let all later ones be set where the optimizers read them."""
         for name, view in self.rows.views(self.gradients).items():
             parameter = self.stack.parameters[name]
             if parameter.grad is None:

@@ -19,7 +19,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
-from mmpsr.stacked.gradients import form_member_gradients, member_gramian, member_squared_norms
+from mmpsr.stacked.gradients import set_gradient, form_member_gradients, member_gramian, member_squared_norms
 from mmpsr.stacked.model import MemberDraws, StackedModel
 from mmpsr.stacked.objective import StackedObjective
 from training.data.joined import JoinedCorpora
@@ -94,7 +94,7 @@ class StackedStep:
     hide_rates: Sequence[float]
 
     def take(self, clips: Clips, steps: Sequence[int]) -> list[StepResult]:
-        """Add that of each run's balanced loss to the gradients of the stack's parameters.
+        """Set the gradients of the stack's parameters to that of each run's balanced loss.
 
         Args:
             clips: of all runs.
@@ -112,7 +112,11 @@ class StackedStep:
             return self._one_pass(model, hidden, clips, teacher, needs, looks)
         losses_SK, results = self._losses(model(hidden), hidden, clips, teacher)
         weights, _ = self._weigh(results, [None] * len(results))
-        (weights.flatten(1) * losses_SK).sum().backward()
+        trained = [parameter for parameter in self.stack.parameters.values() if parameter.requires_grad]
+        found = torch.autograd.grad((weights.flatten(1) * losses_SK).sum(), trained, allow_unused=True)
+        for parameter, gradient in zip(trained, found, strict=True):
+            if gradient is not None:
+                set_gradient(parameter, gradient)
         return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
 
     def _hide(self, batch: Batch) -> Batch:
@@ -207,7 +211,9 @@ class StackedStep:
             ends = [
                 torch.einsum("tb,tb...->b...", weights_TN, torch.stack(parts)) for parts in zip(*at_ends, strict=True)
             ]
-            torch.autograd.backward(shared.ends, ends, inputs=model.shared_parameters())
+            trained = model.shared_parameters()
+            for parameter, gradient in zip(trained, torch.autograd.grad(shared.ends, trained, ends), strict=True):
+                set_gradient(parameter, gradient)
         else:
             form_member_gradients(layers, weights_TN, num_members)
         towers_TN = weights_TN if towers is weights else self._of_clips(towers, masks_TLN)
