@@ -76,11 +76,7 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not isinstance(weight, MemberParameter):
         return functional.linear(inputs, weight, bias)
     flat_SRI = inputs.reshape(weight.shape[0], -1, inputs.shape[-1])
-    outputs = (
-        torch.bmm(flat_SRI, weight.mT)
-        if bias is None
-        else torch.baddbmm(bias.unsqueeze(1), flat_SRI, weight.mT)
-    )
+    outputs = torch.bmm(flat_SRI, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat_SRI, weight.mT)
     return outputs.view(*inputs.shape[:-1], weight.shape[1])
 
 

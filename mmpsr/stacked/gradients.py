@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mmpsr.balancing.loss_gradients import Use
 
-__all__ = ["set_gradient", "form_member_gradients", "member_gramian", "member_squared_norms"]
+__all__ = ["form_member_gradients", "member_gramian", "member_squared_norms", "set_gradient"]
 
 
 def member_squared_norms(layers: Sequence[Use], masks_TLN: Tensor, num_members: int) -> Tensor:
@@ -88,9 +88,7 @@ def _masks(masks_TLN: Tensor, num_members: int, dtype: torch.dtype) -> Tensor:
 def _summed(use: Use, masks_STLB: Tensor) -> list[Tensor]:
     """Sum every loss's gradients of the parameters but a linear layer's weight over its clips, `[S, T, L, size]`."""
     num_members = len(masks_STLB)
-    return [
-        masks_STLB @ values_TNO.unflatten(1, (num_members, -1)).transpose(0, 1) for _, values_TNO in use.per_clip()
-    ]
+    return [masks_STLB @ values_TNO.unflatten(1, (num_members, -1)).transpose(0, 1) for _, values_TNO in use.per_clip()]
 
 
 def _linear_norms(use: Use, masks_STLB: Tensor) -> Tensor:

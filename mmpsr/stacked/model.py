@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ from mmpsr.models.mcdm import MCDM, Adapter, Projector, TaskTower, Trunk
 __all__ = ["MemberDraws", "NotStackableError", "StackedModel", "require_alike"]
 
 CLIPWISE = (
-    nn.Dropout, nn.GELU, nn.Identity, nn.ModuleDict, nn.ReLU, nn.Sequential, ByModality, Linear, LayerNorm, Standardizer,
-    PrototypeBank, Prototypes, NoGraph, UCGNN, GAT, EDGNN, HGNN, NoAttention, CrossAttention, MTA, FA, CrossMPT, BiCA, MCDM,
-    Trunk, TaskTower, Projector, Adapter,
+    nn.Dropout, nn.GELU, nn.Identity, nn.ModuleDict, nn.ReLU, nn.Sequential, ByModality, Linear, LayerNorm,
+    Standardizer, PrototypeBank, Prototypes, NoGraph, UCGNN, GAT, EDGNN, HGNN, NoAttention, CrossAttention, MTA, FA,
+    CrossMPT, BiCA, MCDM, Trunk, TaskTower, Projector, Adapter,
 )  # fmt: skip
 """Layers that use parameters through `mmpsr.layers.recorded` alone, and draw nothing but dropout."""
 OF_CLIPS = {(Standardizer, "mean"), (Standardizer, "std"), (Prototypes, "means"), (TaskTower, "center")}
@@ -57,7 +58,9 @@ def require_alike(models: Sequence[FusionModel]) -> None:
             raise NotStackableError(f"layer {type(first).__name__} ({name}) is not one that can be stacked")
         for other_name, other in others:
             if other_name != name or type(other) is not type(first):
-                raise NotStackableError(f"one model has {type(first).__name__} where another has {type(other).__name__}")
+                raise NotStackableError(
+                    f"one model has {type(first).__name__} where another has {type(other).__name__}"
+                )
             _require_alike_layers(name, first, other)
 
 
@@ -69,9 +72,9 @@ def _require_alike_layers(name: str, first: nn.Module, other: nn.Module) -> None
             shape, other_shape = (None if part is None else tuple(part.shape) for part in (tensor, others.get(key)))
             if shape != other_shape:
                 raise NotStackableError(f"{kind} {name}.{key} is {shape} in one model and {other_shape} in another")
-            if kind == "buffer" and tensor is not None and (type(first), key) not in OF_CLIPS:
-                if not torch.equal(tensor, others[key]):  # type: ignore[arg-type]
-                    raise NotStackableError(f"buffer {name}.{key} differs between the models")
+            must_equal = kind == "buffer" and tensor is not None and (type(first), key) not in OF_CLIPS
+            if must_equal and not torch.equal(tensor, others[key]):  # type: ignore[arg-type]
+                raise NotStackableError(f"buffer {name}.{key} differs between the models")
 
 
 @dataclass
@@ -158,7 +161,8 @@ class StackedModel:
             self._stack_buffers(module, [layer for _, layer in layers])
             for key, child in list(module.named_children()):
                 if isinstance(child, nn.Dropout) and draws is not None:
-                    module._modules[key] = MemberDropout([layer._modules[key].p for _, layer in layers], draws)  # type: ignore[union-attr, misc]
+                    rates = [cast(nn.Dropout, layer._modules[key]).p for _, layer in layers]
+                    module._modules[key] = MemberDropout(rates, draws)
 
     def _stack_parameters(
         self, name: str, module: nn.Module, layers: Sequence[nn.Module], views: Mapping[str, Tensor]
@@ -167,7 +171,9 @@ class StackedModel:
             if own is None:
                 continue
             path = f"{name}.{key}" if name else key
-            values = views[path] if path in views else torch.stack([layer._parameters[key].detach() for layer in layers])  # type: ignore[union-attr]
+            values = views.get(path)
+            if values is None:
+                values = torch.stack([layer.get_parameter(key).detach() for layer in layers])
             module._parameters[key] = self.parameters[path] = MemberParameter(values, own.requires_grad)
 
     def _stack_buffers(self, module: nn.Module, layers: Sequence[nn.Module]) -> None:

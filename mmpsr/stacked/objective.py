@@ -57,7 +57,9 @@ class StackedObjective:
             or semi.config.align_distribution
             or semi.config.probability < 1
         ):
-            raise NotStackableError(f"semi-supervision by method {semi.config.method!r} with its options is not stacked")
+            raise NotStackableError(
+                f"semi-supervision by method {semi.config.method!r} with its options is not stacked"
+            )
         self.weights: dict[str, Tensor | None] = {}
         for task in first.tasks:
             of_members = [getattr(objective, f"weights_{task}") for objective in objectives]

@@ -162,7 +162,7 @@ class Course:
         say: Callable[[str], None],
         baseline: LinearBaseline | None = None,
     ) -> Course:
-        """Begin or continue a run; torch's random state is then the run's. Arguments and errors are those of `train`."""
+        """Begin or continue a run, whose random state torch then has; arguments and errors are those of `train`."""
         settings, trained = config.training, config.corpora.trained()
         model = build_model(config, joined, tasks, baseline)
         train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
@@ -181,9 +181,7 @@ class Course:
         if accelerator.is_main_process:
             run.rewind(state.progress.epoch)
         model.train()
-        return cls(
-            config, joined, tasks, accelerator, run, say, baseline, state, train_rows, dev_rows, steps_per_epoch
-        )
+        return cls(config, joined, tasks, accelerator, run, say, baseline, state, train_rows, dev_rows, steps_per_epoch)
 
     @property
     def is_over(self) -> bool:
@@ -205,8 +203,9 @@ class Course:
         """Give the batches of the next optimizer step."""
         settings, progress = self.config.training, self.state.progress
         if self._batches[0] != progress.epoch:
-            self._batches = progress.epoch, epoch_batches(
-                self.train_rows, settings.batch_size, self.config.data, settings.seed, progress.epoch
+            self._batches = (
+                progress.epoch,
+                epoch_batches(self.train_rows, settings.batch_size, self.config.data, settings.seed, progress.epoch),
             )
         start = progress.batch * settings.accumulation
         return self._batches[1][start : start + settings.accumulation]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mmpsr.objective.pseudo_labels import ADAPTIVE, STRONG_VIEW
 from mmpsr.models.mcdm import ModelConfig
+from mmpsr.objective.pseudo_labels import ADAPTIVE, STRONG_VIEW
 from training.config import RunConfig
 
 __all__ = ["reason_alone", "stack_key"]

@@ -40,9 +40,7 @@ class Rows:
     def __init__(self, model: nn.Module, settings: OptimizationConfig) -> None:
         names = {parameter: name for name, parameter in model.named_parameters()}
         groups = build_optimizer(model, settings).param_groups
-        self.groups = [
-            [(names[parameter], parameter.shape) for parameter in group["params"]] for group in groups
-        ]
+        self.groups = [[(names[parameter], parameter.shape) for parameter in group["params"]] for group in groups]
         self.rates = [None if index == 0 else cast(float, group["lr"]) for index, group in enumerate(groups)]
         self.sizes = [sum(shape.numel() for _, shape in group) for group in self.groups]
 

@@ -19,7 +19,7 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
-from mmpsr.stacked.gradients import set_gradient, form_member_gradients, member_gramian, member_squared_norms
+from mmpsr.stacked.gradients import form_member_gradients, member_gramian, member_squared_norms, set_gradient
 from mmpsr.stacked.model import MemberDraws, StackedModel
 from mmpsr.stacked.objective import StackedObjective
 from training.data.joined import JoinedCorpora
@@ -36,12 +36,12 @@ class Clips:
     Attributes:
         batch: of all runs, one after another, padded to as many of each.
         sizes: how many each run has.
-        real_N: 1.0 for clips and 0.0 for padding; None where there is none.
+        real: 1.0 for clips and 0.0 for padding; None where there is none.
     """
 
     batch: Batch
     sizes: tuple[int, ...]
-    real_N: Tensor | None
+    real: Tensor | None
 
 
 def cut_clips(joined: Sequence[JoinedCorpora], numbers: Sequence[NDArray[np.int64]]) -> Clips:
@@ -125,7 +125,9 @@ class StackedStep:
         num_clips, width = max(self.draws.sizes), num_bases(batch)
         stays = torch.ones(len(batch), width, dtype=torch.bool, device=batch.presence.device)
         parts = stays.split(num_clips)
-        for part, size, rate, generator in zip(parts, self.draws.sizes, self.hide_rates, self.draws.generators, strict=True):
+        for part, size, rate, generator in zip(
+            parts, self.draws.sizes, self.hide_rates, self.draws.generators, strict=True
+        ):
             if rate:
                 part[:size] = torch.rand((size, width), generator=generator, device=stays.device) >= rate
         return hide_drawn(batch, stays)
@@ -134,7 +136,7 @@ class StackedStep:
         self, outputs: Predictions, hidden: Batch, clips: Clips, teacher: Predictions | None
     ) -> tuple[Tensor, list[StepResult]]:
         """Compute every mean loss of every run, `[S, L T]`, and what each run would tell of them."""
-        terms = self.objective.terms(outputs, hidden, clips.real_N, teacher)
+        terms = self.objective.terms(outputs, hidden, clips.real, teacher)
         first = self.objectives[0]
         shape = (len(first.branches), len(first.tasks))
         losses_SK = terms.totals / terms.counts.clamp(min=1)
@@ -220,9 +222,7 @@ class StackedStep:
         start = 0
         for index, tape in enumerate(tapes.values()):
             end = start + len(tape.records)
-            form_member_gradients(
-                uses(tape.records, [gradients[start:end]]), towers_TN[index : index + 1], num_members
-            )
+            form_member_gradients(uses(tape.records, [gradients[start:end]]), towers_TN[index : index + 1], num_members)
             start = end
         seen = [
             None if products is None or not look else cosines_of(products[index], result.counts)

@@ -78,6 +78,7 @@ STUDY = """
 base = "base.toml"
 seeds = [0, 1]
 compare_to = "full"
+stack = false
 [[rows]]
 name = "full"
 [[rows]]
