@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["LayerNorm", "Linear", "MemberParameter", "Record", "Tape", "per_clip"]
+__all__ = ["LayerNorm", "Linear", "MemberParameter", "Record", "Tape", "is_narrow", "per_clip"]
+
+NARROW = 16
 
 
 class MemberParameter(nn.Parameter):
@@ -72,18 +74,31 @@ def _record(kind: str, parameters: tuple[Tensor | None, ...], inputs: Tensor | N
         tape.records.append(Record(kind, parameters, None if inputs is None else inputs.detach(), outputs))
 
 
+def is_narrow(weight: Tensor) -> bool:
+    """Tell whether a matrix is too narrow for products of many to be those of each to the last bit."""
+    return min(weight.shape[-2:]) <= NARROW
+
+
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not isinstance(weight, MemberParameter):
         return functional.linear(inputs, weight, bias)
     flat_SRI = inputs.reshape(weight.shape[0], -1, inputs.shape[-1])
-    outputs = torch.bmm(flat_SRI, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat_SRI, weight.mT)
+    if is_narrow(weight):
+        biases = [None] * len(weight) if bias is None else bias.unbind()
+        outputs = torch.stack(
+            [functional.linear(*parts) for parts in zip(flat_SRI.unbind(), weight.unbind(), biases, strict=True)]
+        )
+    elif bias is None:
+        outputs = torch.bmm(flat_SRI, weight.mT)
+    else:
+        outputs = torch.baddbmm(bias.unsqueeze(1), flat_SRI, weight.mT)
     return outputs.view(*inputs.shape[:-1], weight.shape[1])
 
 
 def _norm(inputs: Tensor, layer: nn.LayerNorm) -> Tensor:
-    normal = functional.layer_norm(inputs, inputs.shape[-1:], eps=layer.eps)
-    flat_SRI = normal.view(layer.weight.shape[0], -1, inputs.shape[-1])
-    return torch.addcmul(layer.bias.unsqueeze(1), flat_SRI, layer.weight.unsqueeze(1)).view(inputs.shape)
+    parts = zip(inputs.chunk(len(layer.weight)), layer.weight.unbind(), layer.bias.unbind(), strict=True)
+    shape = inputs.shape[-1:]
+    return torch.cat([functional.layer_norm(part, shape, gain, bias, layer.eps) for part, gain, bias in parts])
 
 
 class Linear(nn.Linear):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmpsr.balancing.loss_gradients import Use
+from mmpsr.layers.recorded import is_narrow
 
 __all__ = ["form_member_gradients", "member_gramian", "member_squared_norms", "set_gradient"]
 
@@ -60,25 +61,44 @@ def form_member_gradients(layers: Sequence[Use], weights_TN: Tensor, num_members
     for use in layers:
         first, *biases = use.parameters
         weights_TN11 = weights_TN[..., None, None].to(use.gradients.dtype)
-        scaled_NRO = use.gradients[0] * weights_TN11[0]
-        for gradients_NRO, weights_N11 in zip(use.gradients[1:], weights_TN11[1:], strict=True):
-            scaled_NRO.addcmul_(gradients_NRO, weights_N11)
-        flat_SRO = scaled_NRO.view(num_members, -1, scaled_NRO.shape[-1])
-        if use.kind == "linear":
-            assert use.inputs is not None
-            inputs_SRI = use.inputs.reshape(num_members, -1, use.inputs.shape[-1])
-            if first is not None and first.grad is not None:
-                torch.bmm(flat_SRO.mT, inputs_SRI, out=first.grad)
-            else:
-                set_gradient(first, torch.bmm(flat_SRO.mT, inputs_SRI))
-        elif use.kind == "norm":
-            assert use.inputs is not None
-            normal = functional.layer_norm(use.inputs, use.inputs.shape[-1:])
+        inputs = use.inputs
+        if use.kind == "linear" and inputs is not None and _weighs_inputs(use):
+            own_NRO, weights_N11 = use.gradients[0], weights_TN11[0]
+            flat_SRO, inputs = own_NRO.reshape(num_members, -1, own_NRO.shape[-1]), inputs * weights_N11
+            weights_S1B = weights_N11.view(num_members, 1, -1)
+            of_bias = torch.bmm(weights_S1B, own_NRO.sum(dim=1).unflatten(0, (num_members, -1))).squeeze(1)
+        else:
+            scaled_NRO = use.gradients[0] * weights_TN11[0]
+            for gradients_NRO, weights_N11 in zip(use.gradients[1:], weights_TN11[1:], strict=True):
+                scaled_NRO.addcmul_(gradients_NRO, weights_N11)
+            flat_SRO = scaled_NRO.view(num_members, -1, scaled_NRO.shape[-1])
+            of_bias = flat_SRO.sum(dim=1)
+        if use.kind == "linear" and inputs is not None:
+            _set_product(first, flat_SRO, inputs.reshape(num_members, -1, inputs.shape[-1]))
+        elif use.kind == "norm" and inputs is not None:
+            normal = functional.layer_norm(inputs, inputs.shape[-1:])
             set_gradient(first, (flat_SRO * normal.reshape(flat_SRO.shape)).sum(dim=1))
         else:
-            set_gradient(first, flat_SRO.sum(dim=1))
+            set_gradient(first, of_bias)
         for bias in biases:
-            set_gradient(bias, flat_SRO.sum(dim=1))
+            set_gradient(bias, of_bias)
+
+
+def _weighs_inputs(use: Use) -> bool:
+    """Tell whether weights of a single task's losses are cheaper to put on the inputs than on the gradients."""
+    return len(use.gradients) == 1 and use.inputs is not None and use.inputs.shape[-1] < use.gradients.shape[-1]
+
+
+def _set_product(weight: Tensor | None, gradients_SRO: Tensor, inputs_SRI: Tensor) -> None:
+    """Set the gradient of a linear layer's weight."""
+    if weight is None or not weight.requires_grad:
+        return
+    if is_narrow(weight):
+        set_gradient(weight, torch.stack([of.T @ x for of, x in zip(gradients_SRO, inputs_SRI, strict=True)]))
+    elif weight.grad is None:
+        weight.grad = torch.bmm(gradients_SRO.mT, inputs_SRI)
+    else:
+        torch.bmm(gradients_SRO.mT, inputs_SRI, out=weight.grad)
 
 
 def _masks(masks_TLN: Tensor, num_members: int, dtype: torch.dtype) -> Tensor:

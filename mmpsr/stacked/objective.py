@@ -19,6 +19,9 @@ from mmpsr.stacked.model import NotStackableError
 
 __all__ = ["MemberTerms", "StackedObjective"]
 
+LANES = 16
+"""Numbers that a processor computes at once, at most."""
+
 
 @dataclass(frozen=True)
 class MemberTerms:
@@ -40,6 +43,9 @@ class MemberTerms:
 class StackedObjective:
     """The members' objectives, which differ in nothing but class weights.
 
+    Losses of all members are computed at once where each member has as many clips and these fill whole `LANES`; else
+    member by member, since a processor computes what is left over in another way, which the last bit shows.
+
     Args:
         objectives: of the members; the step counts of semi-supervision move, and nothing else.
 
@@ -48,9 +54,8 @@ class StackedObjective:
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
-        self.objectives, first = objectives, objectives[0]
-        self.first = first
-        semi = first.semi_supervision
+        self.objectives, self.first = objectives, objectives[0]
+        semi = self.first.semi_supervision
         if semi is not None and (
             semi.config.method in (*ADAPTIVE, *STRONG_VIEW)
             or semi.needs_neighbors
@@ -61,21 +66,39 @@ class StackedObjective:
                 f"semi-supervision by method {semi.config.method!r} with its options is not stacked"
             )
         self.weights: dict[str, Tensor | None] = {}
-        for task in first.tasks:
+        for task in self.first.tasks:
             of_members = [getattr(objective, f"weights_{task}") for objective in objectives]
             self.weights[task] = None if of_members[0] is None else torch.stack(of_members, dim=1)
+        self.alone = [StackedObjective([objective]) for objective in objectives] if len(objectives) > 1 else []
 
     def terms(
-        self, predictions: Predictions, batch: Batch, real_N: Tensor | None, teacher: Predictions | None = None
+        self, predictions: Predictions, batch: Batch, sizes: Sequence[int], teacher: Predictions | None = None
     ) -> MemberTerms:
         """Compute every loss term of every member.
 
         Args:
             predictions: of all clips, with gradients.
-            batch: the labels, NaN for padding.
-            real_N: 1.0 for clips and 0.0 for padding; None where there is none.
+            batch: the labels.
+            sizes: clips of each member, which padding follows.
             teacher: predictions by the members' averaged models, where the method needs them.
         """
+        most = max(sizes)
+        if not self.alone or (min(sizes) == most and most % LANES == 0):
+            return self._terms(predictions, batch, teacher)
+        parts = []
+        for index, (own, size) in enumerate(zip(self.alone, sizes, strict=True)):
+            place = slice(index * most, index * most + size)
+            its_teacher = None if teacher is None else teacher.slice(place.start, place.stop)
+            its_predictions = predictions.slice(place.start, place.stop)
+            parts.append(own._terms(its_predictions, _labels_of(batch, place), its_teacher))
+        return MemberTerms(
+            torch.cat([part.totals for part in parts]),
+            torch.cat([part.counts for part in parts]),
+            {task: torch.cat([part.accepted[task] for part in parts]) for task in parts[0].accepted},
+            {task: torch.cat([part.candidates[task] for part in parts]) for task in parts[0].candidates},
+        )
+
+    def _terms(self, predictions: Predictions, batch: Batch, teacher: Predictions | None) -> MemberTerms:
         sums = [self._supervised(task, predictions, batch.labels[task]) for task in self.first.tasks]
         accepted, candidates = {}, {}
         semi = self.first.semi_supervision
@@ -85,8 +108,6 @@ class StackedObjective:
                 weights_NP, losses_NP, candidates_N, units_NC = semi.clip_losses(
                     task, predictions.of(task), source.of(task), batch.labels[task], rows=batch.rows
                 )
-                if real_N is not None:
-                    weights_NP, candidates_N = weights_NP * real_N.unsqueeze(1), candidates_N * real_N
                 sums.append((self._sum(weights_NP * losses_NP), self._sum(weights_NP)))
                 accepted[task] = self._by_member(weights_NP * units_NC).sum(dim=1)
                 candidates[task] = self._by_member(candidates_N.unsqueeze(1) * units_NC).sum(dim=1)
@@ -116,3 +137,9 @@ class StackedObjective:
 
     def _sum(self, values: Tensor) -> Tensor:
         return values.reshape(len(self.objectives), -1).sum(dim=1)
+
+
+def _labels_of(batch: Batch, place: slice) -> Batch:
+    """Take the labels of some clips, which losses read."""
+    labels = {task: values[place] for task, values in batch.labels.items()}
+    return Batch({}, batch.presence[place, :0], labels, None if batch.rows is None else batch.rows[place])

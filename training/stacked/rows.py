@@ -19,6 +19,9 @@ from training.fit.optimization import build_optimizer, clip_gradients
 
 __all__ = ["RowOptimizer", "Rows", "row_of"]
 
+LANES = 16
+"""Numbers that a processor steps at once, at most."""
+
 
 class _Segment(nn.Module):
     """A group of the optimizer as one parameter; `learning_rates` as `build_optimizer` reads them."""
@@ -32,6 +35,9 @@ class _Segment(nn.Module):
 class Rows:
     """Where a model's trained parameters lie in a row.
 
+    Parameters that follow each other are stepped as one segment. Where a parameter's numbers do not come in whole
+    `LANES`, it is a segment of its own: the last ones are then computed as they are for the parameter alone.
+
     Args:
         model: of the shape of all members.
         settings: of the optimizer, whose groups come one after another.
@@ -39,21 +45,24 @@ class Rows:
 
     def __init__(self, model: nn.Module, settings: OptimizationConfig) -> None:
         names = {parameter: name for name, parameter in model.named_parameters()}
-        groups = build_optimizer(model, settings).param_groups
-        self.groups = [[(names[parameter], parameter.shape) for parameter in group["params"]] for group in groups]
-        self.rates = [None if index == 0 else cast(float, group["lr"]) for index, group in enumerate(groups)]
-        self.sizes = [sum(shape.numel() for _, shape in group) for group in self.groups]
+        self.segments: list[tuple[float | None, list[tuple[str, torch.Size]]]] = []
+        self.num_groups: list[int] = []
+        for number, group in enumerate(build_optimizer(model, settings).param_groups):
+            rate, is_open = None if number == 0 else cast(float, group["lr"]), False
+            for parameter in group["params"]:
+                is_whole = parameter.numel() % LANES == 0
+                if not (is_whole and is_open):
+                    self.segments.append((rate, []))
+                self.segments[-1][1].append((names[parameter], parameter.shape))
+                is_open = is_whole
+            self.num_groups.append(len(group["params"]))
+        self.sizes = [sum(shape.numel() for _, shape in entries) for _, entries in self.segments]
 
     def __iter__(self) -> Iterator[tuple[str, torch.Size, slice]]:
         start = 0
-        for name, shape in (entry for group in self.groups for entry in group):
+        for name, shape in (entry for _, entries in self.segments for entry in entries):
             yield name, shape, slice(start, start + shape.numel())
             start += shape.numel()
-
-    @property
-    def width(self) -> int:
-        """Numbers in a row."""
-        return sum(self.sizes)
 
     def views(self, rows_SP: Tensor) -> dict[str, Tensor]:
         """Give the parameters of all members, `[S, *shape]` by name, that lie in rows."""
@@ -83,7 +92,8 @@ class RowOptimizer:
 
     def __init__(self, rows: Rows, settings: OptimizationConfig, device: torch.device) -> None:
         self.rows, self.settings = rows, settings
-        self.segments = nn.ModuleList(_Segment(*pair) for pair in zip(rows.sizes, rows.rates, strict=True)).to(device)
+        segments = (_Segment(size, rate) for size, (rate, _) in zip(rows.sizes, rows.segments, strict=True))
+        self.segments = nn.ModuleList(segments).to(device)
         self.ordinary: Optimizer = build_optimizer(self.segments, settings)
 
     def bind(self, row_P: Tensor, gradient_P: Tensor) -> None:
@@ -106,35 +116,38 @@ class RowOptimizer:
         """Give the state of an optimizer of the parameters one by one."""
         stored = self.ordinary.state_dict()
         state: dict[int, dict[str, Any]] = {}
-        groups, index = [], 0
-        for number, (entries, size) in enumerate(zip(self.rows.groups, self.rows.sizes, strict=True)):
-            first, start = index, 0
+        index = 0
+        for number, ((_, entries), size) in enumerate(zip(self.rows.segments, self.rows.sizes, strict=True)):
+            start = 0
             for _, shape in entries:
                 place = slice(start, start + shape.numel())
-                values = stored["state"].get(number, {})
-                if values:
+                if values := stored["state"].get(number, {}):
                     state[index] = {
                         key: value[place].view(shape) if _is_row(value, size) else copy.deepcopy(value)
                         for key, value in values.items()
                     }
                 index, start = index + 1, place.stop
-            groups.append({**stored["param_groups"][number], "params": list(range(first, index))})
+        groups, first = [], 0
+        for group, count in zip(stored["param_groups"], self.rows.num_groups, strict=True):
+            groups.append({**group, "params": list(range(first, first + count))})
+            first += count
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, stored: dict[str, Any]) -> None:
         """Continue from such a state."""
         state: dict[int, dict[str, Any]] = {}
         index = 0
-        for number, entries in enumerate(self.rows.groups):
+        for number, (_, entries) in enumerate(self.rows.segments):
             own = [stored["state"].get(index + place, {}) for place in range(len(entries))]
             index += len(entries)
-            if not own[0]:
-                continue
-            state[number] = {
-                key: value if key == "step" else torch.cat([values[key].flatten() for values in own])
-                for key, value in own[0].items()
-            }
-        groups = [{**group, "params": [number]} for number, group in enumerate(stored["param_groups"])]
+            if own[0]:
+                state[number] = {
+                    key: value if key == "step" else torch.cat([values[key].flatten() for values in own])
+                    for key, value in own[0].items()
+                }
+        places = [group["params"] for group in self.ordinary.state_dict()["param_groups"]]
+        pairs = zip(stored["param_groups"], places, strict=True)
+        groups = [{**group, "params": own_places} for group, own_places in pairs]
         self.ordinary.load_state_dict({"state": state, "param_groups": groups})
 
 

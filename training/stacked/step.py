@@ -36,12 +36,10 @@ class Clips:
     Attributes:
         batch: of all runs, one after another, padded to as many of each.
         sizes: how many each run has.
-        real: 1.0 for clips and 0.0 for padding; None where there is none.
     """
 
     batch: Batch
     sizes: tuple[int, ...]
-    real: Tensor | None
 
 
 def cut_clips(joined: Sequence[JoinedCorpora], numbers: Sequence[NDArray[np.int64]]) -> Clips:
@@ -64,11 +62,10 @@ def cut_clips(joined: Sequence[JoinedCorpora], numbers: Sequence[NDArray[np.int6
             torch.cat([part.rows for part in parts if part.rows is not None]),
         )
     if min(sizes) == most:
-        return Clips(batch, sizes, None)
+        return Clips(batch, sizes)
     real_N = (torch.arange(most, device=device) < torch.tensor(sizes, device=device).unsqueeze(1)).flatten()
     labels = {name: values.masked_fill(~real_N.unsqueeze(1), torch.nan) for name, values in batch.labels.items()}
-    batch = replace(batch, presence=batch.presence & real_N.unsqueeze(1), labels=labels)
-    return Clips(batch, sizes, real_N.float())
+    return Clips(replace(batch, presence=batch.presence & real_N.unsqueeze(1), labels=labels), sizes)
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ class StackedStep:
         self, outputs: Predictions, hidden: Batch, clips: Clips, teacher: Predictions | None
     ) -> tuple[Tensor, list[StepResult]]:
         """Compute every mean loss of every run, `[S, L T]`, and what each run would tell of them."""
-        terms = self.objective.terms(outputs, hidden, clips.real, teacher)
+        terms = self.objective.terms(outputs, hidden, clips.sizes, teacher)
         first = self.objectives[0]
         shape = (len(first.branches), len(first.tasks))
         losses_SK = terms.totals / terms.counts.clamp(min=1)
