@@ -105,17 +105,14 @@ class MemberDraws:
     def kept(self, inputs: Tensor, rates: Sequence[float]) -> Tensor:
         """Draw what dropout multiplies with as each member alone would, in the shape of `inputs`; zeros for padding."""
         factors = (torch.zeros_like if self.is_padded else torch.empty_like)(inputs)
-        is_alike = len(set(rates)) == 1
         parts = factors.split(max(self.sizes))
         for part, size, rate, generator in zip(parts, self.sizes, rates, self.generators, strict=True):
             own = part[:size] if self.is_padded else part
             if rate == 0.0:
                 own.fill_(1.0)
-                continue
-            own.bernoulli_(1 - rate, generator=generator)
-            if not is_alike:
-                own.div_(1 - rate)
-        return factors.div_(1 - rates[0]) if is_alike else factors
+            else:
+                own.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+        return factors
 
 
 class MemberDropout(nn.Module):

@@ -220,7 +220,10 @@ def test_a_circle_is_found() -> None:
 
 
 MOST_FILES = 12
-FULL = {"tests/support": "helpers that tests import by name; none knows another room"}
+FULL = {
+    "tests/support": "helpers that tests import by name; none knows another room",
+    "tests/benchmarks": "plain commands; hardly one knows another",
+}
 
 
 def crowded(files: Iterable[str]) -> list[str]:

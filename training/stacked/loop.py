@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from training.stacked.rows import RowOptimizer, Rows, row_of
 from training.stacked.step import StackedStep, cut_clips
 
 __all__ = ["train_stacked"]
+
+SECONDS = 5.0
+"""From a checkpoint of a run to the end of an epoch that is followed by the next one; epochs of a stack are short."""
 
 
 def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, Course]]:
@@ -36,25 +40,26 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
     stack: _Stack | None = None
     with StopSignals(enabled=True) as signals:
         while members:
+            for member in members:
+                if member.course.ends_epoch:
+                    member.course.end_epoch()
+                    if time.monotonic() - member.saved >= SECONDS:
+                        member.save()
             over = [member for member in members if member.course.is_over]
             if over:
-                members = [member for member in members if not member.course.is_over]
-                stack = None
+                members, stack = [member for member in members if not member.course.is_over], None
                 for member in over:
                     yield member.index, member.course
                 continue
             stack = stack or _Stack(members)
             stack.take_step()
+            is_stopped = signals.received
             for member in members:
                 course = member.course
-                if signals.received or course.state.step % course.config.training.checkpoint_steps == 0:
+                if is_stopped or course.state.step % course.config.training.checkpoint_steps == 0:
                     member.save()
-            if signals.received:
+            if is_stopped:
                 raise members[0].course.interrupted()
-            for member in members:
-                if member.course.ends_epoch:
-                    member.course.end_epoch()
-                    member.save()
 
 
 @dataclass
@@ -66,6 +71,7 @@ class _Member:
     generator: torch.Generator
     rows: Rows
     optimizer: RowOptimizer
+    saved: float
 
     @classmethod
     def begin(cls, index: int, begin: Callable[[], Course]) -> _Member:
@@ -80,7 +86,7 @@ class _Member:
         optimizer.load_state_dict(state.optimizer.state_dict())
         schedule.load_state_dict(state.schedule.state_dict())
         state.optimizer, state.schedule = optimizer, schedule  # type: ignore[assignment]
-        return cls(index, course, generator, rows, optimizer)
+        return cls(index, course, generator, rows, optimizer, time.monotonic())
 
     def save(self) -> None:
         """Write a checkpoint, as the run alone would."""
@@ -91,6 +97,7 @@ class _Member:
             else:
                 torch.set_rng_state(self.generator.get_state())
             course.state.save(course.run.checkpoints, course.accelerator)
+        self.saved = time.monotonic()
 
 
 class _Stack:
