@@ -130,9 +130,9 @@ class CellRunner:
             return stacked
         left = list(stacked)
         try:
-            for index, error in train_joined_together(runs):
+            for index, problem in train_joined_together(runs):
                 left.remove(stacked[index])
-                reason = None if error is None else _failed(folders[stacked[index].path], error)
+                reason = None if problem is None else _failed(folders[stacked[index].path], problem)
                 clock.tell(stacked[index], reason)
         except Interrupted:
             raise
