@@ -15,7 +15,7 @@ from torch.nn import functional
 from mmpsr.balancing.loss_gradients import Use
 from mmpsr.layers.recorded import is_narrow
 
-__all__ = ["form_member_gradients", "member_gramian", "member_squared_norms", "set_gradient"]
+__all__ = ["form_member_gradients", "member_gramian", "member_squared_norms", "set_gradient", "set_linear_gradients"]
 
 
 def member_squared_norms(layers: Sequence[Use], masks_TLN: Tensor, num_members: int) -> Tensor:
@@ -82,6 +82,16 @@ def form_member_gradients(layers: Sequence[Use], weights_TN: Tensor, num_members
             set_gradient(first, of_bias)
         for bias in biases:
             set_gradient(bias, of_bias)
+
+
+def set_linear_gradients(layers: Sequence[Use], num_members: int) -> None:
+    """Set `grad` of linear layers from the gradients of one loss of every member at their outputs."""
+    for use in layers:
+        weight, bias = use.parameters
+        assert use.inputs is not None
+        flat_SRO = use.gradients[0].reshape(num_members, -1, use.gradients.shape[-1])
+        _set_product(weight, flat_SRO, use.inputs.reshape(num_members, -1, use.inputs.shape[-1]))
+        set_gradient(bias, flat_SRO.sum(dim=1))
 
 
 def _weighs_inputs(use: Use) -> bool:

@@ -19,7 +19,13 @@ from mmpsr.batch import Batch, Predictions
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel
 from mmpsr.objective.objective import Objective
-from mmpsr.stacked.gradients import form_member_gradients, member_gramian, member_squared_norms, set_gradient
+from mmpsr.stacked.gradients import (
+    form_member_gradients,
+    member_gramian,
+    member_squared_norms,
+    set_gradient,
+    set_linear_gradients,
+)
 from mmpsr.stacked.model import MemberDraws, StackedModel
 from mmpsr.stacked.objective import StackedObjective
 from training.data.joined import JoinedCorpora
@@ -107,14 +113,24 @@ class StackedStep:
             teacher = None if self.teachers is None else self.teachers.arrange(num_clips)(clips.batch)
         if any(need != "nothing" for need in needs) or any(looks):
             return self._one_pass(model, hidden, clips, teacher, needs, looks)
-        losses_SK, results = self._losses(model(hidden), hidden, clips, teacher)
+        with Tape() as tape:
+            predictions = model(hidden)
+        losses_SK, results = self._losses(predictions, hidden, clips, teacher)
         weights, _ = self._weigh(results, [None] * len(results))
-        trained = [parameter for parameter in self.stack.parameters.values() if parameter.requires_grad]
-        found = torch.autograd.grad((weights.flatten(1) * losses_SK).sum(), trained, allow_unused=True)
-        for parameter, gradient in zip(trained, found, strict=True):
+        self._set_gradients((weights.flatten(1) * losses_SK).sum(), tape)
+        return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
+
+    def _set_gradients(self, loss: Tensor, tape: Tape) -> None:
+        """Set the gradients of one loss; those of linear layers are formed where the optimizers read them."""
+        records = [record for record in tape.records if record.kind == "linear"]
+        formed = {id(part) for record in records for part in record.parameters}
+        trained = [part for part in self.stack.parameters.values() if part.requires_grad and id(part) not in formed]
+        outputs = [record.outputs for record in records]
+        gradients = torch.autograd.grad(loss, [*outputs, *trained], allow_unused=True)
+        set_linear_gradients(uses(records, [gradients[: len(records)]]), self.stack.num_members)
+        for parameter, gradient in zip(trained, gradients[len(records) :], strict=True):
             if gradient is not None:
                 set_gradient(parameter, gradient)
-        return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
 
     def _hide(self, batch: Batch) -> Batch:
         if not any(self.hide_rates):
