@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from training.data.joined import JoinedCorpora
 from training.data.load import RunData, load_run_data
 from training.data.selection import active_features
 from training.fit.cost import CostMeter
-from training.fit.loop import train
+from training.fit.loop import Course, train
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
 from training.runs.accelerator import start_trackers
@@ -40,8 +41,9 @@ from training.scoring.counts import summarize
 from training.scoring.novelty import NOVELTY, clip_novelty, fit_novelty, novelty_bytes, novelty_columns
 from training.scoring.scores import deviations, predict, prediction_table
 from training.scoring.tables import result_table
+from training.stacked.loop import train_stacked
 
-__all__ = ["run_training", "say_clips", "train_joined"]
+__all__ = ["JoinedRun", "run_training", "say_clips", "train_joined", "train_joined_together"]
 
 
 def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
@@ -100,15 +102,9 @@ def train_joined(
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
     """
-    tasks, features = config.tasks.resolve(), active_features(config.features, config.data.modalities)
-    if accelerator.is_main_process:
-        run.write_json("features.json", feature_keys(features))
-        write_identities(run, data.joined, config.corpora)
-        data.defects.to_csv(run.path / "defects.csv", index=False)
-        data.ledger.to_csv(run.path / "ledger.csv", index=False)
-        if len(data.figures):
-            data.figures.to_csv(run.path / "faces.csv", index=False)
+    _note_inputs(config, data, accelerator, run)
     start_trackers(accelerator, config, run.path)
+    tasks = config.tasks.resolve()
     try:
         meter = CostMeter(run, accelerator.device)
         model = train(config, data.joined, tasks, accelerator, run, say, baseline)
@@ -117,6 +113,68 @@ def train_joined(
             finish_run(config, model, data.joined, tasks, run, baseline)
     finally:
         accelerator.end_training()
+
+
+@dataclass(frozen=True)
+class JoinedRun:
+    """A run whose clips and vectors are joined; the arguments of `train_joined`, in one process."""
+
+    config: RunConfig
+    data: RunData
+    baseline: LinearBaseline
+    accelerator: Accelerator
+    run: RunDirectory
+    say: Callable[[str], None]
+
+    def begin(self) -> Course:
+        """Begin or continue its training."""
+        tasks = self.config.tasks.resolve()
+        return Course.begin(self.config, self.data.joined, tasks, self.accelerator, self.run, self.say, self.baseline)
+
+
+def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exception | None]]:
+    """Do what `train_joined` does for several runs at once, which `training.stacked.grouping` has put together.
+
+    Args:
+        runs: with an accelerator of their own each.
+
+    Yields:
+        Number of a run whose results are written, and None; or why they could not be.
+
+    Raises:
+        NotStackableError: they cannot be trained as one; each can be trained alone.
+        Interrupted: SIGINT or SIGTERM came and checkpoints were written.
+    """
+    for each in runs:
+        _note_inputs(each.config, each.data, each.accelerator, each.run)
+        start_trackers(each.accelerator, each.config, each.run.path)
+    meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
+    try:
+        for index, course in train_stacked([each.begin for each in runs]):
+            own, error = runs[index], None
+            try:
+                model = course.finish()
+                meters[index].write(model, num_together=len(runs))
+                finish_run(own.config, model, own.data.joined, course.tasks, own.run, own.baseline)
+            except Exception as problem:
+                error = problem
+            yield index, error
+    finally:
+        for each in runs:
+            each.accelerator.end_training()
+
+
+def _note_inputs(config: RunConfig, data: RunData, accelerator: Accelerator, run: RunDirectory) -> None:
+    """Write what a run is made from."""
+    if not accelerator.is_main_process:
+        return
+    features = active_features(config.features, config.data.modalities)
+    run.write_json("features.json", feature_keys(features))
+    write_identities(run, data.joined, config.corpora)
+    data.defects.to_csv(run.path / "defects.csv", index=False)
+    data.ledger.to_csv(run.path / "ledger.csv", index=False)
+    if len(data.figures):
+        data.figures.to_csv(run.path / "faces.csv", index=False)
 
 
 def finish_run(

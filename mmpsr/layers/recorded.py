@@ -7,7 +7,10 @@ with any weight per clip. See `mmpsr.balancing.loss_gradients`.
 
 The first dimension of every recorded input is the clips.
 
-Shape suffixes: B clips, R rows of a clip (all inner dimensions together).
+Several models of one shape can run as one: where parameters are `MemberParameter`s, the clips are those of all members,
+member after member and as many of each, and a member's clips meet its own parameters (see `mmpsr.stacked`).
+
+Shape suffixes: B clips, R rows of a clip (all inner dimensions together), S members.
 """
 
 from __future__ import annotations
@@ -19,7 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["LayerNorm", "Linear", "Record", "Tape", "per_clip"]
+__all__ = ["LayerNorm", "Linear", "MemberParameter", "Record", "Tape", "is_narrow", "per_clip"]
+
+NARROW = 16
+
+
+class MemberParameter(nn.Parameter):
+    """A parameter of several models of one shape, `[S, *shape]`."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,39 @@ def _record(kind: str, parameters: tuple[Tensor | None, ...], inputs: Tensor | N
         tape.records.append(Record(kind, parameters, None if inputs is None else inputs.detach(), outputs))
 
 
+def is_narrow(weight: Tensor) -> bool:
+    """Tell whether a matrix is too narrow for products of many to be those of each to the last bit."""
+    return min(weight.shape[-2:]) <= NARROW
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not isinstance(weight, MemberParameter):
+        return functional.linear(inputs, weight, bias)
+    flat_SRI = inputs.reshape(weight.shape[0], -1, inputs.shape[-1])
+    if is_narrow(weight):
+        biases = [None] * len(weight) if bias is None else bias.unbind()
+        outputs = torch.stack(
+            [functional.linear(*parts) for parts in zip(flat_SRI.unbind(), weight.unbind(), biases, strict=True)]
+        )
+    elif bias is None:
+        outputs = torch.bmm(flat_SRI, weight.mT)
+    else:
+        outputs = torch.baddbmm(bias.unsqueeze(1), flat_SRI, weight.mT)
+    return outputs.view(*inputs.shape[:-1], weight.shape[1])
+
+
+def _norm(inputs: Tensor, layer: nn.LayerNorm) -> Tensor:
+    parts = zip(inputs.chunk(len(layer.weight)), layer.weight.unbind(), layer.bias.unbind(), strict=True)
+    shape = inputs.shape[-1:]
+    return torch.cat([functional.layer_norm(part, shape, gain, bias, layer.eps) for part, gain, bias in parts])
+
+
 class Linear(nn.Linear):
     """`torch.nn.Linear` on `[B, ..., width_in]`, whose use a tape records."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer, `[B, ..., width_in] -> [B, ..., width_out]`."""
-        outputs = functional.linear(inputs, self.weight, self.bias)
+        outputs = _linear(inputs, self.weight, self.bias)
         _record("linear", (self.weight, self.bias), inputs, outputs)
         return outputs
 
@@ -80,7 +116,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer, `[B, ..., width] -> [B, ..., width]`."""
-        outputs = super().forward(inputs)
+        outputs = _norm(inputs, self) if isinstance(self.weight, MemberParameter) else super().forward(inputs)
         _record("norm", (self.weight, self.bias), inputs, outputs)
         return outputs
 
@@ -94,6 +130,10 @@ def per_clip(parameter: nn.Parameter, num_clips: int) -> Tensor:
         >>> per_clip(nn.Linear(3, 1).bias, 2).shape
         torch.Size([2, 1])
     """
-    expanded = parameter.expand(num_clips, *parameter.shape)
+    if isinstance(parameter, MemberParameter):
+        num_members, *shape = parameter.shape
+        expanded = parameter.unsqueeze(1).expand(num_members, num_clips // num_members, *shape).flatten(0, 1)
+    else:
+        expanded = parameter.expand(num_clips, *parameter.shape)
     _record("expanded", (parameter,), None, expanded)
     return expanded

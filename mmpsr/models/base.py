@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -180,7 +181,6 @@ class FusionModel(nn.Module, ABC):
         self.sees_absence = sees_absence
         self.num_inputs = sum(widths.values()) + (self.prototypes.width if self.prototypes is not None else 0)
         self.num_inputs += len(widths) if sees_absence else 0
-        self._constrained: list[nn.Module] | None = None
         self.standardizers = ByModality({name: Standardizer(width) for name, width in widths.items()})
 
     def add_linear_paths(self, kinds: Mapping[str, Literal["fixed", "trained"]]) -> None:
@@ -232,10 +232,12 @@ class FusionModel(nn.Module, ABC):
 
     def constrain(self) -> None:
         """Bring parameters with a range back into it, after an optimizer step."""
-        if self._constrained is None:
-            self._constrained = [part for part in self.modules() if callable(getattr(part, "constrain_", None))]
         for module in self._constrained:
-            cast(Any, module).constrain_()
+            module.constrain_()
+
+    @cached_property
+    def _constrained(self) -> list[Any]:
+        return [module for module in self.modules() if callable(getattr(module, "constrain_", None))]
 
     @property
     def one_pass(self) -> bool:

@@ -226,6 +226,29 @@ class SemiSupervision(nn.Module):
         Raises:
             ValueError: labels are propagated and the rows were not given.
         """
+        weights_BP, losses_BP, candidates_B, units_BC = self.clip_losses(
+            task, predicted, target_source, labels, total, rows
+        )
+        return PseudoLoss(
+            LossSum((weights_BP * losses_BP).sum(), weights_BP.sum()),
+            accepted=(weights_BP * units_BC).sum(dim=0),
+            candidates=(candidates_B.unsqueeze(1) * units_BC).sum(dim=0),
+        )
+
+    def clip_losses(
+        self,
+        task: str,
+        predicted: Tensor,
+        target_source: Tensor,
+        labels: Tensor,
+        total: Total = identity,
+        rows: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute what `loss` sums.
+
+        Returns:
+            Weights and losses `[B, P]`, 1.0 where a clip may count `[B]`, and what is accepted with it `[B, C]`.
+        """
         spec = self.tasks[task]
         predicted = at_least_single(predicted)
         candidates_B = self._candidates(labels, spec)
@@ -239,11 +262,7 @@ class SemiSupervision(nn.Module):
         weights_BP = candidates_B.unsqueeze(1) * pseudo.weights
         losses_BP = self._losses(predicted, pseudo.targets, spec)
         units_BC = pseudo.values if has_one_class(spec) else torch.ones_like(pseudo.values)
-        return PseudoLoss(
-            LossSum((weights_BP * losses_BP).sum(), weights_BP.sum()),
-            accepted=(weights_BP * units_BC).sum(dim=0),
-            candidates=(candidates_B.unsqueeze(1) * units_BC).sum(dim=0),
-        )
+        return weights_BP, losses_BP, candidates_B, units_BC
 
     @torch.no_grad()
     def pseudo_labels(self, task: str, probs: Tensor, other: Tensor | None = None) -> PseudoLabels:

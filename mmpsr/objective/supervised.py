@@ -15,7 +15,7 @@ from torch.nn import functional
 from mmpsr.probabilities import LEAST_DEVIATION, at_least_single
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["BRANCHES", "LossSum", "balanced_weights", "supervised_loss", "trained_targets"]
+__all__ = ["BRANCHES", "LossSum", "balanced_weights", "known_losses", "supervised_loss", "trained_targets"]
 
 BRANCHES = ("supervised", "pseudo")
 
@@ -132,6 +132,26 @@ def supervised_loss(
         What uncertainties do we need in Bayesian deep learning for computer vision? NeurIPS 2017. Seitzer et al.: On
         the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks. ICLR 2022 (beta).
     """
+    losses, known = known_losses(
+        predicted_BC, labels_BC, spec, class_weights, label_smoothing, row_weights, log_deviations_BC, beta
+    )
+    return LossSum(losses.sum(), known.sum())
+
+
+def known_losses(
+    predicted_BC: Tensor,
+    labels_BC: Tensor,
+    spec: TaskSpec,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    row_weights: Tensor | None = None,
+    log_deviations_BC: Tensor | None = None,
+    beta: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Compute what `supervised_loss` sums: losses, 0 where unknown, and what is known, `[B]`, for regression `[B, C]`.
+
+    Class weights may be of each clip, too, `[2, B, C]`.
+    """
     known_BC = torch.isfinite(labels_BC)
     predicted_BC = at_least_single(predicted_BC)
     targets_BC = torch.where(known_BC, labels_BC, 0.0).to(predicted_BC.dtype)
@@ -140,12 +160,12 @@ def supervised_loss(
             raise ValueError(f"loss {spec.loss!r} needs the deviations of the scores, which were not given")
         element = _regression(predicted_BC - targets_BC, log_deviations_BC, spec, beta)
         element = element if row_weights is None else element * row_weights.unsqueeze(1)
-        return LossSum(torch.where(known_BC, element, 0.0).sum(), known_BC.sum())
+        return torch.where(known_BC, element, 0.0), known_BC
     rows_B = known_BC.all(dim=1)
     losses = _LOSSES[spec.loss]
     losses_B = losses(predicted_BC, trained_targets(targets_BC, spec), class_weights, label_smoothing)
     losses_B = losses_B if row_weights is None else losses_B * row_weights
-    return LossSum(torch.where(rows_B, losses_B, 0.0).sum(), rows_B.sum())
+    return torch.where(rows_B, losses_B, 0.0), rows_B
 
 
 def _regression(error_BC: Tensor, log_deviations_BC: Tensor | None, spec: TaskSpec, beta: float) -> Tensor:

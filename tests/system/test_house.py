@@ -105,7 +105,7 @@ ORDER = {
     "mmpsr": (
         "errors", "batch config delimited extras files plugins unpickling", "prototypes", "tasks",
         "decisions probabilities",
-        "layers", "models temporal", "objective", "balancing", "metrics", "calibration",
+        "layers", "models temporal", "objective", "balancing", "stacked", "metrics", "calibration",
         "adaptation explanation export",
     ),
     "corpora": (
@@ -118,7 +118,8 @@ ORDER = {
     ),
     "training": (
         "config launch", "data published_config", "class_texts doctor scoring", "linear runs", "evaluation fit",
-        "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands", "run",
+        "stacked", "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time", "app", "commands",
+        "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

@@ -37,8 +37,13 @@ class CostMeter:
         _forget_peak(device)
         self.started = time.perf_counter()
 
-    def write(self, model: nn.Module) -> None:
+    def write(self, model: nn.Module, num_together: int = 1) -> None:
         """Write `cost.json`.
+
+        Args:
+            model: what was trained.
+            num_together: runs that were trained as one stack with it, itself included; `num_together` where more than
+                one. Seconds and memory are then those of all.
 
         `num_parameters`: trainable ones; `num_epochs`, `num_steps`: of the whole run; `seconds_per_step`: training, dev
         figures and checkpoints over the optimizer steps of this process; `seconds_per_epoch`: as many steps as an epoch
@@ -60,6 +65,8 @@ class CostMeter:
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "num_threads": torch.get_num_threads(),
         }
+        if num_together > 1:
+            document["num_together"] = num_together
         self.run.write_json(COST, document)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -39,7 +39,7 @@ from training.linear.late import create_baseline
 from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import embed, evaluate_rows, predict
 
-__all__ = ["DivergedError", "StopSignals", "build_model", "train"]
+__all__ = ["Course", "DivergedError", "StopSignals", "build_model", "train"]
 
 
 class DivergedError(UserError):
@@ -104,76 +104,164 @@ def train(
         DivergedError: no epoch gave a dev figure that is a number.
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
-    settings, trained = config.training, config.corpora.trained()
-    model = build_model(config, joined, tasks, baseline)
-    train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
-    dev_rows = joined.rows(trained, "dev")
-    require_monitor(settings.monitor, joined, dev_rows, tasks, config.corpora)
-    num_batches = len(epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, 0))
-    steps_per_epoch = math.ceil(num_batches / settings.accumulation)
-    state = TrainState.create(model, config, joined, steps_per_epoch * settings.num_epochs)
-    if state.compiled is not None:
-        say("the model is compiled at its first step, which takes up to a minute")
-    set_seed(settings.seed + 1 + accelerator.process_index)
-
-    checkpoint = latest_checkpoint(run.checkpoints)
-    if checkpoint is not None:
-        state.restore(checkpoint, accelerator)
-        say(f"continuing at epoch {state.progress.epoch + 1}, step {state.step}")
-    if accelerator.is_main_process:
-        run.rewind(state.progress.epoch)
-
-    model.train()
-    progress = state.progress
+    course = Course.begin(config, joined, tasks, accelerator, run, say, baseline)
     with StopSignals(accelerator.num_processes == 1) as signals:
-        while progress.epoch < settings.num_epochs and progress.epoch - progress.best_epoch <= settings.patience:
-            batches = epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, progress.epoch)
-            if progress.batch == 0:
-                _propagate(state, joined)
-            while progress.batch < steps_per_epoch:
-                start = progress.batch * settings.accumulation
-                _take_step(state, batches[start : start + settings.accumulation], joined, settings, accelerator)
-                if signals.received or state.step % settings.checkpoint_steps == 0:
-                    state.save(run.checkpoints, accelerator)
+        while not course.is_over:
+            if course.begins_epoch:
+                _propagate(course.state, joined)
+            while not course.ends_epoch:
+                _take_step(course.state, course.next_batches(), joined, config.training, accelerator)
+                if signals.received or course.state.step % config.training.checkpoint_steps == 0:
+                    course.state.save(run.checkpoints, accelerator)
                 if signals.received:
-                    raise Interrupted(f"stopped after step {state.step}; repeat the command with --resume to continue")
-            predicted = predict(state.average, joined, dev_rows)
-            figures = evaluate_rows(predicted, joined, dev_rows, tasks, config.corpora)
-            value = _from_main(monitor(figures, trained, settings.monitor))
-            if value > progress.best:
-                progress.best, progress.best_epoch = value, progress.epoch
-                if accelerator.is_main_process:
-                    save_tensors(dict(state.average.state_dict()), run.best)
-            if accelerator.is_main_process:
-                record = epoch_record(state, value, figures, _quality(state, predicted, joined, dev_rows))
-                run.log(record)
-                track(accelerator, record, state.step)
-                if progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0:
-                    star = " *" if progress.best_epoch == progress.epoch else ""
-                    name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
-                    say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
-            state.end_epoch(value)
-            state.save(run.checkpoints, accelerator)
-    accelerator.wait_for_everyone()
-    if progress.best_epoch < 0:
-        raise DivergedError(
-            f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
-            "training diverged: lower training.lr"
-        )
-    model.load_state_dict(read_tensors(run.best))
-    blends: dict[str, Blend] = {}
-    if model.linear_paths:
-        baseline = baseline or create_baseline(config, joined, tasks)
-        blends = choose_blends(model, joined, config, baseline)
-    accelerator.wait_for_everyone()
-    if blends and accelerator.is_main_process:
-        save_tensors(dict(model.state_dict()), run.best)
-        shares = (
-            f"{task} {blend.share:g}" + (f" (spread {blend.spread:g})" if blend.spread != 1.0 else "")
-            for task, blend in blends.items()
-        )
-        say("the network's share beside the linear path: " + ", ".join(shares))
-    return model.eval()
+                    raise course.interrupted()
+            course.end_epoch()
+            course.state.save(run.checkpoints, accelerator)
+    return course.finish()
+
+
+@dataclass
+class Course:
+    """A run on its way from its first step, or its newest checkpoint, to its best weights.
+
+    Attributes:
+        config: the run's configuration.
+        joined: clips on the accelerator's device.
+        tasks: active tasks.
+        accelerator: device, precision, processes and trackers.
+        run: where checkpoints, best weights and figures go.
+        say: takes progress messages.
+        baseline: the linear models of `model.linear_path`; None where they are to be fitted.
+        state: what steps change.
+        train_rows: of each corpus that is trained on.
+        dev_rows: of all of them.
+        steps_per_epoch: optimizer steps.
+    """
+
+    config: RunConfig
+    joined: JoinedCorpora
+    tasks: Mapping[str, TaskSpec]
+    accelerator: Accelerator
+    run: RunDirectory
+    say: Callable[[str], None]
+    baseline: LinearBaseline | None
+    state: TrainState
+    train_rows: list[NDArray[np.int64]]
+    dev_rows: Tensor
+    steps_per_epoch: int
+    _batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+
+    @classmethod
+    def begin(
+        cls,
+        config: RunConfig,
+        joined: JoinedCorpora,
+        tasks: Mapping[str, TaskSpec],
+        accelerator: Accelerator,
+        run: RunDirectory,
+        say: Callable[[str], None],
+        baseline: LinearBaseline | None = None,
+    ) -> Course:
+        """Begin or continue a run, whose random state torch then has; arguments and errors are those of `train`."""
+        settings, trained = config.training, config.corpora.trained()
+        model = build_model(config, joined, tasks, baseline)
+        train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
+        dev_rows = joined.rows(trained, "dev")
+        require_monitor(settings.monitor, joined, dev_rows, tasks, config.corpora)
+        num_batches = len(epoch_batches(train_rows, settings.batch_size, config.data, settings.seed, 0))
+        steps_per_epoch = math.ceil(num_batches / settings.accumulation)
+        state = TrainState.create(model, config, joined, steps_per_epoch * settings.num_epochs)
+        if state.compiled is not None:
+            say("the model is compiled at its first step, which takes up to a minute")
+        set_seed(settings.seed + 1 + accelerator.process_index)
+        checkpoint = latest_checkpoint(run.checkpoints)
+        if checkpoint is not None:
+            state.restore(checkpoint, accelerator)
+            say(f"continuing at epoch {state.progress.epoch + 1}, step {state.step}")
+        if accelerator.is_main_process:
+            run.rewind(state.progress.epoch)
+        model.train()
+        return cls(config, joined, tasks, accelerator, run, say, baseline, state, train_rows, dev_rows, steps_per_epoch)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are trained, or none was better for too long."""
+        progress, settings = self.state.progress, self.config.training
+        return progress.epoch >= settings.num_epochs or progress.epoch - progress.best_epoch > settings.patience
+
+    @property
+    def begins_epoch(self) -> bool:
+        """Whether no step of the epoch is taken yet."""
+        return self.state.progress.batch == 0
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether all steps of the epoch are taken."""
+        return self.state.progress.batch >= self.steps_per_epoch
+
+    def next_batches(self) -> list[NDArray[np.int64]]:
+        """Give the batches of the next optimizer step."""
+        settings, progress = self.config.training, self.state.progress
+        if self._batches[0] != progress.epoch:
+            self._batches = (
+                progress.epoch,
+                epoch_batches(self.train_rows, settings.batch_size, self.config.data, settings.seed, progress.epoch),
+            )
+        start = progress.batch * settings.accumulation
+        return self._batches[1][start : start + settings.accumulation]
+
+    def interrupted(self) -> Interrupted:
+        """Make the error of a run that a signal has stopped."""
+        return Interrupted(f"stopped after step {self.state.step}; repeat the command with --resume to continue")
+
+    def end_epoch(self) -> None:
+        """Judge the epoch by its dev figures, keep the weights where they are the best, and begin the next one."""
+        settings, state, progress = self.config.training, self.state, self.state.progress
+        trained = self.config.corpora.trained()
+        predicted = predict(state.average, self.joined, self.dev_rows)
+        figures = evaluate_rows(predicted, self.joined, self.dev_rows, self.tasks, self.config.corpora)
+        value = _from_main(monitor(figures, trained, settings.monitor))
+        if value > progress.best:
+            progress.best, progress.best_epoch = value, progress.epoch
+            if self.accelerator.is_main_process:
+                save_tensors(dict(state.average.state_dict()), self.run.best)
+        if self.accelerator.is_main_process:
+            record = epoch_record(state, value, figures, _quality(state, predicted, self.joined, self.dev_rows))
+            self.run.log(record)
+            track(self.accelerator, record, state.step)
+            if progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0:
+                star = " *" if progress.best_epoch == progress.epoch else ""
+                name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
+                self.say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
+        state.end_epoch(value)
+
+    def finish(self) -> FusionModel:
+        """Give the model with its best weights, and choose the network's share beside linear paths.
+
+        Raises:
+            DivergedError: no epoch gave a dev figure that is a number.
+        """
+        self.accelerator.wait_for_everyone()
+        progress, model, baseline = self.state.progress, self.state.model, self.baseline
+        if progress.best_epoch < 0:
+            raise DivergedError(
+                f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
+                "training diverged: lower training.lr"
+            )
+        model.load_state_dict(read_tensors(self.run.best))
+        blends: dict[str, Blend] = {}
+        if model.linear_paths:
+            baseline = baseline or create_baseline(self.config, self.joined, self.tasks)
+            blends = choose_blends(model, self.joined, self.config, baseline)
+        self.accelerator.wait_for_everyone()
+        if blends and self.accelerator.is_main_process:
+            save_tensors(dict(model.state_dict()), self.run.best)
+            shares = (
+                f"{task} {blend.share:g}" + (f" (spread {blend.spread:g})" if blend.spread != 1.0 else "")
+                for task, blend in blends.items()
+            )
+            self.say("the network's share beside the linear path: " + ", ".join(shares))
+        return model.eval()
 
 
 def _take_step(

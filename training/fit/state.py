@@ -179,21 +179,28 @@ class TrainState:
             _fuse(model) if settings.fused else None,
         )
 
+    @torch.no_grad()
     def advance(self, settings: TrainingConfig) -> None:
         """Count a step of the optimizer, and let the averages follow it."""
+        self.count_step()
+        for average, decay in self.averages(settings):
+            torch._foreach_lerp_(self._parameters(average), self._parameters(self.model), 1.0 - decay)
+
+    def count_step(self) -> None:
+        """Count a step of the optimizer."""
         self.schedule.step()
         self.model.constrain()
         self.step += 1
         self.progress.batch += 1
-        most = (1 + self.step) / (10 + self.step)
-        if self.average is not self.model:
-            self._update_average(self.average, min(settings.weight_averaging, most))
-        if isinstance(self.teacher, FusionModel) and self.objective.semi_supervision is not None:
-            self._update_average(self.teacher, min(self.objective.semi_supervision.teacher_decay, most))
 
-    @torch.no_grad()
-    def _update_average(self, average: nn.Module, decay: float) -> None:
-        torch._foreach_lerp_(self._parameters(average), self._parameters(self.model), 1.0 - decay)
+    def averages(self, settings: TrainingConfig) -> list[tuple[FusionModel, float]]:
+        """List the averaged models, each with its decay at this step."""
+        most, decays = (1 + self.step) / (10 + self.step), []
+        if self.average is not self.model:
+            decays.append((self.average, min(settings.weight_averaging, most)))
+        if isinstance(self.teacher, FusionModel) and self.objective.semi_supervision is not None:
+            decays.append((self.teacher, min(self.objective.semi_supervision.teacher_decay, most)))
+        return decays
 
     def _parameters(self, module: nn.Module) -> list[Tensor]:
         """List a model's parameters, which are looked for once."""

@@ -25,7 +25,7 @@ from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 from training.fit.views import StepResult, StepViews, make_views, sum_over_processes
 
-__all__ = ["CONFLICT_STEPS", "shared_gradients", "sum_gradients", "training_step"]
+__all__ = ["CONFLICT_STEPS", "cosines_of", "shared_gradients", "sum_gradients", "training_step", "weigh"]
 
 CONFLICT_STEPS = 100
 """Steps from one look at the conflicts between gradients to the next, where balancing does not need them anyway."""
@@ -99,13 +99,13 @@ def training_step(
         products = gradients @ gradients.T
     if need != "nothing":
         needed = products if need == "gramian" else gradients.norm(dim=1).view_as(result.losses)
-    weights, towers = _weights(objective, balancer, result, needed)
+    weights, towers = weigh(objective, balancer, result, needed)
     if towers is weights:
         (weights.view(-1) * losses).sum().backward()
     else:
         (weights.view(-1) * losses).sum().backward(inputs=model.shared_parameters(), retain_graph=True)
         (towers.view(-1) * losses).sum().backward(inputs=model.task_parameters())
-    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+    return replace(result, weights=weights, cosines=cosines_of(products, result.counts))
 
 
 def _can_fuse(model: FusionModel, balancer: Balancer, accelerator: Accelerator) -> bool:
@@ -124,7 +124,7 @@ def _fused_pass(
     passed = fused(views.rows)
     losses, result = views.losses(objective, passed.predictions, accelerator)
     if need == "nothing":
-        weights, _ = _weights(objective, balancer, result, None)
+        weights, _ = weigh(objective, balancer, result, None)
         passed.gradients((weights.view(-1) * losses).sum())
         passed.form(None)
         fused.trunk.form(passed.trunk_gradients(by_task=False))
@@ -135,7 +135,7 @@ def _fused_pass(
     is_small, formed = len(views.rows) <= MOST_CLIPS, dict[int, Tensor]()
     layers = [] if is_small else trunk_uses(fused.trunk, trunk)
     norms = trunk_squared_norms(trunk, masks_TKB) if is_small else squared_norms(layers, masks_TKB, formed=formed)
-    weights, _ = _weights(objective, balancer, result, norms.T.sqrt())
+    weights, _ = weigh(objective, balancer, result, norms.T.sqrt())
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     passed.form(weights_TB)
     if is_small:
@@ -145,7 +145,7 @@ def _fused_pass(
     return replace(result, weights=weights)
 
 
-def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
+def cosines_of(products: Tensor | None, counts: Tensor) -> Tensor | None:
     """Make cosines of inner products `[K, K]`, NaN where a loss has no row or no gradient."""
     if products is None:
         return None
@@ -154,7 +154,7 @@ def _cosines(products: Tensor | None, counts: Tensor) -> Tensor | None:
     return products / norms / norms.unsqueeze(1)
 
 
-def _weights(
+def weigh(
     objective: Objective, balancer: Balancer, result: StepResult, gradients: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weigh losses for shared parameters and for those of single tasks, the ramp of the pseudo branch in."""
@@ -210,7 +210,7 @@ def _one_pass(
     products = _products(layers, masks_TKB, accelerator) if need == "gramian" or looks else None
     formed: dict[int, Tensor] = {}
     norms = None if need == "gramian" else _norms(layers, masks_TKB, accelerator, formed)
-    weights, towers = _weights(objective, balancer, result, products if norms is None else norms)
+    weights, towers = weigh(objective, balancer, result, products if norms is None else norms)
 
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     if balancer.last_layer:
@@ -227,7 +227,7 @@ def _one_pass(
         end = start + len(tape.records)
         form_gradients(uses(tape.records, [gradients[start:end]]), weights_TB[index : index + 1])
         start = end
-    return replace(result, weights=weights, cosines=_cosines(products, result.counts))
+    return replace(result, weights=weights, cosines=cosines_of(products, result.counts))
 
 
 def _norms(layers: Sequence[Use], masks_TKB: Tensor, accelerator: Accelerator, formed: dict[int, Tensor]) -> Tensor:

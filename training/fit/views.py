@@ -19,7 +19,10 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.objective.objective import Objective
 
-__all__ = ["StepResult", "StepViews", "compile_model", "hide_modalities", "make_views", "sum_over_processes"]
+__all__ = [
+    "StepResult", "StepViews", "compile_model", "hide_drawn", "hide_modalities", "make_views", "num_bases",
+    "sum_over_processes",
+]  # fmt: skip
 
 COMPILERS = {"darwin": "clang++", "win32": "cl"}
 
@@ -119,10 +122,20 @@ def hide_modalities(batch: Batch, rate: float) -> Batch:
     """
     if rate == 0.0:
         return batch
+    drawn = torch.rand((len(batch), num_bases(batch)), device=batch.presence.device)
+    return hide_drawn(batch, drawn >= rate)
+
+
+def num_bases(batch: Batch) -> int:
+    """Count the modalities of a batch, each with all its views."""
+    return len({base_of(name) for name in batch.features})
+
+
+def hide_drawn(batch: Batch, stays: Tensor) -> Batch:
+    """Hide what does not stay, bool `[B, num_bases]`; a clip that would lose all keeps all."""
     bases = [base_of(name) for name in batch.features]
     column = {base: number for number, base in enumerate(dict.fromkeys(bases))}
-    drawn = torch.rand((len(batch), len(column)), device=batch.presence.device) >= rate
-    kept = batch.presence & drawn[:, [column[base] for base in bases]]
+    kept = batch.presence & stays[:, [column[base] for base in bases]]
     return batch.with_presence(torch.where(kept.any(dim=1, keepdim=True), kept, batch.presence))
 
 

@@ -81,6 +81,9 @@ class StudyConfig(Config):
     folds: int | None = Field(default=None, ge=3)
     """Cross-validation over groups: with seed s every corpus that is trained on is split anew, whatever its splits,
     and fold s modulo `folds` is its test, one more fold's worth of the other groups its dev."""
+    stack: bool = True
+    """Train runs of one shape together, as far as they can be: seeds, folds, and rows that differ in dropout, rates or
+    weights of losses. A figure is then that of the run alone to 1e-5. Columns of costs are of runs alone."""
     settings: Settings = Field(default_factory=dict)
     """What all rows change, before their own settings."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)

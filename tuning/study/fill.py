@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rich.console import Console
 from mmpsr.files import sha256_of, write_whole
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions, read_json
+from training.stacked.grouping import reason_alone
 from tuning.study.config import Cell, Study
 from tuning.study.rendering import to_csv, to_latex, to_markdown
 from tuning.study.table import StudyTable, read_table
@@ -53,6 +54,12 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
     )  # fmt: skip
     for row, reason in study.inapplicable.items():
         console.print(f"row {row!r} does not apply: {reason}", highlight=False, markup=False)
+    stack = study.config.stack and not study.config.columns.cost
+    for reason, rows in _alone(todo).items() if stack else ():
+        console.print(
+            f"runs of {', '.join(map(repr, rows))} are trained one by one: {reason} is not stacked",
+            highlight=False, markup=False,
+        )  # fmt: skip
     study.folder.mkdir(parents=True, exist_ok=True)
     failed: dict[tuple[str, int], str] = {}
     taken: list[float] = []
@@ -69,10 +76,19 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         )  # fmt: skip
 
     try:
-        compute(todo, num_workers, report)
+        compute(todo, num_workers, report, stack)
     finally:
         table = write_tables(study, failed)
     return table
+
+
+def _alone(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Name the rows whose runs cannot be part of a stack, by the reason."""
+    rows: dict[str, list[str]] = {}
+    for row, config in {cell.row: cell.config for cell in cells}.items():
+        if (reason := reason_alone(config)) is not None:
+            rows.setdefault(reason, []).append(row)
+    return rows
 
 
 def write_tables(study: Study, failed: Mapping[tuple[str, int], str]) -> StudyTable:

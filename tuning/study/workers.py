@@ -1,5 +1,7 @@
 """Cells of a study computed by the parts of a training run, in processes.
 
+Cells of one shape are trained together, as a stack, see `training.stacked`; what a stack cannot hold is trained alone.
+
 One that was stopped continues from its checkpoint; one of another configuration is set aside as `<seed>.replaced-<k>`
 and computed anew. A lock that a process holds on the cell it computes keeps a second one from computing it, too.
 
@@ -11,18 +13,21 @@ worker whose parent has died, however, asks itself.
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import os
 import platform
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -39,15 +44,18 @@ from training.data.load import RunData, extract_features, load_clips, load_run_d
 from training.data.selection import active_features
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
-from training.pipeline import train_joined
+from training.pipeline import JoinedRun, train_joined, train_joined_together
 from training.runs.accelerator import create_accelerator
 from training.runs.directory import RunDirectory, package_versions
+from training.stacked.grouping import reason_alone, stack_key
 from tuning.study.config import Cell
 
-__all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare"]
+__all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare", "put_together"]
 
-FAILURE, INPUTS = "failure.txt", "inputs.json"
+FAILURE, ALONE, INPUTS = "failure.txt", "trained_alone.txt", "inputs.json"
 
+MOST = 16
+"""Cells of a stack at most: its weights, their gradients, moments and averages are in memory at once."""
 PATIENCE = 60.0
 """Seconds that workers have to write a checkpoint."""
 
@@ -68,51 +76,112 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> tuple[RunData, Linea
 
 
 class CellRunner:
-    """Computes cells one after another, and keeps the data of the last one."""
+    """Computes cells, one after another or in stacks, and keeps the data of the last ones."""
 
     def __init__(self) -> None:
-        self._data: tuple[str, RunData, LinearBaseline] | None = None
+        self._data: dict[str, tuple[RunData, LinearBaseline]] = {}
         self._refused: dict[str, Exception] = {}
         torch.set_num_threads(1)  # sums depend on how they are split over threads
 
-    def run(self, cell: Cell) -> str | None:
-        """Compute a cell, or continue it.
+    def run(self, cells: Sequence[Cell], report: Report) -> None:
+        """Compute cells that can be trained together, or continue them.
 
-        Returns:
-            Why it failed, in one line, with the whole story in its folder's `failure.txt`; None where it is done.
+        Args:
+            cells: one, or those of a stack.
+            report: called after every cell with the reason why it failed, in one line, while the whole story is in its
+                folder's `failure.txt`; None where it is done. Seconds are those since the last call.
 
         Raises:
             Interrupted: a signal came in training, and a checkpoint was written.
         """
-        cell.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(cell.path.parent / f".{cell.path.name}.lock"):
-            if cell.is_done:
-                return None
-            run = _open(cell)
-            try:
-                self._compute(cell.config, cell.data_key, run)
-            except Interrupted:
-                raise
-            except Exception as error:
-                (run.path / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
-                return f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return None
+        clock = _Clock(report)
+        with ExitStack() as locks:
+            for cell in sorted(cells, key=lambda cell: cell.path):
+                cell.path.parent.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(FileLock(cell.path.parent / f".{cell.path.name}.lock"))
+            todo = [cell for cell in cells if not cell.is_done]
+            for cell in cells:
+                if cell not in todo:
+                    clock.tell(cell, None)
+            self._keep_data(todo)
+            folders = {cell.path: _open(cell) for cell in todo}
+            if len(todo) > 1:
+                todo = self._together(todo, folders, clock)
+            for cell in todo:
+                try:
+                    self._compute(cell.config, cell.data_key, folders[cell.path])
+                except Interrupted:
+                    raise
+                except Exception as error:
+                    clock.tell(cell, _failed(folders[cell.path], error))
+                else:
+                    clock.tell(cell, None)
 
-    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
+    def _together(self, cells: list[Cell], folders: Mapping[Path, RunDirectory], clock: _Clock) -> list[Cell]:
+        """Compute cells as one stack; give those that are left to be computed alone."""
+        runs, stacked = [], []
+        for cell in cells:
+            try:
+                runs.append(self._joined(cell.config, cell.data_key, folders[cell.path]))
+                stacked.append(cell)
+            except Exception as error:
+                clock.tell(cell, _failed(folders[cell.path], error))
+        if len(stacked) < 2:
+            return stacked
+        left = list(stacked)
+        try:
+            for index, problem in train_joined_together(runs):
+                left.remove(stacked[index])
+                reason = None if problem is None else _failed(folders[stacked[index].path], problem)
+                clock.tell(stacked[index], reason)
+        except Interrupted:
+            raise
+        except Exception:  # of one of them or of all: which, they say alone
+            for cell in left:
+                (folders[cell.path].path / ALONE).write_text(traceback.format_exc(), encoding="utf-8")
+        return left
+
+    def _keep_data(self, cells: Sequence[Cell]) -> None:
+        """Let go of the data that none of these cells needs: old ones need not stay while new ones are made."""
+        needed = {cell.data_key for cell in cells}
+        self._data = {key: data for key, data in self._data.items() if key in needed}
+
+    def _joined(self, config: RunConfig, data_key: str, run: RunDirectory) -> JoinedRun:
         AcceleratorState._reset_state()  # it refuses another precision than that of the first cell
         accelerator = create_accelerator(config)
-        if self._data is None or self._data[0] != data_key:
-            self._data = None  # the old one need not stay while the new one is made
+        if data_key not in self._data:
             if data_key in self._refused:
                 raise self._refused[data_key]  # the row's other seeds need not try in vain again
             try:
-                self._data = data_key, *prepare(config, accelerator)
+                self._data[data_key] = prepare(config, accelerator)
             except (ConfigError, CorpusError, ExtractionError) as error:
                 self._refused[data_key] = error
                 raise
-        _, data, baseline = self._data
+        data, baseline = self._data[data_key]
         run.write_json(INPUTS, data.hashes)
-        train_joined(config, data, baseline, accelerator, run, lambda message: None)
+        return JoinedRun(config, data, baseline, accelerator, run, lambda message: None)
+
+    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
+        own = self._joined(config, data_key, run)
+        train_joined(config, own.data, own.baseline, own.accelerator, run, own.say)
+
+
+class _Clock:
+    """Tells of cells with the seconds since the last one was told of."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.started = report, time.monotonic()
+
+    def tell(self, cell: Cell, reason: str | None) -> None:
+        """Tell of a cell, and begin anew."""
+        before, self.started = self.started, time.monotonic()
+        self.report(cell, reason, self.started - before)
+
+
+def _failed(run: RunDirectory, error: Exception) -> str:
+    """Write why a cell failed into its folder, and sum it up in a line."""
+    (run.path / FAILURE).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _open(cell: Cell) -> RunDirectory:
@@ -125,7 +194,8 @@ def _open(cell: Cell) -> RunDirectory:
         cell.path.rename(aside)
     cell.path.mkdir(exist_ok=True)
     run = RunDirectory(cell.path)
-    (run.path / FAILURE).unlink(missing_ok=True)
+    for name in (FAILURE, ALONE):
+        (run.path / name).unlink(missing_ok=True)
     if stored != cell.digest:
         run.write_json("versions.json", {"python": platform.python_version(), **package_versions()})
         run.write_json("config.json", cell.config.model_dump(mode="json"))
@@ -136,34 +206,50 @@ def _open(cell: Cell) -> RunDirectory:
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    cell: Cell | None = None
+    cells: list[Cell] = field(default_factory=list)
     started: float = 0.0
     data_key: str | None = None
 
 
-def compute(cells: Sequence[Cell], num_workers: int, report: Report) -> None:
+def compute(cells: Sequence[Cell], num_workers: int, report: Report, stack: bool = True) -> None:
     """Compute cells; one that fails does not stop the others.
 
     Args:
         cells: what is to be computed.
         num_workers: processes, each with one thread.
         report: called after every cell with the reason why it failed (None where it is done) and its seconds.
+        stack: whether to train cells together that can be.
 
     Raises:
         Stopped: SIGINT or SIGTERM came.
     """
+    groups = put_together(cells, num_workers) if stack else [[cell] for cell in cells]
     with _terminable():
         try:
             if num_workers == 1:
                 runner = CellRunner()
-                for cell in cells:
-                    started = time.monotonic()
-                    report(cell, runner.run(cell), time.monotonic() - started)
+                for group in groups:
+                    runner.run(group, report)
             elif cells:
                 _extract(cells)
-                _share(list(cells), min(num_workers, len(cells)), report)
+                _share(groups, min(num_workers, len(groups)), report)
         except (Interrupted, KeyboardInterrupt):
             raise Stopped from None
+
+
+def put_together(cells: Sequence[Cell], num_workers: int) -> list[list[Cell]]:
+    """Put cells into stacks, of at most `MOST` and no more than a worker's share of all; others stay alone."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        is_alone = reason_alone(cell.config) is not None
+        alike.setdefault(cell.digest if is_alone else stack_key(cell.config), []).append(cell)
+    most = max(1, min(MOST, math.ceil(len(cells) / num_workers)))
+    groups = []
+    for members in alike.values():
+        number = math.ceil(len(members) / most)
+        bounds = [round(index * len(members) / number) for index in range(number + 1)]
+        groups += [members[start:end] for start, end in itertools.pairwise(bounds)]
+    return groups
 
 
 def _extract(cells: Sequence[Cell]) -> None:
@@ -176,26 +262,32 @@ def _extract(cells: Sequence[Cell]) -> None:
             extract_features(clips, features, accelerator, Console(file=io.StringIO()))
 
 
-def _share(cells: list[Cell], num_workers: int, report: Report) -> None:
+def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
     workers = [_start() for _ in range(num_workers)]
     try:
-        while cells or any(worker.cell is not None for worker in workers):
+        while groups or any(worker.cells for worker in workers):
             for worker in workers:
-                if worker.cell is None and cells:
-                    _give(worker, cells)
-            busy = {worker.connection: worker for worker in workers if worker.cell is not None}
+                if not worker.cells and groups:
+                    _give(worker, groups)
+            busy = {worker.connection: worker for worker in workers if worker.cells}
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
-                cell, seconds = worker.cell, time.monotonic() - worker.started
-                assert cell is not None
-                worker.cell = None
                 try:
-                    report(cell, worker.connection.recv(), seconds)
+                    path, reason, seconds = worker.connection.recv()
                 except EOFError:
                     worker.process.join()
-                    code = worker.process.exitcode
-                    report(cell, f"its process ended with exit code {code}; the same command continues it", seconds)
+                    reason = (
+                        f"its process ended with exit code {worker.process.exitcode}; the same command continues it"
+                    )
+                    for cell in worker.cells:
+                        report(cell, reason, (time.monotonic() - worker.started) / len(worker.cells))
+                    worker.cells = []
                     workers[workers.index(worker)] = _start()
+                else:
+                    (cell,) = (cell for cell in worker.cells if cell.path == path)
+                    worker.cells.remove(cell)
+                    worker.started = time.monotonic()
+                    report(cell, reason, seconds)
     finally:
         _stop(workers)
 
@@ -215,20 +307,20 @@ def _start() -> _Worker:
     return _Worker(process, ours)
 
 
-def _give(worker: _Worker, cells: list[Cell]) -> None:
-    """Hand over the next cell, one that needs the data which the worker holds where there is any."""
-    index = next((i for i, cell in enumerate(cells) if cell.data_key == worker.data_key), 0)
-    worker.cell, worker.started = cells.pop(index), time.monotonic()
-    worker.data_key = worker.cell.data_key
+def _give(worker: _Worker, groups: list[list[Cell]]) -> None:
+    """Hand over the next cells, such that need the data which the worker holds where there are any."""
+    index = next((i for i, cells in enumerate(groups) if cells[0].data_key == worker.data_key), 0)
+    worker.cells, worker.started = groups.pop(index), time.monotonic()
+    worker.data_key = worker.cells[0].data_key
     with suppress(BrokenPipeError):  # its end is seen, and told, when it is waited for
-        worker.connection.send(worker.cell)
+        worker.connection.send(worker.cells)
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
     """End idle workers, and let busy ones write a checkpoint."""
     for worker in workers:
         worker.connection.close()
-        if worker.cell is not None:
+        if worker.cells:
             worker.process.terminate()
     deadline = time.monotonic() + PATIENCE
     for worker in workers:
@@ -243,7 +335,7 @@ def _work(connection: Connection, parent: int) -> None:
     runner = CellRunner()
     try:
         while True:
-            connection.send(runner.run(connection.recv()))
+            runner.run(connection.recv(), lambda cell, *rest: connection.send((cell.path, *rest)))
     except (EOFError, BrokenPipeError, Interrupted, KeyboardInterrupt):
         return
 

@@ -162,7 +162,7 @@ class MTA(CrossAttention):
 
 def _convolve(maps_BNMM: Tensor, kernel_NRC: nn.Parameter, mixing_NN: nn.Parameter) -> Tensor:
     """Correlate by head, zero outside the map, then mix heads, `[B, N, M, M] -> [B, N, M, M]`."""
-    num_clips, (rows, columns) = maps_BNMM.shape[0], kernel_NRC.shape[1:]
+    num_clips, (rows, columns) = maps_BNMM.shape[0], kernel_NRC.shape[-2:]
     padded = functional.pad(maps_BNMM, (columns // 2, columns // 2, rows // 2, rows // 2))
     windows_BNMMRC = padded.unfold(2, rows, 1).unfold(3, columns, 1)
     convolved = torch.einsum("bnijrc,bnrc->bnij", windows_BNMMRC, per_clip(kernel_NRC, num_clips))

@@ -78,6 +78,7 @@ STUDY = """
 base = "base.toml"
 seeds = [0, 1]
 compare_to = "full"
+stack = false
 [[rows]]
 name = "full"
 [[rows]]
@@ -168,6 +169,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
         run.write_json("results.json", found)
 
     monkeypatch.setattr(study_workers.CellRunner, "_compute", compute)
+    monkeypatch.setattr(study_workers.CellRunner, "_together", lambda self, cells, folders, clock: cells)
     return trained
 
 
@@ -210,6 +212,49 @@ def test_a_study_fills_its_table_and_computes_no_cell_twice(place: Path, monkeyp
     assert Path("runs/study/full/0/results.json").stat().st_mtime_ns == kept[0]
     assert json.loads(Path("runs/study/w-o-graph/0.replaced-1/results.json").read_text()) == kept[1]
     assert json.loads(Path("runs/study/w-o-graph/0/config.json").read_text())["model"]["graph"] == "gat"
+
+
+STACKED = (
+    STUDY.replace("stack = false\n", "")
+    + """
+[[rows]]
+name = "slower"
+settings = { "training.lr" = 1e-4, "model.dropout" = 0.5 }
+[[rows]]
+name = "walks"
+settings = { "model.graph" = "ncgnn" }
+"""
+)
+
+
+@pytest.mark.parametrize(("workers", "sizes"), [(1, [4, 2, 2, 1, 1]), (5, [2, 2, 2, 2, 1, 1])])
+def test_cells_of_one_shape_are_put_together(place: Path, workers: int, sizes: list[int]) -> None:
+    write(STACKED)
+    groups = study_workers.put_together(load_study("study.toml").cells, workers)
+    assert sorted(map(len, groups), reverse=True) == sizes
+    assert [[(cell.row, cell.seed) for cell in group] for group in groups if group[0].row == "walks"] == [
+        [("walks", 0)], [("walks", 1)],
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_stack_fills_the_table_that_its_runs_fill_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that differ in rates are one stack over all seeds; one that cannot be stacked is trained alone, and said."""
+    trained, _ = counted(monkeypatch)
+    write(STACKED)
+    study, console = load_study("study.toml"), quiet()
+    table = run_study(study, 1, console)
+    assert not table.missing
+    assert trained == ["walks/0", "walks/1"]
+    assert "runs of 'walks' are trained one by one: model.graph = ncgnn is not stacked" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(Path("runs/study/full/0/cost.json").read_text())["num_together"] == 4
+    together = {cell.path: pd.read_parquet(cell.path / "predictions.parquet") for cell in study.cells}
+    write(STACKED.replace('compare_to = "full"', 'compare_to = "full"\nstack = false'))
+    shutil.rmtree("runs")
+    run_study(load_study("study.toml"), 1, quiet())
+    assert len(trained) == 2 + 10
+    for path, predictions in together.items():
+        pd.testing.assert_frame_equal(predictions, pd.read_parquet(path / "predictions.parquet"), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
