@@ -84,7 +84,7 @@ def main() -> None:
     context, workers, processes = get_context("spawn"), [], []
     for _ in range(2):
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, asked.config, asked.settings, asked.epochs), daemon=True)
+        process = context.Process(target=work, args=(theirs, asked.config, asked.settings, asked.epochs))
         process.start()
         theirs.close()
         ours.recv()  # one after the other: the first may extract
