@@ -6,7 +6,7 @@ evaluation and of later prediction come from the same function.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -21,13 +21,16 @@ from corpora.registry import CorporaConfig
 from mmpsr.batch import Predictions
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.metrics.definitions import evaluate, labeled_rows
-from mmpsr.models.base import FusionModel
+from mmpsr.models.base import FusionModel, Shared
 from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["MetricValue", "dev_mean", "deviations", "embed", "evaluate_rows", "predict", "prediction_table"]
+__all__ = [
+    "MetricValue", "dev_mean", "deviations", "embed", "encode", "evaluate_rows", "predict", "predict_encoded",
+    "prediction_table",
+]  # fmt: skip
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -59,14 +62,45 @@ def predict(
     Returns:
         Per task float64 `[n, C]`: class probabilities, or scores in [0, 1] for regression.
     """
-    pieces: dict[str, list[Tensor]] = {task: [] for task in model.tasks}
-    for predictions in _predictions(model, joined, rows, batch_size):
-        for task, spec in model.tasks.items():
-            pieces[task].append(probabilities(predictions.of(task).float(), spec).cpu())
-    return {
-        task: torch.cat(parts).double().numpy() if parts else np.zeros((0, model.tasks[task].num_outputs))
-        for task, parts in pieces.items()
+    pieces = list(_predictions(model, joined, rows, batch_size))
+    return {task: _joined([each.of(task) for each in pieces], spec) for task, spec in model.tasks.items()}
+
+
+@torch.no_grad()
+def encode(model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512) -> list[Shared]:
+    """Make what all tasks see of clips, piece by piece.
+
+    Args:
+        model: any mode; restored afterwards.
+        joined: clips on the model's device.
+        rows: int64 `[n]`.
+        batch_size: clips of a piece.
+    """
+    training = model.training
+    model.eval()
+    shared = [model.encode(joined.batch(piece)) for piece in rows.split(batch_size)]
+    model.train(training)
+    return shared
+
+
+@torch.no_grad()
+def predict_encoded(
+    model: FusionModel, encoded: Sequence[Shared], tasks: Iterable[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Predict these tasks as `predict` does, of clips that `encode` has seen."""
+    training = model.training
+    model.eval()
+    predicted = {
+        task: _joined([model.predict(task, shared).main for shared in encoded], model.tasks[task]) for task in tasks
     }
+    model.train(training)
+    return predicted
+
+
+def _joined(outputs: Sequence[Tensor], spec: TaskSpec) -> NDArray[np.float64]:
+    """Join the outputs of pieces as probabilities or scores, `[n, C]`."""
+    parts = [probabilities(output_BC.float(), spec).cpu() for output_BC in outputs]
+    return torch.cat(parts).double().numpy() if parts else np.zeros((0, spec.num_outputs))
 
 
 @torch.no_grad()
@@ -115,10 +149,7 @@ def embed(
         space: which of both.
         batch_size: clips at a time.
     """
-    training = model.training
-    model.eval()
-    shared = [model.encode(joined.batch(piece)) for piece in rows.split(batch_size)]
-    model.train(training)
+    shared = encode(model, joined, rows, batch_size)
     return torch.cat([part.inputs if space == "inputs" else model.fused(part) for part in shared])
 
 
@@ -143,9 +174,9 @@ def evaluate_rows(
     calibration = calibration or Calibration()
     predicted = calibration.apply_all(predicted)
     numbers = rows.cpu().numpy()
-    clips = joined.clips.iloc[numbers]
+    clips = joined.clips[["corpus", "split"]].iloc[numbers].reset_index(drop=True)
     figures = []
-    places_by_key = clips.reset_index(drop=True).groupby(["corpus", "split"]).indices
+    places_by_key = clips.groupby(["corpus", "split"]).indices
     for key in sorted(places_by_key, key=str):
         (corpus, split), places = map(str, cast(tuple[str, str], key)), places_by_key[key]
         for task, spec in tasks.items():
@@ -182,7 +213,7 @@ def prediction_table(
         predicted: per task `[n, C]` in the order of `rows`.
     """
     numbers = np.arange(len(joined.clips)) if rows is None else rows.cpu().numpy()
-    table = joined.clips.iloc[numbers][["corpus", "split", "clip_id", "group"]].reset_index(drop=True)
+    table = joined.clips[["corpus", "split", "clip_id", "group"]].iloc[numbers].reset_index(drop=True)
     presence = joined.presence.cpu().numpy()[numbers]
     columns: dict[str, NDArray] = {f"present.{name}": presence[:, index] for index, name in enumerate(joined.features)}
     for task, spec in tasks.items():
