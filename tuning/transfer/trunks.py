@@ -105,6 +105,7 @@ def compare_trunks(
     records = [each for each in (read_json_lines(log) if log.exists() else []) if each["settings"] == key]
     done = {(tuple(each["own"]), each["fold"]): each["figures"] for each in records}
     variants = [(), *((task,) for task in tasks)]
+    log.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(NUM_FOLDS):
         if all((own, fold) in done for own in variants):
             continue

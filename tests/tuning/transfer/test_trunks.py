@@ -41,7 +41,7 @@ def test_trunks_are_compared_on_training_clips_alone_and_what_is_done_is_kept(
     config, tasks = small.config(training={"num_epochs": 1}), small.tasks()
     del tasks["ambivalence"]
     told: list[str] = []
-    found = compare_trunks(config, clips, tasks, tmp_path / "trunks.jsonl", told.append)
+    found = compare_trunks(config, clips, tasks, tmp_path / "new" / "trunks.jsonl", told.append)
     assert [line.partition(":")[0] for line in told[:3]] == [
         "fold 1 of 5, joint", "fold 1 of 5, emotion apart", "fold 1 of 5, personality apart",
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_trunks_are_compared_on_training_clips_alone_and_what_is_done_is_kept(
     for task in tasks:
         clips.labels[task][unused] = 0.0
     clips.features["text"][unused] = 100.0
-    lines = (tmp_path / "trunks.jsonl").read_text().splitlines()
+    lines = (tmp_path / "new" / "trunks.jsonl").read_text().splitlines()
     (tmp_path / "stopped.jsonl").write_text("\n".join(lines[:13]) + "\n" + lines[13][:9])  # killed while it wrote
     told.clear()
     with pytest.warns(UserWarning, match=r"stopped\.jsonl: its last line is not whole"):
