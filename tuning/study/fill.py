@@ -76,7 +76,7 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         )  # fmt: skip
 
     try:
-        compute(todo, num_workers, report, stack)
+        compute(todo, num_workers, report, stack, lambda line: console.print(line, highlight=False, markup=False))
     finally:
         table = write_tables(study, failed)
     return table

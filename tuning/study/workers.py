@@ -3,7 +3,8 @@
 Cells of one shape are trained together, as a stack, see `training.stacked`; what a stack cannot hold is trained alone.
 
 One that was stopped continues from its checkpoint; one of another configuration is set aside as `<seed>.replaced-<k>`
-and computed anew. A lock that a process holds on the cell it computes keeps a second one from computing it, too.
+and computed anew. A lock that a process holds on the cell it computes keeps a second one, of this machine or of another
+on the same folder, from computing it, too: that one goes on to others, and comes back for what was left.
 
 With one worker the calling process computes. With several each is a process of its own, in a session of its own, so
 that Ctrl-C reaches the calling process alone, which asks each worker once to stop: it writes a checkpoint and ends. A
@@ -32,7 +33,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from corpora.clips import CorpusError
@@ -54,8 +55,11 @@ __all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare", "put_togethe
 
 FAILURE, ALONE, INPUTS = "failure.txt", "trained_alone.txt", "inputs.json"
 
-MOST = 16
-"""Cells of a stack at most: its weights, their gradients, moments and averages are in memory at once."""
+MOST, MOST_ON_GPU = 5, 16
+"""Cells of a stack at most. On a CPU a cell costs no less in larger ones, and smaller ones share work more evenly."""
+HELD = "another process has it"
+POLL = 1.0
+"""Seconds between looks at cells that other processes hold."""
 PATIENCE = 60.0
 """Seconds that workers have to write a checkpoint."""
 
@@ -89,20 +93,18 @@ class CellRunner:
         Args:
             cells: one, or those of a stack.
             report: called after every cell with the reason why it failed, in one line, while the whole story is in its
-                folder's `failure.txt`; None where it is done. Seconds are those since the last call.
+                folder's `failure.txt`; None where it is done; `HELD` where another process has it, or has done it.
+                Seconds are those since the last call.
 
         Raises:
             Interrupted: a signal came in training, and a checkpoint was written.
         """
         clock = _Clock(report)
         with ExitStack() as locks:
-            for cell in sorted(cells, key=lambda cell: cell.path):
-                cell.path.parent.mkdir(parents=True, exist_ok=True)
-                locks.enter_context(FileLock(cell.path.parent / f".{cell.path.name}.lock"))
-            todo = [cell for cell in cells if not cell.is_done]
+            todo = [cell for cell in cells if _take(cell, locks) and not cell.is_done]
             for cell in cells:
                 if cell not in todo:
-                    clock.tell(cell, None)
+                    clock.tell(cell, HELD)
             self._keep_data(todo)
             folders = {cell.path: _open(cell) for cell in todo}
             if len(todo) > 1:
@@ -166,6 +168,16 @@ class CellRunner:
         train_joined(config, own.data, own.baseline, own.accelerator, run, own.say)
 
 
+def _take(cell: Cell, locks: ExitStack) -> bool:
+    """Lock a cell until `locks` is closed, if no other process has it."""
+    cell.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        locks.enter_context(FileLock(cell.path.parent / f".{cell.path.name}.lock", blocking=False))
+    except Timeout:
+        return False
+    return True
+
+
 class _Clock:
     """Tells of cells with the seconds since the last one was told of."""
 
@@ -211,45 +223,83 @@ class _Worker:
     data_key: str | None = None
 
 
-def compute(cells: Sequence[Cell], num_workers: int, report: Report, stack: bool = True) -> None:
-    """Compute cells; one that fails does not stop the others.
+def compute(
+    cells: Sequence[Cell],
+    num_workers: int,
+    report: Report,
+    stack: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Compute cells; one that fails does not stop the others, and one that another process has is waited for last.
 
     Args:
         cells: what is to be computed.
         num_workers: processes, each with one thread.
         report: called after every cell with the reason why it failed (None where it is done) and its seconds.
         stack: whether to train cells together that can be.
+        say: told when there is nothing left but what other processes have, and which of it they have done.
 
     Raises:
         Stopped: SIGINT or SIGTERM came.
     """
-    groups = put_together(cells, num_workers) if stack else [[cell] for cell in cells]
+    runner, left, held = CellRunner(), list(cells), list[Cell]()
+
+    def tell(cell: Cell, reason: str | None, seconds: float) -> None:
+        if reason == HELD:
+            held.append(cell)
+        else:
+            report(cell, reason, seconds)
+
     with _terminable():
         try:
-            if num_workers == 1:
-                runner = CellRunner()
-                for group in groups:
-                    runner.run(group, report)
-            elif cells:
-                _extract(cells)
-                _share(groups, min(num_workers, len(groups)), report)
+            while left:
+                held.clear()
+                groups = put_together(left, num_workers) if stack else [[cell] for cell in left]
+                if num_workers == 1:
+                    for group in groups:
+                        runner.run(group, tell)
+                else:
+                    _extract(left)
+                    _share(groups, min(num_workers, len(groups)), tell)
+                left = _wait(held, say)
         except (Interrupted, KeyboardInterrupt):
             raise Stopped from None
 
 
+def _wait(held: Sequence[Cell], say: Callable[[str], None]) -> list[Cell]:
+    """Wait until another process has left a cell undone, tell of those that are done, and give the others."""
+    left, is_told = list(held), False
+    while left:
+        for cell in [cell for cell in left if cell.is_done]:
+            say(f"{cell.row}, seed {cell.seed}: done by another process")
+            left.remove(cell)
+        with ExitStack() as locks:
+            if not left or any(_take(cell, locks) for cell in left):
+                break
+        if not is_told:
+            say(f"waiting for cells that other processes have ({len(left)}), and for what they leave undone")
+            is_told = True
+        time.sleep(POLL)
+    return left
+
+
 def put_together(cells: Sequence[Cell], num_workers: int) -> list[list[Cell]]:
-    """Put cells into stacks, of at most `MOST` and no more than a worker's share of all; others stay alone."""
+    """Put cells into stacks, no larger than pays and than a worker's share of all; others stay alone.
+
+    Stacks that begin with the same data follow each other.
+    """
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
         is_alone = reason_alone(cell.config) is not None
         alike.setdefault(cell.digest if is_alone else stack_key(cell.config), []).append(cell)
-    most = max(1, min(MOST, math.ceil(len(cells) / num_workers)))
+    most = max(1, min(MOST_ON_GPU if torch.cuda.is_available() else MOST, math.ceil(len(cells) / num_workers)))
     groups = []
     for members in alike.values():
         number = math.ceil(len(members) / most)
         bounds = [round(index * len(members) / number) for index in range(number + 1)]
         groups += [members[start:end] for start, end in itertools.pairwise(bounds)]
-    return groups
+    order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in cells))}
+    return sorted(groups, key=lambda group: order[group[0].data_key])
 
 
 def _extract(cells: Sequence[Cell]) -> None:

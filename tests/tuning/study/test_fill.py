@@ -257,6 +257,49 @@ def test_a_stack_fills_the_table_that_its_runs_fill_alone(place: Path, monkeypat
         pd.testing.assert_frame_equal(predictions, pd.read_parquet(path / "predictions.parquet"), rtol=0, atol=1e-5)
 
 
+def test_a_cell_of_another_process_is_left_for_last(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is let go undone, and another is done by whoever has it."""
+    Path("runs/study/full").mkdir(parents=True)
+    locks = [FileLock(f"runs/study/full/.{seed}.lock") for seed in (0, 1)]
+    for lock in locks:
+        lock.acquire()
+
+    def results(row: str, seed: int) -> object:
+        if (row, seed) == ("text-only", 1):
+            folder = Path("runs/study/full/1")
+            folder.mkdir()
+            cell = next(cell for cell in load_study("study.toml").cells if cell.path == folder)
+            (folder / "config.json").write_text(json.dumps(cell.config.model_dump(mode="json")))
+            (folder / "inputs.json").write_text(json.dumps({"clips": "abc"}))
+            (folder / "predictions.parquet").touch()
+            (folder / "results.json").write_text(json.dumps(result(70.0, 70.0)))
+        return result(60.0, 60.0)
+
+    monkeypatch.setattr(study_workers.time, "sleep", lambda seconds: locks[0].release())
+    trained, console = faked(monkeypatch, results), quiet()
+    table = run_study(load_study("study.toml"), 1, console)
+    assert trained == ["w-o-graph/0", "w-o-graph/1", "text-only/0", "text-only/1", "full/0"]
+    assert table.estimates(MF1)["full"].mean == 65.0
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "full, seed 1: done by another process" in told
+    assert "waiting for cells that other processes have (1), and for what they leave undone" in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_commands_share_the_cells_of_a_folder(place: Path) -> None:
+    Path("go.py").write_text(RUN, encoding="utf-8")
+    write(two_rows(100).replace('"training.num_epochs" = 2', '"training.num_epochs" = 100'))
+    command = [sys.executable, "go.py", *arguments(1)]
+    commands = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=240)[0] for process in commands]
+    assert [process.returncode for process in commands] == [0, 0], told
+    shares = [text.count(": done (") for text in told]
+    assert sum(shares) == 4
+    assert min(shares) >= 1
+    assert "missing" not in Path("runs/study/table.md").read_text()
+
+
 @pytest.mark.slow
 def test_an_interrupted_cell_continues_from_its_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["training.checkpoint_steps=1"]
