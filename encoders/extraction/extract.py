@@ -67,8 +67,8 @@ def extract(
 
     Raises:
         ConfigError: there is no such device.
-        ExtractionError: an encoder cannot be loaded, the device failed, or a worker process died; what is complete is
-            kept.
+        ExtractionError: an encoder cannot be loaded, the device failed, or clips in a row killed their workers;
+            what is complete is kept.
     """
     began = time.perf_counter()
     work = _Work(clips, config, warm)

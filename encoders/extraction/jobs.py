@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,33 @@ class Job:
         """All that is to be made, as claimed."""
         kinds = (self.wanted, self.sequences, self.timed)
         return [item for kind in kinds for items in kind.values() for item in items.values()]
+
+    def parts(self) -> list[Job]:
+        """Split into jobs of one clip; one of a single clip into jobs of one encoder; one of both stays as it is."""
+        if len(self.clips) > 1:
+            return [self._part([place], self.encoders) for place in range(len(self.clips))]
+        return [self._part([0], {name: encoder}) for name, encoder in self.encoders.items()]
+
+    def _part(self, places: Sequence[int], encoders: Mapping[str, tuple[str, str]]) -> Job:
+        kinds = [
+            {
+                name: own
+                for name, items in kind.items()
+                if name.removesuffix(IN_TIME) in encoders
+                if (own := {new: items[old] for new, old in enumerate(places) if old in items})
+            }
+            for kind in (self.wanted, self.sequences, self.timed)
+        ]
+        wanted, sequences, timed = kinds
+        needed = {name.removesuffix(IN_TIME) for kind in kinds for name in kind}
+        return replace(
+            self,
+            clips=[self.clips[place] for place in places],
+            wanted=wanted,
+            sequences=sequences,
+            timed=timed,
+            encoders={name: encoder for name, encoder in encoders.items() if name in needed},
+        )
 
     def rows(self, name: str) -> list[int]:
         """Clip positions that the encoder of a modality takes: for a vector, a sequence or both; or for values in time.

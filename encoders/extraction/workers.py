@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -14,19 +15,24 @@ from typing import Any
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.errors import ExtractionError
-from encoders.extraction.jobs import ONE_THREAD, Job, Result, encode_job, start_worker
+from encoders.errors import ExtractionError, Failure
+from encoders.extraction.jobs import ONE_THREAD, Job, Outcome, Result, encode_job, start_worker
 from encoders.extraction.preload import MODULES
 from encoders.extraction.read import make_encoders
 
 __all__ = ["WarmEncoders", "Workers", "end_workers", "modules_of", "start_pool"]
 
 _NAMED = 8  # clips that a message names; a chunk may have hundreds
+_MOST_DEATHS = 3  # of clips one after another, each alone with its worker
+DIED = "the worker process died while it encoded this clip alone (a damaged file, or more memory than there is)"
 
 
 @dataclass
 class Workers:
     """Worker processes, started with the first chunk, and the chunks that they have.
+
+    Where one dies, the chunks that were at work are done again clip by clip in one process, and a clip that kills it
+    again encoder by encoder: what kills a process is a failure of that clip, and all others are as ever.
 
     Attributes:
         num_workers: how many.
@@ -35,6 +41,8 @@ class Workers:
         task: what is done with a chunk.
         jobs: chunks in flight.
         pool: own processes.
+        suspects: jobs to be done one by one, since one of them has killed a process.
+        later: jobs that were in flight with them.
     """
 
     num_workers: int
@@ -43,11 +51,15 @@ class Workers:
     task: Callable[[Job], Result] = encode_job
     jobs: dict[Future[Result], Job] = field(default_factory=dict)
     pool: ProcessPoolExecutor | None = None
+    suspects: deque[Job] = field(default_factory=deque)
+    later: list[Job] = field(default_factory=list)
+    _is_alone: bool = False
+    _dead: list[Job] = field(default_factory=list)
 
     @property
     def limit(self) -> int:
-        """Most chunks in flight: one per worker, and one ready for each so that none waits."""
-        return 2 * self.num_workers
+        """Most chunks in flight: one per worker, and one ready for each so that none waits; none beside suspects."""
+        return 0 if self._is_alone else 2 * self.num_workers
 
     def __enter__(self) -> Workers:
         if self.shared is None and self.modules:
@@ -63,10 +75,10 @@ class Workers:
     def submit(self, job: Job) -> None:
         """Hand a chunk to the workers."""
         if self.pool is None and self.shared is None:
-            self.pool = start_pool(self.num_workers, self.modules)
+            self.pool = start_pool(1 if self._is_alone else self.num_workers, self.modules)
         try:
             future = (self.shared or self.pool).submit(self.task, job)  # type: ignore[union-attr]
-        except BrokenProcessPool:  # it broke since the last look; `completed` names the clips
+        except BrokenProcessPool:  # it broke since the last look; `completed` sees to it
             future = Future()
             future.set_exception(BrokenProcessPool())
         self.jobs[future] = job
@@ -82,29 +94,76 @@ class Workers:
             others: whatever else ends the waiting when it is done.
 
         Raises:
-            ExtractionError: a worker died, or cannot work.
+            ExtractionError: a worker cannot work, or several clips in a row killed theirs.
         """
         finished = wait([*self.jobs, *others], timeout, FIRST_COMPLETED).done
+        if not quiet and any(isinstance(future.exception(), BrokenProcessPool) for future in finished & {*self.jobs}):
+            finished = wait(self.jobs).done  # of a broken pool nothing is at work any more
+        broken: BaseException | None = None
         for future in [future for future in self.jobs if future in finished]:
             error = future.exception()
             if error is None:
+                self._dead.clear()
                 yield self.jobs.pop(future), future.result()
-            elif isinstance(error, BrokenProcessPool) and not quiet:
-                raise ExtractionError(self._obituary()) from error
+            elif isinstance(error, BrokenProcessPool):
+                broken = error
             elif not quiet:
                 raise error
+        if quiet:
+            return
+        if broken is not None:
+            if self.shared is not None:
+                raise ExtractionError(_obituary(list(self.jobs.values()))) from broken
+            yield from self._bury()
+        self._go_on()
 
-    def _obituary(self) -> str:
-        broken = [job for future, job in self.jobs.items() if not future.done() or future.exception() is not None]
-        at_work = broken[: self.num_workers]  # jobs start in the order of submission
-        suspects = [f"{job.corpus}/{clip['clip_id']}" for job in at_work for clip in job.clips]
-        more = f" and {len(suspects) - _NAMED:,} more" if len(suspects) > _NAMED else ""
-        return (
-            f"a worker process died while it encoded one of these clips: {', '.join(suspects[:_NAMED])}{more}. Out of "
-            "memory is the usual cause (fewer features.num_workers, smaller features.chunk_size); a damaged media file "
-            "is another. Everything complete is kept and the same command continues; with features.num_workers=1 and "
-            "features.chunk_size=1 this message names the one clip"
-        )
+    def _bury(self) -> Iterator[tuple[Job, Result]]:
+        """Set aside what may have killed a process; a single clip that did so with a single encoder has failed."""
+        lost = list(self.jobs.values())
+        self.jobs.clear()
+        self._end_pool()
+        at_work = 1 if self._is_alone else self.num_workers  # jobs start in the order of submission
+        self.later += lost[at_work:]
+        for job in reversed(lost[:at_work]):
+            parts = job.parts()
+            if len(parts) > 1 or not self._is_alone:
+                self.suspects.extendleft(reversed(parts))
+                continue
+            self._dead.append(job)
+            if len(self._dead) == _MOST_DEATHS:
+                raise ExtractionError(_obituary(self._dead))
+            names = [*dict.fromkeys([*job.wanted, *job.sequences]), *job.timed]
+            why = Failure("failed", DIED)
+            yield job, Result({name: Outcome(failures={0: why}) for name in names}, 0.0, 0.0)
+
+    def _go_on(self) -> None:
+        """Submit the next suspect, or after the last one what was in flight with them."""
+        if self.jobs:
+            return
+        if self.suspects:
+            self._is_alone = True
+            self.submit(self.suspects.popleft())
+        elif self._is_alone:
+            self._end_pool()
+            self._is_alone = False
+            again, self.later = self.later, []
+            for job in again:
+                self.submit(job)
+
+    def _end_pool(self) -> None:
+        if self.pool is not None:
+            end_workers(self.pool, at_once=True)
+            self.pool = None
+
+
+def _obituary(jobs: Sequence[Job]) -> str:
+    suspects = [f"{job.corpus}/{clip['clip_id']}" for job in jobs for clip in job.clips]
+    more = f" and {len(suspects) - _NAMED:,} more" if len(suspects) > _NAMED else ""
+    return (
+        f"worker processes died while they encoded these clips: {', '.join(suspects[:_NAMED])}{more}. Out of memory is "
+        "the usual cause (fewer features.num_workers, smaller features.chunk_size), a library that does not run on "
+        "this machine another. Everything complete is kept and the same command continues"
+    )
 
 
 def start_pool(num_workers: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:

@@ -259,15 +259,24 @@ def test_peer_takes_over_from_the_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_death_of_a_worker_names_the_clips_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_a_clip_that_kills_its_worker_has_failed_and_all_others_are_done(tmp_path: Path) -> None:
     clips = table(["a", "b", "c", "d", "die", "e", "f"])
-    with pytest.raises(ExtractionError, match=r"fake/clip3, fake/clip4, fake/clip5\. .*same command\s+continues"):
-        extract(clips, features(tmp_path), show_progress=False)
-    assert set(rows_in(tmp_path)) >= {("text", "clip0"), ("text", "clip1"), ("text", "clip2")}
+    summary = extract(clips, features(tmp_path), show_progress=False)
+    assert (summary.counts["fake", "text"].done, summary.counts["fake", "text"].failed) == (6, 1)
+    assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7) if n != 4}
+    (reason,) = {row.reason for row in summary.ledger.itertuples() if row.status == "failed"}
+    assert reason == workers.DIED
     clips.loc[4, "text"] = "lives"
     summary = extract(clips, features(tmp_path), show_progress=False)
     assert summary.counts["fake", "text"].failed == 0
     assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7)}
+
+
+def test_clips_in_a_row_that_kill_their_workers_end_the_run(tmp_path: Path) -> None:
+    """It is then no clip's fault, but a library's or the machine's; those of before stay failed."""
+    with pytest.raises(ExtractionError, match=r"fake/clip1, fake/clip2, fake/clip3\. .*same command continues"):
+        extract(table(["a", "die", "die", "die", "b"]), features(tmp_path), show_progress=False)
+    assert ("text", "clip0") in rows_in(tmp_path)
 
 
 @pytest.mark.slow
