@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,17 +102,37 @@ class DeviceEncoder(Encoder):
         return prepared
 
 
+class _Threads:
+    """How many threads torch has, for all threads of this process, while some of them let it have one."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, 1
+
+
+_threads = _Threads()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread, for what runs beside worker processes that have the other cores."""
+    """Let torch compute with one thread, for what runs beside worker processes that have the other cores.
+
+    torch keeps a number for the process, which each thread takes over when it first asks; so the last to leave sets
+    back what the first to enter found.
+    """
     import torch
 
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _threads.lock:
+        if not _threads.users:
+            _threads.before = torch.get_num_threads()
+        _threads.users += 1
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(num_threads)
+        with _threads.lock:
+            _threads.users -= 1
+            if not _threads.users:
+                torch.set_num_threads(_threads.before)
 
 
 def choose_device(config: FeaturesConfig) -> tuple[str, str]:

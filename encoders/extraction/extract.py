@@ -114,7 +114,13 @@ def _run(
                         beside.submit(job)
                     for job in work.pieces_of(claimed):
                         workers.submit(job)
-                in_flight = [*workers.jobs.values(), *beside.jobs.values(), *embedder.jobs]
+                in_flight = [
+                    *workers.jobs.values(),
+                    *workers.suspects,
+                    *workers.later,
+                    *beside.jobs.values(),
+                    *embedder.jobs,
+                ]
                 clips = {(job.corpus, clip["clip_id"]) for job in in_flight for clip in job.clips}
                 num_left = len(work.pending) + len(clips)
                 progress.update(num_left, work.num_failed, set() if in_flight else waits_for)

@@ -168,6 +168,7 @@ def encode_job(job: Job) -> Result:
     outcomes = {name: Outcome() for name in (*job.encoders, *job.timed)}
     rows = {name: job.rows(name) for name in outcomes}
     in_time = {name: encoders[name.removesuffix(IN_TIME)] for name in job.timed}
+    reads_media = {*job.timed, *(name for name, encoder in encoders.items() if not encoder.beside)}
     clips = [ClipMedia.from_row(clip) for clip in job.clips]
     began, media_seconds = time.monotonic(), 0.0
     for name in [name for name in encoders if base_of(name) == "text"]:
@@ -187,7 +188,7 @@ def encode_job(job: Job) -> Result:
         for name, encoder in encoders.items():
             if row in rows[name]:
                 _encode(encoder, clip, row, outcomes[name], job.features.sequences.get(name))
-        if any(row in taken for name, taken in rows.items() if base_of(name) != "text"):
+        if any(row in rows[name] for name in reads_media if base_of(name) != "text"):
             media_seconds += _seconds(job.clips[row])
         clip.release()
     return Result(outcomes, time.monotonic() - began, media_seconds)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 from contextlib import suppress
 
 MODULES = "MMPSR_PRELOAD"
 """Variable of the environment with names of modules, separated by commas."""
 
+_before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launched process' to handle
 for module in filter(None, os.environ.pop(MODULES, "").split(",")):
     with suppress(Exception):
         importlib.import_module(module)
+signal.signal(signal.SIGINT, _before)
 gc.collect()
 gc.freeze()

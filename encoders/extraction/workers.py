@@ -23,7 +23,7 @@ from encoders.extraction.read import make_encoders
 __all__ = ["WarmEncoders", "Workers", "end_workers", "modules_of", "start_pool"]
 
 _NAMED = 8  # clips that a message names; a chunk may have hundreds
-_MOST_DEATHS = 3  # of clips one after another, each alone with its worker
+_MOST_DEATHS = 3  # by one encoder, of clips one after another, each alone with its worker
 DIED = "the worker process died while it encoded this clip alone (a damaged file, or more memory than there is)"
 
 
@@ -54,7 +54,7 @@ class Workers:
     suspects: deque[Job] = field(default_factory=deque)
     later: list[Job] = field(default_factory=list)
     _is_alone: bool = False
-    _dead: list[Job] = field(default_factory=list)
+    _dead: dict[tuple[str, str], list[Job]] = field(default_factory=dict)  # by encoder
 
     @property
     def limit(self) -> int:
@@ -81,6 +81,11 @@ class Workers:
         except BrokenProcessPool:  # it broke since the last look; `completed` sees to it
             future = Future()
             future.set_exception(BrokenProcessPool())
+        except (EOFError, ConnectionError) as error:  # the process that workers are forked from has died
+            raise ExtractionError(
+                f"worker processes cannot be started: one of {', '.join(self.modules)} ended the process that imported "
+                "it, as a library does that was built for another processor; reinstall it, or leave its encoder out"
+            ) from error
         self.jobs[future] = job
 
     def completed(
@@ -103,8 +108,10 @@ class Workers:
         for future in [future for future in self.jobs if future in finished]:
             error = future.exception()
             if error is None:
-                self._dead.clear()
-                yield self.jobs.pop(future), future.result()
+                job = self.jobs.pop(future)
+                for encoder in job.encoders.values():
+                    self._dead.pop(encoder, None)
+                yield job, future.result()
             elif isinstance(error, BrokenProcessPool):
                 broken = error
             elif not quiet:
@@ -129,9 +136,11 @@ class Workers:
             if len(parts) > 1 or not self._is_alone:
                 self.suspects.extendleft(reversed(parts))
                 continue
-            self._dead.append(job)
-            if len(self._dead) == _MOST_DEATHS:
-                raise ExtractionError(_obituary(self._dead))
+            (encoder,) = job.encoders.values()
+            dead = self._dead.setdefault(encoder, [])
+            dead.append(job)
+            if len(dead) == _MOST_DEATHS:
+                raise ExtractionError(f"encoder {encoder[0]!r}: {_obituary(dead)}")
             names = [*dict.fromkeys([*job.wanted, *job.sequences]), *job.timed]
             why = Failure("failed", DIED)
             yield job, Result({name: Outcome(failures={0: why}) for name in names}, 0.0, 0.0)
@@ -162,7 +171,8 @@ def _obituary(jobs: Sequence[Job]) -> str:
     return (
         f"worker processes died while they encoded these clips: {', '.join(suspects[:_NAMED])}{more}. Out of memory is "
         "the usual cause (fewer features.num_workers, smaller features.chunk_size), a library that does not run on "
-        "this machine another. Everything complete is kept and the same command continues"
+        "this machine another. Everything complete is kept and the same command continues; features.retry_failed=true "
+        "tries those again, too, that were called failed"
     )
 
 

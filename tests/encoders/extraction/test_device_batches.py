@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -23,7 +24,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from encoders.config import FeaturesConfig
-from encoders.device import Prepared, choose_device
+from encoders.device import Prepared, choose_device, one_thread
 from encoders.errors import ExtractionError, Failure
 from encoders.extraction import device_batches as embedding
 from encoders.extraction.device_batches import Embedder
@@ -543,6 +544,31 @@ def test_interrupt_keeps_what_is_embedded(tmp_path: Path) -> None:
     assert error.rstrip().endswith("KeyboardInterrupt")
     assert not list((tmp_path / ".claims").glob("*.json"))
     assert rows_in(tmp_path) == {(name, f"clip{n}"): 1 for name in ("text", "behavior") for n in range(6)}
+
+
+def test_threads_of_torch_are_as_before_whoever_leaves_last() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    inside, first_left, done = threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with one_thread():
+            inside.set()
+            first_left.wait()
+        done.set()
+
+    thread = threading.Thread(target=second)
+    with one_thread():
+        thread.start()
+        inside.wait()
+    first_left.set()
+    thread.join()
+    seen: list[int] = []
+    asks = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    asks.start()
+    asks.join()
+    torch.set_num_threads(before)
+    assert seen == [3]
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:

@@ -272,9 +272,28 @@ def test_a_clip_that_kills_its_worker_has_failed_and_all_others_are_done(tmp_pat
     assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7)}
 
 
+@pytest.mark.slow
+def test_deaths_are_counted_by_encoder(tmp_path: Path) -> None:
+    """Two clips that kill two encoders each are four deaths, but no encoder dies of three clips in a row."""
+    summary = extract(table(["a", "die", "die", "b"]), features(tmp_path, encoders=BOTH), show_progress=False)
+    for name in BOTH:
+        assert (summary.counts["fake", name].done, summary.counts["fake", name].failed) == (2, 2)
+
+
+def test_workers_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that they are forked from has died, which executors tell as they find it."""
+
+    def refuse(*_: object) -> None:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", refuse)
+    with pytest.raises(ExtractionError, match=r"cannot be started: one of .*fake_encoders.* ended the process"):
+        extract(table(["a"]), features(tmp_path), show_progress=False)
+
+
 def test_clips_in_a_row_that_kill_their_workers_end_the_run(tmp_path: Path) -> None:
     """It is then no clip's fault, but a library's or the machine's; those of before stay failed."""
-    with pytest.raises(ExtractionError, match=r"fake/clip1, fake/clip2, fake/clip3\. .*same command continues"):
+    with pytest.raises(ExtractionError, match=r"encoder .*fake/clip1, fake/clip2, fake/clip3\. .*retry_failed"):
         extract(table(["a", "die", "die", "die", "b"]), features(tmp_path), show_progress=False)
     assert ("text", "clip0") in rows_in(tmp_path)
 
