@@ -289,7 +289,7 @@ def test_a_cell_of_another_process_is_left_for_last(place: Path, monkeypatch: py
 @pytest.mark.timeout(300)
 def test_two_commands_share_the_cells_of_a_folder(place: Path) -> None:
     Path("go.py").write_text(RUN, encoding="utf-8")
-    write(two_rows(100).replace('"training.num_epochs" = 2', '"training.num_epochs" = 100'))
+    write(two_rows(50).replace('"training.num_epochs" = 2', '"training.num_epochs" = 50'))
     command = [sys.executable, "go.py", *arguments(1)]
     commands = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=240)[0] for process in commands]
