@@ -324,7 +324,7 @@ def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
                 worker = busy[connection]  # type: ignore[index]
                 try:
                     path, reason, seconds = worker.connection.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     worker.process.join()
                     reason = (
                         f"its process ended with exit code {worker.process.exitcode}; the same command continues it"
@@ -362,7 +362,7 @@ def _give(worker: _Worker, groups: list[list[Cell]]) -> None:
     index = next((i for i, cells in enumerate(groups) if cells[0].data_key == worker.data_key), 0)
     worker.cells, worker.started = groups.pop(index), time.monotonic()
     worker.data_key = worker.cells[0].data_key
-    with suppress(BrokenPipeError):  # its end is seen, and told, when it is waited for
+    with suppress(BrokenPipeError, ConnectionResetError):  # its end is seen, and told, when it is waited for
         worker.connection.send(worker.cells)
 
 

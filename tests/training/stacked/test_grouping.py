@@ -40,6 +40,7 @@ def test_runs_of_one_shape_have_one_key(section: str, values: dict[str, Any], sa
     [
         ("training", {}, None),
         ("training", {"fused": True}, "training.fused"),
+        ("output", {"trackers": ["tensorboard", "wandb"]}, "output.trackers = wandb"),
         ("training", {"accumulation": 2}, "training.accumulation"),
         ("training", {"mixed_precision": "bf16"}, "training.mixed_precision"),
         ("model", {"graph": "ncgnn"}, "model.graph = ncgnn"),
