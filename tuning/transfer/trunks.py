@@ -102,8 +102,8 @@ def compare_trunks(
     folds, settings = trunk_folds(joined), comparable(config.model_dump(mode="json"))
     settings = {name: value for name, value in settings.items() if name != "model.own_trunks"}
     key = sha256_of(json.dumps(settings, sort_keys=True))[:16]
-    records = [each for each in (read_json_lines(log) if log.exists() else []) if each["settings"] == key]
-    done = {(tuple(each["own"]), each["fold"]): each["figures"] for each in records}
+    records = list(read_json_lines(log)) if log.exists() else []  # those of other settings stay
+    done = {(tuple(each["own"]), each["fold"]): each["figures"] for each in records if each["settings"] == key}
     variants = [(), *((task,) for task in tasks)]
     log.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(NUM_FOLDS):

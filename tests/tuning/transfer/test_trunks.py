@@ -65,6 +65,10 @@ def test_trunks_are_compared_on_training_clips_alone_and_what_is_done_is_kept(
     other = config.model_copy(update={"training": config.training.model_copy(update={"lr": 0.5})})
     with pytest.raises(pytest.fail.Exception, match="all was done"):
         compare_trunks(other, clips, tasks, tmp_path / "stopped.jsonl", told.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_held_out", lambda *_: dict.fromkeys(tasks, 50.0))
+        compare_trunks(other, clips, tasks, tmp_path / "stopped.jsonl", told.append)
+    compare_trunks(config, clips, tasks, tmp_path / "stopped.jsonl", told.append)  # whose trainings are still there
     folds = trunk_folds(clips)
     for _, places in clips.clips.groupby("corpus").indices.items():
         assert np.bincount(folds[places]).min() >= len(places) // 5
