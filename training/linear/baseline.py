@@ -28,7 +28,7 @@ from mmpsr.models.base import FusionModel, Tower
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
-from training.scoring.scores import encode, evaluate_rows, predict, predict_encoded
+from training.scoring.scores import evaluate_rows, predict
 
 __all__ = ["SHARES", "SPREADS", "Blend", "LinearBaseline", "choose_blends", "standardized"]
 
@@ -259,15 +259,12 @@ def choose_blends(
     values: dict[str, dict[Blend, NDArray[np.float64]]] = {task: {} for task in towers}
     spreads = {task: baseline.spreads(task) for task in towers}
     tried = max(spreads.values(), key=len, default=())
-    is_windowed = bool(getattr(model, "window", None))  # then a prediction is a mean over places of the window
-    encoded = [] if is_windowed else encode(model, joined, rows)
     for blend in itertools.starmap(Blend, itertools.product(SHARES, tried)):
         changed = [task for task in towers if blend.spread in spreads[task]]
         for task in changed:
             _set_blend(towers[task], blend)
-        predicted = predict(model, joined, rows) if is_windowed else predict_encoded(model, encoded, changed)
         of_changed = {task: tasks[task] for task in changed}
-        figures = evaluate_rows(predicted, joined, rows, of_changed, config.corpora)
+        figures = evaluate_rows(predict(model, joined, rows), joined, rows, of_changed, config.corpora)
         for task in changed:
             values[task][blend] = np.array([figure.value for figure in figures if figure.task == task])
     best: dict[str, Blend] = {}

@@ -6,7 +6,7 @@ evaluation and of later prediction come from the same function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -21,16 +21,13 @@ from corpora.registry import CorporaConfig
 from mmpsr.batch import Predictions
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.metrics.definitions import evaluate, labeled_rows
-from mmpsr.models.base import FusionModel, Shared
+from mmpsr.models.base import FusionModel
 from mmpsr.models.prototype_teacher import PrototypeTeacher
 from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = [
-    "MetricValue", "dev_mean", "deviations", "embed", "encode", "evaluate_rows", "predict", "predict_encoded",
-    "prediction_table",
-]  # fmt: skip
+__all__ = ["MetricValue", "dev_mean", "deviations", "embed", "evaluate_rows", "predict", "prediction_table"]
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -64,37 +61,6 @@ def predict(
     """
     pieces = list(_predictions(model, joined, rows, batch_size))
     return {task: _joined([each.of(task) for each in pieces], spec) for task, spec in model.tasks.items()}
-
-
-@torch.no_grad()
-def encode(model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512) -> list[Shared]:
-    """Make what all tasks see of clips, piece by piece.
-
-    Args:
-        model: any mode; restored afterwards.
-        joined: clips on the model's device.
-        rows: int64 `[n]`.
-        batch_size: clips of a piece.
-    """
-    training = model.training
-    model.eval()
-    shared = [model.encode(joined.batch(piece)) for piece in rows.split(batch_size)]
-    model.train(training)
-    return shared
-
-
-@torch.no_grad()
-def predict_encoded(
-    model: FusionModel, encoded: Sequence[Shared], tasks: Iterable[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Predict these tasks as `predict` does, of clips that `encode` has seen."""
-    training = model.training
-    model.eval()
-    predicted = {
-        task: _joined([model.predict(task, shared).main for shared in encoded], model.tasks[task]) for task in tasks
-    }
-    model.train(training)
-    return predicted
 
 
 def _joined(outputs: Sequence[Tensor], spec: TaskSpec) -> NDArray[np.float64]:
@@ -149,7 +115,10 @@ def embed(
         space: which of both.
         batch_size: clips at a time.
     """
-    shared = encode(model, joined, rows, batch_size)
+    training = model.training
+    model.eval()
+    shared = [model.encode(joined.batch(piece)) for piece in rows.split(batch_size)]
+    model.train(training)
     return torch.cat([part.inputs if space == "inputs" else model.fused(part) for part in shared])
 
 

@@ -9,7 +9,8 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from mmpsr.models.base import Outputs, Shared
+from mmpsr.batch import Batch, Predictions
+from mmpsr.models.base import Outputs
 from mmpsr.models.mcdm import MCDM
 from tests.support import joined as small
 from training.config import RunConfig
@@ -125,14 +126,16 @@ def test_a_ridge_that_shrinks_is_spread_out() -> None:
         torch.nn.init.zeros_(model.towers[task].head[3].weight)
         torch.nn.init.zeros_(model.towers[task].head[3].bias)
     tower = model.towers["personality"]
-    truth = torch.nan_to_num(clips.labels["personality"][clips.rows(["mosei", "fiv2", "bah"], "dev")], nan=0.5)
+    labels = clips.labels["personality"]
 
-    def shrunk(task: str, shared: Shared) -> Outputs:
-        if task != "personality":
-            return Outputs(torch.zeros(len(shared.inputs), model.tasks[task].num_outputs))
-        return Outputs(tower.beside(torch.full_like(truth, 0.5), tower.center - 0.5 + (truth - tower.center) / 1.4))
+    def shrunk(batch: Batch) -> Predictions:
+        truth = torch.nan_to_num(labels[batch.rows], nan=0.5)
+        scores = tower.beside(torch.full_like(truth, 0.5), tower.center - 0.5 + (truth - tower.center) / 1.4)
+        return Predictions(
+            {"emotion": torch.zeros(len(batch), 7), "ambivalence": torch.zeros(len(batch), 2)}, {"personality": scores}
+        )
 
-    model.predict = shrunk  # type: ignore[method-assign]
+    model.forward = shrunk  # type: ignore[method-assign]
     assert choose_blends(model, clips, config, baseline)["personality"].spread == 1.4
 
 
