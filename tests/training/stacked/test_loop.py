@@ -164,20 +164,21 @@ def test_a_signal_while_a_run_is_finished_stops_the_others(tmp_path: Path) -> No
         run = (configured(EQUAL, index), small.joined())
         return Course.begin(*run, small.tasks(), Accelerator(cpu=True), RunDirectory(folders[index]), lambda _: None)
 
-    begun = [partial(begin, index) for index in range(2)]
-    finished = []
-    with pytest.raises(Interrupted, match="--resume"):
-        for index, _ in train_stacked(begun):
+    finished: list[int] = []
+
+    def train_until(number: int) -> None:
+        for index, _ in train_stacked([partial(begin, index) for index in range(2)]):
             finished.append(index)
-            os.kill(os.getpid(), signal.SIGTERM)
+            if len(finished) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="--resume"):
+        train_until(1)
     assert finished == [1]
     going_on = begin(0)
     assert (going_on.state.progress.epoch, going_on.state.progress.batch) == (1, 0)
     with pytest.raises(Interrupted):
-        for index, _ in train_stacked(begun):
-            finished.append(index)
-            if len(finished) == 3:  # the last of all
-                os.kill(os.getpid(), signal.SIGTERM)
+        train_until(3)  # the last of all
     assert finished == [1, 1, 0]
 
 
