@@ -12,6 +12,7 @@ from training.commands.bundle import bundle, export
 from training.commands.encoders import encoders
 from training.commands.evaluate import compare, evaluate, verify
 from training.commands.features import features
+from training.commands.init import init
 from training.commands.predict import predict, serve_app
 from training.commands.train import doctor, extract, train
 from training.commands.zero_shot import zero_shot
@@ -36,7 +37,7 @@ def _mmpsr(
     """One model of emotion, personality and ambivalence/hesitancy, trained on several corpora at once."""
 
 
-COMMANDS = (train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, export)
+COMMANDS = (init, train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, export)
 for command in COMMANDS:
     app.command()(command)
 app.command("zero-shot")(zero_shot)
