@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,10 @@ from training.commands.common import (
 )
 from training.commands.console import app
 
-__all__ = ["report", "study", "transfer", "trunks", "tune"]
+if TYPE_CHECKING:
+    from training.drafting.settings import Setting
+
+__all__ = ["listed_settings", "report", "settings", "study", "transfer", "trunks", "tune"]
 
 SEARCH = Path("searches/demo")
 StudyBaseOption = Annotated[
@@ -189,6 +192,63 @@ def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
     choices = compare_trunks(resolved, joined, tasks, log, say)
     console.print(trunk_table(choices), highlight=False, markup=False)
     say(f"model.own_trunks = {json.dumps(own_trunks(choices))}, by the trainings in {log}")
+
+
+def listed_settings() -> dict[str, list[Setting]]:
+    """List the settings of every kind of file; of all but runs only what a run has not, or not so."""
+    from training.config import InTimeConfig, RunConfig
+    from training.drafting.settings import settings_of
+    from training.zero_shot.config import ZeroShotRunConfig
+    from tuning.search.space import SearchConfig
+    from tuning.study.config import StudyConfig
+
+    of_runs = settings_of(RunConfig)
+    others = {
+        "a run of a model in time": settings_of(InTimeConfig),
+        "zero-shot questions to a language model": settings_of(ZeroShotRunConfig),
+        "a search": settings_of(SearchConfig, "search."),
+        "a study": settings_of(StudyConfig),
+    }
+    known = set(of_runs)
+    return {"a run": of_runs} | {kind: [each for each in own if each not in known] for kind, own in others.items()}
+
+
+@app.command()
+@guarded()
+def settings(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Part of a setting's path, a pattern with stars, or a word of its meaning.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all that a configuration can say: settings with types, defaults and meanings."""
+    announce("reading settings" if pattern is None else f"looking for settings with {pattern}")
+    from dataclasses import asdict
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmpsr.config import ConfigError, nearest
+    from training.drafting.settings import matching
+
+    listed = listed_settings()
+    chosen = {
+        kind: found for kind, own in listed.items() if (found := own if pattern is None else matching(own, pattern))
+    }
+    if not chosen:
+        parts = {part for own in listed.values() for each in own for part in each.place.split(".") if part[0] != "<"}
+        raise ConfigError(f"no setting has {pattern!r} in its path or meaning; {nearest(str(pattern), parts)}")
+    if as_json:
+        document = {kind: [asdict(each) for each in found] for kind, found in chosen.items()}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    console = out_console(140)
+    for kind, found in chosen.items():
+        table = Table("setting", "type", "default", "meaning", title=f"Settings of {kind}", title_justify="left")
+        table.columns[0].overflow = "fold"
+        for each in found:
+            table.add_row(*map(Text, (each.place, each.type, each.default, each.sentence)))
+        console.print(table)
 
 
 if __name__ == "__main__":

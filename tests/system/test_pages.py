@@ -53,6 +53,10 @@ def test_the_formulas_are_those_of_the_docstrings() -> None:
     assert pages.FORMULAS.read_text(encoding="utf-8") == pages.formulas_page(), AGAIN
 
 
+def test_the_settings_are_those_of_the_models() -> None:
+    assert pages.SETTINGS.read_text(encoding="utf-8") == pages.settings_page(), AGAIN
+
+
 def test_the_picture_is_that_of_the_order_of_imports() -> None:
     text = pages.ARCHITECTURE.read_text(encoding="utf-8")
     assert text.count(pages.BEGIN) == text.count(pages.END) == 1

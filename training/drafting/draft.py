@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pandas as pd
 from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Split
 from corpora.reading.cells import USUAL_SEPARATORS, read_cells
 from corpora.splitting import split_by_group, working_shares
+from mmpsr.config import toml_of
 from training.drafting.columns import Choices, Columns, Guess, guess_columns, plain
 from training.drafting.labels import FOLDER, TaskDraft, guess_tasks
 from training.drafting.recordings import TABLE_SUFFIXES, Recordings, kinds_of, require_no_sheet, splits_of_files
@@ -27,7 +27,6 @@ FEW_CLIPS = 64
 LABEL = "label"
 """Column that a table of recordings has for what nothing told."""
 WIDTH, LONGEST = 46, 120
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Draft:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Yield each setting that was guessed, its value, and how it was told."""
         for guess in self.columns.guesses:
-            yield guess.setting, _toml(guess.value), guess.how
+            yield guess.setting, toml_of(guess.value), guess.how
         for task in self.tasks:
             yield f"labels.{task.name}", ", ".join(task.columns), task.how
         for modality, why in self.modalities.items():
@@ -142,24 +141,9 @@ class Draft:
 
 def _line(setting: str, value: object, comment: str) -> str:
     """Write a setting, what it rests on behind it, or above it where both are long."""
-    text = f"{setting} = {_toml(value)}"
+    text = f"{setting} = {toml_of(value)}"
     beside = f"{text:<{WIDTH}} # {comment}"
     return text if not comment else beside if len(beside) <= LONGEST else f"# {comment}\n{text}"
-
-
-def _toml(value: object) -> str:
-    """Write a value in one line of TOML; a JSON string, number, list or truth is one.
-
-    Example:
-        >>> _toml({"column": "feeling", "values": {"so so": "Neutral"}})
-        '{ column = "feeling", values = { "so so" = "Neutral" } }'
-    """
-    if isinstance(value, Mapping):
-        pairs = (f"{key if _BARE.fullmatch(key) else json.dumps(key)} = {_toml(each)}" for key, each in value.items())
-        return f"{{ {', '.join(pairs)} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def find_tables(source: Path) -> tuple[Path, str | dict[Split, str] | None, Recordings | None]:
