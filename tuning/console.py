@@ -20,6 +20,7 @@ from training.commands.common import (
     guarded,
     out_console,
     print_error,
+    run_of,
 )
 from training.commands.console import app
 
@@ -130,6 +131,7 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
+    path = path if (path / "table.csv").exists() else run_of(path)
     announce(f"reading {path}")
     from training.report.run import write_report
     from tuning.study.report import report_page

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.common import JsonOption, RunArgument, announce, error_console, guarded, out_console
+from training.commands.common import JsonOption, RunArgument, announce, error_console, guarded, out_console, run_of
 
 __all__ = ["adapt"]
 
@@ -47,6 +47,7 @@ def adapt(
     as_json: JsonOption = False,
 ) -> None:
     """Adapt to each test participant without their labels, and compare with the network that was not adapted."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.adaptation.request import AdaptationRequest, answer
     from training.adaptation.tables import tables

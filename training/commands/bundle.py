@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from training.commands.common import RunArgument, announce, guarded
+from training.commands.common import RunArgument, announce, guarded, run_of
 
 if TYPE_CHECKING:
     from training.bundle.bundle import BundledModel
@@ -26,6 +26,7 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> int:
     """Put a run's model, its figures and a model card into a folder that predicts anywhere; see if it does."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.bundle.bundle import read_bundle, repeat_predictions, write_bundle
 
@@ -69,6 +70,7 @@ def export(
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
 ) -> None:
     """Write a model as ONNX or as a program of torch.export, from vectors to probabilities, and run it."""
+    source = run_of(source)
     announce(f"reading {source}")
     from mmpsr.export import PRESENCE, ExportError, export_onnx, export_torch
     from training.bundle.bundle import read_bundle

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.extras import sentence_of
+from training.runs.newest import newest_run
 
 __all__ = [
     "DEMO",
@@ -35,6 +36,7 @@ __all__ = [
     "launched",
     "out_console",
     "print_error",
+    "run_of",
     "without_collection",
 ]
 
@@ -48,7 +50,7 @@ SetOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of runs: the newest.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
 ]
@@ -88,6 +90,18 @@ def announce(line: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     error_console().print(line, style="dim", highlight=False, markup=False)
+
+
+def run_of(folder: Path) -> Path:
+    """Find the run that a folder means, and say which where it is not the folder itself; see `newest_run`.
+
+    Raises:
+        UserError: it holds runs, and none of them is finished.
+    """
+    run = newest_run(folder)
+    if run != folder:
+        announce(f"{folder}: its newest finished run, {run}")
+    return run
 
 
 def print_error(message: Exception | str) -> None:

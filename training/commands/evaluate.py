@@ -21,6 +21,7 @@ from training.commands.common import (
     announce,
     guarded,
     out_console,
+    run_of,
     without_collection,
 )
 
@@ -83,6 +84,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    runs = [run_of(run) for run in runs or ()]
     announce(f"reading {' '.join(map(str, runs or (config,)))}")
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
@@ -94,7 +96,7 @@ def evaluate(
     of_texts = {"--encoder": encoder, "--wordings": wordings, "--all-wordings": all_wordings}
     if zero_shot or task_texts:
         of_runs = {"--aggregate": aggregate, "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained}
-        _require_no_run(runs or (), config, [name for name, value in of_runs.items() if value])
+        _require_no_run(runs, config, [name for name, value in of_runs.items() if value])
         assert config is not None
         document = _evaluate_texts(
             config, set_ or (), task_texts or (), encoder, wordings, all_wordings, corpus or (), split, by
@@ -193,6 +195,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
+    first, second = run_of(first), run_of(second)
     announce(f"reading {first} and {second}")
     from training.evaluation.compare import compare_runs
     from training.runs.stored import RunPredictions
@@ -248,6 +251,7 @@ def _p(value: float | None) -> str:
 @without_collection()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.in_time.figures import verify_in_time
     from training.runs.directory import is_run_in_time

@@ -25,6 +25,7 @@ from training.commands.common import (
     announce,
     error_console,
     guarded,
+    run_of,
     without_collection,
 )
 
@@ -105,13 +106,14 @@ def predict(
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
+    names = [_named(names[0]), *names[1:]] if names else []
     announce(f"reading {' '.join(names or task_texts or ())}")
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
     from training.runs.directory import is_run_in_time
 
     try:
-        model, inputs = _model_of(names or [], task_texts or ())
+        model, inputs = _model_of(names, task_texts or ())
         if not inputs and text is None:
             raise InputError("there is nothing to predict; name files, folders, globs or tables, or give --text")
         format_ = _format(format_, output)
@@ -184,6 +186,7 @@ def serve_app(
     """Open a page, for this machine only, that analyses videos and says why."""
     for extra in ("app", "media", "report"):
         require_extra(extra)
+    model = None if model is None else _named(model)
     announce(f"opening {_name_of(model, task_texts or ())}")
     from training.app.analysis import Limits
     from training.app.in_time import InTimeService
@@ -233,6 +236,12 @@ def _model_of(names: Sequence[str], task_texts: Sequence[str]) -> tuple[str | No
     if not task_texts:
         raise InputError(_NO_MODEL)
     return None, list(names)
+
+
+def _named(model: str) -> str:
+    """Name the run that a folder means; anything else, such as a hub's id, stays as it is written."""
+    run = run_of(Path(model))
+    return model if run == Path(model) else str(run)
 
 
 def _counted(clips: pd.DataFrame) -> str:

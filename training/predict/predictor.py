@@ -39,6 +39,7 @@ from training.predict.inputs import Defect, InputError, find_inputs
 from training.predict.results import Results
 from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
+from training.runs.newest import newest_run
 from training.runs.trained import TrainedModel
 
 __all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
@@ -115,7 +116,7 @@ class Predictor(KeepsLoaded):
         """Open the model of a finished run.
 
         Args:
-            path: run directory.
+            path: run directory, or the folder of runs of a configuration, whose newest finished one is opened.
             num_processes: see the class.
             device: of the model.
             weights: local copies of encoders' weights in place of the run's; see `training.bundle.bundle.usable_here`.
@@ -126,9 +127,10 @@ class Predictor(KeepsLoaded):
             ConfigError: the model has no such encoder.
             BundleError: the run's encoders are not those installed here.
         """
-        trained = usable_here(TrainedModel.read(Path(path), device), weights or {}, trust_remote_code)
+        run = newest_run(path)
+        trained = usable_here(TrainedModel.read(run, device), weights or {}, trust_remote_code)
         predictor = cls(trained, num_processes)
-        predictor._run = Path(path)
+        predictor._run = run
         return predictor
 
     @classmethod

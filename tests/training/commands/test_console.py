@@ -195,7 +195,7 @@ def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
         "export", "app", "adapt", "zero-shot",
-        "tune", "study", "transfer", "trunks", "report",
+        "tune", "study", "transfer", "trunks", "report", "init", "settings",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output.strip()) == (0, importlib.metadata.version("mmpsr"))
