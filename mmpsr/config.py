@@ -29,6 +29,7 @@ from mmpsr.errors import UserError
 __all__ = [
     "Config",
     "ConfigError",
+    "MissingConfigError",
     "alternatives",
     "base_of",
     "find_config",
@@ -56,6 +57,10 @@ _KEY_PART = re.compile(r"""[^."']+|"[^"]*"|'[^']*'""")
 
 class ConfigError(UserError):
     """A configuration that cannot be used; the message says what was found, where, and what to do."""
+
+
+class MissingConfigError(ConfigError, FileNotFoundError):
+    """A configuration file that is not there."""
 
 
 class Config(BaseModel):
@@ -322,13 +327,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file, or a shipped one by its name, see `find_config`.
 
     Raises:
-        ConfigError: the file is missing or not TOML.
+        MissingConfigError: there is no such file.
+        ConfigError: it is not TOML.
     """
     try:
         return tomllib.loads(find_config(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         name = Path(path).with_suffix("").as_posix()
-        raise ConfigError(
+        raise MissingConfigError(
             f"{path}: there is no such configuration file, and none that ships is named {name!r}; "
             f"{nearest(name, shipped_configs())}"
         ) from None

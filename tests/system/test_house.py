@@ -119,7 +119,7 @@ ORDER = {
     "training": (
         "config launch", "data published_config", "class_texts doctor drafting scoring", "linear runs",
         "evaluation fit", "stacked", "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time",
-        "app", "commands", "run",
+        "interactive", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

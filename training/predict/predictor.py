@@ -1,7 +1,7 @@
 """Prediction of recordings by a trained model: the functions of extraction and evaluation, in one object.
 
 ```python
-from training.predict import Predictor
+from mmpsr import Predictor
 
 predictor = Predictor.from_pretrained("my-bundle")     # or Predictor.from_run("runs/demo/20260101-120000")
 results = predictor.predict("talk.mp4", texts="Well, I am not sure.")
@@ -35,7 +35,7 @@ from training.bundle.files import CONTENT, FILES, OPTIONAL
 from training.class_texts.model import TrainedAndNearest
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
-from training.predict.inputs import Defect, InputError, find_inputs
+from training.predict.inputs import Defect, InputError, MissingInputError, find_inputs
 from training.predict.results import Results
 from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
@@ -157,6 +157,8 @@ class Predictor(KeepsLoaded):
     ) -> Predictor:  # fmt: skip
         folder = Path(model_id)
         if not folder.is_dir():
+            if not _HUB_ID.fullmatch(model_id):
+                raise MissingInputError(f"{model_id} is no folder, and no id of a bundle on the hub (owner/name)")
             from huggingface_hub import snapshot_download
 
             folder = Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
@@ -262,6 +264,7 @@ class Predictor(KeepsLoaded):
             A result per clip that has at least one modality, and a defect per clip that has none.
 
         Raises:
+            MissingInputError: a recording that is named is not there; one of a table is a defect instead.
             InputError: the inputs cannot be understood.
             CorpusError: a clip table has an id twice or a span that cannot be.
             ExtractionError: an encoder cannot be loaded.
@@ -373,6 +376,10 @@ def _read(
     names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     given = [texts] if isinstance(texts, str) else texts
     folder = None if transcripts is None else Path(transcripts)
+    missing = [str(name) for name in names if not Path(name).exists() and not any(sign in str(name) for sign in "*?[")]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise MissingInputError(f"there is no recording {', '.join(missing[:3])}{more}; name files, folders or globs")
     read = find_inputs(names, texts=given, transcripts=folder)
     return clips_of(read.recordings, window, hop), read.defects, read.notes
 
@@ -428,4 +435,4 @@ def open_predictor(
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
         own["allow_custom_encoders"] = allow_custom_encoders
         return Predictor.from_pretrained(model, num_processes=num_processes, **own)
-    raise InputError(f"{model} is no folder; name a finished run or a bundle")
+    raise MissingInputError(f"{model} is no folder; name a finished run or a bundle")
