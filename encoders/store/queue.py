@@ -8,7 +8,7 @@ has, hands out what nobody works on, and counts what became of it. Vectors with 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -17,9 +17,10 @@ import pandas as pd
 from encoders.errors import Failure
 from encoders.spec import EncoderSpec
 from encoders.store.claims import Claims, Item
+from encoders.store.index import Entry, Index
 from encoders.store.parts import clean, utc_now
 from encoders.store.progress import Count, ExtractionSummary
-from encoders.store.vector_store import Entry, FeatureStore
+from encoders.store.vector_store import FeatureStore
 
 __all__ = ["CLIP_COLUMNS", "Settled", "WorkQueue", "records_of"]
 
@@ -30,7 +31,7 @@ CLIP_COLUMNS = (
 )  # fmt: skip
 """Columns of the clip table that encoders read."""
 
-Settled = Mapping[str, Mapping[tuple[str, str], Entry]]
+Settled = Mapping[str, Index]
 """By folder, what the store knows of each clip."""
 
 
@@ -54,7 +55,7 @@ class WorkQueue:
     Attributes:
         pending: rows that may still need something.
         num_failed: failures so far.
-        made: items that this process made.
+        made: how many items this process made, by corpus and subject.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class WorkQueue:
         self.pending: deque[int] = deque(rows)
         self.began = utc_now()
         self.num_failed = 0
-        self.made: set[Item] = set()
+        self.made: Counter[tuple[str, str]] = Counter()
         self.corpora: list[str] = list(dict.fromkeys(record["corpus"] for record in records))
         self.folders = {
             (corpus, subject): store.folder(corpus, spec).relative_to(store.root).as_posix()
@@ -82,16 +83,28 @@ class WorkQueue:
         for folder in self.folders.values():
             clean(store.root / folder)
 
+    @property
+    def num_made(self) -> int:
+        """How many items this process made."""
+        return self.made.total()
+
     def item(self, row: int, subject: str) -> Item:
         """Name one thing to be made of a clip."""
         record = self.records[row]
         source = self.sources[subject if subject in self.sources else self.specs[subject].modality][row]
         return Item(self.folders[record["corpus"], subject], record["clip_id"], source)
 
-    def settled(self) -> Settled:
-        """Look up what the store knows by now."""
+    def settled(self, claims: Claims | None = None) -> Settled:
+        """Look up what the store knows by now.
+
+        Args:
+            claims: of this process, while it holds `exclusive`: what processes with claims have added is followed, and
+                no folder is listed.
+        """
+        news = None if claims is None else claims.news()
         return {
-            folder: self._store.done(corpus, self.specs[subject]) for (corpus, subject), folder in self.folders.items()
+            folder: self._store.done(corpus, self.specs[subject], None if news is None else news.get(folder, ()))
+            for (corpus, subject), folder in self.folders.items()
         }
 
     def entry(self, row: int, subject: str, settled: Settled) -> Entry | None:
@@ -109,12 +122,15 @@ class WorkQueue:
                 missing[subject] = self.item(row, subject)
         return missing
 
-    def find_missing(self) -> dict[int, dict[str, Item]]:
-        """Look into the store, forget clips that need nothing, and list what the others need."""
-        settled = self.settled()
-        missing = {row: items for row in self.pending if (items := self.missing(row, settled))}
-        self.pending = deque(missing)
-        return missing
+    def find_missing(self) -> set[str]:
+        """Look into the store, forget clips that need nothing, and tell which subjects the others need."""
+        settled, pending, subjects = self.settled(), deque[int](), set[str]()
+        for row in self.pending:
+            if missing := self.missing(row, settled):
+                pending.append(row)
+                subjects.update(missing)
+        self.pending = pending
+        return subjects
 
     def claim_rows(self, claims: Claims, most: int, waits_for: set[str]) -> dict[int, dict[str, Item]]:
         """Claim what nobody holds of the next clips of one corpus.
@@ -131,7 +147,7 @@ class WorkQueue:
             return {}
         with claims.exclusive:
             taken = claims.others()  # before the look into the store, see encoders.store.claims
-            settled, held = self.settled(), claims.held
+            settled, held = self.settled(claims), claims.held
             claimed: dict[int, dict[str, Item]] = {}
             passed: list[int] = []
             corpus = None
@@ -172,7 +188,7 @@ class WorkQueue:
         if done:
             items = [item for item, _ in done]
             write([item.clip_id for item in items], [item.source for item in items], [value for _, value in done])
-            self.made.update(items)
+            self.made[corpus, subject] += len(items)
         self._store.write_failures(
             corpus,
             self.specs[subject],
@@ -189,13 +205,13 @@ class WorkQueue:
             rows = [row for row in self.rows if self.records[row]["corpus"] == corpus]
             for subject, spec in self.specs.items():
                 count = summary.counts.setdefault((corpus, subject), Count())
-                items = [self.item(row, subject) for row in rows]
-                for row, item in zip(rows, items, strict=True):
-                    entry = self.entry(row, subject, settled)
-                    # none: another process has only now made the vector whose lack had settled the sequence, too
-                    status = "failed" if entry is None else entry.status
-                    kind = "reused" if status == "done" and item not in self.made else status
-                    setattr(count, kind, getattr(count, kind) + 1)
+                entries = (self.entry(row, subject, settled) for row in rows)
+                # none: another process has only now made the vector whose lack had settled the sequence, too
+                statuses = Counter("failed" if entry is None else entry.status for entry in entries)
+                made = min(self.made[corpus, subject], statuses["done"])
+                count.done, count.reused = count.done + made, count.reused + statuses["done"] - made
+                count.absent, count.failed = count.absent + statuses["absent"], count.failed + statuses["failed"]
+                items = (self.item(row, subject) for row in rows)
                 keys = [(item.clip_id, item.source) for item in items]
                 summary.figures += self._store.figure_rows(corpus, spec, keys)
                 if count.failed or count.absent:
