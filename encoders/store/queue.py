@@ -9,9 +9,10 @@ has, hands out what nobody works on, and counts what became of it. Vectors with 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
+import numpy as np
 import pandas as pd
 
 from encoders.errors import Failure
@@ -22,7 +23,7 @@ from encoders.store.parts import clean, utc_now
 from encoders.store.progress import Count, ExtractionSummary
 from encoders.store.vector_store import FeatureStore
 
-__all__ = ["CLIP_COLUMNS", "Settled", "WorkQueue", "records_of"]
+__all__ = ["CLIP_COLUMNS", "Records", "Settled", "WorkQueue", "records_of"]
 
 CLIP_COLUMNS = (
     "corpus", "clip_id", "media", "start", "end", "audio_media", "audio_start", "audio_end", "fallback_media",
@@ -35,10 +36,49 @@ Settled = Mapping[str, Index]
 """By folder, what the store knows of each clip."""
 
 
-def records_of(clips: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:
+class Records(Sequence[dict[str, Any]]):
+    """Rows of a clip table as dictionaries, made when they are asked for: kept, they take 600 bytes each.
+
+    Args:
+        columns: values of all rows by column.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._names, self._columns = tuple(columns), tuple(columns.values())
+
+    def __len__(self) -> int:
+        return len(self._columns[0]) if self._columns else 0
+
+    @overload
+    def __getitem__(self, row: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Records: ...
+
+    def __getitem__(self, row: int | slice) -> dict[str, Any] | Records:
+        values = (column[row] for column in self._columns)
+        columns = dict(zip(self._names, values, strict=True))
+        return Records(columns) if isinstance(row, slice) else columns
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (dict(zip(self._names, values, strict=True)) for values in zip(*self._columns, strict=True))
+
+
+def records_of(clips: pd.DataFrame, columns: Iterable[str]) -> Records:
     """Turn rows of a clip table into dictionaries, `None` where missing; columns the table lacks are missing."""
-    table = clips.reindex(columns=list(columns)).astype(object)
-    return cast(list[dict[str, Any]], table.where(table.notna(), None).to_dict("records"))
+    lists: dict[str, list[Any]] = {}
+    for name in columns:
+        if name not in clips:
+            lists[name] = [None] * len(clips)
+            continue
+        values = clips[name].astype(object)
+        texts: dict[str, str] = {}  # many clips have the same corpus, file and language
+        lists[name] = [
+            texts.setdefault(value, value) if isinstance(value, str) else
+            None if is_missing else value.item() if isinstance(value, np.generic) else value
+            for value, is_missing in zip(values, values.isna(), strict=True)
+        ]  # fmt: skip
+    return Records(lists)
 
 
 class WorkQueue:
@@ -73,7 +113,9 @@ class WorkQueue:
         self.began = utc_now()
         self.num_failed = 0
         self.made: Counter[tuple[str, str]] = Counter()
-        self.corpora: list[str] = list(dict.fromkeys(record["corpus"] for record in records))
+        self._corpora: list[str] = [record["corpus"] for record in records]
+        self._ids: list[str] = [record["clip_id"] for record in records]
+        self.corpora: list[str] = list(dict.fromkeys(self._corpora))
         self.folders = {
             (corpus, subject): store.folder(corpus, spec).relative_to(store.root).as_posix()
             for corpus in self.corpora
@@ -90,9 +132,8 @@ class WorkQueue:
 
     def item(self, row: int, subject: str) -> Item:
         """Name one thing to be made of a clip."""
-        record = self.records[row]
         source = self.sources[subject if subject in self.sources else self.specs[subject].modality][row]
-        return Item(self.folders[record["corpus"], subject], record["clip_id"], source)
+        return Item(self.folders[self._corpora[row], subject], self._ids[row], source)
 
     def settled(self, claims: Claims | None = None) -> Settled:
         """Look up what the store knows by now.
@@ -153,7 +194,7 @@ class WorkQueue:
             corpus = None
             while self.pending and len(claimed) < most:
                 row = self.pending.popleft()
-                if claimed and self.records[row]["corpus"] != corpus:
+                if claimed and self._corpora[row] != corpus:
                     passed.append(row)
                     break
                 missing = self.missing(row, settled)
@@ -162,7 +203,7 @@ class WorkQueue:
                     passed.append(row)
                     waits_for.update(taken[item] for item in missing.values() if item in taken)
                 if free:
-                    claimed[row], corpus = free, self.records[row]["corpus"]
+                    claimed[row], corpus = free, self._corpora[row]
             self.pending.extendleft(reversed(passed))
             if claimed:
                 claims.add(item for items in claimed.values() for item in items.values())
@@ -202,7 +243,7 @@ class WorkQueue:
         settled = self.settled()
         ledgers = [summary.ledger] if len(summary.ledger) else []
         for corpus in self.corpora:
-            rows = [row for row in self.rows if self.records[row]["corpus"] == corpus]
+            rows = [row for row in self.rows if self._corpora[row] == corpus]
             for subject, spec in self.specs.items():
                 count = summary.counts.setdefault((corpus, subject), Count())
                 entries = (self.entry(row, subject, settled) for row in rows)

@@ -26,7 +26,7 @@ from encoders.maintenance.pruning import find_leftovers
 from encoders.spec import EncoderSpec
 from encoders.store import vector_store as store_module
 from encoders.store.claims import Claims, Item
-from encoders.store.parts import list_parts, open_compactions
+from encoders.store.parts import Compaction, list_parts, open_compactions, record_compaction
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.text_store import TextStore, Written
 from encoders.store.timed_store import TimedStore
@@ -187,6 +187,30 @@ def test_listing_that_missed_the_many_and_the_one_is_made_again(
 
     monkeypatch.setattr(os, "scandir", late)
     assert len(list_parts(folder, "part-")) == 1
+
+
+def test_listing_while_the_one_takes_the_place_of_the_many_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    folder, scandir = tmp_path / FOLDER, os.scandir
+    many = list_parts(folder, "part-")
+    record_compaction(folder, Compaction("part-one.parquet", tuple(many), (1,) * len(many), (0,) * len(many)))
+    assert list_parts(folder, "part-") == many  # the one has not appeared
+    (folder / many[0]).rename(tmp_path / "removed")
+    assert list_parts(folder, "part-") == many[1:]  # a person did it: there is nothing else to find
+    (tmp_path / "removed").rename(folder / many[0])
+    (tmp_path / "empty").mkdir()
+
+    def meanwhile(path: Path) -> Any:
+        monkeypatch.setattr(os, "scandir", scandir)
+        (folder / many[0]).rename(folder / "part-one.parquet")
+        for name in many[1:]:
+            (folder / name).unlink()
+        return scandir(tmp_path / "empty")
+
+    monkeypatch.setattr(os, "scandir", meanwhile)
+    assert list_parts(folder, "part-") == ["part-one.parquet"]
 
 
 def test_large_parts_stay_and_none_becomes_larger_than_told(tmp_path: Path) -> None:
