@@ -138,7 +138,7 @@ def read_vectors(
         present = np.zeros(len(clips), dtype=np.bool_)
         vectors = np.zeros((len(clips), spec.vector_width), dtype=np.float32)
         for corpus, rows, ids, sources in _keys(clips, records, encoder.source):
-            present[rows], vectors[rows] = store.read(corpus, spec, ids, sources)
+            store.read_into(corpus, spec, ids, sources, rows, present, vectors)
         result[modality] = present, vectors
     return result
 

@@ -177,18 +177,41 @@ class FeatureStore:
         Raises:
             StoreError: a clip is asked for twice, or a part cannot be read.
         """
-        place = positions(corpus, clip_ids, sources)
         present = np.zeros(len(clip_ids), dtype=np.bool_)
         vectors = np.zeros((len(clip_ids), spec.vector_width), dtype=np.float32)
-        for table in self._tables(corpus, spec, ["clip_id", "source", "vector"]):
-            places = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in KEY), strict=True)]
-            rows = np.array(places, dtype=np.int64)
-            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
-            if rows.size and rows.min() < 0:
-                values, rows = values[rows >= 0], rows[rows >= 0]
-            vectors[rows] = values
-            present[rows] = True
+        self.read_into(corpus, spec, clip_ids, sources, np.arange(len(clip_ids)), present, vectors)
         return present, vectors
+
+    def read_into(
+        self,
+        corpus: str,
+        spec: EncoderSpec,
+        clip_ids: Sequence[str],
+        sources: Sequence[str],
+        places: NDArray[np.int64],
+        present: NDArray[np.bool_],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Read vectors as `read` does into arrays of more clips, which then are held once.
+
+        Args:
+            corpus: name of the corpus.
+            spec: whose vectors.
+            clip_ids: n distinct ids.
+            sources: n hashes.
+            places: `[n]`, each clip's row of the arrays.
+            present: `[N]`, set true where there is a vector.
+            vectors: `[N, spec.vector_width]`, to fill.
+        """
+        place = positions(corpus, clip_ids, sources)
+        for table in self._tables(corpus, spec, [*KEY, "vector"]):
+            asked = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in KEY), strict=True)]
+            clips = np.array(asked, dtype=np.int64)
+            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(clips), -1)
+            if clips.size and clips.min() < 0:
+                values, clips = values[clips >= 0], clips[clips >= 0]
+            vectors[places[clips]] = values
+            present[places[clips]] = True
 
     def notes(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], str]:
         """Read sentences that the encoder left about clips: `{(clip_id, source): note}`."""
