@@ -259,7 +259,7 @@ def test_the_subcommands_and_the_version() -> None:
         ("bundle", {"run", "--output", "-o", "--force"}),
         ("export", {"source", "--output", "-o", "--format"}),
         ("app", {"model", "--task-texts", "--encoder", "--transcribe", "--port", "--max-seconds", "--max-megabytes"}),
-        ("features", {"--config", "--set", "--store", "--json", "--prune", "--yes"}),
+        ("features", {"--config", "--set", "--store", "--json", "--prune", "--compact", "--yes"}),
         ("encoders", {"--config", "--set", "--modality", "--json"}),
     ],
 )
