@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.conformal import Promise
 from mmpsr.calibration.novelty import ClipNovelty, Novelty
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel
@@ -142,6 +143,10 @@ class TrainedModel:
         if self.zero_shot is not None and task in self.zero_shot.sources:
             return self.zero_shot.statement(task)
         return self.calibration.statement(task, self.tasks[task])
+
+    def promise(self, task: str, level: float) -> Promise:
+        """Tell what is promised of a task's sets or intervals, see `mmpsr.calibration.conformal.promise`."""
+        return self.calibration.promise(task, self.tasks[task], level)
 
     @property
     def modalities(self) -> tuple[str, ...]:
