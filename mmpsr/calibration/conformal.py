@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +146,11 @@ class Promise:
         known = ", ".join(f"{corpus} ({number})" for corpus, number in self.groups.items())
         words = f"{asked} is promised for new groups like the dev groups of {known}"
         return f"{words}, and for no other corpus: {few}" if self.short else words
+
+    def with_names(self, names: Mapping[str, str]) -> Promise:
+        """Call corpora by other names; those that have none keep theirs."""
+        groups, short = ({names.get(k, k): number for k, number in own.items()} for own in (self.groups, self.short))
+        return replace(self, groups=groups, short=short)
 
     def to_dict(self) -> dict[str, object]:
         """Give JSON values."""
