@@ -28,7 +28,7 @@ from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.runs.directory import RunError, read_json
 
-__all__ = ["RunPredictions", "System", "TaskSplit", "add_predictions"]
+__all__ = ["RunPredictions", "System", "TaskSplit", "add_predictions", "groups_of"]
 
 Array = NDArray[np.float64]
 System = Literal["model", "uncalibrated", "linear"]
@@ -56,6 +56,12 @@ def add_predictions(
         for index, column in enumerate(label_columns(task, spec))
     }
     return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
+
+
+def groups_of(clips: pd.DataFrame) -> NDArray:
+    """Name each clip's group, `[N]`; a clip without one is its own."""
+    alone = pd.Series([f"clip {name}" for name in clips["clip_id"]], index=clips.index, dtype="string")
+    return clips["group"].astype("string").fillna(alone).to_numpy(str)
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,7 @@ class TaskSplit:
     @property
     def groups(self) -> NDArray:
         """Each clip's group; a clip without one is its own."""
-        alone = pd.Series([f"clip {name}" for name in self.clips["clip_id"]], index=self.clips.index, dtype="string")
-        return self.clips["group"].astype("string").fillna(alone).to_numpy(str)
+        return groups_of(self.clips)
 
     def take(self, rows: NDArray) -> TaskSplit:
         """Take some of the clips, by number or mask."""
