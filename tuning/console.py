@@ -23,6 +23,7 @@ from training.commands.common import (
     run_of,
 )
 from training.commands.console import app
+from training.drafting.completion import complete_configs, complete_inputs
 
 if TYPE_CHECKING:
     from training.drafting.settings import Setting
@@ -42,6 +43,7 @@ def tune(
         Path,
         typer.Option(
             "--config",
+            autocompletion=complete_configs,
             help="TOML file with a search section, or the name of one that ships; the demo's where left out.",
         ),
     ] = SEARCH,
@@ -82,7 +84,7 @@ def tune(
 @app.command()
 @guarded("stopped; what is complete is kept, and the same command continues", out_console)
 def study(
-    path: Annotated[Path, typer.Argument(help="TOML file of the study.")],
+    path: Annotated[Path, typer.Argument(help="TOML file of the study.", autocompletion=complete_configs)],
     set_: SetOption = None,
     base: StudyBaseOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 1,
@@ -117,7 +119,11 @@ def study(
 def report(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a finished run or of a study, or a study's TOML file."),
+        typer.Argument(
+            metavar="RUN_OR_STUDY",
+            help="Folder of a finished run or of a study, or a study's TOML file.",
+            autocompletion=complete_inputs,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="report.html in the folder where left out.")

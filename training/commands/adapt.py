@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from training.commands.common import JsonOption, RunArgument, announce, error_console, guarded, out_console, run_of
+from training.drafting.completion import complete_configs
 
 __all__ = ["adapt"]
 
@@ -33,7 +34,10 @@ def adapt(
         str | None, typer.Option("--task", help="Task of two classes; the corpus' own where left out.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of other corpora, such as BAH at level frame.")
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file of other corpora, such as BAH at level frame.", autocompletion=complete_configs
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from training.commands.common import RunArgument, announce, guarded, run_of
+from training.drafting.completion import complete_runs
 
 if TYPE_CHECKING:
     from training.bundle.bundle import BundledModel
@@ -65,7 +66,12 @@ def _print_files(trained: BundledModel) -> None:
 
 @guarded()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="Folder of a finished run or of a bundle.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_BUNDLE", help="Folder of a finished run or of a bundle.", autocompletion=complete_runs
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .onnx or .pt2.")],
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
 ) -> None:

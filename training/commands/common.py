@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.extras import sentence_of
+from training.drafting.completion import complete_configs, complete_runs, complete_settings
 from training.runs.newest import newest_run
 
 __all__ = [
@@ -43,14 +44,24 @@ __all__ = [
 P = ParamSpec("P")
 
 DEMO = Path("demo")
-ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file; the demo where left out.")]
+ConfigOption = Annotated[
+    Path, typer.Option("--config", help="TOML file; the demo where left out.", autocompletion=complete_configs)
+]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value over the file, for example training.lr=3e-4.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="section.key=value over the file, for example training.lr=3e-4.", autocompletion=complete_settings
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or of runs: the newest.")]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="Folder of a finished run, or of runs: the newest.", autocompletion=complete_runs
+    ),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
 ]

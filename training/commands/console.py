@@ -19,7 +19,7 @@ from training.commands.zero_shot import zero_shot
 
 __all__ = ["app"]
 
-app = typer.Typer(name="mmpsr", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="mmpsr", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,6 +24,7 @@ from training.commands.common import (
     run_of,
     without_collection,
 )
+from training.drafting.completion import complete_configs, complete_runs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,10 +43,16 @@ def evaluate(
         typer.Argument(
             metavar="RUN...",
             help="Folder of a finished run; several that differ in the seed; none with --zero-shot or --task-texts.",
+            autocompletion=complete_runs,
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of other corpora, which the model predicts now.")
+        Path | None,
+        typer.Option(
+            "--config",
+            help="TOML file of other corpora, which the model predicts now.",
+            autocompletion=complete_configs,
+        ),
     ] = None,
     zero_shot: Annotated[
         bool,
@@ -200,8 +207,15 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 @guarded()
 @without_collection()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another; positive is better than A.")],
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.", autocompletion=complete_runs)
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_B", help="Folder of another; positive is better than A.", autocompletion=complete_runs
+        ),
+    ],
     split: SplitOption = None,
     as_json: JsonOption = False,
 ) -> None:

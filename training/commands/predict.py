@@ -28,6 +28,7 @@ from training.commands.common import (
     run_of,
     without_collection,
 )
+from training.drafting.completion import complete_inputs, complete_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,7 @@ def predict(
             metavar="RUN_OR_BUNDLE INPUTS...",
             help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without; files, folders, globs "
             "or tables.",
+            autocompletion=complete_inputs,
         ),
     ] = None,
     text: Annotated[
@@ -181,6 +183,7 @@ def serve_app(
         typer.Argument(
             metavar="RUN_OR_BUNDLE",
             help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without.",
+            autocompletion=complete_runs,
         ),
     ] = None,
     task_texts: TaskTextsOption = None,
