@@ -44,6 +44,8 @@ def bundle(
         f"features: the largest difference is {repeated.difference:.1e}"
         + ("." if agrees else f", more than {TOLERANCE:g}; do not hand this bundle on.")
     )
+    if agrees:
+        announce(f"next: mmpsr predict {output} RECORDING --cards cards")
     return 0 if agrees else 1
 
 

@@ -47,9 +47,12 @@ def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOpt
     resolved, accelerator, console = _begin(config, set_, with_trackers=True)
     name = resolved.output.name or config.stem
     if isinstance(resolved, InTimeConfig):
-        run_in_time(resolved, name, resume, accelerator, console)
+        run = run_in_time(resolved, name, resume, accelerator, console)
+        announce(f"next: mmpsr evaluate {run}, mmpsr predict {run} RECORDING --cards cards")
     else:
-        run_training(resolved, name, resume, accelerator, console)
+        run = run_training(resolved, name, resume, accelerator, console)
+        announce(f"next: mmpsr evaluate {run}, mmpsr report {run}, mmpsr predict {run} RECORDING --cards cards")
+        announce(f"      mmpsr bundle {run} -o FOLDER puts the model into a folder that predicts anywhere")
 
 
 @guarded(CONTINUES, out_console)

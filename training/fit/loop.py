@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -40,6 +41,9 @@ from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import embed, evaluate_rows, predict
 
 __all__ = ["Course", "DivergedError", "StopSignals", "build_model", "train"]
+
+QUIET = 8.0
+"""Seconds without a line after which an epoch is told that is not the best so far."""
 
 
 class DivergedError(UserError):
@@ -150,6 +154,7 @@ class Course:
     dev_rows: Tensor
     steps_per_epoch: int
     _batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+    _said: float = field(default_factory=time.monotonic)
 
     @classmethod
     def begin(
@@ -233,7 +238,9 @@ class Course:
             record = epoch_record(state, value, figures, _quality(state, predicted, self.joined, self.dev_rows))
             self.run.log(record)
             track(self.accelerator, record, state.step)
-            if progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0:
+            is_better, is_quiet = progress.best_epoch == progress.epoch, time.monotonic() - self._said > QUIET
+            if is_better or is_quiet or (progress.epoch + 1) % 10 == 0:
+                self._said = time.monotonic()
                 star = " *" if progress.best_epoch == progress.epoch else ""
                 name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
                 self.say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
