@@ -14,7 +14,7 @@ from corpora.reading.numbers import read_numbers
 from mmpsr.config import nearest
 from training.drafting.recordings import MediaTemplate, Recordings
 
-__all__ = ["Choices", "Columns", "Guess", "guess_columns", "is_known", "numbers_of", "plain"]
+__all__ = ["MISSING", "NUMBERED", "Choices", "Columns", "Guess", "guess_columns", "is_known", "numbers_of", "plain"]
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "clip_id", "clip", "utterance_id", "utt_id", "segment_id", "sample_id", "name", "key", "video_id",
@@ -43,6 +43,8 @@ GROUPS: Mapping[str, GroupKind] = {
 """Names of columns whose values no split may separate, the likeliest first -> what a group is."""
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "?", "-", "none", "None", "null")
 FEWEST_GROUPS = 3
+NUMBERED = re.compile(r"(?:^|_)(?:id|no|nr|num|number|index|clip|utterance|row)$")
+"""Names of columns that count something, and are no labels."""
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -285,7 +287,7 @@ def _id(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
     of_media = [name for name in told.naming if _tells_apart(frame[name])]
     is_word = [
         name for name in free
-        if _tells_apart(frame[name]) and (numbers_of(frame[name]) is None or plain(name) in NAMES["id"])
+        if _tells_apart(frame[name]) and (numbers_of(frame[name]) is None or NUMBERED.search(plain(name)))
     ]  # fmt: skip
     for names, how in ((usual, "its name, and no cell occurs twice"), (of_media, "it names the recording, each once"),
                        (is_word, "no cell occurs twice")):  # fmt: skip
@@ -313,7 +315,7 @@ def _pairs(told: Columns, frame: pd.DataFrame, free: Sequence[str]) -> Iterator[
     start = told.value("start")
     if told.naming and start is not None:
         yield told.naming[-1], str(start)
-    likely = [name for name in free if re.search(r"(?:^|_)(?:id|no|nr|num|number|index|clip|utterance)$", plain(name))]
+    likely = [name for name in free if NUMBERED.search(plain(name))]
     yield from combinations(likely, 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,8 +13,9 @@ import pandas as pd
 from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Split
 from corpora.reading.cells import USUAL_SEPARATORS, read_cells
 from corpora.splitting import split_by_group, working_shares
+from corpora.table import TableCorpus
 from mmpsr.config import toml_of
-from training.drafting.columns import Choices, Columns, Guess, guess_columns, plain
+from training.drafting.columns import MISSING, Choices, Columns, Guess, guess_columns, plain
 from training.drafting.labels import FOLDER, TaskDraft, guess_tasks
 from training.drafting.recordings import TABLE_SUFFIXES, Recordings, kinds_of, require_no_sheet, splits_of_files
 
@@ -64,9 +66,10 @@ class Draft:
         for task in self.tasks:
             yield from task.notes
         for task in self.others:
+            columns = [name for each in (*self.tasks, task) for name in each.columns]
             yield (
                 f"column {task.columns[0]!r} could be labels as well ({task.how}) and is not taken; to train it, say "
-                f"all that are: {' '.join(f'--label {name}' for each in (*self.tasks, task) for name in each.columns)}"
+                f"all that are: {' '.join(f'--label {shlex.quote(name)}' for name in columns)}"
             )
         yield from self.absent.values()
 
@@ -235,6 +238,7 @@ def draft_of(source: Path, choices: Choices) -> Draft:
             f"{folder / names[0]} names no recording that is there, and no column holds what is said; name the column: "
             "--media COLUMN, or --text COLUMN"
         )
+    _add_missing(columns, frame, tasks)
     used = {*columns.used, *(column for task in tasks for column in task.columns)}
     unread = [str(column) for column in frame.columns if column not in used]
     return Draft(name, folder, files, len(frame), columns, tasks, others, modalities, absent, unread)
@@ -275,6 +279,17 @@ def _add_fractions(columns: Columns, frame: pd.DataFrame, name: str, files: str 
     dealt = ", ".join(f"{groups[drawn.eq(split)].nunique()} {split}" for split in SPLITS)
     how = f"no column says which clip is in which split; a hash of their names deals the {of}: {dealt}"
     columns.guesses.append(Guess("fractions", dict(shares), how))
+
+
+def _add_missing(columns: Columns, frame: pd.DataFrame, tasks: Sequence[TaskDraft]) -> None:
+    """Say which cells of labels mean that nothing is known, where a table corpus does not know them itself."""
+    cells = pd.concat([frame[column].str.strip() for task in tasks for column in task.columns])
+    usual = TableCorpus.model_fields["missing"].default
+    found = [cell for cell in MISSING if cell and cell not in usual and cells.eq(cell).any()]
+    if found:
+        columns.guesses.append(
+            Guess("missing", [*usual, *found], f"cells of labels that say nothing: {' '.join(found)}")
+        )
 
 
 def _filled(selector: str, frame: pd.DataFrame) -> pd.Series:

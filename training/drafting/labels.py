@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 from corpora.clips import CorpusError
 from corpora.reading.cells import plain_numbers
 from mmpsr.tasks import BUILTIN_TASKS
-from training.drafting.columns import Choices, Columns, columns_in, is_known, numbers_of, plain
+from training.drafting.columns import NUMBERED, Choices, Columns, columns_in, is_known, numbers_of, plain
 
 __all__ = ["FOLDER", "TaskDraft", "guess_tasks"]
 
@@ -95,7 +96,7 @@ def guess_tasks(frame: pd.DataFrame, told: Columns, choices: Choices) -> tuple[l
                     "learned; label another"
                 )
         return drafts, []
-    free = [str(name) for name in frame.columns if name not in told.used]
+    free = [name for name in map(str, frame.columns) if name not in told.used and not NUMBERED.search(plain(name))]
     drafts = _families(frame, free, told)
     free = [name for name in free if name not in told.used]
     drafts += _single(frame, [name for name in free if name not in _columns_of(drafts)], drafts)
@@ -118,7 +119,7 @@ def guess_tasks(frame: pd.DataFrame, told: Columns, choices: Choices) -> tuple[l
             )
         raise CorpusError(
             f"no name of a column says that it is labels, and these could be: {listed}; say which: "
-            f"--label {_quoted(first)}"
+            f"--label {shlex.quote(first)}"
         )
     listed = "; ".join(f"{name} ({_described(frame[name])})" for name in free) or "none is left"
     taken = ", ".join(f"{guess.setting} = {guess.value}" for guess in told.guesses)
@@ -130,10 +131,6 @@ def guess_tasks(frame: pd.DataFrame, told: Columns, choices: Choices) -> tuple[l
 
 def _columns_of(drafts: Sequence[TaskDraft]) -> set[str]:
     return {name for draft in drafts for name in draft.columns}
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"'
 
 
 def _described(cells: pd.Series) -> str:
@@ -246,6 +243,11 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
                 "with other corpora's emotions, translate its cells with values = { ... }"
             )
         how = f"its cells are {len(classes)} words" if numbers is None else f"its cells are {len(classes)} numbers"
+        if numbers is not None and len(classes) > 2:
+            notes.append(
+                f"numbers in column {column!r} are taken as names of classes; if they are grades of a scale, see "
+                "docs/new_task.md, kind regression"
+            )
         return TaskDraft(task, {"column": column}, spec, how, (column,), is_named, tuple(notes))
     return _several(known, column, task, is_named)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -104,9 +105,11 @@ class Recordings:
         Returns:
             None where fewer than half of its cells name a file.
         """
+        if not self.media:
+            return None
         cells = frame[column].str.strip()
         found = self._prefix(cells, f"{{{column}}}", (column,))
-        is_unclear = any(len(self._ends.get(PurePosixPath(cell).as_posix(), ())) > 1 for cell in cells.unique())
+        is_unclear = any(len(self._ends.get(_plain(cell), ())) > 1 for cell in cells.unique())
         if found is not None and found.num_found >= MOST_PREFIXES * cells.ne("").sum() and not is_unclear:
             return found
         for other in frame.columns:
@@ -121,8 +124,8 @@ class Recordings:
         """Find the folder below which most of the cells name files."""
         found: dict[str, list[str]] = {}
         for cell in cells[cells.ne("")]:
-            own = self._ends.get(PurePosixPath(cell).as_posix(), [])
-            if not own and Path(cell).is_absolute() and _is_media(self.folder, cell):
+            own = self._ends.get(_plain(cell), [])
+            if not own and os.path.isabs(cell) and _is_media(self.folder, cell):
                 own = [("", cell)]
             for prefix, file in own:
                 found.setdefault(prefix, []).append(file)
@@ -131,6 +134,11 @@ class Recordings:
         best = max(found, key=lambda prefix: (len(found[prefix]), -len(prefix)))
         selector = columns[0] if not best and len(columns) == 1 else f"{best}{template}"
         return MediaTemplate(selector, columns, len(found[best]), tuple(dict.fromkeys(found[best])))
+
+
+def _plain(cell: str) -> str:
+    """Write a path as those below a folder are written."""
+    return cell.replace("\\", "/").removeprefix("./")
 
 
 def _is_media(folder: Path, cell: str) -> bool:

@@ -107,6 +107,25 @@ def test_the_kind_of_a_task_follows_from_name_and_cells(
     read(draft).tasks.resolve()
 
 
+def test_cells_that_say_nothing_are_no_classes() -> None:
+    draft = draft_of(write("a.csv", {"label": ["left", "right", "?", "", "nan"]}), Choices())
+    assert source_of(draft)["missing"] == ["nan", "NaN", "NA", "?"]
+    config = read(draft)
+    table = scan_corpora(config.corpora, config.tasks.resolve())["a"]
+    assert table.clips["label.left"].notna().sum() == 10  # type: ignore[union-attr]  # 5 and 5 of 24 rows
+    assert "bad_label" not in set(table.defects["kind"])  # type: ignore[union-attr]
+
+
+def test_what_counts_clips_is_an_id_and_no_label() -> None:
+    write("a.csv", {"label": ["a", "b"], "Utterance_ID": ["0", "1", "2"]})
+    pd.read_csv("a.csv").rename(columns={"id": "Sr No."}).replace({"Sr No.": "c"}, "", regex=True).to_csv(
+        "a.csv", index=False
+    )
+    draft = draft_of(Path("a.csv"), Choices())
+    assert draft.columns.value("id") == "Sr No."
+    assert not draft.others
+
+
 def test_what_people_are_is_no_label_but_said() -> None:
     draft = draft_of(write("a.csv", {"gender": ["m", "f"], "answer": ["left", "right"]}), Choices())
     assert [task.columns for task in draft.tasks] == [("answer",)]
