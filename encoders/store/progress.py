@@ -20,6 +20,8 @@ from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 __all__ = ["ClipProgress", "Count", "ExtractionSummary"]
 
 _REASONS_SHOWN = 8
+SHORTEST, LONGEST = 8.0, 60.0
+"""Seconds between lines of progress where there is no terminal; between these a tenth of the time so far."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ def _kind(reason: str) -> str:
 
 
 class ClipProgress:
-    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
+    """Progress on a terminal; elsewhere lines, every 8 seconds at first, one a minute later; none if not wanted."""
 
     def __init__(self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed") -> None:
         self.num_clips = num_clips
@@ -174,7 +176,8 @@ class ClipProgress:
         now, settled = time.monotonic(), self.num_clips - num_left
         text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
         self.progress.update(self.task, completed=settled, text=text)
-        if self.wanted and self.progress.disable and now - self.printed > 60.0:
+        pause = min(max((now - self.began) / 10.0, SHORTEST), LONGEST)
+        if self.wanted and self.progress.disable and now - self.printed > pause:
             self.printed = now
             self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
         if self.wanted and waits_for - self.waits_for:
