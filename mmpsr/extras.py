@@ -32,6 +32,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "balancing": ("torchjd",),
     "graphs": ("torch_geometric",),
     "postgresql": ("psycopg",),
+    "dask": ("distributed",),
 }
 """Extra -> top-level modules that it brings."""
 
@@ -48,6 +49,7 @@ _PURPOSES: Mapping[str, str] = {
     "balancing": "gradients are aggregated by TorchJD",
     "graphs": "graph layers of torch_geometric are used",
     "postgresql": "searches are kept in PostgreSQL",
+    "dask": "work is given to a cluster",
 }
 """Extra -> what is done with it, for the sentence."""
 

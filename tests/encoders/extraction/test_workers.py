@@ -87,8 +87,8 @@ def test_processes_outlive_an_extraction(tmp_path: Path) -> None:
     config = features(tmp_path)
     with WarmEncoders(config, num_processes=1) as warm:
         extract(table(["one"]), config, show_progress=False, warm=warm)
-        (process,) = warm.executor._processes.values()  # type: ignore[attr-defined]
+        (process,) = warm.engine.pool._processes.values()  # type: ignore[attr-defined]
         extract(table(["three"]), config, show_progress=False, warm=warm)
-        assert list(warm.executor._processes.values()) == [process]  # type: ignore[attr-defined]
+        assert list(warm.engine.pool._processes.values()) == [process]  # type: ignore[attr-defined]
         assert process.is_alive()
     assert not process.is_alive()
