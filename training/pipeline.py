@@ -102,10 +102,10 @@ def train_joined(
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
     """
-    _note_inputs(config, data, accelerator, run)
-    start_trackers(accelerator, config, run.path)
     tasks = config.tasks.resolve()
     try:
+        _note_inputs(config, data, accelerator, run)
+        start_trackers(accelerator, config, run.path)
         meter = CostMeter(run, accelerator.device)
         model = train(config, data.joined, tasks, accelerator, run, say, baseline)
         if accelerator.is_main_process:
@@ -145,11 +145,11 @@ def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exce
         NotStackableError: they cannot be trained as one; each can be trained alone.
         Interrupted: SIGINT or SIGTERM came and checkpoints were written.
     """
-    for each in runs:
-        _note_inputs(each.config, each.data, each.accelerator, each.run)
-        start_trackers(each.accelerator, each.config, each.run.path)
-    meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
     try:
+        for each in runs:
+            _note_inputs(each.config, each.data, each.accelerator, each.run)
+            start_trackers(each.accelerator, each.config, each.run.path)
+        meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
         for index, course in train_stacked([each.begin for each in runs]):
             own, error = runs[index], None
             try:

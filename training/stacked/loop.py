@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmpsr.errors import Interrupted
 from mmpsr.models.base import FusionModel
 from mmpsr.stacked.model import MemberDraws, NotStackableError, StackedModel, require_alike
 from mmpsr.stacked.objective import StackedObjective
@@ -34,7 +35,7 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
 
     Raises:
         NotStackableError: the models, or their losses, cannot be trained as one; no run was changed.
-        Interrupted: SIGINT or SIGTERM came and a checkpoint of every run was written.
+        Interrupted: SIGINT or SIGTERM came and a checkpoint of every run that is left was written.
     """
     members = [_Member.begin(index, first) for index, first in enumerate(begin)]
     stack: _Stack | None = None
@@ -48,8 +49,12 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
             over = [member for member in members if member.course.is_over]
             if over:
                 members, stack = [member for member in members if not member.course.is_over], None
-                for member in over:
+                for done, member in enumerate(over):
                     yield member.index, member.course
+                    if signals.received and (left := [*over[done + 1 :], *members]):  # it came while that was finished
+                        for other in left:
+                            other.save()
+                        raise left[0].course.interrupted()
                 continue
             stack = stack or _Stack(members)
             stack.take_step()
@@ -60,6 +65,8 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
                     member.save()
             if is_stopped:
                 raise members[0].course.interrupted()
+        if signals.received:
+            raise Interrupted("stopped after the last step of all runs")
 
 
 @dataclass

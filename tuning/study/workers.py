@@ -136,7 +136,7 @@ class CellRunner:
                 left.remove(stacked[index])
                 reason = None if problem is None else _failed(folders[stacked[index].path], problem)
                 clock.tell(stacked[index], reason)
-        except Interrupted:
+        except (Interrupted, BrokenPipeError):  # the latter where there is no one left to tell
             raise
         except Exception:  # of one of them or of all: which, they say alone
             for cell in left:
@@ -326,11 +326,12 @@ def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
                     path, reason, seconds = worker.connection.recv()
                 except (EOFError, ConnectionResetError):
                     worker.process.join()
-                    reason = (
-                        f"its process ended with exit code {worker.process.exitcode}; the same command continues it"
-                    )
-                    for cell in worker.cells:
-                        report(cell, reason, (time.monotonic() - worker.started) / len(worker.cells))
+                    if len(worker.cells) > 1:  # which of them ended it, they show alone
+                        groups += [[cell] for cell in worker.cells]
+                    else:
+                        code = worker.process.exitcode
+                        reason = f"its process ended with exit code {code}; the same command continues it"
+                        report(worker.cells[0], reason, time.monotonic() - worker.started)
                     worker.cells = []
                     workers[workers.index(worker)] = _start()
                 else:

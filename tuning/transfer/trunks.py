@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from mmpsr.config import ConfigError
+from mmpsr.errors import Interrupted
 from mmpsr.files import read_json_lines, sha256_of, write_whole
 from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import TaskSpec
@@ -92,7 +93,8 @@ def compare_trunks(
         By task.
 
     Raises:
-        ConfigError: the model has no trunk, or there is but one task.
+        ConfigError: the model has no trunk, there is but one task, or a fold has no label of a corpus' task.
+        Interrupted: SIGINT or SIGTERM came; the trainings that are done are kept.
     """
     if not isinstance(config.model, ModelConfig):
         raise ConfigError(f'trunks are those of model.kind = "mcdm", and this configuration has {config.model.kind!r}')
@@ -105,6 +107,7 @@ def compare_trunks(
     records = list(read_json_lines(log)) if log.exists() else []  # those of other settings stay
     done = {(tuple(each["own"]), each["fold"]): each["figures"] for each in records if each["settings"] == key}
     variants = [(), *((task,) for task in tasks)]
+    _require_labels(joined, folds, tasks)
     log.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(NUM_FOLDS):
         if all((own, fold) in done for own in variants):
@@ -117,7 +120,11 @@ def compare_trunks(
             if (own, fold) in done:
                 continue
             model = config.model.model_copy(update={"own_trunks": own})
-            done[own, fold] = _held_out(config.model_copy(update={"model": model}), part, tasks, baseline)
+            try:
+                done[own, fold] = _held_out(config.model_copy(update={"model": model}), part, tasks, baseline)
+            except Interrupted:
+                kept = f"stopped; {len(done)} trainings are kept in {log}: repeat the command to continue"
+                raise Interrupted(kept) from None
             records.append({"settings": key, "own": own, "fold": fold, "figures": done[own, fold]})
             write_whole(log, "".join(json.dumps(each) + "\n" for each in records))
             name = f"{own[0]} apart" if own else "joint"
@@ -130,6 +137,21 @@ def compare_trunks(
         for task in tasks
     }
     return {task: choose_trunk(figures[(), task], figures[(task,), task]) for task in tasks}
+
+
+def _require_labels(joined: JoinedCorpora, folds: NDArray[np.int64], tasks: Mapping[str, TaskSpec]) -> None:
+    """See that every fold has labels of each task that a corpus is labelled for."""
+    for corpus, places in joined.clips.reset_index(drop=True).groupby("corpus").indices.items():
+        for task in tasks:
+            is_labelled = ~torch.isnan(joined.labels[task][torch.from_numpy(places)]).all(dim=1).cpu().numpy()
+            filled = len(np.unique(folds[places][is_labelled]))
+            if 0 < filled < NUM_FOLDS:
+                groups = joined.clips["group"].iloc[places[is_labelled]].nunique()
+                raise ConfigError(
+                    f"{corpus}: its {is_labelled.sum()} training clips with labels of {task} are of {groups} groups, "
+                    f"which fill {filled} of {NUM_FOLDS} folds; trunks are compared on every fold: leave the corpus or "
+                    "the task out"
+                )
 
 
 def own_trunks(choices: Mapping[str, TrunkChoice]) -> Sequence[str]:

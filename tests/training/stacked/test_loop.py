@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +153,33 @@ def test_a_run_goes_on_in_a_stack_and_out_of_one(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     train(*runs[0], small.tasks(), Accelerator(cpu=True), RunDirectory(folders[0]), lambda message: None)
     require_same(tmp_path / "whole", folders[0])
+
+
+def test_a_signal_while_a_run_is_finished_stops_the_others(tmp_path: Path) -> None:
+    """The second run is over after one epoch; that the first could go on is in its checkpoint."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+
+    def begin(index: int) -> Course:
+        folders[index].mkdir(exist_ok=True)
+        run = (configured(EQUAL, index), small.joined())
+        return Course.begin(*run, small.tasks(), Accelerator(cpu=True), RunDirectory(folders[index]), lambda _: None)
+
+    finished: list[int] = []
+
+    def train_until(number: int) -> None:
+        for index, _ in train_stacked([partial(begin, index) for index in range(2)]):
+            finished.append(index)
+            if len(finished) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="--resume"):
+        train_until(1)
+    assert finished == [1]
+    going_on = begin(0)
+    assert (going_on.state.progress.epoch, going_on.state.progress.batch) == (1, 0)
+    with pytest.raises(Interrupted):
+        train_until(3)  # the last of all
+    assert finished == [1, 1, 0]
 
 
 def test_models_of_other_shapes_are_refused_before_anything_changes(tmp_path: Path) -> None:

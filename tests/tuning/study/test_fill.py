@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -737,6 +738,28 @@ def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
     text = Path("runs/study/table.md").read_text()
     assert text.count("its process ended with exit code -9; the same command continues it") == 1
     assert len(list(Path("runs").glob("study/*/*/results.json"))) == 3
+
+
+def killed_by_seed_1(connection: Any, parent: int) -> None:
+    """Tells of all cells that they are done, unless a stack holds seed 1."""
+    while True:
+        cells = connection.recv()
+        if any(cell.seed == 1 for cell in cells):
+            os._exit(7)
+        for cell in cells:
+            connection.send((cell.path, None, 0.5))
+
+
+def test_a_cell_that_kills_its_worker_costs_no_other_of_its_stack(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(STUDY.replace("stack = false", "stack = true").replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
+    cells = [cell for cell in load_study("study.toml").cells if cell.row == "full"]
+    told: list[tuple[int, str | None]] = []
+    monkeypatch.setattr(study_workers, "get_context", lambda _: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(study_workers, "_work", killed_by_seed_1)
+    monkeypatch.setattr(study_workers, "PATIENCE", 0.0)
+    study_workers._share([cells], 1, lambda cell, reason, _: told.append((cell.seed, reason)))
+    reason = "its process ended with exit code 7; the same command continues it"
+    assert told == [(0, None), (1, reason), (2, None)]
 
 
 @pytest.mark.slow

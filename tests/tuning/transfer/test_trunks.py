@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpsr.config import ConfigError
+from mmpsr.errors import Interrupted
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from tests.support import joined as small
 from tuning.console import app
@@ -83,6 +84,30 @@ def test_what_has_no_trunk_to_share_is_said(tmp_path: Path) -> None:
         compare_trunks(aware, clips, tasks, tmp_path / "log", print)
     with pytest.raises(ConfigError, match=r"tasks\.active has only emotion, give more"):
         compare_trunks(config, clips, {"emotion": tasks["emotion"]}, tmp_path / "log", print)
+
+
+def test_too_few_groups_are_told_of_before_anything_is_trained(tmp_path: Path) -> None:
+    clips = small.joined()
+    rows = clips.rows(["fiv2"], "train").tolist()
+    clips.clips.loc[clips.clips.index[rows], "group"] = [f"speaker {number % 3}" for number in range(len(rows))]
+    with pytest.raises(
+        ConfigError,
+        match=rf"fiv2: its {len(rows)} training clips with labels of personality are of 3 groups, which fill 3 of 5",
+    ):
+        compare_trunks(small.config(), clips, small.tasks(), tmp_path / "log", print)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_stop_says_what_is_kept_and_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(config: Any, *_: Any) -> dict[str, float]:
+        if config.model.own_trunks:
+            raise Interrupted("stopped after step 3; repeat the command with --resume to continue")
+        return dict.fromkeys(small.tasks(), 50.0)
+
+    monkeypatch.setattr(module, "_held_out", stopped)
+    with pytest.raises(Interrupted, match=r"^stopped; 1 trainings are kept in .*log: repeat the command to continue$"):
+        compare_trunks(small.config(), small.joined(), small.tasks(), tmp_path / "log", lambda line: None)
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
 def test_the_command_prints_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
