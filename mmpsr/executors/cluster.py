@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from mmpsr.executors.base import Engine, ExecutorError, away, home
 from mmpsr.extras import require_extra
 
 if TYPE_CHECKING:
+    import distributed
     from distributed import Client
 
 __all__ = ["SCHEME", "DaskCluster", "connect"]
@@ -49,15 +51,36 @@ class DaskCluster(Engine):
 
     def __init__(self, name: str, client: Client) -> None:
         self.name, self._client = name, client
-        self._executor = client.get_executor()
         self._num_workers, self._seen = 1, -_LOOK
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Give a job to the scheduler."""
         name = getattr(function, "func", function).__name__  # of a partial one, too
         key = f"{name}-{uuid.uuid4().hex}"  # what the cluster's own page shows
-        future: Future[Any] = self._executor.submit(away, home(), function, arguments, key=key)
-        return future
+        there = self._client.submit(away, home(), function, arguments, key=key)
+        here: Future[Any] = Future()
+        here.add_done_callback(lambda done: there.cancel() if done.cancelled() and not there.done() else None)
+        self._client.loop.add_callback(self._hand_over, there, here)
+        return here
+
+    async def _hand_over(self, there: distributed.Future, here: Future[Any]) -> None:
+        """Give the outcome of a job to its future, also where its worker dies while the result is fetched.
+
+        Dask's own executor never tells of a job that was given up in that moment.
+        """
+        result, error = None, None
+        try:
+            (result,) = await self._client.gather([there], asynchronous=True)
+        except (asyncio.CancelledError, CancelledError):
+            here.cancel()
+        except BaseException as raised:  # whatever it is, the job's
+            error = raised
+        if not here.set_running_or_notify_cancel():
+            return
+        if error is None:
+            here.set_result(result)
+        else:
+            here.set_exception(error)
 
     @property
     def num_workers(self) -> int:

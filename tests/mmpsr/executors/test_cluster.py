@@ -120,7 +120,9 @@ def test_a_cluster_gives_the_same_vectors_and_a_deadly_clip_is_a_row(
     assert "encode_job" in cluster[1].scheduler.task_prefixes
     for name, (present, vectors) in read_vectors(table(texts[:-1]), own).items():
         assert present.all()
-        assert np.array_equal(vectors, read_vectors(table(texts[:-1]), there)[name][1])
+        # what models on the device give depends on which clips they see at once, in the last digits
+        same = np.array_equal if name == "text" else np.allclose
+        assert same(vectors, read_vectors(table(texts[:-1]), there)[name][1])
 
 
 @pytest.mark.slow
