@@ -77,14 +77,10 @@ def extract(
     began = time.perf_counter()
     work = _Work(clips, config, warm)
     if work.refresh():
-        own = (
-            nullcontext(warm.engine)
-            if warm is not None
-            else start_engine(config.executor, config.num_workers, work.modules)
-        )
+        engine = start_engine(config.executor, config.num_workers, work.modules) if warm is None else warm.engine
         with (
             Claims(config.store) as claims,
-            own or nullcontext(warm.engine) as engine,
+            engine if warm is None else nullcontext(),
             Workers(engine, encode_job) as workers,
             Threads("texts") as thread,
             Workers(thread, encode_beside) as beside,

@@ -17,7 +17,7 @@ from encoders.extraction.jobs import start_worker
 from encoders.extraction.preload import MODULES
 from encoders.extraction.read import make_encoders
 from encoders.workers import Threads
-from mmpsr.executors.base import LOCAL, ONE_THREAD, Engine
+from mmpsr.executors.base import LOCAL, ONE_THREAD, Engine, works_away
 from mmpsr.executors.build import open_engine
 
 __all__ = ["LocalPool", "WarmEncoders", "modules_of", "start_engine"]
@@ -75,6 +75,8 @@ class LocalPool(Engine):
 def start_engine(executor: str, num_workers: int, modules: Collection[str] = ()) -> Engine:
     """Make worker processes of this machine, or the connection to those of elsewhere.
 
+    A process that is itself such a worker does all in a thread of its own: it may have no children.
+
     Args:
         executor: see `mmpsr.executors`.
         num_workers: how many, where the executor does not tell.
@@ -84,6 +86,8 @@ def start_engine(executor: str, num_workers: int, modules: Collection[str] = ())
         ExecutorError: see `mmpsr.executors.open_engine`.
         MissingExtraError: Dask is not installed.
     """
+    if works_away():
+        return Threads("encode")
     return LocalPool(num_workers, modules) if executor == LOCAL else open_engine(executor, num_workers)
 
 

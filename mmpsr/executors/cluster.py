@@ -60,7 +60,7 @@ class DaskCluster(Engine):
         there = self._client.submit(away, home(), function, arguments, key=key)
         here: Future[Any] = Future()
         here.add_done_callback(lambda done: there.cancel() if done.cancelled() and not there.done() else None)
-        self._client.loop.add_callback(self._hand_over, there, here)
+        self._client.loop.add_callback(self._hand_over, there, here)  # type: ignore[union-attr]
         return here
 
     async def _hand_over(self, there: distributed.Future, here: Future[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -330,7 +331,8 @@ def _from_main(value: float) -> float:
 class StopSignals:
     """Turns SIGINT and SIGTERM into a flag that the loop reads between steps; a second one stops at once.
 
-    With several processes the flag would be read at different steps, so signals keep their meaning there.
+    With several processes the flag would be read at different steps, so signals keep their meaning there. So they do
+    where a thread trains that is not the first, as in a cluster's workers: only that one receives them.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -339,7 +341,7 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if self.enabled:
+        if self.enabled and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)
         return self

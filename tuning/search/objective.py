@@ -28,9 +28,20 @@ from training.runs.directory import RunDirectory
 from tuning.search import trials
 from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
 
-__all__ = ["HaltedError", "Objective", "Search", "SurplusTrial", "configured", "load_joined", "load_search"]
+__all__ = [
+    "HaltedError",
+    "Objective",
+    "Search",
+    "SurplusTrial",
+    "configured",
+    "labels_of",
+    "load_joined",
+    "load_search",
+    "require_tries",
+]
 
 Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
+Report = Callable[[int, float, bool], None]
 
 
 class SurplusTrial(Exception):  # noqa: N818  how a trial ends, not an error
@@ -134,6 +145,7 @@ class Search:
         own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})
         contents = {f"search.{key}": value for key, value in own.items()}
         contents |= {key: value for key, value in effective(self.base).items() if key != "output"}
+        del contents["features"]["executor"]
         return trials.open_study(config.storage, self.name, self.folder, config.heartbeat, contents, say)
 
 
@@ -208,18 +220,16 @@ class Objective:
         if trials.is_surplus(trial.number, trial.study.get_trials(deepcopy=False)):
             raise SurplusTrial
         trial.set_user_attr("worker", self._worker)
-        fixed = trial.user_attrs["fixed"]
-        labels = {
-            dimension.name: dimension.suggest(trial)
-            for dimension in self.space
-            if fixed is None or dimension.name in fixed
-        }
+        labels = labels_of(trial, self.space)
+
+        def report(epoch: int, figure: float, is_last: bool) -> None:
+            trial.report(figure, epoch)
+            if not is_last and trial.should_prune():
+                raise optuna.TrialPruned
+
         try:
-            self._require_tries(trial)
-            figures = [
-                self._train(trial, labels, seed, is_reported=index == 0)
-                for index, seed in enumerate(self.search.config.seeds)
-            ]
+            require_tries(trial, self.search)
+            figures = self.figures(trial.number, labels, report)
         except ExtractionError as error:
             raise HaltedError(error) from error
         except self.FAILURES as error:
@@ -228,35 +238,61 @@ class Objective:
         trial.set_user_attr("figures", figures)
         return float(np.mean(figures))
 
-    def _require_tries(self, trial: optuna.Trial) -> None:
-        frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-        deaths = len(optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(frozen))
-        if deaths > self.search.config.num_retries:
-            raise ConfigError(f"its worker was killed {deaths} times")
+    def figures(self, number: int, labels: Mapping[str, Label], report: Report) -> list[float]:
+        """Train a trial's configuration with every seed.
 
-    def _train(self, trial: optuna.Trial, labels: Mapping[str, Label], seed: int, is_reported: bool) -> float:
-        """Train one seed; returns the best dev figure of its epochs."""
-        config = configured(self.search.base, self.space, labels, f"trial {trial.number}")
+        Args:
+            number: of the trial.
+            labels: its values, by dimension.
+            report: takes the first seed's epochs, from 1, their dev figures, and whether it is the last epoch.
+
+        Returns:
+            The best dev figure of each seed.
+        """
+        seeds = self.search.config.seeds
+        return [self._train(number, labels, seed, report if i == 0 else None) for i, seed in enumerate(seeds)]
+
+    def _train(self, number: int, labels: Mapping[str, Label], seed: int, report: Report | None) -> float:
+        config = configured(self.search.base, self.space, labels, f"trial {number}")
         config = apply(config, {"training.seed": seed}, "search.seeds")
         joined = self.joined(config)
         best = -np.inf
 
-        def report(epoch: int, figure: float) -> None:
+        def see(epoch: int, figure: float) -> None:
             nonlocal best
             best = np.fmax(best, figure)
-            if is_reported:
-                trial.report(figure, epoch)
-                if epoch < config.training.num_epochs and trial.should_prune():
-                    raise optuna.TrialPruned
+            if report is not None:
+                report(epoch, figure, epoch >= config.training.num_epochs)
 
-        folder = self.search.folder / "running" / f"{trial.number}-{seed}"
+        folder = self.search.folder / "running" / f"{number}-{seed}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a worker that died
         folder.mkdir(parents=True)
         try:
             tasks = config.tasks.resolve()
-            train(config, joined, tasks, self.accelerator, TrialDirectory(folder, report), lambda message: None)
+            train(config, joined, tasks, self.accelerator, TrialDirectory(folder, see), lambda message: None)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return float(best)
+
+
+def labels_of(trial: optuna.Trial, space: Sequence[Dimension]) -> dict[str, Label]:
+    """Choose a trial's values, of those dimensions that it does not leave at the start."""
+    fixed = trial.user_attrs["fixed"]
+    return {dimension.name: dimension.suggest(trial) for dimension in space if fixed is None or dimension.name in fixed}
+
+
+def require_tries(trial: optuna.Trial, search: Search) -> None:
+    """See that a trial has not killed too many workers.
+
+    Raises:
+        ConfigError: it has.
+    """
+    frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        deaths = len(optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(frozen))
+    if deaths > search.config.num_retries:
+        raise ConfigError(f"its worker was killed {deaths} times")
 
 
 def _data_key(config: RunConfig) -> str:
