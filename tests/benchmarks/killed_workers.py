@@ -92,7 +92,7 @@ def main() -> None:
         num_killed += measure("study", few, cluster, asked.seed, (2.0, 7.0), cells)
 
         space = {"training.lr": {"low": 1e-4, "high": 1e-2}}
-        settings: dict[str, Any] = {"method": "random", "num_trials": 8, "space": space}
+        settings: dict[str, Any] = {"method": "random", "num_trials": 8, "space": space, "stack": False}
         longer = {"training": {"num_epochs": 20, "patience": 20}}
         there = on(executor, searched.search(folder / "there", longer, **settings))
         wanted = outcomes(run_search(searched.search(folder / "alone", longer, **settings), 1, silent))

@@ -6,6 +6,7 @@ the launched process alone reads and writes it.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -14,7 +15,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,10 +23,9 @@ from functools import partial
 import numpy as np
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from rich.console import Console
 
-from encoders.errors import ExtractionError
 from encoders.workers import Workers
 from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted, UserError
@@ -34,15 +34,14 @@ from mmpsr.executors.build import open_engine
 from training.config import RunConfig
 from training.runs.accelerator import create_accelerator
 from tuning.search import trials
-from tuning.search.objective import HaltedError, Objective, Search, SurplusTrial, labels_of, require_tries
-from tuning.search.space import Label, Plan, SearchConfig, Slot, dimensions, make_plan
+from tuning.search.objective import HaltedError, Judged, Objective, Search
+from tuning.search.space import Plan, SearchConfig, Slot, dimensions, make_plan
 
 __all__ = ["SearchError", "give_away", "run_search", "work"]
 
 Say = Callable[[str], None]
 
 POLL_SECONDS = 0.5
-TAKEN_FOR_DEAD = "a trial of this worker was taken for dead, without a heartbeat for too long, and is tried again"
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher of several processes sets, and a worker that trains alone must not see."""
 
@@ -54,16 +53,19 @@ class SearchError(UserError):
 def _sampler(search: SearchConfig, number: int, index: int) -> optuna.samplers.BaseSampler:
     """Seed anew for every trial, so that a worker that starts again does not repeat itself."""
     seed = int(np.random.SeedSequence([search.seed, number, index]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # trials that run keep others elsewhere
 
 
-def work(search: Search, index: int, say: Say) -> None:
+def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
     """Serve a search until it has all its trials.
 
     Args:
         search: the search.
         index: of the worker, from 0.
         say: takes progress messages.
+        num_workers: that serve it beside each other and share its trials evenly.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
@@ -76,67 +78,95 @@ def work(search: Search, index: int, say: Say) -> None:
     objective = Objective(search, space, create_accelerator(search.base, with_trackers=False), Console(quiet=index > 0))
     while parent is None or parent.is_alive():
         trials.release(optuna_study)
-        known = optuna_study.get_trials(deepcopy=False)
-        is_queued = _queue_next(optuna_study, plan, config, index, known)
-        if is_queued is None:
+        asked = _ask(objective, optuna_study, plan, index, num_workers)
+        if asked is None:
             return
-        if not is_queued:
+        if asked:
+            _judge(objective, asked, optuna_study, say)
+        else:
             time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna_study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
-        except HaltedError as error:
-            raise error.reason from None
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            say(TAKEN_FOR_DEAD)
-            continue
-        _tell(optuna_study, known, say)
 
 
-def _queue_next(
-    optuna_study: optuna.Study, plan: Plan, config: SearchConfig, index: int, known: Sequence[FrozenTrial]
-) -> bool | None:
-    """See that a trial waits to be asked for; False where there is none at present, None where all are finished."""
-    missing = _missing(plan, known)
+def _ask(
+    objective: Objective, optuna_study: optuna.Study, plan: Plan, index: int, num_workers: int
+) -> list[optuna.Trial] | None:
+    """Ask for the trials that a worker may train together; none where others have the last, None where all are over."""
+    known = optuna_study.get_trials(deepcopy=False)
+    missing = _missing(plan, known, objective.most * num_workers)
     if missing is None:
         return None
-    if not any(trial.state == TrialState.WAITING for trial in known):
+    num_waiting = sum(trial.state == TrialState.WAITING for trial in known)
+    if not num_waiting:
         if not missing:
-            return False
-        trials.queue(optuna_study, *missing[0])
-    optuna_study.sampler = _sampler(config, len(known), index)
-    return True
+            return []
+        share = math.ceil(len(missing) / num_workers)
+        chosen = objective.alike(missing)[:share]
+        for slot in chosen:
+            trials.queue(optuna_study, *slot)
+        num_waiting = len(chosen)
+    optuna_study.sampler = _sampler(objective.search.config, len(known), index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that only `optimize` would give signs of life
+        return [optuna_study.ask() for _ in range(min(num_waiting, objective.most))]
 
 
-def _missing(plan: Plan, known: Sequence[FrozenTrial]) -> list[Slot] | None:
-    """Find the next slot that nobody serves, if there is one; None where the search is complete."""
-    living, is_complete = trials.living(known), True
+def _judge(objective: Objective, asked: list[optuna.Trial], optuna_study: optuna.Study, say: Say) -> None:
+    """Train and judge trials, store how each ended, and say it; those that are left are tried again."""
+    with trials.alive(optuna_study, asked):
+        try:
+            for judged in objective.judge(list(asked)):
+                trial = next(trial for trial in asked if trial is judged.trial)
+                asked.remove(trial)
+                _store(trial, judged, say)
+        except HaltedError as error:
+            raise error.reason from None
+        finally:
+            _let_go(asked)
+
+
+def _store(trial: optuna.Trial, judged: Judged, say: Say) -> None:
+    """Store how a trial ended, and say it."""
+    try:
+        frozen = trial.study.tell(trial, judged.figure, state=judged.state)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        say("a trial of this worker was taken for dead, its heartbeat late for too long; it is tried again")
+    else:
+        _tell(frozen, say)
+
+
+def _let_go(left: Collection[optuna.Trial]) -> None:
+    """Leave trials to be tried again."""
+    for trial in left:
+        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            trial.study.tell(trial, state=TrialState.FAIL)
+
+
+def _missing(plan: Plan, known: Sequence[FrozenTrial], most: int) -> list[Slot] | None:
+    """Find the next slots that nobody serves, if there are any; None where the search is complete."""
+    living, is_complete, found = trials.living(known), True, list[Slot]()
     for slot in plan.needed(trials.figures(known)):
         is_complete = False
         if slot[0] not in living:
-            return [slot]
-    return None if is_complete else []
+            found.append(slot)
+            if len(found) == most:
+                break
+    return None if is_complete else found
 
 
-def _tell(optuna_study: optuna.Study, before: Sequence[FrozenTrial], say: Say) -> None:
-    """Say a line for every trial that this worker has finished."""
-    worker, finished_before = trials.worker_name(), {t.number for t in before if t.state.is_finished()}
-    for trial in optuna_study.get_trials(deepcopy=False):
-        if trial.number in finished_before or trial.user_attrs.get("worker") != worker or not trials.is_counted(trial):
-            continue
+def _tell(trial: FrozenTrial, say: Say) -> None:
+    """Say a line for a trial that has ended."""
+    if trials.is_counted(trial):
         values = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
         reason = trial.user_attrs.get("reason", f"pruned after {trial.last_step} epochs")
         outcome = f"dev {trial.value:6.2f}" if trial.state == TrialState.COMPLETE else reason
         say(f"trial {trial.number:3d}  {outcome}  {values}")
 
 
-def _worker_process(search: Search, index: int) -> None:
+def _worker_process(search: Search, index: int, num_workers: int) -> None:
     """Run a worker process; exit status 2 after an error of the user's making, 130 after a signal."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
-        work(search, index, partial(print, flush=True))
+        work(search, index, partial(print, flush=True), num_workers)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
 
@@ -204,7 +234,7 @@ def _serve(search: Search, num_workers: int, say: Say) -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_workers)))
         try:
-            process = context.Process(target=_worker_process, args=(search, index))
+            process = context.Process(target=_worker_process, args=(search, index, num_workers))
             process.start()
         finally:
             os.environ.clear()
@@ -235,130 +265,90 @@ def _serve(search: Search, num_workers: int, say: Say) -> None:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a worker says of a trial.
+    """How a trial ended.
 
     Attributes:
-        figures: best dev figure of each seed.
+        state: in which.
+        figures: by seed, the best dev figure of its epochs.
+        attributes: what was noted of it.
         epochs: of the first seed, dev figure by epoch.
-        reason: why there are none.
     """
 
-    figures: list[float]
+    state: TrialState
+    figures: dict[int, float] = field(default_factory=dict)
+    attributes: dict[str, object] = field(default_factory=dict)
     epochs: dict[int, float] = field(default_factory=dict)
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
-class _Try:
-    """A trial to be trained, for a command of this name."""
+class _Group:
+    """Trials that may be trained together, for a command of this name: number, deaths, configurations of the seeds."""
 
     search: Search
-    number: int
-    labels: Mapping[str, Label]
+    members: tuple[tuple[int, int, tuple[RunConfig, ...]], ...]
     command: str
 
     @property
     def names(self) -> list[str]:
-        return [f"trial {self.number}"]
+        return [f"trial {number}" for number, *_ in self.members]
 
     @property
     def culprits(self) -> tuple[()]:
         return ()  # whatever number of trials needs too much memory, the next may need less
 
-    def parts(self) -> list[_Try]:
-        return [self]
+    def parts(self) -> list[_Group]:
+        return [replace(self, members=(member,)) for member in self.members]
 
-    def dead(self) -> _Outcome:
-        return _Outcome([], reason="its workers died, one after another")
+    def dead(self) -> list[_Outcome]:
+        return [_Outcome(TrialState.FAIL, attributes={"reason": "its workers died, one after another"})]
 
 
 def give_away(search: Search, engine: Engine, say: Say) -> None:
     """Have an executor train the trials of a search until it has all; see `run_search`."""
-    config, command = search.config, uuid.uuid4().hex
-    space = dimensions(config, search.base, search.source)
-    optuna_study, plan = search.open_study(say), make_plan(config, space)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = dimensions(search.config, search.base, search.source)
+    optuna_study, plan = search.open_study(say), make_plan(search.config, space)
+    console, accelerator = Console(), create_accelerator(search.base, with_trackers=False)
     with suppress(*Objective.FAILURES):  # what the store lacks is extracted once; what fails here, the trials say
-        search.load(search.base, create_accelerator(search.base, with_trackers=False), Console())
-    there = replace(search, base=_without_executor(search))
-    given: dict[int, optuna.Trial] = {}
-    signs_of_life = _SignsOfLife(optuna_study, config.heartbeat)
-    with Workers(engine, train_there) as workers:
-        while True:
-            trials.release(optuna_study)
-            is_queued: bool | None = True
-            while len(given) < min(workers.limit, engine.num_workers) and is_queued:
-                known = optuna_study.get_trials(deepcopy=False)
-                is_queued = _queue_next(optuna_study, plan, config, 0, known)
-                if is_queued and (trial := _ask(optuna_study, search)) is not None:
-                    given[trial.number] = trial
-                    workers.submit(_Try(there, trial.number, labels_of(trial, space), command))
-            if is_queued is None and not given:
-                return
-            if not given:
-                time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
-            for job, outcome in workers.completed(1.0):
-                before = optuna_study.get_trials(deepcopy=False)
-                try:
-                    _finish(given.pop(job.number), outcome)
-                except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                    say(TAKEN_FOR_DEAD)
-                _tell(optuna_study, before, say)
-            signs_of_life.give(given.values())
-
-
-def _without_executor(search: Search) -> RunConfig:
-    """Make a worker find by itself what it still lacks: all others may be waiting for trials of their own."""
+        search.load(search.base, accelerator, console)
+    # a worker finds by itself what it still lacks: all others may be waiting for trials of their own
     features = search.base.features.model_copy(update={"executor": LOCAL})
-    return search.base.model_copy(update={"features": features})
-
-
-def _ask(optuna_study: optuna.Study, search: Search) -> optuna.Trial | None:
-    """Ask for the trial that waits; None where it need not be trained, or has killed too many workers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Heartbeat of storage")  # `_SignsOfLife` sees to it
-        trial = optuna_study.ask()
-    if trials.is_surplus(trial.number, optuna_study.get_trials(deepcopy=False)):
-        optuna_study.tell(trial, state=TrialState.FAIL)
-        return None
-    trial.set_user_attr("worker", trials.worker_name())
-    try:
-        require_tries(trial, search)
-    except ConfigError as error:
-        _finish(trial, _Outcome([], reason=str(error)))
-        return None
-    return trial
-
-
-def _finish(trial: optuna.Trial, outcome: _Outcome) -> None:
-    """Write what a worker said of a trial into the storage."""
-    if outcome.reason is not None:
-        trial.set_user_attr("reason", outcome.reason)
-        trial.study.tell(trial, state=TrialState.FAIL)
-        return
-    for epoch, figure in outcome.epochs.items():
-        trial.report(figure, epoch)
-    trial.set_user_attr("figures", outcome.figures)
-    trial.study.tell(trial, float(np.mean(outcome.figures)))
-
-
-class _SignsOfLife:
-    """Says of trials that workers of an executor have that they are not dead.
-
-    Args:
-        optuna_study: of the trials; only databases keep what is said.
-        seconds: between two.
-    """
-
-    def __init__(self, optuna_study: optuna.Study, seconds: int) -> None:
-        self._record = getattr(optuna_study._storage, "record_heartbeat", None)
-        self._seconds, self._last = seconds, -float(seconds)
-
-    def give(self, running: Iterable[optuna.Trial]) -> None:
-        """Say it of all, where it is time to."""
-        if self._record is not None and time.monotonic() - self._last >= self._seconds:
-            self._last = time.monotonic()
-            for trial in running:
-                self._record(trial._trial_id)
+    there = replace(search, base=search.base.model_copy(update={"features": features}))
+    objective, command = Objective(there, space, accelerator, console), uuid.uuid4().hex
+    running: dict[int, optuna.Trial] = {}
+    with trials.alive(optuna_study, running.values()), Workers(engine, train_there) as workers:
+        try:
+            while True:
+                trials.release(optuna_study)
+                asked: list[optuna.Trial] | None = []
+                while len(workers.jobs) < min(workers.limit, engine.num_workers):
+                    asked = _ask(objective, optuna_study, plan, 0, engine.num_workers)
+                    if not asked:
+                        break
+                    batch = [(trial, objective.begin(trial)) for trial in asked]
+                    for trial, judged in batch:
+                        if judged.state is not None:
+                            _store(trial, judged, say)
+                    alive = [(trial, judged) for trial, judged in batch if judged.state is None]
+                    running |= {trial.number: trial for trial, _ in alive}
+                    members = [(trial.number, judged.deaths, tuple(judged.configs)) for trial, judged in alive]
+                    if members:
+                        workers.submit(_Group(there, tuple(members), command))
+                if asked is None and not workers.in_flight:
+                    return
+                if not workers.in_flight:
+                    time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
+                for group, outcomes in workers.completed(1.0):
+                    for (number, deaths, configs), outcome in zip(group.members, outcomes, strict=True):
+                        trial = running.pop(number)
+                        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # which is said below
+                            for epoch, figure in outcome.epochs.items():
+                                trial.report(figure, epoch)
+                            for name, value in outcome.attributes.items():
+                                trial.set_user_attr(name, value)
+                        _store(trial, Judged(trial, deaths, configs, outcome.figures, outcome.state), say)
+        finally:
+            _let_go(running.values())
 
 
 # What follows runs in the worker processes of an executor.
@@ -366,26 +356,39 @@ class _SignsOfLife:
 _objectives: dict[str, Objective] = {}
 
 
-def train_there(job: _Try) -> _Outcome:
-    """Train a trial; the clips stay in memory for the next one of the same command.
+class _Distant(FixedTrial):
+    """Stands for a trial whose storage is elsewhere, and keeps what is said of it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__({}, number)
+        self.epochs: dict[int, float] = {}
+
+    def report(self, value: float, step: int) -> None:
+        """Keep an epoch's figure."""
+        self.epochs[step] = value
+
+
+def train_there(group: _Group) -> list[_Outcome]:
+    """Train and judge trials; the clips stay in memory for the next ones of the same command.
 
     Raises:
         ExtractionError: an encoder cannot be used, which is no configuration's fault.
     """
     if works_away():
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if job.command not in _objectives:
+    if group.command not in _objectives:
         _objectives.clear()  # what another command read may have changed since
-        space = dimensions(job.search.config, job.search.base, job.search.source)
-        accelerator = create_accelerator(job.search.base, with_trackers=False)
-        _objectives[job.command] = Objective(job.search, space, accelerator, Console(quiet=True))
-    epochs: dict[int, float] = {}
+        space = dimensions(group.search.config, group.search.base, group.search.source)
+        accelerator = create_accelerator(group.search.base, with_trackers=False)
+        _objectives[group.command] = Objective(group.search, space, accelerator, Console(quiet=True))
+    batch = [Judged(_Distant(number), deaths, configs) for number, deaths, configs in group.members]
     try:
-        figures = _objectives[job.command].figures(
-            job.number, job.labels, lambda epoch, figure, is_last: epochs.update({epoch: figure})
-        )
-    except Objective.FAILURES as error:
-        if isinstance(error, ExtractionError):
-            raise
-        return _Outcome([], epochs, " ".join(str(error).split()))
-    return _Outcome(figures, epochs)
+        for _ in _objectives[group.command].judge_begun(batch):
+            pass
+    except HaltedError as error:
+        raise error.reason from None
+    return [
+        _Outcome(one.state, one.figures, dict(one.trial.user_attrs), one.trial.epochs)
+        for one in batch
+        if isinstance(one.trial, _Distant) and one.state is not None
+    ]

@@ -204,7 +204,7 @@ def test_the_subcommands_and_the_version() -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("doctor", {"--config", "--set", "--media", "--json"}),
+        ("doctor", {"--config", "--set", "--media", "--json", "--executor"}),
         (
             "evaluate",
             {
@@ -223,12 +223,13 @@ def test_the_subcommands_and_the_version() -> None:
                 "--subsets",
                 "--adapt",
                 "--allow-trained",
+                "--coverage",
                 "--json",
             },
         ),
         ("compare", {"first", "second", "--split", "--json"}),
         ("verify", {"run", "--json"}),
-        ("study", {"path", "--set", "--base", "--workers", "--seeds"}),
+        ("study", {"path", "--set", "--base", "--workers", "--seeds", "--executor"}),
         ("transfer", {"paths", "--set", "--base", "--split", "--json"}),
         (
             "predict",
@@ -245,6 +246,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "--hop",
                 "--confidence",
                 "--novelty",
+                "--coverage",
                 "--format",
                 "--output",
                 "-o",
@@ -259,7 +261,7 @@ def test_the_subcommands_and_the_version() -> None:
         ("bundle", {"run", "--output", "-o", "--force"}),
         ("export", {"source", "--output", "-o", "--format"}),
         ("app", {"model", "--task-texts", "--encoder", "--transcribe", "--port", "--max-seconds", "--max-megabytes"}),
-        ("features", {"--config", "--set", "--store", "--json", "--prune", "--yes"}),
+        ("features", {"--config", "--set", "--store", "--json", "--prune", "--compact", "--yes"}),
         ("encoders", {"--config", "--set", "--modality", "--json"}),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_search_on_a_cluster_has_the_trials_of_this_process(
 ) -> None:
     torch.set_num_threads(1)
     space = {"training.lr": {"low": 1e-4, "high": 1e-2}}
-    settings: dict[str, Any] = {"method": "random", "num_trials": 4, "space": space}
+    settings: dict[str, Any] = {"method": "random", "num_trials": 4, "space": space, "stack": False}
     own = outcomes(run_search(searched.search(tmp_path / "own", **settings), 1, silent))
     search = on(cluster[0], searched.search(tmp_path / "there", **settings))
     assert outcomes(run_search(search, 1, silent)) == own
