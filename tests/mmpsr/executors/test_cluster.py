@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from encoders.extraction.workers import WarmEncoders
 from encoders.maintenance.inspection import inspect_media
 from encoders.workers import DIED, require_files
 from encoders.writers.fill import fill_texts
+from mmpsr.executors.cluster import DaskCluster
 from tests.support import executors, fake_encoders, fake_writers
 from tests.support.executors import killed_at_random, two_processes
 from tests.support.fake_encoders import features, table
@@ -97,6 +99,38 @@ def test_media_are_inspected_by_executors(tmp_path: Path, asked: list[str]) -> N
 def test_a_machine_that_does_not_see_the_media_is_no_clips_fault(tmp_path: Path) -> None:
     with pytest.raises(ExtractionError, match=r"does not see .*a\.mp4, .*under the same path"):
         require_files([str(tmp_path), str(tmp_path / "a.mp4")])
+
+
+class ClientOf:
+    """A connection to a scheduler, of one job's outcome."""
+
+    def __init__(self, outcome: object) -> None:
+        self.outcome, self.loop = outcome, self
+
+    def submit(self, *_: object, key: str) -> Future[Any]:
+        assert key.startswith("int-")
+        return Future()
+
+    def add_callback(self, callback: Callable[..., Any], *arguments: object) -> None:
+        asyncio.run(callback(*arguments))
+
+    async def gather(self, futures: list[object], asynchronous: bool) -> list[object]:
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return [self.outcome]
+
+
+def test_whatever_becomes_of_a_job_is_told() -> None:
+    """Also a worker's death while the result is fetched, of which Dask's own executor never tells."""
+
+    def of(outcome: object) -> Future[Any]:
+        return DaskCluster("dask://node7:8786", ClientOf(outcome)).submit(int, "12")  # type: ignore[arg-type]
+
+    assert of(12).result(0) == 12
+    killed = RuntimeError("given up")
+    assert of(killed).exception(0) is killed
+    for error in (asyncio.CancelledError(), CancelledError()):
+        assert of(error).cancelled()
 
 
 @pytest.fixture(scope="module")
