@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from corpora.checks.dev_choice import weak_dev
@@ -83,6 +84,13 @@ class MultiTaskEstimator(BaseEstimator):
         self.directory = directory
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> Tags:
+        """Say that `fit` takes mappings, by which `check_estimator` tests what needs no array alone."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.dict = False, True
+        tags.input_tags.allow_nan = True
+        return tags
+
     def fit(self, tables: Mapping[str, pd.DataFrame], features: Mapping[str, Features]) -> MultiTaskEstimator:
         """Train, choose weights and calibration on dev, and evaluate.
 
@@ -96,8 +104,10 @@ class MultiTaskEstimator(BaseEstimator):
         Raises:
             ConfigError: a setting or a task is not known.
             CorpusError: a table lacks what training needs, for example every label of a task.
+            TypeError: tables or features are no mappings, as of X and y.
             ValueError: vectors are of an unknown modality or corpus, or of a wrong shape.
         """
+        inputs.require_mappings("fit", tables, features)
         modalities = inputs.modalities_of(features)
         config = inputs.run_configuration(tables, modalities, self.tasks, self.config or {}, self.labels or {})
         tasks = config.tasks.resolve()
@@ -168,6 +178,7 @@ class MultiTaskEstimator(BaseEstimator):
             CorpusError: no clip has a label.
         """
         trained = self._fitted()
+        inputs.require_mappings("evaluate", tables, features)
         tasks, modalities = trained.tasks, trained.modalities
         inputs.modalities_of(features)
         joined = inputs.join_clips(
@@ -233,6 +244,10 @@ class MultiTaskEstimator(BaseEstimator):
     def _predicted(self, features: Features) -> dict[str, pd.DataFrame]:
         """Predict calibrated probabilities or scores by task."""
         trained = self._fitted()
+        if not isinstance(features, Mapping):
+            raise TypeError(
+                f"predict takes vectors by modality, {{modality: array [n, D]}}, and found {inputs.kind_of(features)}"
+            )
         for name in features:
             if name not in trained.modalities:
                 raise ValueError(f"features: the model knows no {name!r}; {nearest(name, trained.modalities)}")
