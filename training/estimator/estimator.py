@@ -42,6 +42,7 @@ from training.data.joined import JoinedCorpora, require_trainable
 from training.data.selection import require_metrics
 from training.estimator import inputs
 from training.estimator.inputs import Features, Labels
+from training.fit.callbacks import Callback
 from training.fit.loop import train
 from training.linear.late import create_baseline
 from training.pipeline import finish_run
@@ -64,6 +65,7 @@ class MultiTaskEstimator(BaseEstimator):
             class of each clip.
         directory: folder to keep the run in; left out, nothing is kept but the model.
         verbose: print how training goes.
+        callbacks: told of epochs and checkpoints, see `training.fit.callbacks`.
 
     Attributes:
         trained_: the fitted model, its tasks and calibration.
@@ -77,12 +79,14 @@ class MultiTaskEstimator(BaseEstimator):
         labels: Labels | None = None,
         directory: str | Path | None = None,
         verbose: bool = False,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.tasks = tasks
         self.config = config
         self.labels = labels
         self.directory = directory
         self.verbose = verbose
+        self.callbacks = callbacks
 
     def __sklearn_tags__(self) -> Tags:
         """Say that `fit` takes mappings, by which `check_estimator` tests what needs no array alone."""
@@ -128,7 +132,7 @@ class MultiTaskEstimator(BaseEstimator):
             joined = joined.to(accelerator.device)
             baseline = create_baseline(config, joined, tasks)
             say = print if self.verbose else lambda message: None
-            model = train(config, joined, tasks, accelerator, run, say, baseline)
+            model = train(config, joined, tasks, accelerator, run, say, baseline, self.callbacks)
             finish_run(config, model, joined, tasks, run, baseline)
             self.trained_ = TrainedModel.read(run.path)
             self.bundle_ = collect_bundle(run.path, self.trained_)
