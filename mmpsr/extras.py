@@ -39,7 +39,7 @@ _PURPOSES: Mapping[str, str] = {
     "media": "recordings and texts are read and encoded",
     "lexica": "texts are scored by word lists",
     "hub": "encoders from a hub are run",
-    "corpora": "the files of BAH and CMU-MOSEI are read and the demo corpora are built",
+    "corpora": "the files of BAH, CMU-MOSEI and audformat databases are read and the demo corpora are built",
     "report": "charts are drawn",
     "tune": "configurations are searched",
     "track": "TensorBoard logs are written",

@@ -37,6 +37,7 @@ from mmpsr.decisions import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.bundle.bundle import read_bundle, save_bundle
 from training.bundle.collect import collect_bundle, vector_widths
+from training.bundle.hub import Pretrained, bundle_folder
 from training.data.few_labels import keep_labels
 from training.data.joined import JoinedCorpora, require_trainable
 from training.data.selection import require_metrics
@@ -55,7 +56,7 @@ __all__ = ["MultiTaskEstimator"]
 FRACTIONS: Mapping[Split, float] = {"train": 0.8, "dev": 0.2}
 
 
-class MultiTaskEstimator(BaseEstimator):
+class MultiTaskEstimator(Pretrained, BaseEstimator):
     """One model of several tasks, trained on vectors of several corpora at once by the loop that trains runs.
 
     Args:
@@ -225,6 +226,13 @@ class MultiTaskEstimator(BaseEstimator):
         estimator = cls(list(trained.tasks), sections)
         estimator.trained_, estimator.bundle_ = trained, trained.bundle
         return estimator
+
+    @classmethod
+    def _from_pretrained(cls, model_id: str, **options: Any) -> MultiTaskEstimator:
+        return cls.load(bundle_folder(model_id, **options))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory, force=True)
 
     def _fitted(self) -> TrainedModel:
         check_is_fitted(self, "trained_")

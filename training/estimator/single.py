@@ -14,8 +14,10 @@ Example:
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +29,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from corpora.clips import label_columns
+from mmpsr.files import write_json
 from mmpsr.tasks import TaskSpec
+from training.bundle.files import ESTIMATOR, BundleError, read_file
+from training.bundle.hub import Pretrained, bundle_folder
 from training.data.joined import JoinedCorpora
 from training.estimator.estimator import MultiTaskEstimator
 
@@ -36,10 +41,12 @@ __all__ = ["FusionClassifier", "FusionRegressor"]
 TASK, CORPUS = "target", "data"
 
 
-class _SingleTask(BaseEstimator):
+class _SingleTask(Pretrained, BaseEstimator):
     """What classifier and regressor share: vectors side by side in X, and dev rows that are drawn from them."""
 
     estimator_: MultiTaskEstimator
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
 
     def __init__(
         self,
@@ -76,6 +83,65 @@ class _SingleTask(BaseEstimator):
         config["training"] = {"seed": self.random_state, **config.get("training", {})}
         estimator = MultiTaskEstimator([TASK], config)
         self.estimator_ = estimator.fit({CORPUS: table}, {CORPUS: self._split(X)})
+
+    def save(self, folder: str | Path, force: bool = False) -> None:
+        """Write a bundle with `estimator.json`, which says what columns and outputs are.
+
+        Args:
+            folder: of the bundle.
+            force: whether one that is there is replaced.
+
+        Raises:
+            BundleError: the folder cannot be written.
+        """
+        check_is_fitted(self)
+        self.estimator_.save(folder, force)
+        columns = getattr(self, "feature_names_in_", None)
+        widths = {name: len(part[0]) for name, part in self._split(np.zeros((1, self.n_features_in_))).items()}
+        own = {"class": type(self).__name__, "modalities": widths, "outputs": self._outputs()}
+        write_json(Path(folder) / ESTIMATOR, own | ({} if columns is None else {"columns": columns.tolist()}))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            BundleError: see `training.bundle.bundle.read_bundle`; also where the bundle is not of this class.
+        """
+        path = Path(folder) / ESTIMATOR
+        if not path.is_file():
+            raise BundleError(f"{folder} has no {ESTIMATOR}, so it was not saved by {cls.__name__}; "
+                              "MultiTaskEstimator.load takes every bundle")  # fmt: skip
+        estimator = MultiTaskEstimator.load(folder)
+        try:
+            own = json.loads(read_file(Path(folder), ESTIMATOR))
+            kind, widths, outputs = own["class"], own["modalities"], own["outputs"]
+            if kind == cls.__name__:
+                loaded = cls(widths, {key: value for key, value in (estimator.config or {}).items() if key != "tasks"})
+                loaded.estimator_, loaded.n_features_in_ = estimator, sum(widths.values())
+                loaded._set_outputs(outputs)
+                if "columns" in own:
+                    loaded.feature_names_in_ = np.array(own["columns"], dtype=object)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BundleError(
+                f"{path} is not what {cls.__name__}.save writes ({type(error).__name__}: {error})"
+            ) from None
+        if kind != cls.__name__:
+            raise BundleError(f"{path} is of a {kind}; load it by {kind}.load")
+        return loaded
+
+    def _outputs(self) -> list[Any]:
+        raise NotImplementedError
+
+    def _set_outputs(self, outputs: list[Any]) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def _from_pretrained(cls, model_id: str, **options: Any) -> Self:
+        return cls.load(bundle_folder(model_id, **options))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory, force=True)
 
     def _split(self, X: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Take X apart, by modality."""
@@ -148,6 +214,12 @@ class FusionClassifier(ClassifierMixin, _SingleTask):
         """Predict calibrated probabilities `[n, C]` of vectors `[n, D]`, in the order of `classes_`."""
         return self._predicted(X)
 
+    def _outputs(self) -> list[Any]:
+        return self.classes_.tolist()
+
+    def _set_outputs(self, outputs: list[Any]) -> None:
+        self.classes_ = np.array(outputs)
+
 
 class FusionRegressor(RegressorMixin, _SingleTask):
     """A regressor of one number by the fusion model, which predicts nothing outside the range of what it was fitted on.
@@ -189,6 +261,13 @@ class FusionRegressor(RegressorMixin, _SingleTask):
         scores = self._predicted(X)[:, 0]
         low, high = self.range_
         return low + (high - low) * scores
+
+    def _outputs(self) -> list[Any]:
+        return list(self.range_)
+
+    def _set_outputs(self, outputs: list[Any]) -> None:
+        low, high = outputs
+        self.range_ = float(low), float(high)
 
 
 def _dev_rows(strata: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -192,7 +192,8 @@ def test_a_bundle_there_and_back(fitted: MultiTaskEstimator, tmp_path: Path) -> 
     fitted.save(tmp_path / "bundle")
     with pytest.raises(BundleError, match="is a bundle already"):
         fitted.save(tmp_path / "bundle")
-    loaded = MultiTaskEstimator.load(tmp_path / "bundle")
+    fitted.save_pretrained(tmp_path / "bundle")  # which writes over
+    loaded = MultiTaskEstimator.from_pretrained(tmp_path / "bundle")
     assert loaded.tasks == ["personality", "ambivalence"]
     for task, expected in fitted.predict(features["first"]).items():
         pd.testing.assert_frame_equal(loaded.predict(features["first"])[task], expected)

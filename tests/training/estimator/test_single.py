@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from training.bundle.files import BundleError
 from training.estimator.single import FusionClassifier, FusionRegressor
 
 TINY = {
@@ -57,6 +60,38 @@ def test_a_row_alone_is_predicted_as_among_others() -> None:
     far = regressor.predict(1000 * X)
     assert far.min() >= regressor.range_[0]
     assert far.max() <= regressor.range_[1]
+
+
+@pytest.mark.filterwarnings("ignore:data. dev cannot choose")
+def test_saved_and_read_it_predicts_the_same(tmp_path: Path) -> None:
+    X, score = vectors()
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    classifier = FusionClassifier({"text": 3, "audio": 2}, TINY).fit(frame, np.where(score > 0, 3, 7))
+    classifier.save_pretrained(tmp_path / "classifier")
+    classifier.save_pretrained(tmp_path / "classifier")  # again, as it does
+    again = FusionClassifier.from_pretrained(tmp_path / "classifier")
+    assert again.modalities == {"text": 3, "audio": 2}
+    assert again.classes_.tolist() == [3, 7]
+    assert again.feature_names_in_.tolist() == list("abcde")
+    np.testing.assert_array_equal(again.predict_proba(frame), classifier.predict_proba(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(frame[list("edcba")])
+    with pytest.raises(
+        BundleError, match=r"estimator\.json is of a FusionClassifier; load it by FusionClassifier\.load"
+    ):
+        FusionRegressor.load(tmp_path / "classifier")
+    again.fit(frame, np.where(score > 0, "yes", "no"))  # with the settings that it was saved with
+    regressor = FusionRegressor(config=TINY).fit(X, score)
+    regressor.save(tmp_path / "regressor")
+    np.testing.assert_array_equal(FusionRegressor.load(tmp_path / "regressor").predict(X), regressor.predict(X))
+    (tmp_path / "regressor" / "estimator.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(BundleError, match=r"json is not what FusionRegressor\.save writes \(KeyError: 'class'\)"):
+        FusionRegressor.load(tmp_path / "regressor")
+    (tmp_path / "regressor" / "estimator.json").unlink()
+    with pytest.raises(
+        BundleError, match=r"has no estimator\.json, so it was not saved by FusionRegressor; MultiTaskEst"
+    ):
+        FusionRegressor.load(tmp_path / "regressor")
 
 
 @pytest.mark.filterwarnings("ignore:data. dev cannot choose")
