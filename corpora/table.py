@@ -1,4 +1,4 @@
-"""Any corpus that is a table: CSV, TSV, Parquet or JSON lines, its columns declared in the configuration.
+"""Any corpus that is a table (CSV, TSV, Parquet, JSON lines, a dataset of Hugging Face), its columns declared by name.
 
 Media are found in folders by the names that the table gives, see `find_media`.
 """
@@ -132,7 +132,7 @@ class TableCorpus(CorpusSource):
     adapter: Literal["table"]
     """Chooses this adapter."""
     files: str | dict[Split, str]
-    """One table file, or one per split; relative to `path`."""
+    """One table file or folder of Hugging Face's `save_to_disk`, or one per split; relative to `path`."""
     separator: str | None = None
     """What separates the cells of a text table: a character or its name; left out, told from its head."""
     quoting: bool | None = None

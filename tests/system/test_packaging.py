@@ -24,7 +24,7 @@ PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(e
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "mmpsr/": ("balancing", "graphs", "onnx"),
-    "corpora/": ("corpora",),
+    "corpora/": ("corpora", "datasets"),
     "corpora/demo": ("corpora", "media"),
     "encoders/": ("media", "lexica", "hub"),
     "training/": (),
