@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,11 +50,12 @@ class Pretrained:
         raise NotImplementedError
 
 
-def bundle_folder(model_id: str, **options: Any) -> Path:
+def bundle_folder(model_id: str, files: Sequence[str] = (*FILES, *OPTIONAL), **options: Any) -> Path:
     """Find a bundle's folder; one on the hub is fetched.
 
     Args:
         model_id: folder, or id on the hub.
+        files: names of the files that are fetched.
         options: of `huggingface_hub.snapshot_download`.
     """
     folder = Path(model_id)
@@ -61,4 +63,4 @@ def bundle_folder(model_id: str, **options: Any) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
+    return Path(snapshot_download(model_id, allow_patterns=list(files), **options))
