@@ -110,7 +110,7 @@ ORDER = {
     ),
     "corpora": (
         "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
-        "checks demo", "registry",
+        "audformat checks demo", "registry",
     ),
     "encoders": (
         "errors sequences spec timed visibility", "media store workers", "base", "catalogue", "config", "device face",

@@ -25,7 +25,7 @@ PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(e
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "mmpsr/": ("balancing", "graphs", "onnx"),
     "mmpsr/executors/": ("dask",),
-    "corpora/": ("corpora",),
+    "corpora/": ("corpora", "datasets"),
     "corpora/demo": ("corpora", "media"),
     "encoders/": ("media", "lexica", "hub"),
     "training/": (),
