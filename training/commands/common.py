@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "DEMO",
     "ConfigOption",
     "EncoderOption",
+    "ExecutorOption",
     "JsonOption",
     "ResumeOption",
     "RetryFailedOption",
@@ -38,6 +40,7 @@ __all__ = [
     "out_console",
     "print_error",
     "run_of",
+    "with_executor",
     "without_collection",
 ]
 
@@ -56,6 +59,12 @@ SetOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME", help="In place of features.executor: local, dask://host:port or module:factory."
+    ),
+]
 RunArgument = Annotated[
     Path,
     typer.Argument(
@@ -113,6 +122,11 @@ def run_of(folder: Path) -> Path:
     if run != folder:
         announce(f"{folder}: its newest finished run, {run}")
     return run
+
+
+def with_executor(settings: list[str] | None, executor: str | None) -> list[str]:
+    """Add what `--executor` says to the settings."""
+    return [*(settings or []), *([] if executor is None else [f"features.executor={json.dumps(executor)}"])]
 
 
 def print_error(message: Exception | str) -> None:

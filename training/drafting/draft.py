@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from corpora.audformat.database import HEADER
 from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Split
 from corpora.reading.cells import USUAL_SEPARATORS, read_cells
 from corpora.splitting import split_by_group, working_shares
@@ -169,6 +170,11 @@ def find_tables(source: Path) -> tuple[Path, str | dict[Split, str] | None, Reco
         return source.parent, source.name, None
     if not source.is_dir():
         raise CorpusError(f"there is no file or folder {source}; name a table, or the folder of your recordings")
+    if (source / HEADER).exists():
+        raise CorpusError(
+            f"{source} is a database in audformat, which says itself what is in it; a corpus of "
+            f'adapter = "audformat" and path = {toml_of(source.as_posix())} reads it (docs/corpora.md)'
+        )
     below = Recordings.below(source)
     splits = splits_of_files(below.tables)
     if splits is not None:

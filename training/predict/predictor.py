@@ -12,7 +12,6 @@ results.to_frame().to_csv("talk.csv")
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,7 +31,8 @@ from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
 from mmpsr.explanation.explain import Explanation, explain
 from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
-from training.bundle.files import CONTENT, FILES, OPTIONAL
+from training.bundle.files import CONTENT
+from training.bundle.hub import HUB_ID, Pretrained, bundle_folder
 from training.class_texts.model import TrainedAndNearest
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
@@ -47,7 +47,6 @@ __all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
 _PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
@@ -86,7 +85,7 @@ class StageClock:
         return self.seconds
 
 
-class Predictor(KeepsLoaded):
+class Predictor(KeepsLoaded, Pretrained):
     """A trained model that takes recordings.
 
     Encoders, and models that write texts, are loaded when first needed and stay; predictions from several threads take
@@ -104,7 +103,6 @@ class Predictor(KeepsLoaded):
     def __init__(self, trained: TrainedModel, num_processes: int = 0) -> None:
         super().__init__(num_processes)
         workers = {"num_workers": num_processes} if num_processes else {"chunk_size": _CHUNK}
-        self._hub_mixin_config = None  # a bundle needs no config.json beside its own content
         self.trained = trained
         self.features: FeaturesConfig = trained.features.model_copy(update=workers)
         self._run: Path | None = None
@@ -156,14 +154,7 @@ class Predictor(KeepsLoaded):
         cls, model_id: str, *, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
     ) -> Predictor:  # fmt: skip
-        folder = Path(model_id)
-        if not folder.is_dir():
-            if not _HUB_ID.fullmatch(model_id):
-                raise MissingInputError(f"{model_id} is no folder, and no id of a bundle on the hub (owner/name)")
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
-        bundled = read_bundle(folder, device, allow_custom_encoders)
+        bundled = read_bundle(bundle_folder(model_id, **options), device, allow_custom_encoders)
         return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
 
     @classmethod
@@ -206,18 +197,6 @@ class Predictor(KeepsLoaded):
         sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
         zero_shot = read_zero_shot(sources, self.features, taken=tuple(self.trained.tasks), wordings=wordings)
         self.trained = self.trained.with_texts(zero_shot)
-
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write the model's bundle into a folder, see `huggingface_hub.ModelHubMixin.save_pretrained`."""
-        from huggingface_hub import ModelHubMixin  # half a second, so not a base class
-
-        return ModelHubMixin.save_pretrained(self, save_directory, **options)  # type: ignore[arg-type]
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the model's bundle to the hub, see `huggingface_hub.ModelHubMixin.push_to_hub`."""
-        from huggingface_hub import ModelHubMixin
-
-        return ModelHubMixin.push_to_hub(self, repo_id, **options)  # type: ignore[arg-type]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.trained, BundledModel):
@@ -419,7 +398,7 @@ def is_model(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return any((path / file).exists() for file in (CONTENT, "config.json"))
-    return not path.exists() and not path.suffix and _HUB_ID.fullmatch(name) is not None
+    return not path.exists() and not path.suffix and HUB_ID.fullmatch(name) is not None
 
 
 def open_predictor(

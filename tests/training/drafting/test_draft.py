@@ -217,11 +217,14 @@ def test_folders_of_recordings_become_columns() -> None:
         ("a.pdf", "is no table; name a CSV, TSV, Parquet or JSON lines file, or a folder"),
         ("nowhere", "there is no file or folder nowhere"),
         ("empty", "empty holds neither a table nor a recording"),
+        ("db", 'db is a database in audformat, .* adapter = "audformat" and path = "db" reads it'),
     ],
 )
 def test_what_is_no_table_is_said(name: str, reason: str) -> None:
     Path("empty").mkdir()
     Path("a.xlsx").touch()
     Path("a.pdf").touch()
+    Path("db").mkdir()
+    Path("db/db.yaml").touch()
     with pytest.raises(CorpusError, match=reason):
         draft_of(Path(name), Choices())
