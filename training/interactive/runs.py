@@ -28,6 +28,7 @@ from training.estimator.estimator import own_randomness
 from training.evaluation import evaluate as evaluation
 from training.in_time.figures import results_of
 from training.in_time.pipeline import run_in_time
+from training.in_time.recordings import InTimePredictor
 from training.pipeline import run_training
 from training.predict.predictor import Predictor
 from training.published_config import load_any_config
@@ -64,8 +65,10 @@ class TrainedRun(ShownAsTable):
         """Make the table that is shown."""
         return _shown(self.to_frame(), ("model", "linear", "chance"))
 
-    def predictor(self, num_processes: int = 0) -> Predictor:
-        """Open its model for recordings, see `Predictor`."""
+    def predictor(self, num_processes: int = 0) -> Predictor | InTimePredictor:
+        """Open its model for recordings, see `Predictor`, and `InTimePredictor` for a model in time."""
+        if is_run_in_time(self.path):
+            return InTimePredictor.from_run(self.path)
         return Predictor.from_run(self.path, num_processes)
 
     def __fspath__(self) -> str:

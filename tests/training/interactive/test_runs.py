@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mmpsr.config import ConfigError
@@ -59,6 +62,23 @@ def test_training_gives_the_run_with_the_settings_that_were_said(run: Path, monk
         train({"training": {"epochs": 3}})
     with pytest.raises(ConfigError, match="did you mean 'lr'"):
         train("demo", {"training.lrr": 1})
+
+
+def test_figures_of_a_model_in_time_show_their_level(tmp_path: Path) -> None:
+    source = {"adapter": "table", "files": "a.csv", "id": "id", "split": "split"}
+    tree = {"corpora": {"sources": {"own": source}}, "model": {"kind": "tcn"}}
+    (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    pd.DataFrame({
+        "corpus": "own", "split": "test", "clip_id": list("ab"), "group": list("pq"), "rate": "2",
+        "label": np.array([1, 0], np.int8), "labels": [[0, 1, 1], [0, 0, 0]],
+        "model": [[0.1, 0.6, 0.8], [0.2, 0.3, 0.2]], "linear": [[0.9, 0.4, 0.4], [0.7, 0.7, 0.2]],
+    }).to_parquet(tmp_path / "predictions.parquet")  # fmt: skip
+    table = evaluate(tmp_path).to_table().set_index(["level", "metric"])
+    assert table.loc[("frame", "F1+"), "model"] == "100.0"  # both present frames are found, and no other
+    assert table.loc[("frame", "F1+"), "linear"] == "0.0"
+    with pytest.raises(RunError, match="is a run of a model in time"):
+        evaluate(tmp_path, subsets=True)
+    assert len(evaluate(tmp_path, split="dev").to_table()) == 0
 
 
 def test_what_is_missing_is_a_missing_file_and_a_sentence(tmp_path: Path) -> None:
