@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,10 +148,22 @@ def _kind(reason: str) -> str:
 
 
 class ClipProgress:
-    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
+    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted.
 
-    def __init__(self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed") -> None:
-        self.num_clips = num_clips
+    Args:
+        num_clips: there are.
+        wanted: whether anything is told.
+        name: of what is made.
+        counted: what is counted beside them.
+        unit: what they are.
+        patience: seconds from line to line where there is no terminal.
+    """
+
+    def __init__(
+        self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed", unit: str = "clips",
+        patience: float = 60.0,
+    ) -> None:  # fmt: skip
+        self.num_clips, self.unit, self.patience = num_clips, unit, patience
         self.wanted = wanted
         self.name, self.counted = name, counted
         self.console = Console(stderr=True)
@@ -169,16 +182,16 @@ class ClipProgress:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def update(self, num_left: int, num_failed: int, waits_for: set[str]) -> None:
+    def update(self, num_left: int, num_failed: int, waits_for: Collection[str] = frozenset()) -> None:
         """Tell how far it is, and for whom this process waits."""
         now, settled = time.monotonic(), self.num_clips - num_left
-        text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
+        text = f"{settled / max(now - self.began, 1e-9):.1f} {self.unit}/s, {num_failed} {self.counted}"
         self.progress.update(self.task, completed=settled, text=text)
-        if self.wanted and self.progress.disable and now - self.printed > 60.0:
+        if self.wanted and self.progress.disable and now - self.printed > self.patience:
             self.printed = now
-            self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
-        if self.wanted and waits_for - self.waits_for:
+            self.console.print(f"{self.name}: {settled} of {self.num_clips} {self.unit}, {text}")
+        if self.wanted and set(waits_for) - self.waits_for:
             self.console.print(
                 f"{self.name}: waiting for {num_left} clips that {', '.join(sorted(waits_for))} works on", markup=False
             )
-        self.waits_for = waits_for
+        self.waits_for = set(waits_for)

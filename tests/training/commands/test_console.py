@@ -312,11 +312,12 @@ def test_commands_that_read_import_no_heavy_library(tmp_path: Path) -> None:
     commands = (
         ["--help"], ["verify", run], ["compare", run, run], ["encoders", "--json"],
         ["features", "--store", "store"], ["doctor", "--config", "run.toml"], ["predict", "nowhere"],
+        ["measure", "--columns"], ["measure", "nowhere.mp4"],
     )  # fmt: skip
     ended = run_in_turn(commands, tmp_path)
     for command, (_, said, imported) in zip(commands, ended, strict=True):
         assert imported == [], (command, said)
-    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2]
+    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2, 0, 2]
     assert "every figure follows from the stored predictions" in ended[1][1]
     assert "percentage points" in ended[2][1]
     assert "own (table, trained on)" in ended[5][1]
