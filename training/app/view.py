@@ -15,6 +15,7 @@ from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
 from training.report.cards import page_environment, seen_faces
 from training.report.charts import Line, legend, lines
+from training.timeline.strips import strip_chart
 
 __all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
 
@@ -81,6 +82,7 @@ def result_view(analysis: Analysis) -> str:
     return _environment().get_template("app_result.html").render(
         analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
         confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS,
+        measures=None if analysis.measures is None else strip_chart(analysis.measures),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from training.predict.document import FinishedRows
+    from training.predict.inputs import Inputs
     from training.predict.predictor import Predictor
 
 __all__ = ["predict", "serve_app"]
@@ -89,6 +90,9 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
     ] = None,
     cards: Annotated[Path | None, typer.Option("--cards", help="Folder for one HTML page a recording.")] = None,
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Also draw face, gaze, head and voice over time in the cards.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
     weights: Annotated[
         list[str] | None,
@@ -119,6 +123,8 @@ def predict(
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         if novelty is not None and not 0.0 <= novelty <= 1.0:
             raise InputError(f"--novelty is a share of dev clips between 0 and 1, found {novelty:g}")
+        if measures and cards is None:
+            raise InputError("--measures are drawn in the cards; name their folder with --cards, or leave it out")
         given = None if text is None else [text]
         read = Inputs()
         if inputs:
@@ -129,9 +135,10 @@ def predict(
         if model is not None and is_run_in_time(model):
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
-                "--novelty": novelty is not None, "--explain": explain, "--weights": bool(weights),
-                "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
-                "--task-texts": bool(task_texts), "--encoder": encoder is not None, "--transcribe": transcribe,
+                "--novelty": novelty is not None, "--explain": explain, "--measures": measures,
+                "--weights": bool(weights), "--trust-remote-code": bool(trust_remote_code),
+                "--allow-custom-encoders": allow_custom_encoders, "--task-texts": bool(task_texts),
+                "--encoder": encoder is not None, "--transcribe": transcribe,
                 "--text without a recording": not inputs,
             }  # fmt: skip
             refused = [name for name, is_given in others.items() if is_given]
@@ -151,13 +158,14 @@ def predict(
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
                 finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty)
+                drawn = _measure(read, Path(work)) if measures else {}
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
                 rows, read.defects, predictor.trained, name=_name_of(model, task_texts or ()),
                 confidence=confidence, novelty=novelty,
                 window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
-        _write(document, format_, output, cards, error_console())
+        _write(document, format_, output, cards, drawn, error_console())
     except KeyboardInterrupt:
         if output is None:
             raise
@@ -335,6 +343,15 @@ def _predict(
     return finished, list(notes)
 
 
+def _measure(read: Inputs, work: Path) -> dict[str, pd.DataFrame]:
+    """Measure recordings over time, whole ones."""
+    from training.predict.measures import SHOWN_RATE, measured_tables
+    from training.predict.windows import clips_of
+
+    tables = measured_tables(clips_of(read.recordings), work / "measures", rate=SHOWN_RATE)
+    return {str(table["recording"].iloc[0]): table for table in tables}
+
+
 _STAGES = {"features": "making features", "prediction": "predicting"}
 
 
@@ -345,8 +362,9 @@ def _tell_stage(console: Console, num_clips: int, stage: str) -> None:
 
 
 def _write(
-    document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None, errors: Console
-) -> None:
+    document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None,
+    measures: Mapping[str, pd.DataFrame], errors: Console,
+) -> None:  # fmt: skip
     """Print, and write the output and the cards."""
     from training.predict.output import content_of, leave
     from training.predict.results import frame_of
@@ -371,12 +389,12 @@ def _write(
     leave(
         errors, [f"{_title(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
         document["notes"], (len(clips), len(document["defects"])), output, content, cards,
-        partial(write_cards, document),
+        partial(write_cards, document, measures=measures),
     )  # fmt: skip
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    from training.report.cards import clock
+    from training.timeline.clock import clock
 
     if row["start"] is None and row["end"] is None:
         return str(row["id"])

@@ -21,8 +21,8 @@ from training.in_time.tables import result_table
 from training.predict.inputs import Defect, InputError, Inputs
 from training.predict.output import content_of, leave
 from training.predict.windows import clips_of
-from training.report.cards import clock
 from training.runs.directory import RunError, comparable, is_run_in_time, stored_settings
+from training.timeline.clock import clock
 
 __all__ = ["evaluate_command", "predict_command"]
 

@@ -17,11 +17,14 @@ from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
+from training.timeline.clock import clock
+from training.timeline.strips import short, strip_chart
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jinja2 import Environment
 
-__all__ = ["clock", "page_environment", "render_card", "seen_faces", "write_cards", "write_pages"]
+__all__ = ["page_environment", "render_card", "seen_faces", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -41,18 +44,23 @@ class _Bar:
     high: float | None
 
 
-def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_cards(
+    document: Mapping[str, Any], folder: Path, measures: Mapping[str, pd.DataFrame] | None = None
+) -> list[Path]:
     """Write a page for every recording with a prediction; names are those of the recordings, made safe.
 
     Args:
         document: of `training.predict.document.document_of`.
         folder: made where it is not there.
+        measures: by recording what is measured of it over time, to be drawn.
 
     Returns:
         The files.
     """
     with_clips = (recording for recording in document["recordings"] if recording["clips"])
-    return write_pages({recording["id"]: render_card(recording, document) for recording in with_clips}, folder)
+    drawn = measures or {}
+    pages = {each["id"]: render_card(each, document, drawn.get(each["id"])) for each in with_clips}
+    return write_pages(pages, folder)
 
 
 def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
@@ -75,23 +83,26 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def page_environment(**filters: Callable[..., Any]) -> Environment:
-    """Make what renders the pages of recordings, with the filters `clock` and `percent` and some of one's own."""
+    """Make what renders the pages of recordings, with the filters `clock`, `percent`, `short` and some of one's own."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", **filters}
+    environment.filters |= {
+        "clock": clock, "percent": lambda value: f"{100 * value:.1f}", "short": short, **filters,
+    }  # fmt: skip
     return environment
 
 
-def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+def render_card(recording: Mapping[str, Any], document: Mapping[str, Any], measures: pd.DataFrame | None = None) -> str:
     """Render the page of one recording.
 
     Args:
         recording: of the document's recordings, with at least one clip.
         document: the whole, for tasks and model.
+        measures: of it over time, rows of `mmpsr measure`.
     """
     environment = page_environment(seen_faces=seen_faces, novel=lambda clip: novelty_sentences(clip.get("novelty", {})))
     clips = recording["clips"]
@@ -120,21 +131,9 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         confidence_means=document.get("confidence_means", CONFIDENCE),
         novelty_means=NOVELTY_MEANS,
         novelty_dev=document.get("novelty_dev", {}),
+        measures=None if measures is None else strip_chart(measures),
         num_novel=sum(bool(novelty_sentences(clip.get("novelty", {}))) for clip in clips),
     )
-
-
-def clock(seconds: float | None) -> str:
-    """Write minutes and seconds.
-
-    Example:
-        >>> clock(83.5), clock(None), clock(3723.0)
-        ('1:23.5', '', '62:03')
-    """
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(10 * seconds), 600)
-    return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
 
 
 def _reason(result: Mapping[str, Any], document: Mapping[str, Any]) -> str | None:

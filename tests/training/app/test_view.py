@@ -9,6 +9,7 @@ import pytest
 
 from mmpsr.explanation.explain import TaskExplanation
 from tests.support.analysed import analysed, small_predictor, without_faces
+from tests.support.measured import measured
 from training.app.analysis import Analysis, Wishes, decide
 from training.app.view import compare_view, result_view, status_view, steps_of
 from training.predict.predictor import Predictor
@@ -88,6 +89,14 @@ def test_what_was_absent_has_its_reason(analysis: Analysis) -> None:
     page = text_of(result_view(replace(analysis, clips=(without,), explanation=explanation)))
     assert "audio is absent no audio stream" in page
     assert "windows" not in page
+
+
+def test_what_is_measured_is_a_strip_that_can_be_clicked(analysis: Analysis) -> None:
+    assert "Measured over time" not in result_view(analysis)  # nothing was
+    page = result_view(replace(analysis, measures=measured(loudness=[-30.0, -20.0, -30.0, -20.0])))
+    assert page.count('<g class="seek" data-start="0.0" data-end="2.0">') == 1
+    assert page.count('class="ground"') == page.count('class="playhead"') == 1
+    assert "loudness, dB" in text_of(page).replace(" ,", ",")
 
 
 def test_two_side_by_side(analysis: Analysis) -> None:

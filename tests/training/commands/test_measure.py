@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from encoders.cues import measurement
 from encoders.cues.columns import COLUMNS
-from encoders.cues.measurement import measure_clip
+from encoders.cues.measurement import Measured, measure_clip
 from encoders.media.clip import ClipMedia
 from tests.support.media_files import grey, tone, write_media
+from training.predict import measures
 from tuning.console import app
 
 
@@ -60,11 +60,11 @@ def test_a_repeated_command_measures_what_is_left_and_tries_failures_again(
     before = pd.read_csv("cues.csv")
     measured: list[str] = []
 
-    def counted(clip: ClipMedia, *arguments: object) -> measurement.Measured:
+    def counted(clip: ClipMedia, *arguments: object) -> Measured:
         measured.append(clip.media.name if clip.media else "")
         return measure_clip(clip, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measurement, "measure_clip", counted)
+    monkeypatch.setattr(measures, "measure_clip", counted)
     (place / "b.mkv").rename("c.mkv")
     measure("a.mkv", "c.mkv", "-o", "cues.csv")
     assert measured == ["c.mkv"]

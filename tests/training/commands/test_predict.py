@@ -156,11 +156,13 @@ def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
 def test_windows_of_a_long_recording(run: Path, place: Path) -> None:
     write_video(place / "a.mkv", seconds=6)
     Path("a.srt").write_text("00:00:02,500 --> 00:00:03,000\nhere\n", encoding="utf-8")
-    predict(run, "a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet", "--cards", "cards")
+    predict(run, "a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet", "--cards", "cards", "--measures")
     frame = pd.read_parquet("a.parquet")
     assert frame["start"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
     assert [text for text in frame["text"] if isinstance(text, str)] == ["here"] * 2  # 1-3 s and 2-4 s
-    assert "<polyline" in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    card = Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    assert "<polyline" in card
+    assert "Measured over time" in card
 
 
 def test_explained_rows_add_up_and_others_say_nothing_of_it(run: Path, place: Path) -> None:
@@ -218,6 +220,7 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
             "error: out.txt ends in none of .json, .csv, .parquet; name one of them or give --format",
         ),
         (["RUN", "-o", "."], "error: . is a folder; name a file"),
+        (["RUN", "--measures"], "error: --measures are drawn in the cards; name their folder with --cards"),
         (["RUN", "--format", "parquet"], "error: Parquet is not for reading on a terminal; name a file with -o"),
         (["RUN", "--hop", "2"], "error: a hop needs the length of windows"),
         (["RUN", "b.mkv", "--text", "x"], "error: 1 text(s) for 2 recordings; give one for each"),

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from training.report.cards import clock, render_card, write_cards
+from tests.support.measured import measured
+from training.report.cards import render_card, write_cards
 
 TASKS = {
     "emotion": {"kind": "multi_label", "classes": ["Neutral", "Anger"]},
@@ -116,6 +117,18 @@ def test_a_card_begins_with_what_the_model_is() -> None:
     assert "alibrated probabilities" not in page.text
     windows = Page(render_card(recording(clip(0.0, 2.0), clip(2.0, 4.0)), document))
     assert "Windows How sure: x." in windows.text
+
+
+def test_what_is_measured_over_time_is_drawn() -> None:
+    table = measured(loudness=[-30.0, -20.0, -30.0, -20.0], event_pause=[0.0, 1.0, 1.0, 0.0])
+    page = Page(render_card(recording(clip()), DOCUMENT, table))
+    assert page.open == []
+    assert "Measured over time" in page.text
+    assert "loudness , dB ■ the voice pauses" in page.text
+    assert "Not measured: mouth corners, mouth open," in page.text
+    assert [tag["data-end"] for _, tag in page.tags if tag.get("class") == "seek"] == ["2.0"]
+    for table in (None, measured(1).assign(failure=["gone"])):
+        assert "Measured over time" not in render_card(recording(clip()), DOCUMENT, table)
 
 
 def test_a_document_that_does_not_say_what_is_calibrated_claims_nothing() -> None:
@@ -228,10 +241,6 @@ def test_files_have_safe_names_of_their_own(tmp_path: Path) -> None:
         "X_y.mp4-3.html",
     ]
     assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == sorted(path.name for path in files)
-
-
-def test_clock() -> None:
-    assert [clock(each) for each in (0.0, 9.96, 59.99, 600.0)] == ["0:00", "0:10", "1:00", "10:00"]
 
 
 UNLIKE = {"distance": 3.0, "ratio": 2.5, "percentile": 1.0, "num_less": 56, "num_dev": 56}
