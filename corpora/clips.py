@@ -103,7 +103,9 @@ modality or a label; a note tells what was done."""
 _CONSENT = ("consent_challenges", "consent_publications")
 _SPANS = (("start", "end"), ("audio_start", "audio_end"), ("fallback_start", "fallback_end"))
 _SECONDS = tuple(name for span in _SPANS for name in span)
-_TEXT = tuple(name for name in CLIP_COLUMNS if name not in (*_CONSENT, *_SECONDS))
+_DTYPES: Mapping[str, str] = {
+    name: "boolean" if name in _CONSENT else "float64" if name in _SECONDS else "string" for name in CLIP_COLUMNS
+}
 _GROUP_KINDS: tuple[GroupKind, ...] = get_args(GroupKind)
 
 
@@ -225,11 +227,17 @@ def defect_frame(defects: Iterable[Sequence[object]] = ()) -> pd.DataFrame:
 
 def conform(clips: pd.DataFrame) -> pd.DataFrame:
     """Give a frame the clip table's columns and dtypes, in canonical order, other columns after them."""
-    others = [column for column in clips.columns if column not in CLIP_COLUMNS]
-    kinds = {"string": _TEXT, "boolean": _CONSENT, "float64": _SECONDS}
-    dtypes = {column: dtype for dtype, columns in kinds.items() for column in columns}
-    clips = clips.reset_index(drop=True).reindex(columns=[*CLIP_COLUMNS, *others])
-    return clips.astype({column: dtype for column, dtype in dtypes.items() if str(clips[column].dtype) != dtype})
+    clips = clips.reset_index(drop=True)
+    unknown = {dtype: pd.Series(np.nan, clips.index, "float64").astype(dtype) for dtype in set(_DTYPES.values())}
+    columns = {}
+    for column, dtype in _DTYPES.items():
+        if column not in clips:
+            columns[column] = unknown[dtype]
+        elif str(clips[column].dtype) == dtype:
+            columns[column] = clips[column]
+        else:
+            columns[column] = clips[column].astype(dtype)
+    return pd.DataFrame(columns | {name: clips[name] for name in clips if name not in _DTYPES}, index=clips.index)
 
 
 def concatenate(tables: Sequence[ClipTable]) -> ClipTable:

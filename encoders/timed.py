@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +42,7 @@ LEAST_STD = 1e-6
 """Floor of a standard deviation that values are divided by."""
 AnyT = TypeVar("AnyT", bound=np.generic)
 _MOST_MAPS = 64  # files that are mapped at a time
+_MOST_MOVES = 20
 _BLOCK = 4096  # frames read at a time for statistics
 
 
@@ -274,6 +275,8 @@ class TimedSequences:
         rates: frames per second of each clip, None where it has nothing.
         starts: float64 `[n]`, second of frame 0 of each clip's media.
         states: states of each clip's frames as bytes, empty where it has nothing.
+        find_moved: finds rows that compaction put elsewhere, by the file that is gone: the file that they lie in, and
+            the row at which they begin there; None where they are not to be found.
     """
 
     def __init__(
@@ -286,10 +289,13 @@ class TimedSequences:
         rates: Sequence[Fraction | None],
         starts: NDArray[np.float64],
         states: Sequence[bytes],
+        find_moved: Callable[[Path], tuple[Path, int] | None] | None = None,
     ) -> None:
         self.width, self.lengths, self.rates, self.starts = width, lengths, tuple(rates), starts
         self.present: NDArray[np.bool_] = lengths > 0
-        self._paths, self._parts, self._offsets, self._states = tuple(paths), parts, offsets, tuple(states)
+        self._paths, self._parts, self._offsets, self._states = list(paths), parts, offsets, tuple(states)
+        self._find_moved = find_moved
+        self._begins = [0] * len(self._paths)
         self._maps: OrderedDict[int, NDArray[np.float16]] = OrderedDict()
 
     @classmethod
@@ -306,6 +312,8 @@ class TimedSequences:
         parts, offsets, lengths = np.full((3, num_clips), -1, dtype=np.int64)
         starts, rates, states = np.zeros(num_clips), np.full(num_clips, None), np.full(num_clips, b"", dtype=object)
         paths: list[Path] = []
+        begins: list[int] = []
+        find_moved = None
         lengths[:] = 0
         for rows, own in sets:
             parts[rows] = np.where(own._parts < 0, -1, own._parts + len(paths))
@@ -313,7 +321,11 @@ class TimedSequences:
             for row, rate, state in zip(rows, own.rates, own._states, strict=True):
                 rates[row], states[row] = rate, state
             paths += own._paths
-        return cls(width, paths, parts, offsets, lengths, rates.tolist(), starts, states.tolist())
+            begins += own._begins
+            find_moved = own._find_moved or find_moved
+        joined = cls(width, paths, parts, offsets, lengths, rates.tolist(), starts, states.tolist(), find_moved)
+        joined._begins = begins
+        return joined
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -338,8 +350,9 @@ class TimedSequences:
             raise IndexError(f"frames {begin} to {end} of clip {clip}, which has {length}")
         if begin == end:
             return np.zeros((0, self.width), dtype=np.float16)
-        offset = int(self._offsets[clip])
-        rows = self._mapped(int(self._parts[clip]))
+        part = int(self._parts[clip])
+        rows = self._mapped(part)  # first: it may find that they begin elsewhere
+        offset = int(self._offsets[clip]) + self._begins[part]
         kept = np.array(rows[offset + begin : offset + end])
         pages: Any = rows.base
         if hasattr(mmap, "MADV_DONTNEED"):  # else every page once read counts as held
@@ -355,10 +368,23 @@ class TimedSequences:
         if part in self._maps:
             self._maps.move_to_end(part)
         else:
-            self._maps[part] = np.load(self._paths[part], mmap_mode="r", allow_pickle=False)
+            self._maps[part] = self._map(part)
             if len(self._maps) > _MOST_MAPS:
                 self._maps.popitem(last=False)
         return self._maps[part]
+
+    def _map(self, part: int) -> NDArray[np.float16]:
+        for _ in range(_MOST_MOVES):
+            try:
+                rows: NDArray[np.float16] = np.load(self._paths[part], mmap_mode="r", allow_pickle=False)
+                return rows
+            except FileNotFoundError:
+                moved = None if self._find_moved is None else self._find_moved(self._paths[part])
+                if moved is None:
+                    raise
+                self._paths[part], begin = moved
+                self._begins[part] += begin
+        raise FileNotFoundError(f"{self._paths[part]}: moved {_MOST_MOVES} times while it was looked for")
 
 
 def timed_statistics(

@@ -19,6 +19,7 @@ from corpora.clips import SPLITS, ClipTable
 from corpora.registry import generated_corpora
 from corpora.splitting import dealing
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.conformal import ConformalFit, fit_conformal
 from mmpsr.calibration.fitting import fit_calibration
 from mmpsr.files import write_whole
 from mmpsr.models.base import FusionModel
@@ -34,7 +35,7 @@ from training.linear.late import create_baseline
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
 from training.runs.identities import write_identities
-from training.runs.stored import RunPredictions, add_predictions
+from training.runs.stored import RunPredictions, add_predictions, groups_of
 from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
 from training.scoring.counts import summarize
@@ -187,13 +188,16 @@ def finish_run(
 ) -> None:
     """Evaluate once on test, with the best dev weights, beside the linear baseline and chance.
 
-    Model and baseline are calibrated on the dev clips of trained corpora, with which novelty is compared, too.
+    Model and baseline are calibrated on the dev clips of trained corpora, with which novelty is compared, too; of the
+    model also the quantiles by groups of them that sets and intervals are made from.
     Predictions are written once, and `results.json` is made from what was written, by the code that `mmpsr verify`
     makes it again with.
     """
     dev = joined.rows(config.corpora.trained(), "dev")
-    calibration = _calibration(config, predict(model, joined, dev), joined, dev, tasks)
+    of_dev = predict(model, joined, dev)
+    calibration = _calibration(config, of_dev, joined, dev, tasks)
     linear_calibration = _calibration(config, baseline.predict(dev), joined, dev, baseline.tasks)
+    calibration = calibration.model_copy(update={"conformal": _conformal(calibration, of_dev, joined, dev, tasks)})
     run.write_json("calibration.json", calibration.to_dict())
     novelty = fit_novelty(model, joined, joined.rows(config.corpora.trained(), "train"), dev)
     if novelty.fits:
@@ -230,9 +234,26 @@ def _calibration(
     """Fit what the configuration asks for of temperatures and thresholds to dev clips."""
     if config.training.calibration == "none":
         return Calibration()
-    targets = {task: joined.labels[task][dev].double().cpu().numpy() for task in tasks}
-    calibration = fit_calibration(predicted, targets, tasks)
+    calibration = fit_calibration(predicted, _targets(joined, dev, tasks), tasks)
     return calibration.without_thresholds() if config.training.calibration == "temperature" else calibration
+
+
+def _conformal(
+    calibration: Calibration,
+    predicted: Mapping[str, NDArray[np.float64]],
+    joined: JoinedCorpora,
+    dev: Tensor,
+    tasks: Mapping[str, TaskSpec],
+) -> dict[str, dict[str, tuple[ConformalFit, ...]]]:
+    """Fit conformal quantiles to dev clips, by group and corpus, of what is predicted once calibrated."""
+    clips = joined.clips.iloc[dev.cpu().numpy()]
+    targets = _targets(joined, dev, tasks)
+    corpora = clips["corpus"].to_numpy(str)
+    return fit_conformal(calibration.apply_all(predicted), targets, groups_of(clips), corpora, tasks)
+
+
+def _targets(joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]) -> dict[str, NDArray[np.float64]]:
+    return {task: joined.labels[task][rows].double().cpu().numpy() for task in tasks}
 
 
 def say_clips(table: ClipTable, config: RunConfig | InTimeConfig, say: Callable[[str], None]) -> None:

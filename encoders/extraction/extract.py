@@ -31,11 +31,11 @@ from encoders.extraction.read import clip_records, make_encoders, sequence_specs
 from encoders.extraction.workers import WarmEncoders, Workers, modules_of
 from encoders.spec import EncoderSpec, SequenceSpec, TimedSpec
 from encoders.store.claims import Claims, Item
+from encoders.store.index import Entry
 from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.timed_store import TimedStore
-from encoders.store.vector_store import Entry
 
 __all__ = ["extract"]
 
@@ -179,7 +179,7 @@ class _Work(WorkQueue):
 
     def refresh(self) -> bool:
         """Look into the store, forget clips and device encoders without work, and say whether any clip is left."""
-        missing = {name for items in self.find_missing().values() for name in items}
+        missing = self.find_missing()
         needed = {name if name in self.timed else self.specs[name].modality for name in missing}
         self.device_encoders = {name: self.device_encoders[name] for name in self.device_encoders if name in needed}
         beside = {name for name in missing - set(self.timed) if self._made[self.specs[name].modality].beside}

@@ -17,7 +17,7 @@ from encoders.extraction.encode import make_encoder
 from encoders.extraction.precomputed import close_files
 from encoders.sequences import Sequences
 from encoders.spec import EncoderSpec, SequenceSpec, TimedSpec, source_of
-from encoders.store.queue import CLIP_COLUMNS, records_of
+from encoders.store.queue import CLIP_COLUMNS, Records, records_of
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.timed_store import TimedStore
 from encoders.store.vector_store import FeatureStore
@@ -138,7 +138,7 @@ def read_vectors(
         present = np.zeros(len(clips), dtype=np.bool_)
         vectors = np.zeros((len(clips), spec.vector_width), dtype=np.float32)
         for corpus, rows, ids, sources in _keys(clips, records, encoder.source):
-            present[rows], vectors[rows] = store.read(corpus, spec, ids, sources)
+            store.read_into(corpus, spec, ids, sources, rows, present, vectors)
         result[modality] = present, vectors
     return result
 
@@ -230,7 +230,7 @@ def _keys(
         yield str(corpus), np.asarray(rows), ids, [source(record) for record in of_corpus]
 
 
-def clip_records(clips: pd.DataFrame, config: FeaturesConfig) -> list[dict[str, Any]]:
+def clip_records(clips: pd.DataFrame, config: FeaturesConfig) -> Records:
     """Rows of the clip table as plain dictionaries, `None` where missing; columns the table lacks are missing.
 
     They have the columns that encoders read, and those that paths of precomputed features name.

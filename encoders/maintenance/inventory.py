@@ -24,10 +24,11 @@ from encoders.config import FeaturesConfig
 from encoders.errors import StoreError
 from encoders.extraction.read import make_encoders, sequence_specs, timed_source, timed_specs
 from encoders.spec import EncoderSpec, TimedSpec, cap_of, rate_of
+from encoders.store.parts import list_parts
 from encoders.store.queue import records_of
 from encoders.store.sequence_store import unpack
 from encoders.store.text_store import TEXTS
-from encoders.store.timed_store import PLACES, rows_of
+from encoders.store.timed_store import PLACES, part_of, rows_of
 from encoders.timed import NONE, REPEATED
 from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 from encoders.writers.build import text_writers
@@ -134,16 +135,13 @@ def take_inventory(root: Path, usage: Usage | None = None) -> Iterator[FolderRep
         folder = path.relative_to(root)
         if any(part.startswith(".") for part in folder.parts) or not path.is_dir():
             continue
-        if names := sorted(file.name for file in path.iterdir() if _kind(file.name)):
-            yield _examine(path, folder.as_posix(), names, usage)
-
-
-def _kind(name: str) -> str:
-    """Return `part`, `ledger`, `encoder` or nothing: what a file of a folder is."""
-    if name == "encoder.json":
-        return "encoder"
-    kind = name.partition("-")[0]
-    return kind if kind in ("part", "ledger") and name.endswith(".parquet") else ""
+        while True:
+            names = list_parts(path, "part-", "ledger-")
+            if not names and not (path / "encoder.json").exists():
+                break
+            with suppress(FileNotFoundError):  # compaction took a part meanwhile
+                yield _examine(path, folder.as_posix(), names, usage)
+                break
 
 
 def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> FolderReport:
@@ -164,9 +162,8 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
     held = ("text",) if modality == TEXTS else held if report.rate is None else PLACES
     times = []
     for file in (path / name for name in names):
-        kind = _kind(file.name)
         try:
-            if kind == "part":
+            if file.name.startswith("part-"):
                 report.num_parts += 1
                 times.append(file.stat().st_mtime)
                 table = _read(file, ("clip_id", "source", *held), ("figures",))
@@ -182,16 +179,18 @@ def _examine(path: Path, folder: str, names: list[str], usage: Usage | None) -> 
                     report.width = vectors.shape[1]
                     values.add(vectors)
                 keys.add_parts(table)
-            elif kind == "ledger":
+            else:
                 keys.add_ledger(_read(file, _LEDGER, ("figures",)))
+        except FileNotFoundError:
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             report.damaged.append(Damage(f"{folder}/{file.name}", str(error).strip().partition("\n")[0]))
     keys.count(report, None if usage is None else usage.clips_of(folder, corpus))
     values.tell(report)
     report.in_use = None if usage is None else folder in usage.folders
-    for file in path.iterdir():
+    for file in path.rglob("*"):
         with suppress(FileNotFoundError):  # a temporary file, whose writer has just finished
-            report.num_bytes += file.stat().st_size
+            report.num_bytes += file.stat().st_size if file.is_file() else 0
     if times:
         report.oldest, report.newest = _iso(min(times)), _iso(max(times))
     return report
@@ -209,7 +208,7 @@ def _add_timed(report: FolderReport, values: _Values, table: pa.Table, path: Pat
     """Examine the clips of a part of values in time, each for itself, so that none but one is held."""
     lengths, offsets = table["length"].to_numpy(), table["offset"].to_numpy()
     states = [np.frombuffer(state, dtype=np.int8) for state in table["state"].to_pylist()]
-    if not path.exists():
+    if not path.exists() and part_of(path).exists():
         raise ValueError(f"its rows, {path.name}, are not there")
     rows = np.load(path, mmap_mode="r", allow_pickle=False)
     if rows.ndim != 2 or rows.dtype != np.float16 or report.width not in (None, rows.shape[1]):

@@ -11,12 +11,20 @@ from pathlib import Path
 
 from encoders.maintenance.inventory import FolderReport, Usage
 from encoders.store.claims import Claims
-from encoders.store.parts import STALE_SECONDS
+from encoders.store.parts import COMPACTED, STALE_SECONDS
 from encoders.store.text_store import CORRECTIONS
 from encoders.store.timed_store import part_of
 from mmpsr.files import TEMPORARY
 
 __all__ = ["Leftover", "find_leftovers", "prunable", "remove"]
+
+_PATTERNS = (
+    f".claims/{TEMPORARY}*",
+    f"*/*/{TEMPORARY}*",
+    f"*/*/[!.]*/{TEMPORARY}*",
+    f"*/*/[!.]*/{COMPACTED}/{TEMPORARY}*",
+    "*/*/[!.]*/frames-*.npy",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Leftover:
 def find_leftovers(root: Path) -> list[Leftover]:
     """List what killed processes left in a store, in the order of paths."""
     leftovers = []
-    for pattern in (".claims/.temporary-*", "*/*/.temporary-*", "*/*/[!.]*/.temporary-*", "*/*/[!.]*/frames-*.npy"):
+    for pattern in _PATTERNS:
         for path in root.glob(pattern):
             if path.suffix == ".npy" and part_of(path).exists():
                 continue

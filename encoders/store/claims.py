@@ -11,6 +11,11 @@ taken belongs to a dead process, and what it listed is free again. New work is c
 The order of 1 and 2 matters: a process writes its parts before it drops a claim, so what is missing from the claims
 in step 1 because it was just finished is in the store in step 2.
 
+Step 2 lists no folder, which would take longer the more parts there are: a process adds the name of each part that it
+has written to `<uuid>.parts` before it drops the claim, and others read on there from where they last were. When a
+process ends or is found dead, `ended` gets another content, and everybody lists the folders once more: between writing
+a part and naming it a process may die.
+
 File locks need a file system with `flock`; local disks, NFS version 4 and Lustre (mounted with `flock`) have it.
 """
 
@@ -27,9 +32,11 @@ from typing import NamedTuple
 from encoders.store.parts import clean
 from mmpsr.files import write_whole
 
-__all__ = ["Claims", "Item"]
+__all__ = ["Claims", "Item", "announce"]
 
 _EXCLUSIVE = "exclusive.lock"
+_ENDED = "ended"
+_PARTS = ".parts"
 
 
 class Item(NamedTuple):
@@ -38,6 +45,16 @@ class Item(NamedTuple):
     folder: str
     clip_id: str
     source: str
+
+
+_ACTIVE: list[Claims] = []
+"""Claims of this process that are open."""
+
+
+def announce(part: Path) -> None:
+    """Tell others of a part that this process has written, where it has a claim on the store."""
+    for claims in _ACTIVE:
+        claims.announce(part)
 
 
 class Claims:
@@ -66,15 +83,22 @@ class Claims:
         self._path = self.folder / f"{uuid.uuid4().hex}.json"
         self._alive = FileLock(self._path.with_suffix(".lock"))
         self._held: set[Item] = set()
+        self._root = os.path.realpath(root)
+        self._parts = self._path.with_suffix(_PARTS)
+        self._read: dict[str, int] = {}
+        self._ended: bytes | None = None
 
     def __enter__(self) -> Claims:
         clean(self.folder)
         with self.exclusive:  # or another process could take the lock between its making and its holding
             self._alive.acquire()
+            self._parts.touch()
+        _ACTIVE.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
+        _ACTIVE.remove(self)
+        self._end(self._path)
         self._alive.release()
         self._path.with_suffix(".lock").unlink(missing_ok=True)
 
@@ -107,6 +131,50 @@ class Claims:
             taken.update(dict.fromkeys((Item(*item) for item in claim["items"]), claim["process"]))
         return taken
 
+    def announce(self, part: Path) -> None:
+        """Tell others of a part of the store that this process has written; call it before dropping the claim."""
+        path = os.path.realpath(part)
+        if path.startswith(self._root + os.sep):
+            with self._parts.open("a", encoding="utf-8") as file:  # closed each time, so that other machines see it
+                file.write(f"{os.path.relpath(path, self._root)}\n")
+
+    def news(self) -> dict[str, list[str]] | None:
+        """Tell which parts were added since the last call; call it while holding `exclusive`, after `others`.
+
+        Returns:
+            Names of parts and ledgers by folder below the store's root; None where others may have been added, too.
+        """
+        added: dict[str, list[str]] = {}
+        read: dict[str, int] = {}
+        is_complete = self._ended is not None
+        for lock in self.folder.glob("*.lock"):
+            if lock.name == _EXCLUSIVE:
+                continue
+            try:
+                with lock.with_suffix(_PARTS).open("rb") as file:
+                    begin = file.seek(self._read.get(lock.stem, 0))
+                    content = file.read()
+            except FileNotFoundError:  # it has just ended, or it is of a version that names no parts
+                is_complete = False
+                continue
+            whole = content[: content.rfind(b"\n") + 1]
+            read[lock.stem] = begin + len(whole)
+            for path in map(Path, whole.decode("utf-8").splitlines()):
+                added.setdefault(path.parent.as_posix(), []).append(path.name)
+        try:  # after the parts: who ends changes it before they go
+            ended = (self.folder / _ENDED).read_bytes()
+        except FileNotFoundError:
+            ended = b""
+        is_complete &= ended == self._ended
+        self._read, self._ended = read, ended
+        return added if is_complete else None
+
+    def _end(self, path: Path) -> None:
+        """Remove what stands for a process, after telling that one has ended."""
+        write_whole(self.folder / _ENDED, uuid.uuid4().hex, durable=False)
+        path.unlink(missing_ok=True)
+        path.with_suffix(_PARTS).unlink(missing_ok=True)
+
     def _bury(self, path: Path) -> bool:
         """Remove the claim if its process is dead; say whether it was."""
         from filelock import FileLock, Timeout
@@ -116,7 +184,7 @@ class Claims:
             lock.acquire(timeout=0)
         except Timeout:
             return False
-        path.unlink(missing_ok=True)
+        self._end(path)
         lock.release()
         path.with_suffix(".lock").unlink(missing_ok=True)
         return True

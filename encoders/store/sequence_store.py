@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from encoders.errors import StoreError
 from encoders.sequences import concatenated
 from encoders.spec import SequenceSpec
-from encoders.store.parts import list_parts, read_part
+from encoders.store.parts import find_rows, read_part
 from encoders.store.vector_store import FeatureStore, positions
 
 __all__ = ["Places", "SequenceStore", "unpack"]
+
+_MOST_MOVES = 20
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,10 @@ class SequenceStore(FeatureStore):
             StoreError: a clip is asked for twice, or a part cannot be read.
         """
         place = positions(corpus, clip_ids, sources)
-        folder = self.folder(corpus, spec)
-        paths = [folder / name for name in list_parts(folder, "part-")]
+        paths: list[Path] = []
         parts, rows, lengths = np.full((3, len(clip_ids)), -1, dtype=np.int64)
-        for number, path in enumerate(paths):
-            table = read_part(path, ["clip_id", "source", "length"])
+        for number, (path, table) in enumerate(self._parts(corpus, spec, ["clip_id", "source", "length"])):
+            paths.append(path)
             keys = zip(table["clip_id"].to_pylist(), table["source"].to_pylist(), strict=True)
             clips = np.array([place.get(key, -1) for key in keys], dtype=np.int64)
             stored = np.flatnonzero(clips >= 0)
@@ -134,12 +135,27 @@ class SequenceStore(FeatureStore):
             clips = np.flatnonzero(places.parts == number)
             if not len(clips):
                 continue
+            table, row = _read_moved(path)
             try:
-                offsets, elements = unpack(read_part(path, ["length", "sequence"]), spec.width)
+                offsets, elements = unpack(table, spec.width)
             except ValueError as error:
                 raise StoreError(f"{path}: {error}; delete it and its clips are extracted again") from None
-            lengths = places.lengths[clips]
-            values[concatenated(starts[clips], lengths)] = elements[concatenated(offsets[places.rows[clips]], lengths)]
+            lengths, rows = places.lengths[clips], places.rows[clips] + row
+            values[concatenated(starts[clips], lengths)] = elements[concatenated(offsets[rows], lengths)]
+
+
+def _read_moved(path: Path) -> tuple[pa.Table, int]:
+    """Read a part's sequences, or those of what compaction made of it; and the row at which its own begin."""
+    row = 0
+    for _ in range(_MOST_MOVES):
+        try:
+            return read_part(path, ["length", "sequence"]), row
+        except FileNotFoundError:
+            moved = find_rows(path.parent, path.name)
+            if moved is None:
+                break
+            path, row = path.with_name(moved.part), row + moved.row
+    raise StoreError(f"{path}: is not there any more; read the sequences again")
 
 
 def unpack(table: pa.Table, width: int | None) -> tuple[NDArray[np.int64], NDArray[np.float16]]:

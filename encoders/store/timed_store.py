@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from encoders.errors import StoreError
 from encoders.spec import TimedSpec
-from encoders.store.parts import list_parts, read_part
+from encoders.store.parts import find_rows
 from encoders.store.vector_store import FeatureStore, positions
 from encoders.timed import NONE, Timed, TimedSequences
 from mmpsr.files import write_whole
@@ -46,6 +46,12 @@ def rows_of(part: Path) -> Path:
 def part_of(rows: Path) -> Path:
     """Name the part that a file of rows belongs to."""
     return rows.with_name(f"part-{rows.stem.removeprefix('frames-')}.parquet")
+
+
+def find_moved_rows(rows: Path) -> tuple[Path, int] | None:
+    """Find where compaction put a file of rows: in which file, and from which row on; None where it took none."""
+    moved = find_rows(rows.parent, part_of(rows).name)
+    return None if moved is None else (rows_of(rows.with_name(moved.part)), moved.frame)
 
 
 class TimedStore(FeatureStore):
@@ -125,20 +131,17 @@ class TimedStore(FeatureStore):
             StoreError: a clip is asked for twice, or a part or its rows cannot be read.
         """
         place = positions(corpus, clip_ids, sources)
-        folder = self.folder(corpus, spec)
         num = len(clip_ids)
         parts, offsets = np.full(num, -1, dtype=np.int64), np.zeros(num, dtype=np.int64)
         lengths, starts = np.zeros(num, dtype=np.int64), np.zeros(num)
         rates: list[Fraction | None] = [None] * num
         states = [b""] * num
         paths: list[Path] = []
-        for name in list_parts(folder, "part-"):
-            table = read_part(folder / name, ["clip_id", "source", *PLACES]).to_pydict()
-            rows = rows_of(folder / name)
-            if not rows.exists():
+        for path, columns in self._parts(corpus, spec, ["clip_id", "source", *PLACES]):
+            table, rows = columns.to_pydict(), rows_of(path)
+            if not rows.exists() and path.exists():  # compaction removes rows after their part
                 raise StoreError(
-                    f"{folder / name}: its rows, {rows.name}, are not there; delete the part and its clips are "
-                    "extracted again"
+                    f"{path}: its rows, {rows.name}, are not there; delete the part and its clips are extracted again"
                 )
             paths.append(rows)
             for row, key in enumerate(zip(table["clip_id"], table["source"], strict=True)):
@@ -149,4 +152,4 @@ class TimedStore(FeatureStore):
                 lengths[clip], starts[clip] = table["length"][row], table["start"][row]
                 rates[clip] = Fraction(table["numerator"][row], table["denominator"][row])
                 states[clip] = table["state"][row]
-        return TimedSequences(spec.width, paths, parts, offsets, lengths, rates, starts, states)
+        return TimedSequences(spec.width, paths, parts, offsets, lengths, rates, starts, states, find_moved_rows)

@@ -5,6 +5,7 @@
     encoder.json              what made the vectors, for people
     part-<uuid>.parquet       clip_id, source, vector (float32 [2 * width], [width] without pooling), note, figures
     ledger-<uuid>.parquet     clip_id, source, status ("failed" or "absent"), reason, time (UTC, ISO 8601), figures
+    .compacted/               which parts became which, see `encoders.store.parts`
 <store>/<corpus>/<modality>/<encoder id>-<fingerprint>-sequence-<cap>/   see `encoders.store.sequence_store`
 <store>/<corpus>/<modality>/<encoder id>-<fingerprint>-frames-<rate>/    see `encoders.store.timed_store`
 <store>/.claims/              who works on what right now, see `encoders.store.claims`
@@ -22,10 +23,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,55 +36,18 @@ from numpy.typing import NDArray
 
 from encoders.errors import StoreError
 from encoders.spec import EncoderSpec
+from encoders.store.claims import announce
+from encoders.store.index import DONE, FIGURES, KEY, Index
 from encoders.store.parts import list_parts, read_part, utc_now
 from mmpsr.files import write_whole
 
-__all__ = ["LEDGER_COLUMNS", "Entry", "FeatureStore", "positions"]
+__all__ = ["LEDGER_COLUMNS", "FeatureStore", "positions"]
 
 LEDGER_COLUMNS = ("corpus", "clip_id", "modality", "encoder", "status", "reason", "time")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_GROUP_BYTES = 64_000_000
 _LEDGER_SCHEMA = pa.schema([(name, pa.string()) for name in ("clip_id", "source", "status", "reason", "time")])
-
-
-class Entry(NamedTuple):
-    """What the store knows of a clip: status `done`, `failed` or `absent`; reason and time where it is not done."""
-
-    status: str
-    reason: str = ""
-    time: str = ""
-
-
-_DONE = Entry("done")
-
-
-class _Index:
-    """Keys of one encoder folder. Parts never change, so each is read once and later reads open only new ones."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self.entries: dict[tuple[str, str], Entry] = {}
-        self.figures: dict[tuple[str, str], str] = {}
-
-    def refresh(self, folder: Path) -> None:
-        for name in sorted(list_parts(folder, "part-") + list_parts(folder, "ledger-")):
-            if name in self.seen:
-                continue
-            if name.startswith("part-"):
-                rows = read_part(folder / name, ["clip_id", "source", _FIGURES]).to_pydict()
-                keys = list(zip(rows["clip_id"], rows["source"], strict=True))
-                self.entries.update(dict.fromkeys(keys, _DONE))
-                figures = zip(keys, rows.get(_FIGURES, [None] * len(keys)), strict=True)
-                self.figures |= {key: text for key, text in figures if text is not None}
-            else:
-                for row in read_part(folder / name, [*_LEDGER_SCHEMA.names, _FIGURES]).to_pylist():
-                    key, entry = (row["clip_id"], row["source"]), Entry(row["status"], row["reason"], row["time"])
-                    known = self.entries.get(key)
-                    if known is None or (known != _DONE and known.time < entry.time):
-                        self.entries[key] = entry
-                    if row.get(_FIGURES) is not None:
-                        self.figures[key] = row[_FIGURES]
-            self.seen.add(name)
 
 
 class FeatureStore:
@@ -97,7 +61,7 @@ class FeatureStore:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._indices: dict[Path, _Index] = {}
+        self._indices: dict[Path, Index] = {}
 
     def folder(self, corpus: str, spec: EncoderSpec) -> Path:
         """Folder of one encoder's vectors of one corpus (it need not exist).
@@ -175,15 +139,26 @@ class FeatureStore:
             table = table.append_column(name, column)
         self._add(corpus, spec, "ledger", table)
 
-    def done(self, corpus: str, spec: EncoderSpec) -> Mapping[tuple[str, str], Entry]:
-        """Tell what is settled: `{(clip_id, source): Entry}`; a vector outweighs failures, a later failure earlier.
+    def done(self, corpus: str, spec: EncoderSpec, added: Iterable[str] | None = None) -> Index:
+        """Tell what is settled; only parts that are new since the last call are opened.
 
-        Cheap to call again: only parts that are new since the last call are opened.
+        Args:
+            corpus: name of the corpus.
+            spec: whose vectors.
+            added: names of all parts and ledgers that are new since, where that is known, see
+                `encoders.store.claims.Claims.news`; else the folder is listed.
         """
         folder = self.folder(corpus, spec)
-        index = self._indices.setdefault(folder, _Index())
-        index.refresh(folder)
-        return index.entries
+        index = self._indices.get(folder)
+        if index is None:
+            index, added = self._indices.setdefault(folder, Index()), None
+        index.refresh(folder, added)
+        return index
+
+    def clip_ids(self, corpus: str, spec: EncoderSpec) -> set[str]:
+        """List clips of which anything is known."""
+        tables = self._tables(corpus, spec, ["clip_id"], ("part-", "ledger-"))
+        return {clip_id for table in tables for clip_id in table["clip_id"].to_pylist()}
 
     def read(
         self, corpus: str, spec: EncoderSpec, clip_ids: Sequence[str], sources: Sequence[str]
@@ -202,23 +177,46 @@ class FeatureStore:
         Raises:
             StoreError: a clip is asked for twice, or a part cannot be read.
         """
-        place = positions(corpus, clip_ids, sources)
         present = np.zeros(len(clip_ids), dtype=np.bool_)
         vectors = np.zeros((len(clip_ids), spec.vector_width), dtype=np.float32)
-        for table in self._tables(corpus, spec, ["clip_id", "source", "vector"]):
-            places = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in _KEY), strict=True)]
-            rows = np.array(places, dtype=np.int64)
-            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
-            if rows.size and rows.min() < 0:
-                values, rows = values[rows >= 0], rows[rows >= 0]
-            vectors[rows] = values
-            present[rows] = True
+        self.read_into(corpus, spec, clip_ids, sources, np.arange(len(clip_ids)), present, vectors)
         return present, vectors
+
+    def read_into(
+        self,
+        corpus: str,
+        spec: EncoderSpec,
+        clip_ids: Sequence[str],
+        sources: Sequence[str],
+        places: NDArray[np.int64],
+        present: NDArray[np.bool_],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Read vectors as `read` does into arrays of more clips, which then are held once.
+
+        Args:
+            corpus: name of the corpus.
+            spec: whose vectors.
+            clip_ids: n distinct ids.
+            sources: n hashes.
+            places: `[n]`, each clip's row of the arrays.
+            present: `[N]`, set true where there is a vector.
+            vectors: `[N, spec.vector_width]`, to fill.
+        """
+        place = positions(corpus, clip_ids, sources)
+        for table in self._tables(corpus, spec, [*KEY, "vector"]):
+            asked = [place.get(key, -1) for key in zip(*(table[name].to_pylist() for name in KEY), strict=True)]
+            clips = np.array(asked, dtype=np.int64)
+            values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(clips), -1)
+            if clips.size and clips.min() < 0:
+                values, clips = values[clips >= 0], clips[clips >= 0]
+            vectors[places[clips]] = values
+            present[places[clips]] = True
 
     def notes(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], str]:
         """Read sentences that the encoder left about clips: `{(clip_id, source): note}`."""
         kept: dict[tuple[str, str], str] = {}
-        for table in self._tables(corpus, spec, [*_KEY, "note"]):
+        for table in self._tables(corpus, spec, [*KEY, "note"]):
             rows = table.to_pydict()
             keys = zip(rows["clip_id"], rows["source"], strict=True)
             kept.update({key: note for key, note in zip(keys, rows["note"], strict=True) if note is not None})
@@ -226,16 +224,19 @@ class FeatureStore:
 
     def figures(self, corpus: str, spec: EncoderSpec) -> dict[tuple[str, str], dict[str, Any]]:
         """Read what was measured of clips' media: `{(clip_id, source): figures}`, of those without a vector, too."""
-        self.done(corpus, spec)
-        figures = self._indices[self.folder(corpus, spec)].figures
-        return {key: json.loads(text) for key, text in figures.items()}
+        kept: dict[tuple[str, str], dict[str, Any]] = {}
+        for table in self._tables(corpus, spec, [*KEY, FIGURES], ("part-", "ledger-")):
+            if FIGURES in table.column_names:
+                rows = zip(*(table[name].to_pylist() for name in (*KEY, FIGURES)), strict=True)
+                kept |= {(clip_id, source): json.loads(text) for clip_id, source, text in rows if text is not None}
+        return kept
 
     def figure_rows(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """List the figures of clips asked for, as rows with `corpus`, `clip_id`, `modality` and `encoder`."""
-        self.done(corpus, spec)
-        figures = self._indices[self.folder(corpus, spec)].figures
+        index = self.done(corpus, spec)
         about = {"corpus": corpus, "modality": spec.subject, "encoder": spec.id}
-        return [{**about, "clip_id": key[0], **json.loads(figures[key])} for key in keys if key in figures]
+        texts = ((key[0], index.figures_of(key)) for key in keys)
+        return [{**about, "clip_id": clip_id, **json.loads(text)} for clip_id, text in texts if text is not None]
 
     def ledger(self, corpus: str, spec: EncoderSpec, keys: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
         """List clips without a vector (or a sequence) and why, latest word only: columns `LEDGER_COLUMNS`.
@@ -245,17 +246,37 @@ class FeatureStore:
             spec: whose failures.
             keys: `(clip_id, source)` pairs to keep, in this order; every pair ever recorded where `None`.
         """
-        entries = self.done(corpus, spec)
+        index = self.done(corpus, spec)
         rows = [
             (corpus, key[0], spec.subject, spec.id, *entry)
-            for key in (entries if keys is None else keys)
-            if (entry := entries.get(key)) is not None and entry != _DONE
+            for key in (index.undone if keys is None else keys)
+            if (entry := index.get(key)) is not None and entry != DONE
         ]
         return pd.DataFrame(rows, columns=list(LEDGER_COLUMNS), dtype="string")
 
-    def _tables(self, corpus: str, spec: EncoderSpec, columns: list[str]) -> Iterator[pa.Table]:
-        folder = self.folder(corpus, spec)
-        return (read_part(folder / name, columns) for name in list_parts(folder, "part-"))
+    def _tables(
+        self, corpus: str, spec: EncoderSpec, columns: list[str], prefixes: tuple[str, ...] = ("part-",)
+    ) -> Iterator[pa.Table]:
+        return (table for _, table in self._parts(corpus, spec, columns, prefixes))
+
+    def _parts(
+        self, corpus: str, spec: EncoderSpec, columns: list[str], prefixes: tuple[str, ...] = ("part-",)
+    ) -> Iterator[tuple[Path, pa.Table]]:
+        """Read part by part; rows that compaction moves meanwhile may come twice, at last from where they lie."""
+        folder, gone, read = self.folder(corpus, spec), "", set()
+        while names := [name for name in list_parts(folder, *prefixes) if name not in read]:
+            for name in names:
+                try:
+                    table = read_part(folder / name, columns)
+                except FileNotFoundError:
+                    if name == gone:
+                        raise StoreError(f"{folder / name}: is listed, and is not there; remove the entry") from None
+                    gone = name
+                    break
+                read.add(name)
+                yield folder / name, table
+            else:
+                return
 
     def _add_part(
         self,
@@ -281,14 +302,16 @@ class FeatureStore:
         return folder
 
     def _add(self, corpus: str, spec: EncoderSpec, kind: str, table: pa.Table, name: str | None = None) -> None:
-        write_whole(
-            self._describe(corpus, spec) / f"{kind}-{name or uuid.uuid4().hex}.parquet",
-            lambda path: pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False),
-        )
+        path = self._describe(corpus, spec) / f"{kind}-{name or uuid.uuid4().hex}.parquet"
+        write_whole(path, lambda path: write_table(table, path))
+        announce(path)
 
 
-_KEY = ("clip_id", "source")
-_FIGURES = "figures"
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write rows as all parts are written: plain, in groups of at most 64 MB."""
+    rows = max(1, len(table) * _GROUP_BYTES // max(1, table.nbytes))
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, path, row_group_size=rows, **options)
 
 
 def _figures_column(figures: Sequence[Mapping[str, Any] | None] | None) -> dict[str, pa.Array]:
@@ -296,7 +319,7 @@ def _figures_column(figures: Sequence[Mapping[str, Any] | None] | None) -> dict[
     if figures is None or all(values is None for values in figures):
         return {}
     texts = [None if values is None else json.dumps(values, sort_keys=True, allow_nan=False) for values in figures]
-    return {_FIGURES: pa.array(texts, pa.string())}
+    return {FIGURES: pa.array(texts, pa.string())}
 
 
 def positions(corpus: str, clip_ids: Sequence[str], sources: Sequence[str]) -> dict[tuple[str, str], int]:

@@ -126,7 +126,7 @@ def ask(calls: pd.DataFrame, writer: TextWriter, features: FeaturesConfig, show_
     rows = sorted(sources, key=lambda row: str(records[row]["corpus"]))
     work = WriterWork(store, records, writer, features, sources, rows)
     work.write_missing(show_progress)
-    summary = ExtractionSummary(num_clips=len(work.made))
+    summary = ExtractionSummary(num_clips=work.num_made)
     work.add_to(summary)
     settled = work.settled()
     written: dict[str, dict[tuple[str, str], Written]] = {

@@ -73,7 +73,7 @@ def fill_texts(
         work = TextWork(clips, writer, features)
         work.write_missing(show_progress)
         work.add_to(summary)
-        summary.num_clips += len(work.made)
+        summary.num_clips += work.num_made
         clips = work.filled(clips)
     summary.seconds = time.perf_counter() - began
     return FilledTexts(clips, summary)
@@ -103,7 +103,7 @@ class TextWork(WriterWork):
         for corpus, corrections in self.corrections.items():
             known = {record["clip_id"] for record in self.records if record["corpus"] == corpus}
             if not corrections.keys() <= known:
-                known |= {clip_id for clip_id, _ in self.store.done(corpus, self.spec)}
+                known |= self.store.clip_ids(corpus, self.spec)
             unknown = [clip_id for clip_id in corrections if clip_id not in known]
             if unknown:
                 path = self.store.folder(corpus, self.spec) / CORRECTIONS

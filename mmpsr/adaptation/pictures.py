@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmpsr.adaptation.network import AdaptedNetwork, bottleneck_of, classifier_of
 from mmpsr.config import Config
+from mmpsr.layers.dropout import Dropout
 
 __all__ = ["NetworkConfig", "PictureNetwork", "Pictures", "augment"]
 
@@ -153,7 +154,7 @@ class PictureNetwork(AdaptedNetwork):
             self.bottleneck, self.classifier = bottleneck_of(width, bottleneck), classifier_of(bottleneck, num_classes)
         else:
             self.classifier = nn.Sequential(
-                nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Dropout(_DROPOUT), nn.Linear(_HIDDEN, num_classes)
+                nn.Linear(width, _HIDDEN), nn.ReLU(), Dropout(_DROPOUT), nn.Linear(_HIDDEN, num_classes)
             )
 
     def embed(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Calibration on dev: a temperature per task, a threshold per class, deviations of scores.
+"""Calibration on dev: a temperature per task, a threshold per class, deviations of scores, conformal quantiles.
 
 `mmpsr.calibration.fitting` fits it on labelled dev clips, after training; it is applied to every later prediction. It
 changes no weight, and is JSON values of its own.
@@ -8,7 +8,7 @@ Shape suffixes: N clips, C classes or traits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import expit, logit, softmax
 
+from mmpsr.calibration.conformal import ConformalFit, Promise, promise
 from mmpsr.calibration.reliability import confidences
 from mmpsr.config import Config, validate
 from mmpsr.decisions import Array, default_thresholds
@@ -63,6 +64,9 @@ class Calibration(Config):
 
     tasks: dict[str, TaskCalibration] = Field(default_factory=dict)
     """By task."""
+    conformal: dict[str, dict[str, tuple[ConformalFit, ...]]] = Field(default_factory=dict)
+    """By task and corpus, what sets and intervals that are promised to hold the truth are made from; a fit a class of
+    several labels, a trait, or a task of one label. Empty where it was calibrated before these were stored."""
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], source: str = "calibration") -> Calibration:
@@ -80,7 +84,11 @@ class Calibration(Config):
     def without_thresholds(self) -> Calibration:
         """Give the same with default decisions."""
         tasks = {task: fitted.model_copy(update={"thresholds": None}) for task, fitted in self.tasks.items()}
-        return Calibration(tasks=tasks)
+        return self.model_copy(update={"tasks": tasks})
+
+    def promise(self, task: str, spec: TaskSpec, level: float, corpora: Iterable[str] | None = None) -> Promise:
+        """Tell what is promised of a task's sets or intervals, see `mmpsr.calibration.conformal.promise`."""
+        return promise(self.conformal, task, spec, level, corpora)
 
     def apply(self, task: str, probabilities_NC: Array) -> Array:
         """Calibrate probabilities `[N, C]`; scores of a regression stay as they are, and NaN stays NaN."""
@@ -141,7 +149,8 @@ class Calibration(Config):
     def interval(self, task: str, scores_NC: Array, coverage: float = 0.9) -> tuple[Array, Array]:
         """Give the range that holds a regression's true values with this chance, for normal residuals; within [0, 1].
 
-        Traits whose deviation is unknown have the whole of [0, 1].
+        It is for calibrations from before conformal quantiles were stored, and promises nothing. Traits whose deviation
+        is unknown have the whole of [0, 1].
         """
         quantile = NormalDist().inv_cdf((1 + coverage) / 2)
         deviations = self.tasks[task].deviations if task in self.tasks else None

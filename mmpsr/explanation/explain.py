@@ -1,4 +1,4 @@
-"""Explanations of a clip's predictions: contributions of modalities, conflict between them, attention and prototypes.
+"""Explanations of a clip's predictions: contributions of modalities, interactions, conflict, attention, prototypes.
 
 Everything comes from one pass of masked copies of the clips, see `mmpsr.explanation.shapley`.
 
@@ -20,7 +20,7 @@ from torch.nn import functional
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
 from mmpsr.decisions import Array
-from mmpsr.explanation.shapley import attribute, subset_predictions
+from mmpsr.explanation.shapley import attribute, interaction_indices, subset_predictions
 from mmpsr.layers.attention.cross import CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA
 from mmpsr.layers.nodes import conflicts, masked_mean
@@ -30,7 +30,9 @@ from mmpsr.models.mcdm import MCDM, TaskTower
 from mmpsr.probabilities import has_one_class
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["Explanation", "PairConflict", "Prototype", "TaskExplanation", "explain", "prediction_conflicts"]
+__all__ = [
+    "Explanation", "PairConflict", "PairInteraction", "Prototype", "TaskExplanation", "explain", "prediction_conflicts",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class PairConflict:
     first: str
     second: str
     value: float
+
+
+@dataclass(frozen=True)
+class PairInteraction:
+    """What two modalities add by being there together, see `mmpsr.explanation.shapley.interaction_indices`.
+
+    Attributes:
+        first: modality.
+        second: modality.
+        values: by class or trait, in the unit of the prediction; above 0 they add more than each by itself.
+    """
+
+    first: str
+    second: str
+    values: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,7 @@ class TaskExplanation:
             sum to 1 but in a multi-token attention, which mixes and gates them.
         guides: prototypes of the guide bank by falling cosine, or None without one.
         notes: why `attention` or `guides` is None.
+        interactions: of each pair of present modalities, in the model's order.
     """
 
     prediction: dict[str, float]
@@ -78,6 +96,7 @@ class TaskExplanation:
     attention: dict[str, float] | None
     guides: tuple[Prototype, ...] | None
     notes: tuple[str, ...]
+    interactions: tuple[PairInteraction, ...] = ()
 
     @property
     def mean_conflict(self) -> float | None:
@@ -208,7 +227,7 @@ def _explain_task(
         mask_BM: bool, which modalities are present.
     """
     spec, names, num_clips = model.tasks[task], model.modalities, len(mask_BM)
-    attribution = attribute(values_SBC, task)
+    attribution, interactions_PBC = attribute(values_SBC, task), interaction_indices(values_SBC)
     alone_MBC = values_SBC[[1 << index for index in range(len(names))]]
     distances_BP = prediction_conflicts(alone_MBC.swapaxes(0, 1), mask_BM.cpu(), spec).tolist()
     attention, cosines, notes = None, None, []
@@ -234,6 +253,11 @@ def _explain_task(
     for row, present_M in enumerate(mask_BM.tolist()):
         present = set(compress(names, present_M))
         distances = zip(combinations(names, 2), distances_BP[row], strict=True)
+        together = [
+            PairInteraction(*pair, by_class(values_C))
+            for pair, values_C in zip(combinations(names, 2), interactions_PBC[:, row], strict=True)
+            if present.issuperset(pair)
+        ]
         pairs = [PairConflict(*pair, distance) for pair, distance in distances if present.issuperset(pair)]
         guides = None if cosines is None else [Prototype(*item) for item in by_class(cosines[row]).items()]
         explanations.append(
@@ -246,6 +270,7 @@ def _explain_task(
                 None if attention is None else dict(zip(names, attention[row], strict=True)),
                 None if guides is None else tuple(sorted(guides, key=lambda guide: -guide.cosine)),
                 tuple(notes),
+                tuple(together),
             )
         )
     return explanations

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmpsr.batch import Batch, Predictions
 from mmpsr.config import ConfigError
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.nodes import conflicts, masked_softmax
 from mmpsr.layers.prototype_bank import Points
 from mmpsr.layers.recorded import LayerNorm, Linear
@@ -56,7 +57,7 @@ def cut_windows(values_BLD: Tensor, mask_BL: Tensor, size: int, places_B: Tensor
 
 def _head(width: int, head_width: int, outputs: int, dropout: float, from_zero: bool) -> nn.Sequential:
     head = nn.Sequential(
-        LayerNorm(width), Linear(width, head_width), nn.GELU(), nn.Dropout(dropout), Linear(head_width, outputs)
+        LayerNorm(width), Linear(width, head_width), nn.GELU(), Dropout(dropout), Linear(head_width, outputs)
     )
     if from_zero:
         start_at_zero(head[4])
@@ -166,7 +167,7 @@ class ConflictAware(FusionModel):
         self.scorers = ByModality({name: Linear(width, 1, bias=False) for name in self.sequence_standardizers})
         fused = width * (len(widths) + len(widths) * (len(widths) - 1) // 2)
         self.fusion = nn.Sequential(
-            LayerNorm(fused), Linear(fused, 2 * fused), nn.GELU(), nn.Dropout(config.dropout), Linear(2 * fused, fused)
+            LayerNorm(fused), Linear(fused, 2 * fused), nn.GELU(), Dropout(config.dropout), Linear(2 * fused, fused)
         )
         self.towers = nn.ModuleDict(
             {

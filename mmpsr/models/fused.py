@@ -21,9 +21,10 @@ from torch.nn import functional
 from mmpsr.batch import Batch
 from mmpsr.layers.alike import AlikeLinears, AlikeNorms, AlikeVectors, Padded, add_gradient
 from mmpsr.layers.attention.cross import CrossAttention
+from mmpsr.layers.dropout import draw_kept
 from mmpsr.layers.graph.ucgnn import UCGNN
 from mmpsr.models.base import FusionModel, Outputs, Shared
-from mmpsr.models.fused_trunk import Exponentials, Trunk, TrunkGradients, draw_kept
+from mmpsr.models.fused_trunk import Exponentials, Trunk, TrunkGradients
 from mmpsr.models.mcdm import MCDM, Projector, TaskTower
 
 __all__ = ["FusedMCDM", "FusedPass", "fits"]
@@ -167,12 +168,12 @@ class _Kept:
             adapter = predictor.adapter
             own = (self.classes, cast(nn.Linear, predictor[0])), (self.few, adapter.down)
             for (values, layer), dropout in zip(own, (predictor[2], adapter.dropout), strict=True):
-                draw_kept(values[index, :, : layer.out_features], cast(nn.Dropout, dropout))
-            draw_kept(self.projected[index], cast(nn.Dropout, tower.projector[2]))
-            draw_kept(self.narrow[index], tower.projector.adapter.dropout)
-            draw_kept(self.nodes[index], cast(UCGNN, tower.graph).dropout)
-            draw_kept(self.weights[index], cast(CrossAttention, tower.attention).dropout)
-            draw_kept(self.head[index], cast(nn.Dropout, tower.head[2]))
+                draw_kept(values[index, :, : layer.out_features], cast(nn.Dropout, dropout).p)
+            draw_kept(self.projected[index], cast(nn.Dropout, tower.projector[2]).p)
+            draw_kept(self.narrow[index], tower.projector.adapter.dropout.p)
+            draw_kept(self.nodes[index], cast(UCGNN, tower.graph).dropout.p)
+            draw_kept(self.weights[index], cast(CrossAttention, tower.attention).dropout.p)
+            draw_kept(self.head[index], cast(nn.Dropout, tower.head[2]).p)
 
 
 class FusedPass:

@@ -13,26 +13,16 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mmpsr.layers.alike import AlikeLinears, AlikeNorms, AlikeVectors, Padded, add_gradient
+from mmpsr.layers.dropout import draw_kept
 from mmpsr.layers.graph.ucgnn import UCGNN
 from mmpsr.models.mcdm import MCDM, Projector
 
-__all__ = ["Exponentials", "Trunk", "TrunkGradients", "draw_kept"]
+__all__ = ["Exponentials", "Trunk", "TrunkGradients"]
 
 MOST_PATTERNS = 10
 """Modalities up to which the exponentials of all sets of present ones are kept."""
-
-
-def draw_kept(part: Tensor, dropout: nn.Dropout) -> None:
-    """Fill with what dropout multiplies by, drawn as it draws."""
-    if dropout.p == 0.0:
-        part.fill_(1.0)
-    elif part.device.type == "cpu":
-        part.bernoulli_(1 - dropout.p).div_(1 - dropout.p)
-    else:
-        part.copy_(functional.dropout(torch.ones_like(part, memory_format=torch.contiguous_format), dropout.p))
 
 
 class Exponentials:
@@ -115,8 +105,8 @@ class Trunk:
         kept_MBH, kept_MBE = torch.empty_like(hidden_MBH), hidden_MBH.new_empty(num_nodes, num_clips, narrow)
         for index, (layer, vectors_BD) in enumerate(zip(self.first, vectors, strict=True)):
             torch.addmm(layer.bias, vectors_BD, layer.weight.T, out=hidden_MBH[index])
-            draw_kept(kept_MBH[index], cast(nn.Dropout, self.projectors[index][2]))
-            draw_kept(kept_MBE[index], self.projectors[index].adapter.dropout)
+            draw_kept(kept_MBH[index], cast(nn.Dropout, self.projectors[index][2]).p)
+            draw_kept(kept_MBE[index], self.projectors[index].adapter.dropout.p)
         hidden_MBH = hidden_MBH.relu_().mul_(kept_MBH)
         narrow_MBE = self.down(hidden_MBH).relu_().mul_(kept_MBE)
         sums_MBH = self.up(narrow_MBE).add_(hidden_MBH)
@@ -125,7 +115,7 @@ class Trunk:
         mixed = nodes_RH @ self.graph.linear.weight.T
         mixed_RH = torch.bmm(exponentials_BMM, mixed.view(num_clips, 2 * num_nodes, -1)).view_as(mixed)
         kept_RH = torch.empty_like(mixed)
-        draw_kept(kept_RH, self.graph.dropout)
+        draw_kept(kept_RH, self.graph.dropout.p)
         context_RH = mixed_RH.add_(self.graph.bias).relu_().mul_(kept_RH)
         self.kept = (vectors, hidden_MBH, narrow_MBE, normal_MBH, nodes_RH)
         self.slopes = (

@@ -16,6 +16,7 @@ from mmpsr.batch import Batch
 from mmpsr.config import ConfigError
 from mmpsr.layers.attention.build import create_attention
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.graph.build import create_graph
 from mmpsr.layers.nodes import masked_mean, mean_conflict
 from mmpsr.layers.prototype_bank import Points
@@ -39,7 +40,7 @@ class Adapter(nn.Module):
         narrow = max(width // 2, 1)
         self.down = Linear(width, narrow)
         self.up = Linear(narrow, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = LayerNorm(width) if normalize else nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class Projector(nn.Sequential):
 
     def __init__(self, width_in: int, width_out: int, dropout: float, normalize: bool = True) -> None:
         super().__init__(
-            Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout), Adapter(width_out, dropout, normalize)
+            Linear(width_in, width_out), nn.ReLU(), Dropout(dropout), Adapter(width_out, dropout, normalize)
         )
 
     @property
@@ -196,7 +197,7 @@ class TaskTower(Tower):
 
 def _head(width: int, config: ModelConfig, outputs: int, from_zero: bool) -> nn.Sequential:
     head = nn.Sequential(
-        Linear(width, config.head_width), nn.ReLU(), nn.Dropout(config.dropout), Linear(config.head_width, outputs)
+        Linear(width, config.head_width), nn.ReLU(), Dropout(config.dropout), Linear(config.head_width, outputs)
     )
     if from_zero:
         start_at_zero(head[3])

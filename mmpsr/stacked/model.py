@@ -18,6 +18,7 @@ from mmpsr.layers.attention.build import NoAttention
 from mmpsr.layers.attention.cross import FA, MTA, CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA, CrossMPT
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.dropout import Dropout, draw_kept
 from mmpsr.layers.graph.build import NoGraph
 from mmpsr.layers.graph.edgnn import EDGNN
 from mmpsr.layers.graph.gat import GAT
@@ -32,7 +33,7 @@ from mmpsr.models.mcdm import MCDM, Adapter, Projector, TaskTower, Trunk
 __all__ = ["MemberDraws", "NotStackableError", "StackedModel", "require_alike"]
 
 CLIPWISE = (
-    nn.Dropout, nn.GELU, nn.Identity, nn.ModuleDict, nn.ReLU, nn.Sequential, ByModality, Linear, LayerNorm,
+    Dropout, nn.GELU, nn.Identity, nn.ModuleDict, nn.ReLU, nn.Sequential, ByModality, Linear, LayerNorm,
     Standardizer, PrototypeBank, Prototypes, NoGraph, UCGNN, GAT, EDGNN, HGNN, NoAttention, CrossAttention, MTA, FA,
     CrossMPT, BiCA, MCDM, Trunk, TaskTower, Projector, Adapter,
 )  # fmt: skip
@@ -107,11 +108,7 @@ class MemberDraws:
         factors = (torch.zeros_like if self.is_padded else torch.empty_like)(inputs)
         parts = factors.split(max(self.sizes))
         for part, size, rate, generator in zip(parts, self.sizes, rates, self.generators, strict=True):
-            own = part[:size] if self.is_padded else part
-            if rate == 0.0:
-                own.fill_(1.0)
-            else:
-                own.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+            draw_kept(part[:size] if self.is_padded else part, rate, generator)
         return factors
 
 
@@ -157,8 +154,8 @@ class StackedModel:
             self._stack_parameters(name, module, [layer for _, layer in layers], views)
             self._stack_buffers(module, [layer for _, layer in layers])
             for key, child in list(module.named_children()):
-                if isinstance(child, nn.Dropout) and draws is not None:
-                    rates = [cast(nn.Dropout, layer._modules[key]).p for _, layer in layers]
+                if isinstance(child, Dropout) and draws is not None:
+                    rates = [cast(Dropout, layer._modules[key]).p for _, layer in layers]
                     module._modules[key] = MemberDropout(rates, draws)
 
     def _stack_parameters(

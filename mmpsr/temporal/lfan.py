@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.nodes import masked_softmax
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.config import TemporalConfig
@@ -41,7 +42,7 @@ class ModalityAttention(nn.Module):
         self.scale = (width // num_heads) ** -0.5
         self.projections = ByModality({name: nn.Linear(each, 3 * width) for name, each in widths.items()})
         self.output = nn.Linear(len(widths) * width, len(widths) * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(len(widths) * width)
         for layer in (*self.projections.values(), self.output):
             assert isinstance(layer, nn.Linear)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.dropout import Dropout
 from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.config import TemporalConfig
 from mmpsr.temporal.tcn import Branches
@@ -37,7 +38,7 @@ class FrameClassifier(TemporalModel):
     def __init__(self, widths: Mapping[str, int], num_classes: int, config: TemporalConfig) -> None:
         super().__init__(widths, num_classes)
         self.receptive_field = 1
-        self.head = nn.Sequential(nn.Dropout(config.rate), nn.Linear(sum(widths.values()), num_classes))
+        self.head = nn.Sequential(Dropout(config.rate), nn.Linear(sum(widths.values()), num_classes))
 
     def classify(self, values: Mapping[str, Tensor], there: Mapping[str, Tensor], mask_BT: Tensor) -> Tensor:
         """Give the logits of every frame."""

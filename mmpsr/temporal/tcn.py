@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from mmpsr.layers.by_modality import ByModality
+from mmpsr.layers.dropout import Dropout
 from mmpsr.temporal.batch_norm import MaskedBatchNorm
 
 __all__ = ["Branches", "TemporalBlock", "TemporalConvNet", "receptive_field"]
@@ -54,7 +55,7 @@ class TemporalBlock(nn.Module):
         self.padding = (kernel - 1) * dilation
         self.first = weight_norm(nn.Conv1d(width, channels, kernel, dilation=dilation))
         self.second = weight_norm(nn.Conv1d(channels, channels, kernel, dilation=dilation))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.around: nn.Conv1d | None = None
         if width != channels:
             self.around = nn.Conv1d(width, channels, 1)

@@ -8,6 +8,7 @@ working folder, environment and streams to it, and end with the status of what i
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -120,6 +121,8 @@ def import_all() -> None:
         importlib.import_module(name)
     shared_embedder()
     matplotlib.use("agg")
+    gc.collect()
+    gc.freeze()  # or every command's collector would look at all of it, and copy its pages
 
 
 if __name__ == "__main__":

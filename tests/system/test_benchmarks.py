@@ -87,6 +87,16 @@ def test_the_memory_benchmark_prints_its_table() -> None:
 
 
 @pytest.mark.slow
+def test_the_store_benchmark_prints_its_table() -> None:
+    text = said("store_sizes.py", "--clips", "360")
+    for step in ("writing", "index, opened", "all vectors, read", "compaction", "index after it, opened"):
+        assert re.search(rf"{step} │ \d+\.\d\d s, \d+ MB │", text)
+    assert re.search(r"claim of the last chunk │ \d+\.\d\d ms │", text)
+    assert "parts │ 23 │" in text  # (360 - 20 x 16) / 16 in whole parts, and the 20 that were claimed
+    assert "parts after it │ 1 │" in text
+
+
+@pytest.mark.slow
 def test_extraction_and_the_script_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sentence_transformers")
     monkeypatch.setenv("COLUMNS", "160")

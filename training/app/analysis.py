@@ -16,6 +16,7 @@ from PIL import Image
 from encoders.errors import EncodingError, MissingModality
 from encoders.face.landmarks import face_frames, largest_face
 from encoders.media.clip import ClipMedia
+from mmpsr.calibration.conformal import COVERAGE, Promise
 from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
 from training.predict.inputs import Defect, Recording
@@ -86,12 +87,14 @@ class Wishes:
         transcript: file of what is said.
         window: seconds of the timeline's windows.
         confidence: in [0, 1], below which there is no decision.
+        coverage: in [0.5, 0.99], chance with which sets and intervals shall hold the truth.
     """
 
     text: str = ""
     transcript: Path | None = None
     window: float = 10.0
     confidence: float = 0.0
+    coverage: float = COVERAGE
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Analysis:
         wishes: as asked for.
         seconds: that each stage took.
         numbers: by task whether its probabilities are calibrated.
+        promises: by task what is promised of its sets or intervals.
         measures: rows of `mmpsr measure`, five a second; None where nothing could be measured.
     """
 
@@ -143,6 +147,7 @@ class Analysis:
     wishes: Wishes
     seconds: Mapping[str, float]
     numbers: Mapping[str, str]
+    promises: Mapping[str, Promise]
     measures: pd.DataFrame | None = None
 
 
@@ -175,7 +180,9 @@ def analyse(
     recording = Recording(path.name, path, transcript=transcript)
 
     def predict(table: pd.DataFrame, told: Callable[[str], None] | None = None) -> Results:
-        return predictor.predict(table, confidence=wishes.confidence, store=store, on_stage=told)
+        return predictor.predict(
+            table, confidence=wishes.confidence, coverage=wishes.coverage, store=store, on_stage=told
+        )
 
     whole = predict(clips_of([recording]), lambda stage: clock.enter(stage, "") if stage != "inputs" else None)
     if not len(whole):
@@ -202,7 +209,8 @@ def analyse(
         tuple(d._replace(path=path.name, reason=without_folders(d.reason, path)) for d in defects), explanation,
         frames, no_frames, () if transcript is None else transcript.cues,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
-        _numbers(predictor), measures if measures["failure"].isna().all() else None,
+        _numbers(predictor), _promises(predictor, wishes),
+        measures if measures["failure"].isna().all() else None,
     )  # fmt: skip
 
 
@@ -227,7 +235,7 @@ def analyse_text(
     if transcript is None:
         raise AppError("Nothing is said; type it, or give a file")
     whole = predictor.predict(
-        clip_of_text(transcript.text), confidence=wishes.confidence, store=store,
+        clip_of_text(transcript.text), confidence=wishes.confidence, coverage=wishes.coverage, store=store,
         on_stage=lambda stage: clock.enter(stage, "") if stage != "inputs" else None,
     )  # fmt: skip
     if not len(whole):
@@ -236,7 +244,7 @@ def analyse_text(
     explanation = predictor.explain(whole)[0]
     return Analysis(
         TEXT_ALONE, 0.0, tuple(whole.clips), whole.predicted, (), explanation, (), "There is no video.", (),
-        whole.notes, wishes, clock.leave(), _numbers(predictor),
+        whole.notes, wishes, clock.leave(), _numbers(predictor), _promises(predictor, wishes),
     )  # fmt: skip
 
 
@@ -255,6 +263,10 @@ class _Frames:
 
 def _numbers(predictor: Predictor) -> dict[str, str]:
     return {task: predictor.trained.statement(task) for task in predictor.trained.tasks}
+
+
+def _promises(predictor: Predictor, wishes: Wishes) -> dict[str, Promise]:
+    return {task: predictor.trained.promise(task, wishes.coverage) for task in predictor.trained.tasks}
 
 
 def _without_folder(clip: ClipResult, path: Path) -> ClipResult:
@@ -347,7 +359,8 @@ def _data_address(pixels: NDArray[np.uint8]) -> str:
 
 def decide(analysis: Analysis, predictor: Predictor, confidence: float) -> Analysis:
     """Ask another confidence of an analysis; nothing is computed again but the decisions."""
-    rows = judge(analysis.predicted, predictor.trained.tasks, predictor.trained.calibration, confidence)
+    trained, coverage = predictor.trained, analysis.wishes.coverage
+    rows = judge(analysis.predicted, trained.tasks, trained.calibration, confidence, coverage)
     near = () if predictor.trained.zero_shot is None else tuple(predictor.trained.zero_shot.sources)
     clips = tuple(
         replace(clip, tasks=resting_on(row, {task: clip.tasks[task].rests_on for task in near}))

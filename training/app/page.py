@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST
 from training.app.analysis import Limits, Wishes
 from training.app.base import BaseService, Shown
 from training.app.in_time import InTimeService
@@ -62,6 +63,10 @@ def build_page(service: Service) -> gr.Blocks:
                 with gr.Accordion("Transcript file, timeline", open=False):
                     transcript = _transcript()
                     window = gr.Slider(2, 60, 10, step=1, label="Seconds of a window of the timeline", elem_id="window")
+                    coverage = gr.Slider(
+                        LOWEST, HIGHEST, COVERAGE, step=0.01, elem_id="coverage",
+                        label="How often sets and intervals shall hold the truth",
+                    )  # fmt: skip
                 confidence = gr.Slider(
                     0, 1, 0, step=0.05, label="Decide only where at least this sure", elem_id="confidence"
                 )
@@ -86,9 +91,10 @@ def build_page(service: Service) -> gr.Blocks:
             ]  # fmt: skip
 
         def analyse(
-            video: str | None, text: str, transcript: str | None, window: float, confidence: float, request: gr.Request
-        ) -> Iterator[list[Any]]:
-            wishes = Wishes(text, None if transcript is None else Path(transcript), window, confidence)
+            video: str | None, text: str, transcript: str | None, window: float, confidence: float, coverage: float,
+            request: gr.Request,
+        ) -> Iterator[list[Any]]:  # fmt: skip
+            wishes = Wishes(text, None if transcript is None else Path(transcript), window, confidence, coverage)
             for view in service.analyse(str(request.session_hash), video, wishes):
                 yield shown(view)
 
@@ -100,7 +106,7 @@ def build_page(service: Service) -> gr.Blocks:
             return service.compare(str(request.session_hash), first, second) or _NO_PAIR
 
         outputs = [status, result, download, first, second]
-        analysed = button.click(analyse, [video, text, transcript, window, confidence], outputs, **_QUIET)
+        analysed = button.click(analyse, [video, text, transcript, window, confidence, coverage], outputs, **_QUIET)
         analysed.then(decide, confidence, outputs, **_QUIET)  # the slider may have been moved meanwhile
         confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_QUIET)
         for menu in (first, second):

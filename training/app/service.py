@@ -103,8 +103,8 @@ def write_zip(analysis: Analysis, trained: TrainedModel, name: str, folder: Path
     rows: list[dict[str, Any]] = [*({"clip": clip} for clip in clips), *({"defect": defect} for defect in defects)]
     window = analysis.wishes.window if len(clips) > 1 else None
     document = document_of(
-        rows, (), trained, name=name, confidence=analysis.wishes.confidence, window=window, hop=window,
-        notes=analysis.notes,
+        rows, (), trained, name=name, confidence=analysis.wishes.confidence, coverage=analysis.wishes.coverage,
+        window=window, hop=window, notes=analysis.notes,
     )  # fmt: skip
     document["explanation"] = analysis.explanation.to_dict()
     recording, stem = document["recordings"][0], Path(analysis.name).stem

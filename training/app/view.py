@@ -8,12 +8,14 @@ from functools import lru_cache
 
 from jinja2 import Environment
 
+from mmpsr.calibration.conformal import COVERAGE_MEANS
 from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
+from mmpsr.explanation.shapley import INTERACTION_MEANS
 from training.app.analysis import STAGES, Analysis
 from training.predict.results import ClipResult, TaskResult
-from training.report.cards import page_environment, seen_faces
+from training.report.cards import page_environment, seen_faces, set_sentence
 from training.report.charts import Line, legend, lines
 from training.timeline.strips import strip_chart
 
@@ -72,6 +74,9 @@ def result_view(analysis: Analysis) -> str:
             {
                 "name": task,
                 "found": result,
+                "set": set_sentence(vars(result), analysis.wishes.coverage),
+                "promise": analysis.promises[task],
+                "pairs": _pairs(explained, charts[0][0]),
                 "why": explained,
                 "charts": charts,
                 "timeline": _timeline(task, windows) if windows else None,
@@ -81,7 +86,8 @@ def result_view(analysis: Analysis) -> str:
         )
     return _environment().get_template("app_result.html").render(
         analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
-        confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS,
+        confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS, coverage_means=COVERAGE_MEANS,
+        interaction_means=INTERACTION_MEANS,
         measures=None if analysis.measures is None else strip_chart(analysis.measures),
     )  # fmt: skip
 
@@ -129,6 +135,12 @@ def _timeline(task: str, windows: Sequence[ClipResult]) -> str:
     is_score = windows[0].tasks[task].kind == "regression"
     unit = "score, % of its range" if is_score else "probability, %"
     return lines(series, "seconds", unit, f"timeline-{task}", is_share=True)
+
+
+def _pairs(explained: TaskExplanation, name: str) -> list[tuple[str, float]]:
+    """List the interactions of modalities on a class or trait, the largest first."""
+    pairs = [(f"{pair.first} and {pair.second}", pair.values[name]) for pair in explained.interactions]
+    return sorted(pairs, key=lambda pair: -abs(pair[1]))
 
 
 @lru_cache(maxsize=1)

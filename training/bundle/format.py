@@ -210,6 +210,15 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
         for values in (fitted.thresholds, fitted.deviations):
             if values is not None and len(values) != num_outputs:
                 raise BundleError(f"{source}: calibration of {task} has {len(values)} numbers, expected {num_outputs}")
+    for task, by_corpus in bundle.calibration.conformal.items():
+        num_outputs = tasks[task].num_outputs if task in tasks else 0
+        expected_fits = 1 if task in tasks and tasks[task].kind == "single_label" else num_outputs
+        for corpus, fits in by_corpus.items():
+            if len(fits) != expected_fits:
+                raise BundleError(
+                    f"{source}: conformal quantiles of {task} on {corpus} are of {len(fits)} classes or traits, "
+                    f"expected {expected_fits}"
+                )
     if set(bundle.sha256) - set(OPTIONAL) != {WEIGHTS, CARD}:
         raise BundleError(f"{source}: sha256 has sums of {sorted(bundle.sha256)}, expected {WEIGHTS} and {CARD}")
     return bundle

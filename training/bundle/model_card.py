@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
+from mmpsr.calibration.conformal import COVERAGE, COVERAGE_MEANS, promise
 from mmpsr.calibration.novelty import Novelty
 from training.bundle.collect import DEMO
 from training.bundle.format import Bundle, BundledEncoder, BundledFigure, Interval
@@ -45,6 +46,8 @@ def model_card(bundle: Bundle, novelty: Novelty | None = None) -> str:
         is_generated=bundle.origin.is_generated,
         has_probabilities=any(spec.kind != "regression" for spec in bundle.config.tasks.resolve().values()),
         calibrated=[task for task in bundle.config.tasks.active if bundle.calibration.is_calibrated(task)],
+        coverage=list(_coverage(bundle)),
+        coverage_means=COVERAGE_MEANS,
         format_version=bundle.format_version,
         is_demo=bundle.is_demo,
         only_vectors=only_vectors,
@@ -111,6 +114,14 @@ def _tasks(bundle: Bundle) -> Iterator[dict[str, str]]:
             "name": task, "kind": spec.kind.replace("_", " "), "classes": ", ".join(spec.classes), "what": what,
             "meaning": MEANINGS.get(task, "what its labels say"),
         }  # fmt: skip
+
+
+def _coverage(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Say of each task whose quantiles are stored what is promised."""
+    names, conformal = _names(bundle), bundle.calibration.conformal
+    for task, spec in bundle.config.tasks.resolve().items():
+        if conformal.get(task):
+            yield task, promise(conformal, task, spec, COVERAGE).with_names(names).sentence
 
 
 def _encoder(modality: str, encoder: BundledEncoder, bundle: Bundle) -> dict[str, str]:

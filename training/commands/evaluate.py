@@ -80,10 +80,14 @@ def evaluate(
     allow_trained: Annotated[
         bool, typer.Option("--allow-trained", help="Evaluate clips that the model was trained on all the same.")
     ] = False,
+    coverage: Annotated[
+        float, typer.Option("--coverage", help="How often sets and intervals shall hold the truth (0.5-0.99).")
+    ] = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     announce(f"reading {' '.join(map(str, runs or (config,)))}")
+    from mmpsr.calibration.conformal import COVERAGE
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
     from training.in_time.command import evaluate_command
@@ -93,7 +97,13 @@ def evaluate(
 
     of_texts = {"--encoder": encoder, "--wordings": wordings, "--all-wordings": all_wordings}
     if zero_shot or task_texts:
-        of_runs = {"--aggregate": aggregate, "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained}
+        of_runs = {
+            "--aggregate": aggregate,
+            "--subsets": subsets,
+            "--adapt": adapt,
+            "--allow-trained": allow_trained,
+            "--coverage": coverage != COVERAGE,
+        }
         _require_no_run(runs or (), config, [name for name, value in of_runs.items() if value])
         assert config is not None
         document = _evaluate_texts(
@@ -114,11 +124,12 @@ def evaluate(
         others = {
             "--config": config, "--set": set_, "--corpus": corpus, "--by": by, "--aggregate": aggregate,
             "--subsets": subsets, "--adapt": adapt, "--allow-trained": allow_trained,
+            "--coverage": coverage != COVERAGE,
         }  # fmt: skip
         refused = [name for name, value in others.items() if value]
         return evaluate_command(runs, split, as_json, refused, out_console(WIDTH))
     options = evaluation.EvaluationOptions(
-        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, adapt, allow_trained
+        split, by, aggregate, config, tuple(set_ or ()), tuple(corpus or ()), subsets, adapt, allow_trained, coverage
     )
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the figures
         document = evaluation.evaluate(runs[0], options) if len(runs) == 1 else _evaluate_several(runs, options)

@@ -1,4 +1,4 @@
-"""The command `mmpsr features`: what lies in a feature store, and what of it nobody needs."""
+"""The command `mmpsr features`: what lies in a feature store, what of it nobody needs, and fewer parts of it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from training.commands.common import JsonOption, SetOption, error_console, guard
 if TYPE_CHECKING:
     import pandas as pd
 
+    from encoders.maintenance.compaction import CompactionReport
     from encoders.maintenance.inventory import FolderReport, Usage
     from encoders.maintenance.pruning import Leftover
 
@@ -42,7 +43,10 @@ def features(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove other fingerprints of the configuration's corpora and encoders.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Put many small parts together into few, beside all that read and write.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove, or put together, without asking.")] = False,
 ) -> int:
     """List what the feature store holds; exit status 1 where files are damaged or vectors not finite."""
     from encoders.maintenance.inventory import take_inventory
@@ -51,7 +55,16 @@ def features(
 
     if config is None and (prune or set_):
         raise ConfigError(f"{'--prune' if prune else '--set'} needs --config: what is used is what a file says")
+    if prune and compact:
+        raise ConfigError("--prune and --compact: give one at a time; what is removed need not be compacted")
     errors = error_console()
+    if compact:
+        with redirect_stdout(sys.stderr):
+            root = _find_store(config, set_ or [], store)
+        compacted = _compact(root, yes, errors, None if as_json else out_console())
+        if as_json:
+            typer.echo(json.dumps({"store": str(root), "compacted": compacted}, indent=2))
+        return 0
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the list
         root, usage, notes = _read_config(config, set_ or [], store)
         reports, leftovers = list(take_inventory(root, usage)), find_leftovers(root)
@@ -70,6 +83,52 @@ def features(
     if as_json:
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     return 0 if all(report.is_sound for report in reports if report.folder not in document["removed"]) else 1
+
+
+def _find_store(config: Path | None, settings: list[str], store: Path | None) -> Path:
+    """Find the store of a file, or the one given; corpora are not read."""
+    if store is not None or config is None:
+        return _read_config(None, [], store)[0]
+    from training.published_config import load_any_config
+
+    return Path(load_any_config(config, settings)[0].features.store)
+
+
+def _compact(root: Path, yes: bool, errors: Console, out: Console | None) -> list[dict[str, Any]]:
+    """Tell what would be put together, ask, do it folder by folder, and say what was done; returns the same."""
+    from encoders.maintenance.compaction import compact, find_compactable
+
+    plans = find_compactable(root)
+    if not plans:
+        errors.print(f"{root}: nothing to compact", highlight=False, markup=False, soft_wrap=True)
+        return []
+    errors.print(f"to be compacted: {_put_together(plans)}", highlight=False, markup=False, soft_wrap=True)
+    if not yes and not typer.confirm("Compact them?", err=True):
+        errors.print("nothing was compacted")
+        return []
+    reports = []
+    for report in compact(root):
+        for name, reason in report.left.items():
+            text = f"left {report.folder}{f'/{name}' if name else ''}: {reason}"
+            errors.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        reports.append(report)
+    if out is not None:
+        out.print(f"{root}: compacted {_put_together(reports)}", highlight=False, markup=False, soft_wrap=True)
+    return [asdict(report) for report in reports]
+
+
+def _put_together(reports: Sequence[CompactionReport]) -> str:
+    """Sum up in words.
+
+    Example:
+        >>> from encoders.maintenance.compaction import CompactionReport
+        >>> _put_together([CompactionReport("meld/text/lexica-0123456789ab", 625, 1, 3_400_000)])
+        '1 folder, 625 parts into 1, 3.4 MB copied'
+    """
+    before, after = (sum(getattr(report, name) for report in reports) for name in ("parts_before", "parts_after"))
+    folders = f"{len(reports):,} folder{'s' if len(reports) > 1 else ''}"
+    num_bytes = decimal(sum(report.num_bytes for report in reports))
+    return f"{folders}, {before:,} parts into {after:,}, {num_bytes} copied"
 
 
 def _read_config(config: Path | None, settings: list[str], store: Path | None) -> tuple[Path, Usage | None, list[str]]:

@@ -85,6 +85,9 @@ def predict(
         float | None,
         typer.Option("--novelty", help="Decide nothing where more unlike training than this share of dev clips (0-1)."),
     ] = None,
+    coverage: Annotated[
+        float, typer.Option("--coverage", help="How often sets and intervals shall hold the truth (0.5-0.99).")
+    ] = 0.9,
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
@@ -110,6 +113,7 @@ def predict(
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
     announce(f"reading {' '.join(names or task_texts or ())}")
+    from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
     from training.runs.directory import is_run_in_time
@@ -125,6 +129,8 @@ def predict(
             raise InputError(f"--novelty is a share of dev clips between 0 and 1, found {novelty:g}")
         if measures and cards is None:
             raise InputError("--measures are drawn in the cards; name their folder with --cards, or leave it out")
+        if not is_level(coverage):
+            raise InputError(f"--coverage is a chance from {LOWEST:g} to {HIGHEST:g}, found {coverage:g}")
         given = None if text is None else [text]
         read = Inputs()
         if inputs:
@@ -135,8 +141,8 @@ def predict(
         if model is not None and is_run_in_time(model):
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
-                "--novelty": novelty is not None, "--explain": explain, "--measures": measures,
-                "--weights": bool(weights), "--trust-remote-code": bool(trust_remote_code),
+                "--novelty": novelty is not None, "--coverage": coverage != COVERAGE, "--explain": explain,
+                "--measures": measures, "--weights": bool(weights), "--trust-remote-code": bool(trust_remote_code),
                 "--allow-custom-encoders": allow_custom_encoders, "--task-texts": bool(task_texts),
                 "--encoder": encoder is not None, "--transcribe": transcribe,
                 "--text without a recording": not inputs,
@@ -157,12 +163,12 @@ def predict(
         with opened as predictor:
             place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
             with place as work:
-                finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty)
+                finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty, coverage)
                 drawn = _measure(read, Path(work)) if measures else {}
             rows = [finished.rows[key] for key in keys_of(clips)]
             document = document_of(
                 rows, read.defects, predictor.trained, name=_name_of(model, task_texts or ()),
-                confidence=confidence, novelty=novelty,
+                confidence=confidence, novelty=novelty, coverage=coverage,
                 window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
         _write(document, format_, output, cards, drawn, error_console())
@@ -315,13 +321,14 @@ def _weights(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _predict(
-    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool, novelty: float | None
-) -> tuple[FinishedRows, list[str]]:
+    predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool, novelty: float | None,
+    coverage: float,
+) -> tuple[FinishedRows, list[str]]:  # fmt: skip
     """Predict the clips that are not finished, batch by batch."""
     from encoders.store.progress import ClipProgress
     from training.predict.document import FinishedRows, keys_of
 
-    finished = FinishedRows(work, predictor.trained, confidence, explain, novelty)
+    finished = FinishedRows(work, predictor.trained, confidence, explain, novelty, coverage)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
     num_lost = 0
@@ -331,8 +338,9 @@ def _predict(
             table = clips.iloc[batch]
             tell = partial(_tell_stage, report.console, len(batch)) if not first else None
             results = predictor.predict(
-                table, confidence=confidence, novelty=novelty, store=work / "features", on_stage=tell
-            )
+                table, confidence=confidence, novelty=novelty, coverage=coverage, store=work / "features",
+                on_stage=tell,
+            )  # fmt: skip
             places = table[["recording", "start", "end"]].astype(object)
             order = places.where(places.notna(), None).itertuples(index=False, name=None)
             explanations = predictor.explain(results) if explain else None
@@ -411,6 +419,15 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
         if name not in classified and not task["zero_shot"]:
             continue
         yield f"{name}: {task['calibration']}."
+    promises: dict[str, list[str]] = {}  # tasks of which the same is said
+    for name, task in document["tasks"].items():
+        promises.setdefault(task["coverage"]["sentence"], []).append(name)
+    for sentence, names in promises.items():
+        yield f"Sets and intervals of {', '.join(names)}: {sentence}."
+    if any(task["coverage"]["stored"] for task in document["tasks"].values()):
+        yield f"{document['coverage_means']}."
+    if any("explanation" in clip for recording in document["recordings"] for clip in recording["clips"]):
+        yield f"{document['interaction_means']}."
     if document["novelty_dev"]:
         counts = ", ".join(f"{name} {number}" for name, number in document["novelty_dev"].items())
         yield f"{document['novelty_means']}. Dev clips: {counts}."
@@ -419,18 +436,21 @@ def _head(document: Mapping[str, Any]) -> Iterator[str]:
 def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     """Put a clip into words, for a terminal."""
     from mmpsr.calibration.novelty import novelty_sentences
-    from training.report.cards import seen_faces
+    from training.report.cards import seen_faces, set_sentence
 
     yield _title(clip)
+    level = document["coverage"]
     for sentence in novelty_sentences(clip["novelty"]):
         yield f"  {sentence}"
     width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
     for task, result in clip["tasks"].items():
         yield _verdict(task, result, width)
+        if (sentence := set_sentence(result, level)) is not None:
+            yield f"  {'':<{width}}{sentence}"
         for sentence in result.get("rests_on", ()):
             yield f"  {'':<{width}}{sentence}"
         if "explanation" in clip:
-            yield f"  {'':<{width}}{_why(task, clip)}"
+            yield from (f"  {'':<{width}}{line}" for line in _why(task, clip))
     for modality, reason in clip["absent"].items():
         yield f"  {modality:<{width}}absent: {reason}"
     if clip["novelty"]:
@@ -464,10 +484,13 @@ def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:
     return f"  {task:<{width}}{verdict}: {values}"
 
 
-def _why(task: str, clip: Mapping[str, Any]) -> str:
-    """Say what the modalities add to the class or trait that a card shows first."""
+def _why(task: str, clip: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the modalities add to the class or trait that a card shows first, and what pairs of them add."""
     from training.report.card_explanation import explain_task
 
-    chart = explain_task(task, [clip]).charts[0]
+    why = explain_task(task, [clip])
+    chart = why.charts[0]
     parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
-    return f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
+    yield f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
+    if why.interactions:
+        yield "together: " + ", ".join(f"{pair} {cells[0]}" for pair, cells in why.interactions) + f" {chart.unit}"

@@ -43,7 +43,7 @@ class NewPredictions(RunPredictions):
 
     def _part(
         self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System
-    ) -> TaskSplit:
+    ) -> TaskSplit | None:
         """As of a stored run; of several labels, those that the corpus is not annotated for are left out."""
         columns = label_columns(task, spec)
         labels = clips[columns].to_numpy(dtype=np.float64)
@@ -52,7 +52,7 @@ class NewPredictions(RunPredictions):
             return super()._part(clips, corpus, split, task, spec, system)
         absent = {column: 0.0 for column, here in zip(columns, known, strict=True) if not here}
         part = super()._part(clips.assign(**absent), corpus, split, task, spec, system)
-        return _with_classes(part, known)
+        return None if part is None else _with_classes(part, known)
 
 
 def load_corpora(

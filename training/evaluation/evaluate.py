@@ -12,12 +12,14 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from corpora.registry import CorporaConfig
+from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
 from mmpsr.config import ConfigError, nearest, validate
 from mmpsr.metrics.seeds import seed_summary
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evaluate_subsets
 from training.evaluation.correlations import correlations
+from training.evaluation.coverage import coverage_of
 from training.evaluation.cross_corpus import join_clips, load_corpora, predict_fresh, read_clips
 from training.evaluation.figures import (
     column_values,
@@ -52,6 +54,7 @@ class EvaluationOptions:
         subsets: whether to evaluate every subset of the modalities.
         adapt: whether to fit predictions of corpora that were not trained on to their clips, too.
         allow_trained: whether clips that the model was trained on may be evaluated.
+        coverage: chance with which sets and intervals shall hold the truth, from 0.5 to 0.99.
     """
 
     split: str | None = None
@@ -63,6 +66,7 @@ class EvaluationOptions:
     subsets: bool = False
     adapt: bool = False
     allow_trained: bool = False
+    coverage: float = COVERAGE
 
 
 def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
@@ -75,13 +79,16 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     Returns:
         `run`, `config`, `leakage` (see `training.evaluation.leakage.guard`), what `evaluate_run` gives, `aggregated`
         (figures of the wholes, see `training.evaluation.breakdowns`), `subsets`, `adapted` (see
-        `training.evaluation.breakdowns`) and `correlations`.
+        `training.evaluation.breakdowns`), `correlations` and, where the run stores what it takes, `coverage` (see
+        `training.evaluation.coverage`).
 
     Raises:
         RunError: the run cannot be read, its features are others, or its model was trained on the clips.
-        ConfigError: the configuration cannot be used.
+        ConfigError: the configuration or the coverage cannot be used.
         CorpusError: nor a corpus of it.
     """
+    if not is_level(options.coverage):
+        raise ConfigError(f"--coverage is a chance from {LOWEST:g} to {HIGHEST:g}, found {options.coverage:g}")
     of_run = read_identities(path)
     clips, findings = of_run, list[dict[str, Any]]()
     if options.config is not None:
@@ -96,12 +103,14 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     leakage = guard(parts, clips, of_run)
     leakage["findings"] = [*findings, *blank_findings(parts), *leakage["findings"]]
     config = None if options.config is None else str(options.config)
+    coverage = {"coverage": coverage_of(run, parts, options.coverage)} if run.calibration.conformal else {}
     return {
         "run": str(path), "config": config, "leakage": leakage, **found, "whole": options.aggregate,
         "aggregated": [] if options.aggregate is None else _aggregated(run, parts, options.aggregate),
         "subsets": subsets,
         "adapted": _adapted(run, parts, path, options) if options.adapt else [],
         "correlations": list(correlations(run, dict.fromkeys((part.corpus, part.split) for part in parts))),
+        **coverage,
     }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def predict_in_time(
         ClipTable(clips), read_timed(clips, features), trained.task, trained.spec, trained.model.modalities
     )
     data.scales.update(trained.scales)
-    records: list[dict[str, Any]] = clip_records(clips, features)
+    records = clip_records(clips, features)
     remarks = _remarks(clips, records, features, data, ledger)
     results, defects = [], []
     names = clips["recording" if "recording" in clips else "clip_id"].tolist()

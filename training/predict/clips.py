@@ -24,6 +24,7 @@ from encoders.visibility import FaceFigures
 from encoders.writers import fill
 from encoders.writers.base import TextWriter
 from encoders.writers.build import text_writers
+from mmpsr.calibration.conformal import COVERAGE
 from mmpsr.calibration.novelty import ClipNovelty
 from mmpsr.config import ConfigError, base_of, nearest
 from mmpsr.layers.standardizer import Standardizer
@@ -202,7 +203,10 @@ def joined_vectors(
     return VectorTable(joined, absent, [{}] * len(absent), [{}] * len(absent))
 
 
-def results_of(trained: TrainedModel, table: VectorTable, confidence: float, novelty: float | None = None) -> Results:
+def results_of(
+    trained: TrainedModel, table: VectorTable, confidence: float, novelty: float | None = None,
+    coverage: float = COVERAGE,
+) -> Results:  # fmt: skip
     """Predict clips that have anything, and put each together with why the rest of it is not there.
 
     Args:
@@ -210,6 +214,7 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
         table: clips and their vectors.
         confidence: in [0, 1], below which a decision is not to be used.
         novelty: in [0, 1], from which on nothing is decided; None decides however novel a clip is.
+        coverage: in [0.5, 0.99], chance with which sets and intervals shall hold the truth.
 
     Returns:
         A result per clip that has a modality, a defect per clip that has none.
@@ -223,7 +228,7 @@ def results_of(trained: TrainedModel, table: VectorTable, confidence: float, nov
     if len(some.clips):
         numbers = torch.arange(len(some.clips), device=device)
         predicted, unlike = trained.predict(some, numbers), trained.judge_novelty(some, numbers)
-    rows_of_tasks = judge(predicted, trained.tasks, trained.calibration, confidence)
+    rows_of_tasks = judge(predicted, trained.tasks, trained.calibration, confidence, coverage)
     if trained.zero_shot is not None:
         told = trained.zero_shot.rests_on(some)
         rows_of_tasks = [resting_on(row, each) for row, each in zip(rows_of_tasks, told, strict=True)]

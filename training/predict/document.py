@@ -14,9 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from mmpsr.calibration.conformal import COVERAGE, COVERAGE_MEANS
 from mmpsr.calibration.novelty import NOVELTY_MEANS
 from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import Explanation
+from mmpsr.explanation.shapley import INTERACTION_MEANS
 from mmpsr.files import json_lines, sha256_of
 from training.predict.inputs import Defect
 from training.predict.results import Results
@@ -44,14 +46,16 @@ class FinishedRows:
         confidence: the confidence asked for, likewise.
         explained: whether rows say why, likewise.
         novelty: the novelty asked for, likewise.
+        coverage: the coverage asked for, likewise.
     """
 
     def __init__(
         self, folder: Path, trained: TrainedModel, confidence: float, explained: bool = False,
-        novelty: float | None = None,
+        novelty: float | None = None, coverage: float = COVERAGE,
     ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"rows-{_identity(trained, confidence, novelty)}{'-explained' if explained else ''}.jsonl"
+        identity = _identity(trained, confidence, novelty, coverage)
+        self.path = folder / f"rows-{identity}{'-explained' if explained else ''}.jsonl"
         self.rows: dict[str, dict[str, Any]] = {}
         if self.path.exists():
             content = self.path.read_bytes()
@@ -90,6 +94,7 @@ def document_of(
     name: str,
     confidence: float,
     novelty: float | None = None,
+    coverage: float = COVERAGE,
     window: float | None,
     hop: float | None,
     notes: Sequence[str],
@@ -97,10 +102,12 @@ def document_of(
     """Make the whole JSON values: `recordings`, each with its `clips` in time, is the timeline of long ones.
 
     `about` says what the model was trained on and how good it is, `confidence_means` and `novelty_means` what
-    confidences and novelties are, `novelty_dev` of how many dev clips by modality; the
-    `calibration` of a task says whether its probabilities are calibrated, `zero_shot` whether it is predicted by class
-    texts, which `rests_on` of a clip's result then names. A clip that was explained has an
-    `explanation`, see `mmpsr.explanation.explain`.
+    confidences and novelties are, `novelty_dev` of how many dev clips by modality; `coverage` is the chance with which
+    sets and intervals shall hold the truth, `coverage_means` under which condition they do, and the `coverage` of a
+    task whether and for which groups that is promised; `interaction_means` what interactions of explained clips are;
+    the `calibration` of a task says whether its probabilities are calibrated, `zero_shot` whether it is predicted by
+    class texts, which `rests_on` of a clip's result then names. A clip that was explained has an `explanation`, see
+    `mmpsr.explanation.explain`.
 
     Args:
         rows: of `FinishedRows`, in the order of the inputs.
@@ -109,6 +116,7 @@ def document_of(
         name: of its run or bundle.
         confidence: asked for.
         novelty: asked for, or None.
+        coverage: asked for.
         window: seconds of windows, or None.
         hop: seconds from window to window, or None.
         notes: sentences on what could not be done.
@@ -142,6 +150,7 @@ def document_of(
                 "calibration": trained.statement(task),
                 "calibrated": calibration.is_calibrated(task),
                 "calibration_error": calibration.error(task),
+                "coverage": trained.promise(task, coverage).to_dict(),
                 "zero_shot": trained.zero_shot is not None and task in trained.zero_shot.sources,
             }
             for task, spec in trained.tasks.items()
@@ -151,6 +160,9 @@ def document_of(
         "novelty": novelty,
         "novelty_means": NOVELTY_MEANS,
         "novelty_dev": {modality: len(fit.dev) for modality, fit in trained.novelty.fits.items()},
+        "coverage": coverage,
+        "coverage_means": COVERAGE_MEANS,
+        "interaction_means": INTERACTION_MEANS,
         "window": window,
         "hop": hop,
         "recordings": list(recordings.values()),
@@ -159,7 +171,7 @@ def document_of(
     }
 
 
-def _identity(trained: TrainedModel, confidence: float, novelty: float | None) -> str:
+def _identity(trained: TrainedModel, confidence: float, novelty: float | None, coverage: float) -> str:
     """Sum up all that decides what rows say of a clip, in twelve hexadecimal digits."""
     sums = hashlib.sha256()
     for name, tensor in sorted(trained.model.state_dict().items()):
@@ -173,7 +185,7 @@ def _identity(trained: TrainedModel, confidence: float, novelty: float | None) -
     ]
     parts = [
         trained.calibration.to_dict(), dict(trained.fingerprints), list(trained.tasks), confidence, writers, SCHEMA,
-        CONFIDENCE, novelty, NOVELTY_MEANS,
+        CONFIDENCE, novelty, NOVELTY_MEANS, coverage, COVERAGE_MEANS, INTERACTION_MEANS,
     ]  # fmt: skip
     if trained.zero_shot is not None:
         parts.append([trained.statement(task) for task in trained.zero_shot.sources])

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
 from mmpsr.batch import Batch
+from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
 from mmpsr.explanation.explain import Explanation, explain
 from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
@@ -234,6 +235,7 @@ class Predictor(KeepsLoaded):
         *,
         confidence: float = 0.0,
         novelty: float | None = None,
+        coverage: float = COVERAGE,
         window: float | None = None,
         hop: float | None = None,
         transcripts: str | Path | None = None,
@@ -249,6 +251,8 @@ class Predictor(KeepsLoaded):
             confidence: in [0, 1], below which a decision counts as abstained.
             novelty: in [0, 1], share of dev clips less out of line, from which on a clip's predictions count as
                 abstained; None is never, see `mmpsr.calibration.novelty`.
+            coverage: in [0.5, 0.99], chance with which sets and intervals shall hold the truth; whether it is promised,
+                says `trained.promise`, see `mmpsr.calibration.conformal`.
             window: seconds of the windows that recordings are cut into; None for whole recordings.
             hop: seconds from one window's start to the next; None is `window`.
             transcripts: folder with files named like the recordings.
@@ -267,6 +271,7 @@ class Predictor(KeepsLoaded):
         clock = StageClock(on_stage)
         _require_probability(confidence)
         _require_novelty(novelty, self.trained)
+        _require_coverage(coverage)
         clock.enter("inputs")
         clips, defects, notes = _read(inputs, texts, window, hop, transcripts)
         with tempfile.TemporaryDirectory(prefix="mmpsr-") if store is None else nullcontext(str(store)) as place:
@@ -278,7 +283,7 @@ class Predictor(KeepsLoaded):
                 clock.enter("features")
                 ledger = self._extract(table.clips, features)
             clock.enter("prediction")
-            results = self._results(table.with_vectors(features, self.trained, ledger), confidence, novelty)
+            results = self._results(table.with_vectors(features, self.trained, ledger), confidence, novelty, coverage)
         return replace(
             results, defects=defects + results.defects, notes=(*notes, *results.notes), seconds=clock.leave()
         )
@@ -290,6 +295,7 @@ class Predictor(KeepsLoaded):
         *,
         confidence: float = 0.0,
         novelty: float | None = None,
+        coverage: float = COVERAGE,
     ) -> Results:
         """Predict from vectors that the model's encoders have made before.
 
@@ -298,6 +304,7 @@ class Predictor(KeepsLoaded):
             presence: by modality bool `[N]`; of those left out, rows without NaN are present.
             confidence: see `predict`.
             novelty: see `predict`.
+            coverage: see `predict`.
 
         Raises:
             ValueError: a modality or a width is not the model's, numbers of rows differ, or a present row is not
@@ -310,7 +317,8 @@ class Predictor(KeepsLoaded):
         """
         _require_probability(confidence)
         _require_novelty(novelty, self.trained)
-        return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence, novelty)
+        _require_coverage(coverage)
+        return self._results(joined_vectors(self.trained, vectors, presence or {}), confidence, novelty, coverage)
 
     def explain(self, results: Results) -> list[Explanation]:
         """Explain why clips are predicted what they are, see `mmpsr.explanation.explain`; in the order of the clips.
@@ -338,9 +346,9 @@ class Predictor(KeepsLoaded):
         with self._encoders(features) as warm:
             return extract(clips, features, show_progress=False, warm=warm).ledger
 
-    def _results(self, table: VectorTable, confidence: float, novelty: float | None) -> Results:
+    def _results(self, table: VectorTable, confidence: float, novelty: float | None, coverage: float) -> Results:
         with self._lock:  # whoever explains watches the model's parts
-            return results_of(self.trained, table, confidence, novelty)
+            return results_of(self.trained, table, confidence, novelty, coverage)
 
 
 def _explain(trained: TrainedModel, batch: Batch) -> list[Explanation]:
@@ -390,6 +398,11 @@ def _require_novelty(novelty: float | None, trained: TrainedModel) -> None:
             "the model's run or bundle does not store how unlike its training clips a recording is, which novelty "
             "asks for; train again, and bundle the new run, or leave it out"
         )
+
+
+def _require_coverage(coverage: float) -> None:
+    if not is_level(coverage):
+        raise InputError(f"a coverage is a chance from {LOWEST:g} to {HIGHEST:g}, found {coverage:g}")
 
 
 def is_model(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from encoders.visibility import FaceFigures
 from mmpsr.batch import Batch
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.conformal import COVERAGE, LABEL_STATES, class_sets, label_sets, score_intervals
 from mmpsr.calibration.novelty import ClipNovelty, is_novel
 from mmpsr.calibration.reliability import confidences
 from mmpsr.decisions import decide_classes, decide_present
@@ -30,9 +32,6 @@ __all__ = [
     "ClipResult", "Results", "Sentence", "TaskResult", "abstain_novel", "frame_of", "judge", "resting_on",
     "sentences_of",
 ]  # fmt: skip
-
-COVERAGE = 0.9
-"""Chance with which an interval holds the true value."""
 
 _BREAK = re.compile(r"(?<=\.) (?=[A-Z])")
 _SECONDS = re.compile(r"At (?P<spans>[\d., and-]+) s\b")
@@ -61,7 +60,11 @@ class TaskResult:
             asked for, or the novelty not.
         reason: why so, or None.
         rests_on: of a task predicted by class texts, which of them are nearest, a sentence a modality.
-        intervals: by trait, the range that holds the true value with a chance of 90 %, from the residuals on dev.
+        intervals: by trait, the range that holds the true value with the chance asked for: conformal, or from the
+            residuals on dev of a model that was calibrated before quantiles for that were stored.
+        prediction_set: of a single-label task, the classes of which one is true with the chance asked for; None where
+            nothing is stored to make it from.
+        label_sets: of a multi-label task, by label what is not ruled out: `absent`, `present` or both.
     """
 
     kind: str
@@ -72,6 +75,8 @@ class TaskResult:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     reason: str | None = None
     rests_on: tuple[str, ...] = ()
+    prediction_set: tuple[str, ...] | None = None
+    label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,15 +173,17 @@ class Results:
 
 
 def judge(
-    predicted: Mapping[str, NDArray], tasks: Mapping[str, TaskSpec], calibration: Calibration, confidence: float
-) -> list[dict[str, TaskResult]]:
-    """Judge clips: decisions, confidences and intervals.
+    predicted: Mapping[str, NDArray], tasks: Mapping[str, TaskSpec], calibration: Calibration, confidence: float,
+    coverage: float = COVERAGE,
+) -> list[dict[str, TaskResult]]:  # fmt: skip
+    """Judge clips: decisions, confidences, sets and intervals.
 
     Args:
         predicted: by task float64 `[N, C]`, calibrated.
         tasks: specifications of the same tasks.
-        calibration: its thresholds and deviations.
+        calibration: its thresholds, deviations and conformal quantiles.
         confidence: in [0, 1], below which a decision is not to be used.
+        coverage: in [0.5, 0.99], chance with which sets and intervals shall hold the truth.
 
     Returns:
         Per clip its results by task.
@@ -185,13 +192,9 @@ def judge(
     for task, values_NC in predicted.items():
         spec, limits = tasks[task], calibration.thresholds(task)
         if spec.kind == "regression":
-            fitted = calibration.tasks.get(task)
-            known = (fitted.deviations if fitted is not None else None) or [None] * spec.num_outputs
-            lows_NC, highs_NC = calibration.interval(task, values_NC, COVERAGE)
+            intervals_N = _intervals(task, values_NC, spec, calibration, coverage)
             for row, each in enumerate(rows):
-                ends = zip(spec.classes, known, lows_NC[row].tolist(), highs_NC[row].tolist(), strict=True)
-                intervals = {name: (low, high) for name, value, low, high in ends if value is not None}
-                each[task] = TaskResult(spec.kind, _named(spec, values_NC[row]), intervals=intervals)
+                each[task] = TaskResult(spec.kind, _named(spec, values_NC[row]), intervals=intervals_N[row])
             continue
         decided: list[tuple[str, ...]]
         if spec.kind == "single_label":
@@ -203,13 +206,58 @@ def judge(
             ]
         confidences_N = confidences(values_NC, spec, limits)
         abstains_N = calibration.abstain(task, values_NC, spec, confidence)
+        sets_N = _sets(task, values_NC, spec, calibration, coverage)
         for row, each in enumerate(rows):
             sure = float(confidences_N[row])
             why = f"{sure:.1%} sure, {confidence:.1%} asked" if abstains_N[row] else None
             each[task] = TaskResult(
-                spec.kind, _named(spec, values_NC[row]), decided[row], sure, bool(abstains_N[row]), reason=why
-            )
+                spec.kind, _named(spec, values_NC[row]), decided[row], sure, bool(abstains_N[row]), reason=why,
+                **sets_N[row],
+            )  # fmt: skip
     return rows
+
+
+def _intervals(
+    task: str, scores_NC: NDArray, spec: TaskSpec, calibration: Calibration, coverage: float
+) -> list[dict[str, tuple[float, float]]]:
+    """Make each clip's intervals by trait; without conformal quantiles those of traits with known residuals."""
+    promised = calibration.promise(task, spec, coverage)
+    if promised.stored:
+        known: Sequence[float | None] = [0.0] * spec.num_outputs
+        lows_NC, highs_NC = score_intervals(scores_NC, promised.reaches)
+    else:
+        fitted = calibration.tasks.get(task)
+        known = (fitted.deviations if fitted is not None else None) or [None] * spec.num_outputs
+        lows_NC, highs_NC = calibration.interval(task, scores_NC, coverage)
+    return [
+        {
+            name: (low, high)
+            for name, value, low, high in zip(spec.classes, known, lows, highs, strict=True)
+            if value is not None
+        }
+        for lows, highs in zip(lows_NC.tolist(), highs_NC.tolist(), strict=True)
+    ]
+
+
+def _sets(
+    task: str, probabilities_NC: NDArray, spec: TaskSpec, calibration: Calibration, coverage: float
+) -> list[dict[str, Any]]:
+    """Make each clip's `prediction_set` or `label_sets`; neither without conformal quantiles."""
+    promised = calibration.promise(task, spec, coverage)
+    if not promised.stored:
+        return [{} for _ in probabilities_NC]
+    if spec.kind == "single_label":
+        sets_NC = class_sets(probabilities_NC, float(promised.reaches[0])).tolist()
+        return [{"prediction_set": tuple(compress(spec.classes, row))} for row in sets_NC]
+    sets_NC2 = label_sets(probabilities_NC, spec, promised.reaches).tolist()
+    return [
+        {
+            "label_sets": {
+                name: tuple(compress(LABEL_STATES, states)) for name, states in zip(spec.classes, row, strict=True)
+            }
+        }
+        for row in sets_NC2
+    ]
 
 
 def abstain_novel(
@@ -277,12 +325,14 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
     """Make clips and defects a table: a row each, clips first.
 
     Columns: `id, path, start, end, defect`; per task `<task>.<class>`, and `<task>.decided` (classes joined by `+`) and
-    `<task>.confidence`, or per trait `<task>.<trait>.low` and `.high`; `<task>.abstained` and `<task>.reason`, and
+    `<task>.confidence`, or per trait `<task>.<trait>.low` and `.high`; `<task>.set` (classes of which one is true with
+    the chance asked for, joined by `+`) or, of several labels, `<task>.<class>.set` (`absent`, `present` or
+    `absent+present`); `<task>.abstained` and `<task>.reason`, and
     `<task>.rests_on` of tasks predicted by class texts; per modality `novelty.<modality>` and `.ratio` (see
     `mmpsr.calibration.novelty.ClipNovelty`), `faces.<modality>.<figure>` (see `encoders.visibility.FaceFigures`), and
     `absent.<modality>`, why it is not there; `text`, `text_source`, `language`, `narrative`. Of explained clips also
-    `shapley.<task>.<class>.<modality>`, in the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of
-    modalities, none with fewer than two.
+    `shapley.<task>.<class>.<modality>` and, of pairs that are there, `interaction.<task>.<class>.<first>+<second>`, in
+    the unit of `<task>.<class>`, and `conflict.<task>`, the mean over pairs of modalities, none with fewer than two.
 
     Args:
         clips: of `Results.to_dicts`.
@@ -298,12 +348,18 @@ def frame_of(clips: Sequence[Mapping[str, Any]], defects: Iterable[Mapping[str, 
             if found["kind"] != "regression":
                 row[f"{task}.decided"] = "+".join(found["decided"])
                 row[f"{task}.confidence"] = found["confidence"]
+            if found.get("prediction_set") is not None:
+                row[f"{task}.set"] = "+".join(found["prediction_set"])
+            row |= {f"{task}.{name}.set": "+".join(states) for name, states in found.get("label_sets", {}).items()}
             row |= {f"{task}.abstained": found["abstained"], f"{task}.reason": found.get("reason")}
             if found.get("rests_on"):
                 row[f"{task}.rests_on"] = "; ".join(found["rests_on"])
         for task, why in clip.get("explanation", {"tasks": {}})["tasks"].items():
             for name in why["prediction"]:
                 row |= {f"shapley.{task}.{name}.{modality}": each[name] for modality, each in why["shapley"].items()}
+            for pair in why.get("interactions", ()):
+                names = f"{pair['first']}+{pair['second']}"
+                row |= {f"interaction.{task}.{name}.{names}": value for name, value in pair["values"].items()}
             between = [pair["value"] for pair in why["conflicts"]]
             row[f"conflict.{task}"] = sum(between) / len(between) if between else None
         for modality, unlike in clip.get("novelty", {}).items():

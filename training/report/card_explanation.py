@@ -1,4 +1,4 @@
-"""Why a task is predicted what it is, as a card draws it: contributions, conflict, attention, prototypes.
+"""Why a task is predicted what it is, as a card draws it: contributions, interactions, conflict, attention, prototypes.
 
 Of several windows everything is the mean over them; contributions are linear, so means add up as those of one do.
 """
@@ -80,6 +80,8 @@ class TaskWhy:
         attention: by modality, or None.
         prototypes: the nearest and their cosines, or None.
         notes: why there is no attention or no prototype.
+        interactions: of pairs of modalities with what they add together to the class of each chart, the largest of the
+            first chart first; None in documents from before they were stored.
     """
 
     charts: tuple[Chart, ...]
@@ -89,6 +91,7 @@ class TaskWhy:
     attention: tuple[Share, ...] | None
     prototypes: tuple[tuple[str, str], ...] | None
     notes: tuple[str, ...]
+    interactions: tuple[tuple[str, tuple[str, ...]], ...] | None = None
 
 
 def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
@@ -104,9 +107,9 @@ def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
     present = {name for clip in clips for name in clip["explanation"]["present"]}
     baseline, prediction = (_means(reason[key] for reason in reasons) for key in ("baseline", "prediction"))
     added = {name: _means(reason["shapley"][name] for reason in reasons) for name in reasons[0]["shapley"]}
-    pairs = _pair_means(reasons)
+    pairs, shown = _pair_means(reasons), _shown_classes(results, baseline, prediction)
     return TaskWhy(
-        _charts(_shown_classes(results, baseline, prediction), baseline, prediction, added, present, is_score),
+        _charts(shown, baseline, prediction, added, present, is_score),
         {
             name: [
                 _value(baseline[name], is_score), *(_signed(by_name[name], is_score) for by_name in added.values()),
@@ -119,6 +122,7 @@ def explain_task(task: str, clips: Sequence[Mapping[str, Any]]) -> TaskWhy:
         _attention(reasons),
         _prototypes(reasons),
         tuple(reasons[0]["notes"]),
+        _interactions(reasons, shown, is_score),
     )  # fmt: skip
 
 
@@ -167,6 +171,20 @@ def _pair_means(reasons: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]
         for pair in reason["conflicts"]:
             values.setdefault(f"{pair['first']} – {pair['second']}", []).append(pair["value"])
     return sorted(((name, _mean(of_pair)) for name, of_pair in values.items()), key=lambda pair: -pair[1])
+
+
+def _interactions(
+    reasons: Sequence[Mapping[str, Any]], shown: Sequence[str], is_score: bool
+) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    """Average the interactions of each pair over the clips that have both."""
+    if any("interactions" not in reason for reason in reasons):
+        return None
+    rows: dict[str, list[Mapping[str, float]]] = {}
+    for reason in reasons:
+        for pair in reason["interactions"]:
+            rows.setdefault(f"{pair['first']} + {pair['second']}", []).append(pair["values"])
+    means = sorted(((name, _means(values)) for name, values in rows.items()), key=lambda row: -abs(row[1][shown[0]]))
+    return tuple((name, tuple(_signed(values[each], is_score) for each in shown)) for name, values in means)
 
 
 def _attention(reasons: Sequence[Mapping[str, Any]]) -> tuple[Share, ...] | None:

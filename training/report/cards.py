@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from encoders.visibility import FaceFigures
 from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
 from mmpsr.calibration.reliability import CONFIDENCE
+from mmpsr.explanation.shapley import INTERACTION_MEANS
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
 from training.timeline.clock import clock
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Environment
 
-__all__ = ["page_environment", "render_card", "seen_faces", "write_cards", "write_pages"]
+__all__ = ["page_environment", "render_card", "seen_faces", "set_sentence", "write_cards", "write_pages"]
 
 WIDTH, HEIGHT = 640, 150
 """Units of a timeline."""
@@ -110,6 +111,8 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any], measu
         {
             "name": name,
             "kind": spec["kind"],
+            "coverage": spec.get("coverage"),
+            "set": set_sentence(clips[0]["tasks"][name], document.get("coverage")) if len(clips) == 1 else None,
             "numbers": spec.get("calibration") or _OF_OLD[spec["kind"] == "regression"],
             "bars": _bars(name, clips),
             "single": clips[0]["tasks"][name] if len(clips) == 1 else None,
@@ -129,6 +132,8 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any], measu
         height=HEIGHT,
         about=document.get("about"),
         confidence_means=document.get("confidence_means", CONFIDENCE),
+        coverage_means=document.get("coverage_means"),
+        interaction_means=INTERACTION_MEANS,
         novelty_means=NOVELTY_MEANS,
         novelty_dev=document.get("novelty_dev", {}),
         measures=None if measures is None else strip_chart(measures),
@@ -155,6 +160,38 @@ def seen_faces(clip: Mapping[str, Any]) -> list[tuple[str, str]]:
         if (figures := FaceFigures.of(values)) is not None:
             modalities.setdefault(figures.sentence, []).append(modality)
     return [(", ".join(names), sentence) for sentence, names in modalities.items()]
+
+
+def set_sentence(result: Mapping[str, Any], level: float | None) -> str | None:
+    """Say which classes are not ruled out, of several labels which are present, absent or open.
+
+    Args:
+        result: of a document's clip, for one task.
+        level: chance asked for, None in documents from before there were sets.
+
+    Returns:
+        None where the result has no set.
+
+    Example:
+        >>> set_sentence({"prediction_set": ("absent",), "label_sets": {}}, 0.9)
+        '90 % set: absent'
+        >>> states = {"Anger": ("present",), "Fear": ("absent", "present"), "Joy": ("absent", "present")}
+        >>> set_sentence({"prediction_set": None, "label_sets": states}, 0.8)
+        '80 % by label: present Anger; open Fear, Joy'
+    """
+    if level is None:
+        return None
+    if result.get("prediction_set") is not None:
+        classes = result["prediction_set"]
+        every = " (every class)" if len(classes) == len(result.get("values", ())) else ""
+        return f"{100 * level:g} % set: {', '.join(classes)}{every}"
+    states = {name: "open" if len(held) > 1 else held[0] for name, held in result.get("label_sets", {}).items()}
+    parts = []
+    for state in ("present", "absent", "open"):
+        names = [name for name, own in states.items() if own == state]
+        if names:
+            parts.append(f"{state} {', '.join(names)}")
+    return f"{100 * level:g} % by label: {'; '.join(parts)}" if parts else None
 
 
 def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:

@@ -7,7 +7,7 @@ from dataclasses import astuple
 from typing import Any
 
 from training.report.charts import Range, forest, heat, reliability
-from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Section, Table
+from training.report.page import Block, Card, Cards, Cell, Chart, Charts, Section, Table, Text
 from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted
 from training.scoring.tables import between, metric_name, number
 
@@ -19,6 +19,7 @@ __all__ = [
     "calibration_section",
     "classes_section",
     "confusion_section",
+    "coverage_section",
     "estimate_cell",
     "figures_section",
     "part_cells",
@@ -174,6 +175,29 @@ def calibration_section(rows: Sequence[Row], zero_shot: Sequence[str]) -> Sectio
         svg = reliability(predicted, observed, counts, f"calibration{index}")
         charts.append(Chart(title_of(place_of(row), zero_shot), svg, caption))
     return Section("calibration", "Calibration", [Charts(charts)] if charts else [])
+
+
+def coverage_section(coverage: Mapping[str, Any] | None, zero_shot: Sequence[str]) -> Section:
+    """Show how often sets and intervals held the truth beside what was asked; nothing of runs that store none."""
+    if coverage is None:
+        return Section("coverage", "Coverage", [])
+    asked = f"{100 * coverage['level']:g}"
+    table: list[list[str | Cell]] = [
+        [
+            title_of(place_of(row), zero_shot), row["part"] or "all classes", "yes" if row["promised"] else "no", asked,
+            estimate_cell(Estimate(row["value"], row["low"], row["high"])), f"{row['size']:.2f} of {row['of']}",
+            f"{row['num_groups']:,}",
+        ]
+        for row in coverage["rows"] if row["value"] is not None
+    ]  # fmt: skip
+    head = ["data and task", "of", "promised", "asked", "observed", "mean size", "groups"]
+    caption = (
+        "Percent; every group counts the same. Size in classes, of a label in absent and present, of a score in width. "
+        f"{coverage['means']}."
+    )
+    sentences = {title_of(place_of(row), zero_shot): row["sentence"] for row in coverage["rows"]}
+    told = [Text(f"{title}: {sentence}.") for title, sentence in sentences.items()]
+    return Section("coverage", "Coverage", [*([Table(head, table, caption, 3)] if table else []), *told])
 
 
 def part_cells(rows: Sequence[MetricRow], zero_shot: Sequence[str]) -> list[list[str | Cell]]:

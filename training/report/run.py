@@ -16,6 +16,7 @@ from training.report.performance import (
     calibration_section,
     classes_section,
     confusion_section,
+    coverage_section,
     figures_section,
 )
 from training.report.subgroups import correlations_section, leakage_section, subgroups_section, subsets_section
@@ -69,6 +70,7 @@ def run_page(path: Path, column: str | None = None, subsets: bool = False) -> Pa
         classes_section(document["classes"], zero_shot),
         confusion_section(document["confusion"], zero_shot),
         calibration_section(document["calibration"], zero_shot),
+        coverage_section(document.get("coverage"), zero_shot),
         leakage_section(document["leakage"]["effects"], zero_shot),
         subgroups_section(document, zero_shot),
         subsets_section(document["subsets"], zero_shot),

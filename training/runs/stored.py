@@ -28,7 +28,7 @@ from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.runs.directory import RunError, read_json
 
-__all__ = ["RunPredictions", "System", "TaskSplit", "add_predictions"]
+__all__ = ["RunPredictions", "System", "TaskSplit", "add_predictions", "groups_of"]
 
 Array = NDArray[np.float64]
 System = Literal["model", "uncalibrated", "linear"]
@@ -56,6 +56,12 @@ def add_predictions(
         for index, column in enumerate(label_columns(task, spec))
     }
     return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
+
+
+def groups_of(clips: pd.DataFrame) -> NDArray:
+    """Name each clip's group, `[N]`; a clip without one is its own."""
+    alone = pd.Series([f"clip {name}" for name in clips["clip_id"]], index=clips.index, dtype="string")
+    return clips["group"].astype("string").fillna(alone).to_numpy(str)
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,7 @@ class TaskSplit:
     @property
     def groups(self) -> NDArray:
         """Each clip's group; a clip without one is its own."""
-        alone = pd.Series([f"clip {name}" for name in self.clips["clip_id"]], index=self.clips.index, dtype="string")
-        return self.clips["group"].astype("string").fillna(alone).to_numpy(str)
+        return groups_of(self.clips)
 
     def take(self, rows: NDArray) -> TaskSplit:
         """Take some of the clips, by number or mask."""
@@ -186,31 +191,37 @@ class RunPredictions:
         """
         for corpus in self.config.corpora.sources:
             for split in SPLITS:
-                clips = self.table[self.table["corpus"].eq(corpus) & self.table["split"].eq(split)]
+                is_here = self.table["corpus"].eq(corpus) & self.table["split"].eq(split)
+                clips = self.table.iloc[np.flatnonzero(is_here.to_numpy(dtype=bool, na_value=False))]
+                if not len(clips):
+                    continue
                 for task, spec in self.tasks.items():
                     part = self._part(clips, corpus, split, task, spec, system)
-                    if len(part.clips):
+                    if part is not None:
                         yield part
 
     def _part(
         self, clips: pd.DataFrame, corpus: str, split: str, task: str, spec: TaskSpec, system: System
-    ) -> TaskSplit:
+    ) -> TaskSplit | None:
+        """Take the clips that are labelled for a task; None where none is."""
+        columns = label_columns(task, spec)
+        targets = _floats(clips, columns)
+        labeled = np.flatnonzero(labeled_rows(targets, spec))
+        if not len(labeled):
+            return None
         is_fitted = split == "dev" and corpus in self.config.corpora.trained()
         calibration = self.linear_calibration if system == "linear" else self.calibration
         if is_fitted or system == "uncalibrated":
             calibration = Calibration()
         if system == "linear" and spec.kind == "multi_label":  # one logistic regression per class
             spec = spec.model_copy(update={"loss": "binary_cross_entropy"})
-        columns = label_columns(task, spec)
         prefix = "linear" if system == "linear" else "uncalibrated"
-        targets = clips[columns].to_numpy(dtype=np.float64)
-        predicted = clips[[f"{prefix}.{column}" for column in columns]].to_numpy(dtype=np.float64)
-        metrics = self.config.corpora.metrics(corpus, task, spec)
-        whole = TaskSplit(
-            corpus, split, task, spec, metrics, clips, targets, calibration.apply(task, predicted),
+        predicted = calibration.apply(task, _floats(clips, [f"{prefix}.{column}" for column in columns]))
+        return TaskSplit(
+            corpus, split, task, spec, self.config.corpora.metrics(corpus, task, spec),
+            clips.iloc[labeled].reset_index(drop=True), targets[labeled], predicted[labeled],
             calibration.thresholds(task),
         )  # fmt: skip
-        return whole.take(labeled_rows(targets, spec))
 
     def results(self) -> list[dict[str, Any]]:
         """Make the rows of `results.json`; `linear` only where its predictions are stored."""
@@ -223,3 +234,8 @@ class RunPredictions:
                 row = {**parts[0].key, "metric": metric, "num_clips": len(parts[0].clips)}
                 rows.append({**row, **values, "chance": parts[0].chance(metric)})
         return rows
+
+
+def _floats(table: pd.DataFrame, columns: list[str]) -> Array:
+    """Take columns as numbers, one by one: of small tables, pandas takes longest to choose several."""
+    return np.stack([table[column].to_numpy(dtype=np.float64) for column in columns], axis=1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from encoders.config import FeaturesConfig
 from encoders.extraction.read import encoder_specs, sequence_specs
 from mmpsr.calibration.calibration import Calibration
+from mmpsr.calibration.conformal import Promise
 from mmpsr.calibration.novelty import ClipNovelty, Novelty
 from mmpsr.config import validate
 from mmpsr.models.base import FusionModel
@@ -24,7 +25,7 @@ from training.config import DataConfig, RunConfig
 from training.data.joined import JoinedCorpora
 from training.data.selection import active_features
 from training.runs.directory import RunError, read_json, read_tensors
-from training.runs.origin import Origin, run_origin
+from training.runs.origin import GENERATED, Origin, run_origin
 from training.scoring.novelty import NOVELTY, clip_novelty, parse_novelty
 from training.scoring.scores import predict
 
@@ -142,6 +143,15 @@ class TrainedModel:
         if self.zero_shot is not None and task in self.zero_shot.sources:
             return self.zero_shot.statement(task)
         return self.calibration.statement(task, self.tasks[task])
+
+    def promise(self, task: str, level: float) -> Promise:
+        """Tell what is promised of a task's sets or intervals, see `mmpsr.calibration.conformal.promise`.
+
+        Corpora that a program made have no name that a real one has.
+        """
+        corpora = [] if self.origin is None else [corpus for corpus in self.origin.corpora if corpus.generated]
+        names = {corpus.name: f"{GENERATED} {number}" for number, corpus in enumerate(corpora, start=1)}
+        return self.calibration.promise(task, self.tasks[task], level).with_names(names)
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -39,6 +39,10 @@ NOT_ZERO_SHOT = (
     "that these clips make most likely; no label was read"
 )
 BY_SUBSET = "By the modalities that the model sees"
+NO_COVERAGE = (
+    "Coverage: no set or interval is promised to hold the truth, since the run was calibrated before what they are "
+    "made from was stored; train again to have it"
+)
 NUM_PAIRS = 8  # correlations that are shown of each corpus
 
 
@@ -114,6 +118,10 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     if document["calibration"]:
         yield "Expected calibration error in percent, lower is better"
         yield _calibration(document["calibration"])
+    if "coverage" in document:
+        yield from _coverage(document["coverage"])
+    elif not document.get("zero_shot"):
+        yield NO_COVERAGE
     for row in document["confusion"]:
         yield f"{row['corpus']} {row['split']}, {row['task']}: clips by actual (rows) and decided (columns) class"
         yield _confusion(row)
@@ -293,6 +301,32 @@ def _calibration(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         table.add_row(row["corpus"], row["split"], row["task"], number(100 * row["error"]))
     return table
+
+
+def _coverage(coverage: Mapping[str, Any]) -> Iterator[Table | str]:
+    """Lay out how often sets and intervals held the truth, and for whom that is promised."""
+    yield (
+        f"Coverage of sets and intervals that were asked to hold the truth {100 * coverage['level']:g} % of the time: "
+        "every group counts the same; size in classes, of a label in absent and present, of a score in width"
+    )
+    table = table_of((*PLACE, "of"), ("clips", "groups", "asked", "promised", "observed", "", "mean size"))
+    previous, sentences = None, dict[tuple[str, ...], str]()
+    for row in coverage["rows"]:
+        place = tuple(row[name] for name in PLACE)
+        sentences[place] = row["sentence"]
+        if row["value"] is not None:
+            table.add_row(
+                *(place if place != previous else ("",) * 3), row["part"], str(row["num_clips"]),
+                str(row["num_groups"]), f"{100 * coverage['level']:g}", "yes" if row["promised"] else "no",
+                f"[bold]{number(row['value'])}[/bold]", _quoted(Estimate(row["value"], row["low"], row["high"])),
+                f"{row['size']:.2f} of {row['of']}",
+            )  # fmt: skip
+            previous = place
+    if table.rows:
+        yield table
+    for (corpus, split, task), sentence in sentences.items():
+        yield f"{corpus} {split}, {task}: {sentence}"
+    yield f"{coverage['means']}."
 
 
 def _confusion(confusion: Mapping[str, Any]) -> Table:

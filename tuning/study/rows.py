@@ -20,6 +20,9 @@ __all__ = ["InapplicableError", "RowConfig", "Settings", "resolve_row"]
 
 Settings = dict[str, Any] | list[str]
 
+_POSSIBLE_MODELS: set[tuple[object, ...]] = set()
+"""That were created once, by configuration, modalities, tasks and sequences: most rows of a study share one."""
+
 
 class InapplicableError(UserError):
     """The configuration lacks what a row is about."""
@@ -90,11 +93,15 @@ def resolve_row(
         raise ConfigError("every corpus is zero_shot, so there is none to train on")
     active = active_features(config.features, config.data.modalities)
     create_balancer([(branch, task) for branch in BRANCHES for task in tasks], config.balancing)
-    widths = dict.fromkeys(config.data.modalities, 2)
-    try:
-        create_model(config.model, widths, tasks, dict.fromkeys(active.sequences, 2))
-    except (ValueError, AssertionError) as error:
-        raise ConfigError(f"model: {error}") from None
+    described = tuple((task, spec.model_dump_json()) for task, spec in tasks.items())
+    model = (config.model.model_dump_json(), tuple(config.data.modalities), described, tuple(active.sequences))
+    if model not in _POSSIBLE_MODELS:
+        widths = dict.fromkeys(config.data.modalities, 2)
+        try:
+            create_model(config.model, widths, tasks, dict.fromkeys(active.sequences, 2))
+        except (ValueError, AssertionError) as error:
+            raise ConfigError(f"model: {error}") from None
+        _POSSIBLE_MODELS.add(model)
     return config
 
 

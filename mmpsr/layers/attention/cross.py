@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.nodes import masked_softmax
 from mmpsr.layers.recorded import Linear, per_clip
 
@@ -67,7 +68,7 @@ class CrossAttention(nn.Module):
             self.query = Linear(width, width, bias=bias)
             self.key_value = Linear(width, 2 * width, bias=bias)
         self.output = Linear(width, width, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         bound = (6 / (3 * width + width)) ** 0.5  # Xavier's, of queries, keys and values as one matrix
         for layer in (self.query, self.key_value):
             nn.init.uniform_(layer.weight, -bound, bound)

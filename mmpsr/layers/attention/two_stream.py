@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmpsr.layers.attention.cross import CrossAttention, head_width, join_heads, split_heads
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.nodes import masked_softmax
 from mmpsr.layers.recorded import LayerNorm, Linear
 
@@ -67,7 +68,7 @@ class CrossMPT(TwoStreams):
         self.attention_norm = LayerNorm(width)
         self.attention = CrossAttention(width, num_heads, dropout)
         self.hidden_norm = LayerNorm(width)
-        self.hidden = nn.Sequential(Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), Linear(4 * width, width))
+        self.hidden = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Dropout(dropout), Linear(4 * width, width))
         self.norm = LayerNorm(width)
 
     def streams(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +115,7 @@ class BiCA(TwoStreams):
         self.key_value = Linear(width, 2 * width, bias=False)
         self.query_output = Linear(width, width)
         self.key_output = Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def streams(self, queries_BMH: Tensor, keys_BMH: Tensor, mask_BM: Tensor) -> tuple[Tensor, Tensor]:
         """Update queries and keys, each `[B, M, H]`."""

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.recorded import Linear
 
 __all__ = ["NCGNN", "GRUCell", "all_walks", "anonymous_ranks", "sample_walks", "walk_probabilities"]
@@ -118,7 +119,7 @@ class NCGNN(nn.Module):
         self.backward_cell = GRUCell(2, inner)
         self.cell = GRUCell(width, inner)
         self.up = nn.Identity() if inner == width else Linear(inner, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.num_nodes = num_nodes
         self.exact = num_nodes <= MAX_EXACT_NODES and walk_length <= MAX_EXACT_LENGTH
         # Even where parameters are made without values.

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from mmpsr.layers.dropout import Dropout
 from mmpsr.layers.nodes import masked_mean
 from mmpsr.layers.recorded import Linear, per_clip
 
@@ -74,7 +75,7 @@ class UCGNN(nn.Module):
             raise ValueError(f"UCGNN needs an even width, for pairs of real and imaginary parts; found {width}")
         self.linear = Linear(width, width, bias=False)
         self.bias = nn.Parameter(torch.zeros(width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = ACTIVATIONS[activation]
         if orthogonal:
             nn.init.orthogonal_(self.linear.weight)

@@ -14,6 +14,7 @@ import pytest
 
 from encoders.errors import StoreError
 from encoders.spec import EncoderSpec, source_of
+from encoders.store import index as index_module
 from encoders.store import vector_store as store_module
 from encoders.store.claims import Claims, Item
 from encoders.store.parts import clean
@@ -86,7 +87,7 @@ def test_unfinished_file_is_ignored_and_removed_once_stale(store: FeatureStore) 
     fresh.write_bytes(b"PAR1 torn")
     stale.write_bytes(b"PAR1 torn")
     os.utime(stale, (time.time() - 3600,) * 2)
-    assert list(store.done("meld", SPEC)) == [("a", "s")]
+    assert store.clip_ids("meld", SPEC) == {"a"}
     assert store.read("meld", SPEC, ["a"], ["s"])[0].all()
     assert clean(folder) == 1
     assert fresh.exists()
@@ -151,8 +152,8 @@ def test_done_prefers_a_vector_and_then_the_latest_word(store: FeatureStore) -> 
 
 def test_done_opens_only_new_parts(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    read = store_module.read_part
-    monkeypatch.setattr(store_module, "read_part", lambda path, names: (opened.append(path.name), read(path, names))[1])
+    read = index_module.read_part
+    monkeypatch.setattr(index_module, "read_part", lambda path, names: (opened.append(path.name), read(path, names))[1])
     for clip in "abc":
         store.write("meld", SPEC, [clip], ["s"], vectors(1))
         assert ("a", "s") in store.done("meld", SPEC)
@@ -274,7 +275,7 @@ def test_claims_of_the_living_are_seen_and_those_of_the_dead_removed(tmp_path: P
         with claims.exclusive:
             assert claims.others() == {}
         assert len(list((tmp_path / ".claims").glob("*.json"))) == 1  # the own
-    assert [path.name for path in (tmp_path / ".claims").iterdir()] == ["exclusive.lock"]
+    assert sorted(path.name for path in (tmp_path / ".claims").iterdir()) == ["ended", "exclusive.lock"]
 
 
 def test_figures_lie_beside_vectors_and_failures(store: FeatureStore, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from mmpsr.explanation.explain import explain, prediction_conflicts
-from mmpsr.explanation.shapley import attribute, subset_predictions
+from mmpsr.explanation.shapley import attribute, interaction_indices, subset_predictions
 from mmpsr.models.base import FusionModel
 from mmpsr.models.config import ModelConfig
 from mmpsr.probabilities import probabilities
@@ -40,6 +41,23 @@ def test_holds_contributions_and_predictions_of_single_modalities() -> None:
             if "text" in each.present:
                 np.testing.assert_allclose(list(of_task.alone["text"].values()), from_text[row], atol=1e-6)
     assert json.loads(json.dumps(found[0].to_dict(), allow_nan=False))["present"] == list(WIDTHS)
+
+
+def test_interactions_of_a_clip_are_of_its_modalities() -> None:
+    model, batch = model_of(ModelConfig(**SMALL)), batch_of()
+    found, subsets = explain(model, batch, CALIBRATION), subset_predictions(model, batch, CALIBRATION)
+    for task, values in subsets.items():
+        expected = interaction_indices(values)
+        pairs = found[0].tasks[task].interactions
+        assert [(pair.first, pair.second) for pair in pairs] == list(combinations(WIDTHS, 2))
+        np.testing.assert_array_equal([list(pair.values.values()) for pair in pairs], expected[:, 0])
+        assert np.abs(expected[:, 0]).max() > 1e-6
+        (pair,) = found[1].tasks[task].interactions  # of video and text alone: v(both) - v(video) - v(text) + v()
+        of_task = found[1].tasks[task]
+        for name, value in pair.values.items():
+            alone = of_task.alone["video"][name] + of_task.alone["text"][name]
+            assert value == pytest.approx(of_task.prediction[name] - alone + of_task.baseline[name], abs=1e-12)
+        assert found[2].tasks[task].interactions == ()
 
 
 def test_conflict_of_pairs_by_hand() -> None:

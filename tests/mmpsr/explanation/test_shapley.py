@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 import torch
 
 from mmpsr.batch import Batch
-from mmpsr.explanation.shapley import attribute, shapley_values, subset_predictions
+from mmpsr.explanation.shapley import attribute, interaction_indices, shapley_values, subset_predictions
 from mmpsr.models.build import create_model
 from mmpsr.models.config import ModelConfig
 from mmpsr.probabilities import probabilities
@@ -53,6 +53,44 @@ def test_symmetry_null_player_and_efficiency_of_a_game() -> None:
     assert found[3] == 0.0
     assert found.sum() == pytest.approx(values[15] - values[0], abs=1e-9)
     assert found[1] > found[0] > 0
+
+
+def brute_force_interactions(values: np.ndarray) -> np.ndarray:
+    """Mean over all orders in which a pair comes as one of what each changes of what the other adds."""
+    num_players = len(values).bit_length() - 1
+    found = []
+    for pair in combinations(range(num_players), 2):
+        one, other = (1 << player for player in pair)
+        others = [player for player in range(num_players) if player not in pair]
+        orders = list(permutations([*others, pair]))
+        total = np.zeros(values.shape[1:])
+        for order in orders:
+            there = sum(1 << player for player in order[: order.index(pair)])
+            total += values[there | one | other] - values[there | one] - values[there | other] + values[there]
+        found.append(total / len(orders))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("num_players", [2, 3, 4, 5])
+def test_interactions_equal_brute_force_over_all_orders(num_players: int) -> None:
+    values = np.random.default_rng(num_players).normal(size=(2**num_players, 3, 2))
+    np.testing.assert_allclose(interaction_indices(values), brute_force_interactions(values), atol=1e-12)
+
+
+def test_interactions_of_a_game_worked_by_hand() -> None:
+    # The gloves above. 0 and 1 complete each other where 2 is not there yet: (1 - 0 - 0 + 0 and 1 - 1 - 0 + 0) / 2.
+    # 1 and 2 make up for each other where 0 is there: (0 and 1 - 1 - 1 + 0) / 2.
+    worth = np.array([float(subset & 1 and subset > 1) for subset in range(8)])
+    np.testing.assert_allclose(interaction_indices(worth), [0.5, 0.5, -0.5], atol=1e-15)
+
+
+def test_who_adds_alike_whoever_is_there_interacts_with_nobody() -> None:
+    """Players 0 and 1 multiply, 2 is added, 3 changes nothing."""
+    bits = [[subset >> player & 1 for player in range(4)] for subset in range(16)]
+    values = np.array([4.0 * one * other + 0.3 * added for one, other, added, _ in bits])
+    np.testing.assert_allclose(interaction_indices(values), [4.0, 0, 0, 0, 0, 0], atol=1e-12)
+    assert (interaction_indices(values)[[2, 4, 5]] == 0.0).all()
+    assert interaction_indices(np.array([0.2, 0.7])).shape == (0,)  # one player has nobody to interact with
 
 
 @pytest.mark.parametrize("kind", ["mcdm", "conflict_aware"])

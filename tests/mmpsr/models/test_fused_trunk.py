@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmpsr.layers.dropout import Dropout, draw_kept
 from mmpsr.layers.graph.ucgnn import UCGNN
-from mmpsr.models.fused_trunk import MOST_PATTERNS, Exponentials, draw_kept
+from mmpsr.models.fused_trunk import MOST_PATTERNS, Exponentials
 
 
 @pytest.mark.parametrize("num_nodes", [1, 3, MOST_PATTERNS + 1])
@@ -19,14 +20,14 @@ def test_exponentials_are_those_of_the_graph_layer(num_nodes: int) -> None:
 
 
 def test_what_dropout_keeps_is_drawn_as_dropout_draws() -> None:
-    layer, kept = torch.nn.Dropout(0.3), torch.full((2, 4, 8), torch.nan)
+    layer, kept = Dropout(0.3), torch.full((2, 4, 8), torch.nan)
     torch.manual_seed(0)
     expected = [layer(torch.ones(4, 8)), layer(torch.ones(4, 5))]
     torch.manual_seed(0)
-    draw_kept(kept[0], layer)
-    draw_kept(kept[1, :, :5], layer)  # a part of wider rows
+    draw_kept(kept[0], 0.3)
+    draw_kept(kept[1, :, :5], 0.3)  # a part of wider rows
     torch.testing.assert_close(kept[0], expected[0], rtol=0, atol=0)
     torch.testing.assert_close(kept[1, :, :5], expected[1], rtol=0, atol=0)
     assert torch.isnan(kept[1, :, 5:]).all()
-    draw_kept(kept, torch.nn.Dropout(0.0))
+    draw_kept(kept, 0.0)
     assert (kept == 1.0).all()

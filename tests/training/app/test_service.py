@@ -75,7 +75,8 @@ def test_a_result_says_what_is_calibrated_and_how_sure_it_is(service: Service) -
     result = last(service, "me", upload(service, "a.mkv")).result
     assert result is not None
     assert "Calibrated probabilities (temperature 2, calibration error not stored, 9 dev clips)" in result
-    assert "Scores from 0 to 1; whiskers hold the true value" in result
+    assert "Scores from 0 to 1." in result
+    assert "Intervals: 90 % is not promised: no dev groups are stored that sets could be made from; whiskers" in result
     assert result.count("How sure: the probability of what is decided; of several labels,") == 2
     trained = replace(service.predictor.trained, calibration=Calibration())
     service.predictor = Predictor(trained)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mmpsr.calibration.conformal import ConformalFit
 from mmpsr.explanation.explain import TaskExplanation
 from tests.support.analysed import analysed, small_predictor, without_faces
 from tests.support.measured import measured
@@ -72,6 +73,27 @@ def test_a_result_tells_all_and_nothing_in_it_acts(analysis: Analysis) -> None:
     low, high = analysis.clips[0].tasks["personality"].intervals["openness"]
     assert f"left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%" in page
     assert "no face found" in text
+
+
+def test_sets_and_interactions_are_told_with_what_they_mean(analysis: Analysis, predictor: Predictor) -> None:
+    page = text_of(result_view(analysis))
+    assert "Sets: 90 % is not promised: no dev groups are stored that sets could be made from." in page
+    assert "whiskers are by the model's errors on dev" in page
+    assert "exchangeable" not in page
+    name = max(analysis.clips[0].tasks["ambivalence"].values.items(), key=lambda item: item[1])[0]
+    pairs = {(p.first, p.second): p.values[name] for p in analysis.explanation.tasks["ambivalence"].interactions}
+    (one, other), value = max(pairs.items(), key=lambda item: abs(item[1]))
+    assert f"Interactions on {name}: {one} and {other} {value:+.2f}".replace("-", "−") in page
+    assert page.count("below 0 they add less, because they say the same") == 1
+    fits = {"ambivalence": {"bah": (ConformalFit(num_groups=9, num_clips=9, quantiles=(1.0,) * 41),)}}
+    trained = predictor.trained
+    calibration = trained.calibration.model_copy(update={"conformal": fits})
+    own = Predictor(replace(trained, calibration=calibration))
+    promises = {**analysis.promises, "ambivalence": own.trained.promise("ambivalence", 0.9)}
+    page = text_of(result_view(replace(decide(analysis, own, 0.0), promises=promises)))
+    assert "90 % set: absent, present (every class)." in page
+    assert "Sets: 90 % is promised for new groups like the dev groups of bah (9)." in page
+    assert "exchangeable with the dev groups of the same corpus" in page
 
 
 def test_below_the_confidence_asked_there_is_no_decision(analysis: Analysis, predictor: Predictor) -> None:

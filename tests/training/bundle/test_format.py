@@ -113,6 +113,14 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         lambda tree: tree["calibration"]["tasks"]["ambivalence"].update(thresholds=[0.5]),
         "calibration of ambivalence has 1 numbers, expected 2",
     ),
+    (
+        lambda tree: tree["calibration"]["conformal"]["ambivalence"].update(bah=[]),
+        "conformal quantiles of ambivalence on bah are of 0 classes or traits, expected 1",
+    ),
+    (
+        lambda tree: tree["calibration"]["conformal"]["ambivalence"]["bah"][0].update(quantiles=[0.5, 0.4]),
+        "quantiles are finite and rise with the level",
+    ),
     (lambda tree: tree.update(config=3), "config"),
     (lambda tree: tree.update(sha256=[]), "sha256"),
 ]

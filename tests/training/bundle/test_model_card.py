@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.conformal import ConformalFit
 from tests.support.bundled import small_bundle
 from training.bundle.bundle import read_bundle
 from training.bundle.collect import LICENCES
@@ -116,6 +117,25 @@ def test_calibrated_is_said_where_it_was(bundle: Bundle) -> None:
     text = change(bundle, calibration=Calibration(tasks={"ambivalence": fitted}))
     assert "| calibrated probabilities (temperature 2, calibration error 10.0%, 9 dev clips) |" in text
     assert "Probabilities of ambivalence are calibrated on dev clips" in text
+
+
+def test_what_is_promised_is_said_by_task(bundle: Bundle) -> None:
+    fit = ConformalFit(num_groups=9, num_clips=18, quantiles=(0.3,) * 41)
+    fits = {**bundle.calibration.conformal, "ambivalence": {"bah": (fit,)}}
+    calibration = bundle.calibration.model_copy(update={"conformal": fits})
+    text = change(bundle, calibration=calibration)
+    assert (
+        "- Sets and intervals of emotion: 90 % is not promised: too few dev groups (mosei has 6, 9 are needed)" in text
+    )
+    assert (
+        "- Sets and intervals of ambivalence: 90 % is promised for new groups like the dev groups of bah (9)." in text
+    )
+    assert "if that group is exchangeable with the dev groups of the same corpus" in text
+    demo = change(bundle, is_demo=True, calibration=calibration)
+    assert "90 % is promised for new groups like the dev groups of generated clips 3 (9)" in demo
+    before = change(bundle, calibration=bundle.calibration.model_copy(update={"conformal": {}}))
+    assert "- No set or interval is promised to hold the truth." in before
+    assert "is promised for new groups" not in before
 
 
 def test_how_to_use_it_depends_on_what_it_sees(bundle: Bundle) -> None:

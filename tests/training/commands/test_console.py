@@ -194,7 +194,7 @@ def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pyte
 def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
-        "export", "app", "adapt", "zero-shot",
+        "export", "app", "adapt", "zero-shot", "measure",
         "tune", "study", "transfer", "trunks", "report",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
@@ -250,6 +250,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "-o",
                 "--cards",
                 "--explain",
+                "--measures",
                 "--weights",
                 "--trust-remote-code",
                 "--allow-custom-encoders",
@@ -259,7 +260,7 @@ def test_the_subcommands_and_the_version() -> None:
         ("bundle", {"run", "--output", "-o", "--force"}),
         ("export", {"source", "--output", "-o", "--format"}),
         ("app", {"model", "--task-texts", "--encoder", "--transcribe", "--port", "--max-seconds", "--max-megabytes"}),
-        ("features", {"--config", "--set", "--store", "--json", "--prune", "--yes"}),
+        ("features", {"--config", "--set", "--store", "--json", "--prune", "--compact", "--yes"}),
         ("encoders", {"--config", "--set", "--modality", "--json"}),
     ],
 )

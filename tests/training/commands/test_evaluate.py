@@ -55,6 +55,19 @@ def test_tables(path: Path) -> None:
     assert f"{row['over_linear']['corrected_p']:.3f}" in difference
 
 
+def test_coverage_is_asked_and_told(path: Path) -> None:
+    out = run(str(path), "--coverage", "0.75")[0]
+    assert "Coverage of sets and intervals that were asked to hold the truth 75 % of the time" in out
+    row = next(row for row in json.loads(run(str(path), "--coverage", "0.75", "--json")[0])["coverage"]["rows"]
+               if row["task"] == "ambivalence")  # fmt: skip
+    (line,) = (line for line in out.splitlines() if "ambivalence" in line and f"{row['size']:.2f} of 2" in line)
+    assert f"{row['value']:.2f}" in line
+    assert f"[{row['low']:.2f}, {row['high']:.2f}]" in line
+    assert "bah test, ambivalence: 75 % is promised for new groups like the dev groups of bah (4)" in out
+    assert "exchangeable with the dev groups of the same corpus" in " ".join(out.split())
+    assert "--coverage is a chance from 0.5 to 0.99, found 1.2" in run(str(path), "--coverage", "1.2", status=2)[1]
+
+
 def test_the_document_is_strict_json(path: Path) -> None:
     out, err = run(str(path), "--split", "dev", "--json")
     document = json.loads(out, parse_constant=lambda name: pytest.fail(name))
@@ -63,7 +76,8 @@ def test_the_document_is_strict_json(path: Path) -> None:
     assert {row["split"] for row in document["figures"]} == {"dev"}
     assert set(document) == {
         "run", "config", "leakage", "level", "num_resamples", "column", "figures", "classes", "confusion",
-        "calibration", "presence", "novelty", "by", "whole", "aggregated", "subsets", "adapted", "correlations",
+        "calibration", "presence", "novelty", "by", "whole", "aggregated", "subsets", "adapted",
+        "correlations", "coverage",
     }  # fmt: skip
 
 

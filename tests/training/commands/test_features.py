@@ -135,6 +135,8 @@ def test_where_the_store_is(store: FeatureStore) -> None:
     [
         (["--store", "nowhere"], "error: --store: there is no folder nowhere"),
         (["--prune"], "error: --prune needs --config: what is used is what a file says"),
+        ([*CONFIGURED, "--prune", "--compact"], "error: --prune and --compact: give one at a time"),
+        (["--store", "nowhere", "--compact"], "error: --store: there is no folder nowhere"),
         (["--set", "a.b=1"], "error: --set needs --config: what is used is what a file says"),
         (["--config", "nowhere.toml"], "error: nowhere.toml: there is no such configuration file"),
         ([*CONFIGURED, "--set", 'features.encoders.text="minilmm"'], "error: features.encoders.text: no encoder is"),
@@ -298,3 +300,33 @@ def test_pruning_keeps_folders_while_others_work_on_the_store(store: FeatureStor
         _, err = run("features", *CONFIGURED, "--prune", "--yes", status=1)
     assert f"kept {UNUSED}: process {os.getpid()} on" in err
     assert err.endswith("removed 0 of 1")
+
+
+def test_compacting_shows_asks_and_says_what_was_done(store: FeatureStore) -> None:
+    store.write("mine", SPEC, ["c"], ["s"], VECTOR)
+    before = sum(path.stat().st_size for path in (store.root / USED).glob("part-*.parquet"))
+    _, err = run("features", "--store", "store", "--compact", answer="n\n")
+    plan = f"1 folder, 4 parts into 2, {before / 1000:.1f} kB copied"  # three parts become one, the ledger stays
+    assert err == f"to be compacted: {plan} Compact them? [y/N]:nothing was compacted"
+    assert len(list((store.root / USED).glob("part-*.parquet"))) == 3
+    out, _ = run("features", *CONFIGURED, "--compact", answer="y\n")
+    assert out.endswith(f"store: compacted {plan}")  # after the answer
+    assert len(list((store.root / USED).glob("part-*.parquet"))) == 1
+    assert run("features", "--store", "store", "--compact")[1] == "store: nothing to compact"
+    document = listed(*CONFIGURED)
+    assert {folder["folder"]: folder["done"] for folder in document["folders"]}[
+        USED
+    ] == 1  # the configured clips, as before
+    assert [folder["num_parts"] for folder in document["folders"]] == [1, 1, 1]
+
+
+def test_compacting_without_a_question_leaves_one_document(store: FeatureStore) -> None:
+    (store.root / USED / "part-0.parquet").write_bytes(b"")
+    result = CliRunner().invoke(app, ["features", "--store", "store", "--compact", "--yes", "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    (report,) = document.pop("compacted")
+    assert document == {"store": "store"}
+    assert (report["folder"], report["parts_before"], report["parts_after"]) == (USED, 4, 3)
+    assert list(report["left"]) == ["part-0.parquet"]
+    assert f"left {USED}/part-0.parquet: " in " ".join(result.stderr.split())

@@ -119,12 +119,14 @@ def test_what_was_finished_before_an_interruption_is_not_repeated(
 def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
     write_video(place / "a.mkv", loud=False)
     out = predict(run, "a.mkv", "--text", "Well, no.", "--confidence", "1").stdout
-    about, means, *calibrations, out = out.split("\n", 4)
+    about, means, *calibrations, out = out.split("\n", 5)
     assert about.endswith("small: what it was trained on is not stored. No test figures are stored.")
     assert means == "How sure: the probability of what is decided; of several labels, that of the least sure one."
     assert calibrations == [
         "emotion: Calibrated probabilities (temperature 2, calibration error not stored, 9 dev clips).",
         "ambivalence: Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips).",
+        "Sets and intervals of emotion, personality, ambivalence: 90 % is not promised: no dev groups are stored that "
+        "sets could be made from.",
     ]
     assert out.startswith("a.mkv\n  emotion      no decision (")
     assert " asked): " in out
@@ -199,6 +201,42 @@ def test_explained_rows_add_up_and_others_say_nothing_of_it(run: Path, place: Pa
     assert "explanation" not in Path("out.json").read_text(encoding="utf-8")
 
 
+def test_sets_intervals_and_interactions_are_told_with_what_they_promise(run: Path, place: Path) -> None:
+    shutil.copytree(run, place / "groups")
+    calibration = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
+    four = {"num_groups": 4, "num_clips": 8, "quantiles": [0.25] * 31}  # for levels up to 80 %
+    calibration["conformal"] = {"personality": {"fiv2": [four] * 5}, "ambivalence": {"bah": [four]}}
+    (place / "groups" / "calibration.json").write_text(json.dumps(calibration), encoding="utf-8")
+    write_video(place / "a.mkv", seconds=2)
+    given = ("a.mkv", "--text", "Well, no.", "--explain")
+    told = predict(place / "groups", *given, "--coverage", "0.8", "-o", "out.json").stdout
+    assert "Sets and intervals of ambivalence: 80 % is promised for new groups like the dev groups of bah (4)." in told
+    assert "Sets and intervals of emotion: 80 % is not promised: no dev groups are stored" in told
+    assert "exchangeable with the dev groups of the same corpus" in told
+    document = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    (clip,) = document["recordings"][0]["clips"]
+    score, found = clip["tasks"]["personality"], clip["tasks"]["ambivalence"]
+    for name, value in score["values"].items():
+        assert score["intervals"][name] == pytest.approx([max(value - 0.25, 0.0), min(value + 0.25, 1.0)])
+    kept = [name for name, value in found["values"].items() if value >= 0.75]
+    assert found["prediction_set"] == (kept or [max(found["values"], key=found["values"].get)])
+    assert f"80 % set: {', '.join(found['prediction_set'])}" in told
+    assert clip["tasks"]["emotion"]["label_sets"] == {}
+    promise = document["tasks"]["ambivalence"]["coverage"]
+    assert (document["coverage"], promise["promised"], promise["groups"]) == (0.8, True, {"bah": 4})
+    assert "above 0 they add more together than each by itself" in document["interaction_means"]
+    pairs = clip["explanation"]["tasks"]["ambivalence"]["interactions"]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [
+        ("video", "audio"), ("video", "text"), ("audio", "text"),
+    ]  # fmt: skip
+    assert re.search(r"together: (audio|video) \+ (audio|text) [+-]", told)
+    predict(place / "groups", *given, "-o", "out.csv")  # at 90 %, for which four groups are too few
+    row = pd.read_csv("out.csv").iloc[0]
+    assert row["ambivalence.set"] == "absent+present"
+    assert (row["personality.openness.low"], row["personality.openness.high"]) == (0.0, 1.0)
+    assert row["interaction.ambivalence.present.video+text"] == pytest.approx(pairs[1]["values"]["present"], abs=1e-9)
+
+
 def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
     Path("a.mp4").write_bytes(b"")
     result = predict(run, "a.mp4", "b.mp4", "--format", "csv", status=1)
@@ -212,6 +250,7 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
     [
         (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
         (["."], "error: . has no config.json: name the folder of a finished run"),
+        (["RUN", "a.mkv", "--coverage", "80"], "error: --coverage is a chance from 0.5 to 0.99, found 80"),
         (["RUN", "--confidence", "80"], "error: --confidence is a probability between 0 and 1, found 80"),
         (["RUN", "--novelty", "80"], "error: --novelty is a share of dev clips between 0 and 1, found 80"),
         (["RUN", "--novelty", "0.9"], "error: the model's run or bundle does not store how unlike its training clips"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from encoders.config import TranscriberConfig
+from mmpsr.calibration.conformal import ConformalFit
 from tests.support.predicted_run import write_run, write_video
 from training.predict.document import FinishedRows, document_of, keys_of
 from training.predict.inputs import Defect, Recording
@@ -41,6 +42,7 @@ def test_another_model_or_confidence_has_rows_of_its_own(tmp_path: Path, trained
     FinishedRows(tmp_path / "rows", trained, 0.5).add(["a"], [{}])
     assert not FinishedRows(tmp_path / "rows", trained, 0.6).rows
     assert not FinishedRows(tmp_path / "rows", trained, 0.5, explained=True).rows
+    assert not FinishedRows(tmp_path / "rows", trained, 0.5, coverage=0.8).rows
     other = TrainedModel.read(write_run(tmp_path / "run", model={"hidden_width": 8, "head_width": 16, "num_heads": 2}))
     assert not FinishedRows(tmp_path / "rows", other, 0.5).rows
     assert FinishedRows(tmp_path / "rows", trained, 0.5).rows
@@ -82,7 +84,8 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     assert json.loads(json.dumps(document, allow_nan=False)) is not None
     assert list(document) == [
         "about", "schema", "model", "tasks", "confidence", "confidence_means", "novelty", "novelty_means",
-        "novelty_dev", "window", "hop", "recordings", "defects", "notes",
+        "novelty_dev", "coverage", "coverage_means", "interaction_means", "window", "hop",
+        "recordings", "defects", "notes",
     ]  # fmt: skip
     assert document["schema"] == 1  # keys were added only
     assert list(document["model"]) == ["name", "modalities", "encoders", "origin"]
@@ -92,11 +95,21 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
         "kind": "single_label", "classes": ["absent", "present"], "calibrated": True, "calibration_error": None,
         "calibration": "Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips)",
         "zero_shot": False,
+        "coverage": {
+            "level": 0.9, "stored": False, "promised": False, "groups": {}, "too_few": {},
+            "sentence": "90 % is not promised: no dev groups are stored that sets could be made from",
+        },
     }  # fmt: skip
     assert document["tasks"]["personality"]["calibrated"] is False
     demo = replace(trained, origin=Origin("demo/1", (CorpusOrigin("mosei", False, True, 9),)))
     options = {"name": "small", "confidence": 0.5, "window": None, "hop": None, "notes": []}
     other = document_of([], [], demo, **options)  # type: ignore[arg-type]
+    fits = {"ambivalence": {"mosei": (ConformalFit(num_groups=7, num_clips=35),)}}
+    with_groups = replace(demo, calibration=demo.calibration.model_copy(update={"conformal": fits}))
+    told = document_of([], [], with_groups, **options)["tasks"]["ambivalence"]["coverage"]  # type: ignore[arg-type]
+    assert told["sentence"] == (
+        "90 % is not promised: too few dev groups (generated clips 1 has 7, 9 are needed), so nothing is ruled out"
+    )
     assert other["about"].startswith(
         "Trained on generated clips and tells nothing about people: model small (run demo/1)"
     )
@@ -120,6 +133,8 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
         "intervals",
         "reason",
         "rests_on",
+        "prediction_set",
+        "label_sets",
     ]
     assert (two["id"], two["clips"], len(two["defects"])) == ("b", [], 1)
     assert [each["id"] for each in document["defects"]] == ["list.csv, row 2", "b"]

@@ -9,8 +9,9 @@ import torch
 
 from encoders.visibility import FaceFigures
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
+from mmpsr.calibration.conformal import ConformalFit
 from mmpsr.calibration.novelty import ClipNovelty
-from mmpsr.explanation.explain import Explanation, PairConflict, TaskExplanation
+from mmpsr.explanation.explain import Explanation, PairConflict, PairInteraction, TaskExplanation
 from mmpsr.tasks import BUILTIN_TASKS
 from training.data.joined import JoinedCorpora
 from training.predict.inputs import Defect
@@ -61,6 +62,50 @@ def test_no_clips() -> None:
     assert judge(empty, TASKS, CALIBRATION, 0.5) == []
 
 
+def conformal(**quantiles: tuple[float, ...]) -> Calibration:
+    """Quantiles of one corpus, `own`, with four groups: for levels of 50 to 80 %, the same for all of them."""
+    fits = {
+        task: {"own": tuple(ConformalFit(num_groups=4, num_clips=8, quantiles=(q,) * 31) for q in values)}
+        for task, values in quantiles.items()
+    }
+    return CALIBRATION.model_copy(update={"conformal": fits})
+
+
+def test_sets_and_intervals_hold_what_is_not_ruled_out() -> None:
+    calibration = conformal(emotion=(0.1, 0.65), personality=(0.2, 0.03), ambivalence=(0.75,))
+    one, two = judge(PREDICTED, TASKS, calibration, 0.0, coverage=0.8)
+    # present where 1 - p <= q, absent where p <= q: 0.9 is present, 0.3 absent, and present only up to q = 0.7
+    assert one["emotion"].label_sets == {"Neutral": ("present",), "Anger": ("absent",)}
+    assert two["emotion"].label_sets == {"Neutral": ("absent",), "Anger": ("absent", "present")}
+    assert one["ambivalence"].prediction_set == ("absent", "present")  # 1 - 0.3 <= 0.75
+    assert two["ambivalence"].prediction_set == ("absent",)
+    assert one["personality"].intervals == {"openness": (0.3, 0.7), "extraversion": pytest.approx((0.57, 0.63))}
+    assert two["personality"].intervals["openness"] == (0.75, 1.0)  # within the scale
+    assert one["personality"].prediction_set is None
+    clips = [ClipResult(name, None, None, None, row, {}) for name, row in zip("ab", (one, two), strict=True)]
+    frame = frame_of([clip.to_dict() for clip in clips], [])
+    assert frame["ambivalence.set"].tolist() == ["absent+present", "absent"]
+    assert frame["emotion.Anger.set"].tolist() == ["absent", "absent+present"]
+    assert "ambivalence.present.set" not in frame
+
+
+def test_with_too_few_groups_nothing_is_ruled_out() -> None:
+    calibration = conformal(emotion=(0.1, 0.1), personality=(0.2, 0.2), ambivalence=(0.1,))
+    one, _ = judge(PREDICTED, TASKS, calibration, 0.0, coverage=0.9)
+    assert set(one["emotion"].label_sets.values()) == {("absent", "present")}
+    assert set(one["personality"].intervals.values()) == {(0.0, 1.0)}
+    assert one["ambivalence"].prediction_set == ("absent", "present")
+
+
+def test_without_stored_quantiles_there_are_no_sets_and_intervals_are_of_residuals() -> None:
+    one, _ = judge(PREDICTED, TASKS, CALIBRATION, 0.0)
+    assert (one["emotion"].label_sets, one["ambivalence"].prediction_set) == ({}, None)
+    assert one["personality"].intervals["openness"] == pytest.approx((0.5 - 0.164485, 0.5 + 0.164485), abs=1e-6)
+    wide, _ = judge(PREDICTED, TASKS, CALIBRATION, 0.0, coverage=0.95)
+    assert wide["personality"].intervals["openness"] == pytest.approx((0.5 - 0.195996, 0.5 + 0.195996), abs=1e-6)
+    assert not [name for name in frame_of([ClipResult("a", None, None, None, one, {}).to_dict()], []) if "set" in name]
+
+
 def test_sentences_and_their_seconds() -> None:
     text = (
         "At 0.2, 1.2-1.3 and 10.8-12.1 s the lips part, often. The gaze stays on the camera. "
@@ -105,6 +150,7 @@ def test_columns_of_explanations() -> None:
             {"absent": 0.2, "present": 0.8}, {"absent": 0.5, "present": 0.5},
             {"text": {"absent": -0.3, "present": 0.3}, "audio": {"absent": 0.0, "present": 0.0}}, {},
             tuple(PairConflict("text", "audio", value) for value in conflicts), None, None, (),
+            tuple(PairInteraction("text", "audio", {"absent": -0.1, "present": 0.1}) for _ in conflicts[:1]),
         )  # fmt: skip
         return Explanation(("text", "audio"), ("text",), {"ambivalence": of_task})
 
@@ -116,6 +162,8 @@ def test_columns_of_explanations() -> None:
            "shapley.ambivalence.present.audio", "conflict.ambivalence"]  # fmt: skip
     assert [name for name in frame if name.startswith(("shapley", "conflict"))] == new
     assert frame[new[:4]].to_numpy().tolist() == [[-0.3, 0.0, 0.3, 0.0]] * 2
+    assert frame["interaction.ambivalence.present.text+audio"][0] == 0.1
+    assert pd.isna(frame["interaction.ambivalence.present.text+audio"][1])
     assert frame["conflict.ambivalence"][0] == pytest.approx(0.4)  # (0.2 + 0.6)/2
     assert pd.isna(frame["conflict.ambivalence"][1])
     assert not set(new) & set(results.to_frame())

@@ -92,6 +92,25 @@ def test_means_over_windows_add_up() -> None:
     assert found.mean_conflict == "50.0 %"  # of the one window that has both
 
 
+def test_interactions_are_of_the_classes_with_a_chart_and_the_largest_comes_first() -> None:
+    assert explain_task("mood", [clip()]).interactions is None  # of a document from before they were stored
+
+    def pairs(audio: float, text: float) -> list[dict[str, Any]]:
+        values = {"audio": audio, "text": text}
+        return [
+            {"first": "video", "second": name, "values": {"Calm": -value, "Anger": value}}
+            for name, value in values.items()
+        ]
+
+    found = explain_task("mood", [clip(interactions=pairs(0.02, -0.05))])
+    assert found.interactions == (("video + text", ("-5.0",)), ("video + audio", ("+2.0",)))
+    both = explain_task("mood", [clip(decided=("Calm", "Anger"), interactions=pairs(0.02, -0.05))])
+    assert both.interactions == (("video + text", ("-5.0", "+5.0")), ("video + audio", ("+2.0", "-2.0")))
+    windows = [clip(interactions=pairs(0.02, -0.05)), clip(interactions=pairs(0.06, 0.0)[:1])]
+    # the likeliest by the means is Anger: (0.02 + 0.06)/2 where both have audio, -0.05 where one has text
+    assert explain_task("mood", windows).interactions == (("video + text", ("-5.0",)), ("video + audio", ("+4.0",)))
+
+
 def test_what_is_not_there() -> None:
     found = explain_task("mood", [clip(audio=False, attention=None, guides=None, notes=["no attention: why"])])
     assert (found.conflicts, found.mean_conflict, found.attention, found.prototypes) == ((), None, None, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.measured import measured
-from training.report.cards import render_card, write_cards
+from training.report.cards import render_card, set_sentence, write_cards
 
 TASKS = {
     "emotion": {"kind": "multi_label", "classes": ["Neutral", "Anger"]},
@@ -131,6 +131,33 @@ def test_what_is_measured_over_time_is_drawn() -> None:
         assert "Measured over time" not in render_card(recording(clip()), DOCUMENT, table)
 
 
+def test_sets_are_shown_with_what_is_promised_of_them() -> None:
+    promise = {"stored": True, "promised": True, "sentence": "80 % is promised for new groups like those of <a> (9)"}
+    told = {name: {**task, "coverage": promise} for name, task in TASKS.items()}
+    document = {**DOCUMENT, "tasks": told, "coverage": 0.8, "coverage_means": "A set holds the truth"}
+    one = clip()
+    one["tasks"]["emotion"]["label_sets"] = {"Neutral": ["absent"], "Anger": ["absent", "present"]}
+    page = Page(render_card(recording(one), document))
+    assert "80 % by label: absent Neutral; open Anger." in page.text
+    assert "Sets: 80 % is promised for new groups like those of <a> (9)." in page.text
+    assert "Intervals: 80 % is promised for new groups like those of <a> (9)." in page.text
+    assert "Sets and intervals A set holds the truth." in page.text
+    assert "whiskers" not in page.text
+    told["personality"]["coverage"] = {"stored": False, "promised": False, "sentence": "80 % is not promised"}
+    page = Page(render_card(recording(one), document))
+    assert "Intervals: 80 % is not promised; whiskers are by the model's errors on dev, as if these" in page.text
+    assert "Sets" not in page_of(clip()).text  # of a document from before
+
+
+def test_a_set_in_words() -> None:
+    values = {"calm": 0.6, "angry": 0.4}
+    assert set_sentence({"values": values, "prediction_set": ["calm"]}, 0.9) == "90 % set: calm"
+    every = {"values": values, "prediction_set": ["calm", "angry"]}
+    assert set_sentence(every, 0.95) == "95 % set: calm, angry (every class)"
+    assert set_sentence({"values": values, "prediction_set": None, "label_sets": {}}, 0.9) is None
+    assert set_sentence(every, None) is None
+
+
 def test_a_document_that_does_not_say_what_is_calibrated_claims_nothing() -> None:
     page = page_of(clip())
     assert "alibrated" not in page.text
@@ -180,8 +207,10 @@ def test_why() -> None:
         explained(
             attention={"video": 1.0, "text": 0.0}, guides=[{"name": "Anger", "cosine": 0.831}], notes=[],
             conflicts=[{"first": "video", "second": "text", "value": 0.25}],
+            interactions=[{"first": "video", "second": "text", "values": {"Neutral": 0.0, "Anger": -0.031}}],
         )
     )  # fmt: skip
+    assert "Interactions of two modalities modalities Anger video + text -3.1" in page.text
     assert "Anger : 50.0 % without any modality, 90.0 % with those that are there" in page.text
     assert "video +40.0 text (absent) 0.0 In percentage points: the prediction without" in page.text
     assert "extraversion : 0.500 without any modality, 0.450 with those that are there" in page.text
@@ -201,6 +230,7 @@ def test_why() -> None:
 def test_without_an_explanation_nothing_of_it_is_there() -> None:
     page = render_card(recording(clip()), DOCUMENT)
     why = explained(attention={"video": 1.0}, guides=[{"name": "Anger", "cosine": 0.5}])
+    assert "Interactions" not in Page(render_card(recording(why), DOCUMENT)).text  # of a document from before
     for word in ("What each modality adds", "signed", "Conflict", "Attention", "rototype", "Reading"):
         assert word not in page
         assert word in render_card(recording(why), DOCUMENT)
