@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from encoders.media.clip import ClipMedia
 from mmpsr.calibration.conformal import COVERAGE, Promise
 from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
+from training.predict.document import thresholds_of
 from training.predict.inputs import Defect, Recording
 from training.predict.measures import SHOWN_RATE, measure_row
 from training.predict.predictor import Predictor, StageClock
@@ -132,6 +133,7 @@ class Analysis:
         numbers: by task whether its probabilities are calibrated.
         promises: by task what is promised of its sets or intervals.
         measures: rows of `mmpsr measure`, five a second; None where nothing could be measured.
+        thresholds: by task of several labels, see `training.predict.document.thresholds_of`.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Analysis:
     numbers: Mapping[str, str]
     promises: Mapping[str, Promise]
     measures: pd.DataFrame | None = None
+    thresholds: Mapping[str, Mapping[str, float] | None] = field(default_factory=dict)
 
 
 def analyse(
@@ -211,6 +214,7 @@ def analyse(
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
         _numbers(predictor), _promises(predictor, wishes),
         measures if measures["failure"].isna().all() else None,
+        {task: thresholds_of(predictor.trained, task) for task in predictor.trained.tasks},
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ BATCH = 16
 FEW = 32
 """Up to this many clips are encoded in this process: starting others would take longer."""
 SHOWN = 20
-"""Clips printed where a file holds all of them."""
+"""Recordings printed where a file holds all of them."""
 
 
 @guarded("stopped")
@@ -96,6 +96,9 @@ def predict(
     measures: Annotated[
         bool, typer.Option("--measures", help="Also draw face, gaze, head and voice over time in the cards.")
     ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Print every window of a recording, and not what they are in sum.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
     weights: Annotated[
         list[str] | None,
@@ -142,9 +145,9 @@ def predict(
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
                 "--novelty": novelty is not None, "--coverage": coverage != COVERAGE, "--explain": explain,
-                "--measures": measures, "--weights": bool(weights), "--trust-remote-code": bool(trust_remote_code),
-                "--allow-custom-encoders": allow_custom_encoders, "--task-texts": bool(task_texts),
-                "--encoder": encoder is not None, "--transcribe": transcribe,
+                "--measures": measures, "--table": table, "--weights": bool(weights),
+                "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
+                "--task-texts": bool(task_texts), "--encoder": encoder is not None, "--transcribe": transcribe,
                 "--text without a recording": not inputs,
             }  # fmt: skip
             refused = [name for name, is_given in others.items() if is_given]
@@ -171,7 +174,7 @@ def predict(
                 confidence=confidence, novelty=novelty, coverage=coverage,
                 window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
             )  # fmt: skip
-        _write(document, format_, output, cards, drawn, error_console())
+        _write(document, format_, output, cards, drawn, table, error_console())
     except KeyboardInterrupt:
         if output is None:
             raise
@@ -371,11 +374,12 @@ def _tell_stage(console: Console, num_clips: int, stage: str) -> None:
 
 def _write(
     document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None,
-    measures: Mapping[str, pd.DataFrame], errors: Console,
+    measures: Mapping[str, pd.DataFrame], table: bool, errors: Console,
 ) -> None:  # fmt: skip
     """Print, and write the output and the cards."""
     from training.predict.output import content_of, leave
     from training.predict.results import frame_of
+    from training.predict.words import title_of
     from training.report.cards import write_cards
 
     clips = [
@@ -387,110 +391,33 @@ def _write(
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
     else:
-        shown = clips if output is None else clips[:SHOWN]
-        for line in _head(document):
+        for line in _shown(document, output, table):
             typer.echo(line)
-        for line in [line for clip in shown for line in _lines(clip, document)]:
-            typer.echo(line)
-        if len(clips) > len(shown):
-            typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
     leave(
-        errors, [f"{_title(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
+        errors, [f"{title_of(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
         document["notes"], (len(clips), len(document["defects"])), output, content, cards,
         partial(write_cards, document, measures=measures),
     )  # fmt: skip
 
 
-def _title(row: Mapping[str, Any]) -> str:
-    from training.timeline.clock import clock
+def _shown(document: Mapping[str, Any], output: Path | None, table: bool) -> Iterator[str]:
+    """Put the document into lines: recordings in sum where they are windows, of others the first where a file has all.
 
-    if row["start"] is None and row["end"] is None:
-        return str(row["id"])
-    return f"{row['id']} {clock(row['start'] or 0.0)}-{clock(row['end']) or 'end'}"
+    Args:
+        document: the whole.
+        output: file that has all of them, or None.
+        table: every clip and window.
+    """
+    from training.predict.words import clip_lines, head_lines, summary_lines
 
-
-def _head(document: Mapping[str, Any]) -> Iterator[str]:
-    """Say whose predictions these are, how sure they can be, and which of them are calibrated."""
-    yield document["about"]
-    classified = {name: task for name, task in document["tasks"].items() if task["kind"] != "regression"}
-    if classified:
-        yield f"{document['confidence_means']}."
-    for name, task in document["tasks"].items():
-        if name not in classified and not task["zero_shot"]:
+    yield from head_lines(document)
+    recordings = [recording for recording in document["recordings"] if recording["clips"]]
+    most = len(recordings) if output is None or table else SHOWN
+    for recording in recordings[:most]:
+        if len(recording["clips"]) > 1 and not table:
+            yield from summary_lines(recording, document)
             continue
-        yield f"{name}: {task['calibration']}."
-    promises: dict[str, list[str]] = {}  # tasks of which the same is said
-    for name, task in document["tasks"].items():
-        promises.setdefault(task["coverage"]["sentence"], []).append(name)
-    for sentence, names in promises.items():
-        yield f"Sets and intervals of {', '.join(names)}: {sentence}."
-    if any(task["coverage"]["stored"] for task in document["tasks"].values()):
-        yield f"{document['coverage_means']}."
-    if any("explanation" in clip for recording in document["recordings"] for clip in recording["clips"]):
-        yield f"{document['interaction_means']}."
-    if document["novelty_dev"]:
-        counts = ", ".join(f"{name} {number}" for name, number in document["novelty_dev"].items())
-        yield f"{document['novelty_means']}. Dev clips: {counts}."
-
-
-def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
-    """Put a clip into words, for a terminal."""
-    from mmpsr.calibration.novelty import novelty_sentences
-    from training.report.cards import seen_faces, set_sentence
-
-    yield _title(clip)
-    level = document["coverage"]
-    for sentence in novelty_sentences(clip["novelty"]):
-        yield f"  {sentence}"
-    width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
-    for task, result in clip["tasks"].items():
-        yield _verdict(task, result, width)
-        if (sentence := set_sentence(result, level)) is not None:
-            yield f"  {'':<{width}}{sentence}"
-        for sentence in result.get("rests_on", ()):
-            yield f"  {'':<{width}}{sentence}"
-        if "explanation" in clip:
-            yield from (f"  {'':<{width}}{line}" for line in _why(task, clip))
-    for modality, reason in clip["absent"].items():
-        yield f"  {modality:<{width}}absent: {reason}"
-    if clip["novelty"]:
-        shares = ", ".join(f"{modality} {unlike['percentile']:.2f}" for modality, unlike in clip["novelty"].items())
-        yield f"  {'novelty':<{width}}{shares}"
-    for modalities, sentence in seen_faces(clip):
-        yield f"  {'':<{width}}{modalities}: {sentence}"
-    noted: dict[str, list[str]] = {}  # modalities of one file share what is said of it
-    for modality, note in clip["notes"].items():
-        for line in note.splitlines():
-            noted.setdefault(line, []).append(modality)
-    for line, names in noted.items():
-        yield f"  {', '.join(names):<{width}}note: {line}"
-
-
-def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:
-    """Say what is predicted for a task."""
-    if result["kind"] == "regression":
-        parts = []
-        for name, value in result["values"].items():
-            ends = result["intervals"].get(name)
-            parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
-        verdict = f"not to be used ({result['reason']}): " if result["abstained"] else ""
-        return f"  {task:<{width}}{verdict}{', '.join(parts)}"
-    ranked = sorted(result["values"].items(), key=lambda pair: -pair[1])[:4]
-    values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
-    if result["abstained"]:
-        verdict = f"no decision ({result['reason']})"
-    else:
-        verdict = f"{' + '.join(result['decided']) or 'none of the classes'} ({result['confidence']:.1%} sure)"
-    return f"  {task:<{width}}{verdict}: {values}"
-
-
-def _why(task: str, clip: Mapping[str, Any]) -> Iterator[str]:
-    """Say what the modalities add to the class or trait that a card shows first, and what pairs of them add."""
-    from training.report.card_explanation import explain_task
-
-    why = explain_task(task, [clip])
-    chart = why.charts[0]
-    parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
-    yield f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
-    if why.interactions:
-        yield "together: " + ", ".join(f"{pair} {cells[0]}" for pair, cells in why.interactions) + f" {chart.unit}"
+        for clip in recording["clips"]:
+            yield from clip_lines({"id": recording["id"], "path": recording["path"], **clip}, document)
+    if len(recordings) > most:
+        yield f"... and {len(recordings) - most} more in {output}"

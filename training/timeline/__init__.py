@@ -1,4 +1,4 @@
-"""What changes within a recording: measures by moment, and moments of an axis, laid out for templates to draw.
+"""What changes within a recording, in words and laid out for templates to draw.
 
-measures -> strips
+windows -> sentences, key moments, panels; measures -> strips
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["clock", "ticks"]
 
-_MOST_TICKS = 6
 _STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 
 
@@ -21,13 +20,14 @@ def clock(seconds: float | None) -> str:
     return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
 
 
-def ticks(start: float, end: float, width: float) -> tuple[tuple[float, str], ...]:
+def ticks(start: float, end: float, width: float, most: int = 6) -> tuple[tuple[float, str], ...]:
     """Place round moments on an axis.
 
     Args:
         start: seconds at its beginning.
         end: seconds at its end.
         width: of it, in units.
+        most: moments named.
 
     Returns:
         Places in units and what stands there.
@@ -36,8 +36,8 @@ def ticks(start: float, end: float, width: float) -> tuple[tuple[float, str], ..
         >>> ticks(0.0, 10.0, 100.0)
         ((0.0, '0:00'), (20.0, '0:02'), (40.0, '0:04'), (60.0, '0:06'), (80.0, '0:08'), (100.0, '0:10'))
     """
-    step = next((step for step in _STEPS if (end - start) / step < _MOST_TICKS), 2 * _STEPS[-1])
-    while (end - start) / step >= _MOST_TICKS:
+    step = next((step for step in _STEPS if (end - start) / step < most), 2 * _STEPS[-1])
+    while (end - start) / step >= most:
         step *= 2
     first, last = -int(-start // step), int((end + 1e-6) // step)
     return tuple(((number * step - start) * width / (end - start), clock(number * step))

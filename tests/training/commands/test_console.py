@@ -251,6 +251,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "--cards",
                 "--explain",
                 "--measures",
+                "--table",
                 "--weights",
                 "--trust-remote-code",
                 "--allow-custom-encoders",

@@ -158,7 +158,15 @@ def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
 def test_windows_of_a_long_recording(run: Path, place: Path) -> None:
     write_video(place / "a.mkv", seconds=6)
     Path("a.srt").write_text("00:00:02,500 --> 00:00:03,000\nhere\n", encoding="utf-8")
-    predict(run, "a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet", "--cards", "cards", "--measures")
+    cut = ("a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet")
+    told = predict(run, *cut, "--cards", "cards", "--measures").stdout
+    assert "\na.mkv: 5 windows of 2 s, 1 s apart, 0:00-0:06\n  emotion      " in told
+    assert "\n  text         absent in 3 of 5 windows: the transcript has no words in this span\n" in told
+    assert " on average, " in told
+    assert "a.mkv 0:01-0:03" not in told
+    table = predict(run, *cut, "--table").stdout
+    assert "\na.mkv 0:01-0:03\n" in table
+    assert "windows" not in table
     frame = pd.read_parquet("a.parquet")
     assert frame["start"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
     assert [text for text in frame["text"] if isinstance(text, str)] == ["here"] * 2  # 1-3 s and 2-4 s

@@ -116,7 +116,7 @@ def test_a_card_begins_with_what_the_model_is() -> None:
     assert "<personality> numbers; whiskers hold the true value" in page.text
     assert "alibrated probabilities" not in page.text
     windows = Page(render_card(recording(clip(0.0, 2.0), clip(2.0, 4.0)), document))
-    assert "Windows How sure: x." in windows.text
+    assert "Table of the 2 windows How sure: x." in windows.text
 
 
 def test_what_is_measured_over_time_is_drawn() -> None:
@@ -179,13 +179,28 @@ def test_windows_have_a_timeline() -> None:
     )  # fmt: skip
     assert "2 windows from 0:00 to 0:20" in page.text
     assert "No decision in 1 of 2 windows: less than 80.0 % sure" in page.text
-    # middles at 5 and 15 of 20 s, on 640 units; 0.9 and 0.5 of 150 units, from the top
-    assert [tag["points"] for name, tag in page.tags if name == "polyline"][1] == "160.0,15.0 480.0,75.0"
-    assert "0:00 0:05 0:10 0:15 0:20" in page.text
+    # middles at 5 and 15 of 20 s, on 220 units; 0.9 and 0.5 of 56 units, from the top
+    assert [tag["points"] for name, tag in page.tags if name == "polyline"][1] == "55.0,5.6 165.0,28.0"
+    assert "0:00 0:10 0:20" in page.text
+    assert "Anger in 50 % of the windows, 0:00-0:10" in page.text
+    assert "no decision in 1 of 2 windows" in page.text
     assert "Mean over the windows: Neutral 0.10 Anger 0.70" in page.text
     assert "0:00–0:10" in page.text
     assert "no decision 50.0 %" in page.text
     assert "0:20–0:30: no frame" in page.text
+
+
+def test_key_moments_lead_to_the_recording(tmp_path: Path) -> None:
+    (tmp_path / "a b.mp4").touch()
+    windows = recording(clip(0.0, 10.0, anger=0.9), clip(10.0, 20.0, anger=0.5), name="talk")
+    document = {**DOCUMENT, "recordings": [{**windows, "path": str(tmp_path / "a b.mp4")}]}
+    page = Page(write_cards(document, tmp_path / "cards")[0].read_text(encoding="utf-8"))
+    assert "Key moments 0:00 Anger 0.90" in page.text
+    links = [tag["href"] for name, tag in page.tags if name == "a"]
+    assert links == ["../a%20b.mp4#t=0.0", "../a%20b.mp4"]
+    gone = Page(render_card(windows, DOCUMENT))
+    assert "Key moments 0:00 Anger 0.90" in gone.text
+    assert not [tag for name, tag in gone.tags if name in ("a", "button")]
 
 
 def explained(**options: Any) -> dict[str, Any]:
