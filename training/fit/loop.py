@@ -235,6 +235,18 @@ class Course:
                 self.say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
         state.end_epoch(value)
 
+    def require_figure(self) -> None:
+        """Check that an epoch gave a dev figure.
+
+        Raises:
+            DivergedError: none gave one that is a number.
+        """
+        if self.state.progress.best_epoch < 0:
+            raise DivergedError(
+                f"the dev figure was not a number in any of {self.state.progress.epoch} epochs, so there are no best "
+                "weights; training diverged: lower training.lr"
+            )
+
     def finish(self) -> FusionModel:
         """Give the model with its best weights, and choose the network's share beside linear paths.
 
@@ -242,12 +254,8 @@ class Course:
             DivergedError: no epoch gave a dev figure that is a number.
         """
         self.accelerator.wait_for_everyone()
-        progress, model, baseline = self.state.progress, self.state.model, self.baseline
-        if progress.best_epoch < 0:
-            raise DivergedError(
-                f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
-                "training diverged: lower training.lr"
-            )
+        model, baseline = self.state.model, self.baseline
+        self.require_figure()
         model.load_state_dict(read_tensors(self.run.best))
         blends: dict[str, Blend] = {}
         if model.linear_paths:

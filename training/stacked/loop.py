@@ -24,11 +24,15 @@ SECONDS = 5.0
 """From a checkpoint of a run to the end of an epoch that is followed by the next one; epochs of a stack are short."""
 
 
-def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, Course]]:
+def train_stacked(
+    begin: Sequence[Callable[[], Course]], leaves: Callable[[int, Exception], bool] = lambda index, error: False
+) -> Iterator[tuple[int, Course]]:
     """Train runs as one stack, each as it would be trained alone; one that ends early leaves the stack.
 
     Args:
         begin: begins or continues a run; torch's random state is then the run's.
+        leaves: told the number of a run and what its epoch's end raised; whether it leaves the stack then, unfinished.
+            The error is raised where it does not.
 
     Yields:
         Number and course of a run whose epochs are over, to be finished.
@@ -41,11 +45,16 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
     stack: _Stack | None = None
     with StopSignals(enabled=True) as signals:
         while members:
-            for member in members:
-                if member.course.ends_epoch:
+            for member in [member for member in members if member.course.ends_epoch]:
+                try:
                     member.course.end_epoch()
-                    if time.monotonic() - member.saved >= SECONDS:
-                        member.save()
+                except Exception as error:
+                    if not leaves(member.index, error):
+                        raise
+                    members, stack = [other for other in members if other is not member], None
+                    continue
+                if time.monotonic() - member.saved >= SECONDS:
+                    member.save()
             over = [member for member in members if member.course.is_over]
             if over:
                 members, stack = [member for member in members if not member.course.is_over], None
@@ -56,6 +65,8 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
                             other.save()
                         raise left[0].course.interrupted()
                 continue
+            if not members:
+                break
             stack = stack or _Stack(members)
             stack.take_step()
             is_stopped = signals.received
