@@ -17,13 +17,13 @@ from encoders.media.clip import ClipMedia
 from encoders.store.progress import ClipProgress
 from mmpsr.files import sha256_of, write_whole
 from training.predict.document import keys_of
+from training.predict.output import PATIENCE
 
 __all__ = ["SHOWN_RATE", "By", "failed_row", "measure_row", "measured_tables"]
 
 By = Literal["frame", "second"]
 SHOWN_RATE = 5.0
 """Frames per second that are measured for what is drawn."""
-_PATIENCE = 8.0  # seconds between lines on how far it is, where there is no terminal
 
 
 def measured_tables(
@@ -50,12 +50,12 @@ def measured_tables(
     left = [number for number, file in enumerate(files) if not file.exists()]
     counts = {number: num_frames_of(_media_of(clips.iloc[number]), rate, as_encoded) for number in left}
     failed: dict[int, pd.DataFrame] = {}
-    with ClipProgress(sum(counts.values()), wanted, "measuring", "recordings lost", "frames", _PATIENCE) as progress:
+    with ClipProgress(sum(counts.values()), wanted, "measuring", "recordings lost", "frames", PATIENCE) as progress:
         num_done = 0
         for number in left:
             tell = _Told(progress, num_done, counts[number], len(failed))
             table, notes = measure_row(clips.iloc[number], by, rate, as_encoded, tell)
-            for note in notes:
+            for note in notes if wanted else ():
                 text = f"{clips['recording'].iloc[number]}: {note}"
                 progress.console.print(text, style="dim", highlight=False, markup=False)
             if table["failure"].notna().any():
