@@ -214,11 +214,15 @@ class Course:
         """Make the error of a run that a signal has stopped."""
         return Interrupted(f"stopped after step {self.state.step}; repeat the command with --resume to continue")
 
-    def end_epoch(self) -> None:
-        """Judge the epoch by its dev figures, keep the weights where they are the best, and begin the next one."""
+    def end_epoch(self, predicted: Mapping[str, NDArray[np.float64]] | None = None) -> None:
+        """Judge the epoch by its dev figures, keep the weights where they are the best, and begin the next one.
+
+        Args:
+            predicted: what the averaged model predicts of dev clips, where that is known.
+        """
         settings, state, progress = self.config.training, self.state, self.state.progress
         trained = self.config.corpora.trained()
-        predicted = predict(state.average, self.joined, self.dev_rows)
+        predicted = predict(state.average, self.joined, self.dev_rows) if predicted is None else predicted
         figures = evaluate_rows(predicted, self.joined, self.dev_rows, self.tasks, self.config.corpora)
         value = _from_main(monitor(figures, trained, settings.monitor))
         if value > progress.best:

@@ -112,7 +112,7 @@ def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path
 
     (tmp_path / "run").mkdir()
     train(config, small.joined(), small.tasks(), Accelerator(cpu=True), Kept(tmp_path / "run"), silent)  # all splits
-    assert max(figures) == optuna_study.best_value
+    assert max(figures) == pytest.approx(optuna_study.best_value, abs=1e-5)  # which a stack has trained
 
 
 def test_the_figure_is_the_mean_over_seeds_of_their_best_epochs(
