@@ -232,7 +232,8 @@ def key_moments(tasks: Mapping[str, Mapping[str, Any]], clips: Clips) -> list[Mo
             if windows.any() and windows.mean() < _MOST:
                 place = int(np.where(windows, values, -1.0).argmax())
                 height = float(values[place] - values.mean())
-                moments.append(Moment(clips[place]["start"], f"{name} {values[place]:.2f}", height))
+                text = f"{task} {name}" if spec["kind"] == "single_label" else name  # which has classes like `absent`
+                moments.append(Moment(clips[place]["start"], f"{text} {values[place]:.2f}", height))
     chosen = sorted(moments, key=lambda moment: -moment.height)[:_MOST_MOMENTS]
     together: dict[float, list[Moment]] = {}
     for moment in chosen:

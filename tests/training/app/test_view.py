@@ -126,7 +126,7 @@ def test_windows_are_panels_and_key_moments_that_can_be_clicked(analysis: Analys
     text = text_of(page)
     assert "absent in 50 % of the windows, 0:00-0:02" in text
     assert "present in 50 % of the windows, 0:02-0:04" in text
-    assert re.search(r'data-seconds="2\.0"[^>]*>0:02</button> [^<]*present 0\.80', page)
+    assert re.search(r'data-seconds="2\.0"[^>]*>0:02</button> [^<]*ambivalence present 0\.80', page)
     assert page.count('<g class="seek" data-start="0.0" data-end="4.0">') == page.count('<figure class="panel')
     assert 'aria-label="present over time, probability 0.45 on average"' in page
 
