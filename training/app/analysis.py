@@ -132,7 +132,7 @@ class Analysis:
         seconds: that each stage took.
         numbers: by task whether its probabilities are calibrated.
         promises: by task what is promised of its sets or intervals.
-        measures: rows of `mmpsr measure`, five a second; None where nothing could be measured.
+        measures: rows of `mmpsr measure`, eight a second; None where nothing could be measured.
         thresholds: by task of several labels, see `training.predict.document.thresholds_of`.
     """
 
