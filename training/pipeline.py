@@ -28,6 +28,7 @@ from training.config import InTimeConfig, RunConfig
 from training.data.joined import JoinedCorpora
 from training.data.load import RunData, load_run_data
 from training.data.selection import active_features
+from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
 from training.fit.loop import Course, train
 from training.linear.baseline import LinearBaseline
@@ -47,7 +48,14 @@ from training.stacked.loop import train_stacked
 __all__ = ["JoinedRun", "run_training", "say_clips", "train_joined", "train_joined_together"]
 
 
-def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
+def run_training(
+    config: RunConfig,
+    name: str,
+    resume: bool,
+    accelerator: Accelerator,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
     """Run a configuration to its table.
 
     Args:
@@ -56,10 +64,16 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         resume: continue the newest run of the same configuration.
         accelerator: device, precision and processes.
         console: where messages go (only the main process speaks).
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
 
     Returns:
         The run directory.
+
+    Raises:
+        CallbackError: a callback has failed; it is named.
+        ConfigError: a callback cannot be made, which is found before anything is read.
     """
+    Callbacks.of(config.output.callbacks, callbacks)
 
     def say(message: str) -> None:
         if accelerator.is_main_process:
@@ -80,7 +94,7 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
     run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
     baseline = create_baseline(config, data.joined, config.tasks.resolve())
-    train_joined(config, data, baseline, accelerator, run, say)
+    train_joined(config, data, baseline, accelerator, run, say, callbacks)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -92,6 +106,7 @@ def train_joined(
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
 
@@ -102,13 +117,14 @@ def train_joined(
         accelerator: device, precision and processes.
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
     """
     tasks = config.tasks.resolve()
     try:
         _note_inputs(config, data, accelerator, run)
         start_trackers(accelerator, config, run.path)
         meter = CostMeter(run, accelerator.device)
-        model = train(config, data.joined, tasks, accelerator, run, say, baseline)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline, callbacks)
         if accelerator.is_main_process:
             meter.write(model)
             finish_run(config, model, data.joined, tasks, run, baseline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ __all__ = [
     "DEMO",
     "ConfigOption",
     "EncoderOption",
+    "ExecutorOption",
     "JsonOption",
     "Remarks",
     "ResumeOption",
@@ -38,6 +40,7 @@ __all__ = [
     "launched",
     "out_console",
     "print_error",
+    "with_executor",
     "without_collection",
 ]
 
@@ -51,6 +54,12 @@ SetOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME", help="In place of features.executor: local, dask://host:port or module:factory."
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
@@ -143,6 +152,11 @@ class _OnConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim" if record.levelno < logging.INFO else None
         self.console.print(record.getMessage(), style=style, highlight=False, markup=False)
+
+
+def with_executor(settings: list[str] | None, executor: str | None) -> list[str]:
+    """Add what `--executor` says to the settings."""
+    return [*(settings or []), *([] if executor is None else [f"features.executor={json.dumps(executor)}"])]
 
 
 def print_error(message: Exception | str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from mmpsr.config import ConfigError
 from training.config import InTimeConfig
 from training.data.load import extract_features, load_clips
 from training.data.timelines import timeline_errors, without_frames
+from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, gather_frames
@@ -43,7 +45,14 @@ class RunTables(NamedTuple):
     ledger: pd.DataFrame
 
 
-def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
+def run_in_time(
+    config: InTimeConfig,
+    name: str,
+    resume: bool,
+    accelerator: Accelerator,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
     """Run a configuration of a model in time to its table.
 
     Args:
@@ -52,12 +61,14 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
         resume: continue the newest run of the same configuration.
         accelerator: device and precision.
         console: where messages go.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
 
     Returns:
         The run directory.
 
     Raises:
-        ConfigError: several processes.
+        CallbackError: a callback has failed; it is named.
+        ConfigError: several processes, or a callback that cannot be made.
         CorpusError: the corpora hold nothing to learn.
     """
 
@@ -69,6 +80,7 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
             f"a model in time trains in one process, and {accelerator.num_processes} were launched; launch with "
             "--num_processes 1"
         )
+    Callbacks.of(config.output.callbacks, callbacks)
     run = RunDirectory.find(config, name) if resume else None
     if run is not None and run.finished:
         say(f"run directory {run.path} is finished")
@@ -94,7 +106,7 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
-        model = train_in_time(config, data, accelerator, run, say)
+        model = train_in_time(config, data, accelerator, run, say, callbacks)
         meter.write(model)
         baseline = FrameBaseline(data, train, dev)
         run.write_json("baseline.json", {"penalty": baseline.penalty, "step": baseline.step})

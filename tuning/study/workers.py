@@ -51,7 +51,7 @@ from training.runs.directory import RunDirectory, package_versions
 from training.stacked.grouping import most_together, reason_alone, stack_key
 from tuning.study.config import Cell
 
-__all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare", "put_together"]
+__all__ = ["INPUTS", "CellRunner", "Report", "Stopped", "compute", "prepare", "put_together"]
 
 FAILURE, ALONE, INPUTS = "failure.txt", "trained_alone.txt", "inputs.json"
 
@@ -62,6 +62,8 @@ PATIENCE = 60.0
 """Seconds that workers have to write a checkpoint."""
 
 Report = Callable[[Cell, str | None, float], None]
+Share = Callable[[list[list[Cell]], Report], None]
+"""Computes groups of cells."""
 
 
 class Stopped(Interrupted):
@@ -227,6 +229,7 @@ def compute(
     report: Report,
     stack: bool = True,
     say: Callable[[str], None] = lambda line: None,
+    share: Share | None = None,
 ) -> None:
     """Compute cells; one that fails does not stop the others, and one that another process has is waited for last.
 
@@ -236,6 +239,7 @@ def compute(
         report: called after every cell with the reason why it failed (None where it is done) and its seconds.
         stack: whether to train cells together that can be.
         say: told when there is nothing left but what other processes have, and which of it they have done.
+        share: who computes in place of processes of this machine.
 
     Raises:
         Stopped: SIGINT or SIGTERM came.
@@ -253,7 +257,10 @@ def compute(
             while left:
                 held.clear()
                 groups = put_together(left, num_workers) if stack else [[cell] for cell in left]
-                if num_workers == 1:
+                if share is not None:
+                    _extract(left)
+                    share(groups, tell)
+                elif num_workers == 1:
                     for group in groups:
                         runner.run(group, tell)
                 else:
