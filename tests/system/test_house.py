@@ -117,7 +117,7 @@ ORDER = {
         "creation models", "cues lexica stylometry writers", "extraction", "maintenance", "run",
     ),
     "training": (
-        "config launch", "data published_config", "class_texts doctor drafting scoring", "linear runs",
+        "config launch timeline", "data published_config", "class_texts doctor drafting scoring", "linear runs",
         "evaluation fit", "stacked", "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time",
         "interactive", "app", "commands", "run",
     ),
