@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -70,7 +71,8 @@ def _take_own(package: str) -> None:
     sys.modules[package] = module
     spec.loader.exec_module(module)
     if found is not None and found.origin is not None:
-        sys.path.insert(0, str(_ROOT))  # for worker processes, which are given this list
+        sys.path.insert(0, str(_ROOT))  # for worker processes, which are given this list,
+        os.environ["PYTHONSAFEPATH"] = "1"  # and for the one that forks them, which would look into the working folder
         warnings.warn(
             f"{found.origin} has the name of a package of mmpsr; `import {package}` gives mmpsr's from now on: rename "
             "the file to import it",

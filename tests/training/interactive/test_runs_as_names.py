@@ -25,9 +25,14 @@ def test_importing_mmpsr_imports_no_other_package(tmp_path: Path) -> None:
 
 def test_a_training_py_in_the_working_folder_does_not_hide_ours_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "training.py").write_text("raise SystemExit('theirs')", encoding="utf-8")
-    code = "import mmpsr; mmpsr._take_own('training'); import training.launch; print(training.__file__)"
+    code = (
+        "import mmpsr, multiprocessing; mmpsr._take_own('training'); import training.launch; print(training.__file__);"
+        "context = multiprocessing.get_context('forkserver'); context.set_forkserver_preload(['training.launch']);"
+        "process = context.Process(target=exec, args=('import training; print(training.__file__, flush=True)',));"
+        "process.start(); process.join()"
+    )
     result = python(tmp_path, code)
-    assert Path(result.stdout.strip()) == ROOT / "training" / "__init__.py", result.stderr
+    assert [Path(line) for line in result.stdout.split()] == [ROOT / "training" / "__init__.py"] * 2, result.stderr
     assert f"{tmp_path / 'training.py'} has the name of a package of mmpsr" in result.stderr
 
 
