@@ -384,6 +384,31 @@ def test_values_intervals_best_and_differences_by_hand(place: Path, monkeypatch:
     assert table.best(UAR) == {LINEAR}
 
 
+def test_intervals_stay_within_percent_and_the_command_prints_the_table(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"full": (98.0, 100.0), "w-o-graph": (3.0, 0.0), "text-only": (50.0, 40.0)}
+    faked(monkeypatch, lambda row, seed: result(values[row][seed], 60.0))
+    assert command() == 0
+    # full: mean 99, sd sqrt 2; without graph minus full: -95 and -100
+    text = Path("runs/study/table.md").read_text()
+    assert "**99.00** ± 1.41 [86.29, 100.00]" in text
+    assert "1.50 ± 2.12 [0.00, 20.56]" in text
+    assert "-97.50 [-100.00, -65.73]" in text
+    out = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    [row] = [line for line in out if line.startswith("│ w/o graph")]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "w/o graph",
+        "1.50 ± 2.12",
+        "60.00 ± 0.00",
+        "2.50",
+        "2",
+    ]
+    # ranks 1, 3, 2 and three times 2: means 1.5, 2.5, 2; CD = 3.314 / sqrt 2 * sqrt(3 * 4 / (6 * 2)) = 2.34
+    assert any("differ by less than 2.34 are not told apart" in line for line in out)
+    assert any("'full', 'text only', 'w/o graph'." in line for line in out)
+
+
 def test_the_interval_is_scipys() -> None:
     values = [61.2, 58.9, 63.3, 60.0]
     expected = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
