@@ -29,6 +29,7 @@ from training.data.joined import JoinedCorpora
 from training.data.load import RunData, load_run_data
 from training.data.selection import active_features
 from training.fit.cost import CostMeter
+from training.fit.live import Watch, watching
 from training.fit.loop import Course, train
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
@@ -47,7 +48,9 @@ from training.stacked.loop import train_stacked
 __all__ = ["JoinedRun", "run_training", "say_clips", "train_joined", "train_joined_together"]
 
 
-def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
+def run_training(
+    config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console, live: bool = False
+) -> Path:
     """Run a configuration to its table.
 
     Args:
@@ -56,6 +59,7 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
         resume: continue the newest run of the same configuration.
         accelerator: device, precision and processes.
         console: where messages go (only the main process speaks).
+        live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
@@ -80,7 +84,8 @@ def run_training(config: RunConfig, name: str, resume: bool, accelerator: Accele
     run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
     baseline = create_baseline(config, data.joined, config.tasks.resolve())
-    train_joined(config, data, baseline, accelerator, run, say)
+    with watching(console, live and accelerator.is_main_process) as watch:
+        train_joined(config, data, baseline, accelerator, run, say, watch)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -92,6 +97,7 @@ def train_joined(
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
+    watch: Watch | None = None,
 ) -> None:
     """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
 
@@ -102,13 +108,14 @@ def train_joined(
         accelerator: device, precision and processes.
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
+        watch: told where training stands, in place of messages about epochs.
     """
     tasks = config.tasks.resolve()
     try:
         _note_inputs(config, data, accelerator, run)
         start_trackers(accelerator, config, run.path)
         meter = CostMeter(run, accelerator.device)
-        model = train(config, data.joined, tasks, accelerator, run, say, baseline)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline, watch)
         if accelerator.is_main_process:
             meter.write(model)
             finish_run(config, model, data.joined, tasks, run, baseline)
@@ -133,11 +140,14 @@ class JoinedRun:
         return Course.begin(self.config, self.data.joined, tasks, self.accelerator, self.run, self.say, self.baseline)
 
 
-def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exception | None]]:
+def train_joined_together(
+    runs: Sequence[JoinedRun], watch: Watch | None = None
+) -> Iterator[tuple[int, Exception | None]]:
     """Do what `train_joined` does for several runs at once, which `training.stacked.grouping` has put together.
 
     Args:
         runs: with an accelerator of their own each.
+        watch: told where they stand.
 
     Yields:
         Number of a run whose results are written, and None; or why they could not be.
@@ -151,7 +161,7 @@ def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exce
             _note_inputs(each.config, each.data, each.accelerator, each.run)
             start_trackers(each.accelerator, each.config, each.run.path)
         meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
-        for index, course in train_stacked([each.begin for each in runs]):
+        for index, course in train_stacked([each.begin for each in runs], watch):
             own, error = runs[index], None
             try:
                 model = course.finish()

@@ -30,6 +30,7 @@ from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
 from training.fit.checkpoint import latest_checkpoint, save_tensors
+from training.fit.live import Stand, Watch
 from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
 from training.fit.state import TrainState
@@ -87,6 +88,7 @@ def train(
     run: RunDirectory,
     say: Callable[[str], None],
     baseline: LinearBaseline | None = None,
+    watch: Watch | None = None,
 ) -> FusionModel:
     """Train until the monitored dev figure stops rising, and return the model with its best weights.
 
@@ -98,6 +100,7 @@ def train(
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
         baseline: the linear models of `model.linear_path`; fitted here where left out.
+        watch: told where training stands, in place of messages about epochs.
 
     Raises:
         ConfigError: `training.monitor` names no dev figure, or another setting does not fit the data.
@@ -105,17 +108,21 @@ def train(
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
     course = Course.begin(config, joined, tasks, accelerator, run, say, baseline)
+    course.watch = watch
+    course.show()
     with StopSignals(accelerator.num_processes == 1) as signals:
         while not course.is_over:
             if course.begins_epoch:
                 _propagate(course.state, joined)
             while not course.ends_epoch:
                 _take_step(course.state, course.next_batches(), joined, config.training, accelerator)
+                course.show()
                 if signals.received or course.state.step % config.training.checkpoint_steps == 0:
                     course.state.save(run.checkpoints, accelerator)
                 if signals.received:
                     raise course.interrupted()
             course.end_epoch()
+            course.show()
             course.state.save(run.checkpoints, accelerator)
     return course.finish()
 
@@ -136,6 +143,8 @@ class Course:
         train_rows: of each corpus that is trained on.
         dev_rows: of all of them.
         steps_per_epoch: optimizer steps.
+        watch: told where training stands; None where messages about epochs are enough.
+        value: the dev figure of the last epoch, NaN before the first is over.
     """
 
     config: RunConfig
@@ -149,6 +158,8 @@ class Course:
     train_rows: list[NDArray[np.int64]]
     dev_rows: Tensor
     steps_per_epoch: int
+    watch: Watch | None = None
+    value: float = math.nan
     _batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
     @classmethod
@@ -199,6 +210,24 @@ class Course:
         """Whether all steps of the epoch are taken."""
         return self.state.progress.batch >= self.steps_per_epoch
 
+    @property
+    def stand(self) -> Stand:
+        """Where training stands; this waits for no device."""
+        progress, settings = self.state.progress, self.config.training
+        best = progress.best if progress.best_epoch >= 0 else math.nan
+        epoch = progress.epoch + progress.batch / (self.steps_per_epoch + 1)  # dev figures count as a step
+        return Stand(epoch, settings.num_epochs, self.figure, self.value, best, progress.best_epoch + 1)
+
+    @property
+    def figure(self) -> str:
+        """Name of the dev figure that epochs are chosen by."""
+        return f"dev {self.config.training.monitor}"
+
+    def show(self) -> None:
+        """Tell who watches where training stands."""
+        if self.watch is not None:
+            self.watch(self.stand)
+
     def next_batches(self) -> list[NDArray[np.int64]]:
         """Give the batches of the next optimizer step."""
         settings, progress = self.config.training, self.state.progress
@@ -220,7 +249,7 @@ class Course:
         trained = self.config.corpora.trained()
         predicted = predict(state.average, self.joined, self.dev_rows)
         figures = evaluate_rows(predicted, self.joined, self.dev_rows, self.tasks, self.config.corpora)
-        value = _from_main(monitor(figures, trained, settings.monitor))
+        self.value = value = _from_main(monitor(figures, trained, settings.monitor))
         if value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch
             if self.accelerator.is_main_process:
@@ -229,10 +258,9 @@ class Course:
             record = epoch_record(state, value, figures, _quality(state, predicted, self.joined, self.dev_rows))
             self.run.log(record)
             track(self.accelerator, record, state.step)
-            if progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0:
+            if self.watch is None and (progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0):
                 star = " *" if progress.best_epoch == progress.epoch else ""
-                name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
-                self.say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
+                self.say(f"epoch {progress.epoch + 1:3d}  {self.figure} {value:6.2f}  best {progress.best:6.2f}{star}")
         state.end_epoch(value)
 
     def finish(self) -> FusionModel:

@@ -27,6 +27,7 @@ from mmpsr.temporal.build import create_temporal
 from mmpsr.temporal.windows import predict_clip
 from training.config import InTimeConfig, InTimeTrainingConfig
 from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from training.fit.live import Stand, Watch
 from training.fit.loop import DivergedError, StopSignals
 from training.in_time.data import FrameBatch, FrameData, Window
 from training.runs.directory import RunDirectory
@@ -68,7 +69,12 @@ def batches_of(windows: Sequence[Window], batch_size: int, seed: int, epoch: int
 
 
 def train_in_time(
-    config: InTimeConfig, data: FrameData, accelerator: Accelerator, run: RunDirectory, say: Callable[[str], None]
+    config: InTimeConfig,
+    data: FrameData,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    say: Callable[[str], None],
+    watch: Watch | None = None,
 ) -> TemporalModel:
     """Train on all windows of the labelled training clips; return the model of the best epoch.
 
@@ -81,6 +87,7 @@ def train_in_time(
         accelerator: device and precision; one process.
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
+        watch: told where training stands, in place of messages about epochs.
 
     Raises:
         DivergedError: no epoch gave a dev figure that is a number.
@@ -124,6 +131,13 @@ def train_in_time(
         add_losses()
         save_checkpoint(run.checkpoints, progress["steps"], {"model": model}, optimizer, progress, accelerator)
 
+    def show(epoch: float, value: float = math.nan) -> None:
+        if watch is not None:
+            best = progress["best"] if progress["best_epoch"] >= 0 else math.nan
+            watch(Stand(epoch, settings.num_epochs, "dev AP", value, best, progress["best_epoch"] + 1))
+
+    value = math.nan
+    show(progress["epoch"])
     with StopSignals(True) as signals:
         while progress["epoch"] < settings.num_epochs:
             epoch = progress["epoch"]
@@ -136,6 +150,7 @@ def train_in_time(
                 losses.append(_step(model, optimizer, batch, targets, weights, accelerator))
                 progress["batch"] += 1
                 progress["steps"] += 1
+                show(epoch + progress["batch"] / (len(batches) + 1), value)  # so do dev figures
                 if signals.received:
                     save()
                     raise Interrupted(
@@ -155,7 +170,8 @@ def train_in_time(
             }  # fmt: skip
             run.log(record)
             accelerator.log({name: number for name, number in record.items() if math.isfinite(number)}, step=epoch + 1)
-            if best or (epoch + 1) % 10 == 0:
+            show(epoch + 1, value)
+            if watch is None and (best or (epoch + 1) % 10 == 0):
                 star = " *" if best else ""
                 say(
                     f"epoch {epoch + 1:3d}  loss {record['loss']:.4f}  dev AP {value:6.2f}  "

@@ -17,6 +17,7 @@ from training.config import InTimeConfig
 from training.data.load import extract_features, load_clips
 from training.data.timelines import timeline_errors, without_frames
 from training.fit.cost import CostMeter
+from training.fit.live import watching
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, gather_frames
 from training.in_time.figures import prediction_table, results_of
@@ -43,7 +44,9 @@ class RunTables(NamedTuple):
     ledger: pd.DataFrame
 
 
-def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Accelerator, console: Console) -> Path:
+def run_in_time(
+    config: InTimeConfig, name: str, resume: bool, accelerator: Accelerator, console: Console, live: bool = False
+) -> Path:
     """Run a configuration of a model in time to its table.
 
     Args:
@@ -52,6 +55,7 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
         resume: continue the newest run of the same configuration.
         accelerator: device and precision.
         console: where messages go.
+        live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
@@ -94,7 +98,8 @@ def run_in_time(config: InTimeConfig, name: str, resume: bool, accelerator: Acce
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
-        model = train_in_time(config, data, accelerator, run, say)
+        with watching(console, live) as watch:
+            model = train_in_time(config, data, accelerator, run, say, watch)
         meter.write(model)
         baseline = FrameBaseline(data, train, dev)
         run.write_json("baseline.json", {"penalty": baseline.penalty, "step": baseline.step})

@@ -13,6 +13,7 @@ from mmpsr.errors import Interrupted
 from mmpsr.models.base import FusionModel
 from mmpsr.stacked.model import MemberDraws, NotStackableError, StackedModel, require_alike
 from mmpsr.stacked.objective import StackedObjective
+from training.fit.live import Watch, mean_stand
 from training.fit.loop import Course, StopSignals
 from training.fit.optimization import Schedule
 from training.stacked.rows import RowOptimizer, Rows, row_of
@@ -24,11 +25,12 @@ SECONDS = 5.0
 """From a checkpoint of a run to the end of an epoch that is followed by the next one; epochs of a stack are short."""
 
 
-def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, Course]]:
+def train_stacked(begin: Sequence[Callable[[], Course]], watch: Watch | None = None) -> Iterator[tuple[int, Course]]:
     """Train runs as one stack, each as it would be trained alone; one that ends early leaves the stack.
 
     Args:
         begin: begins or continues a run; torch's random state is then the run's.
+        watch: told where those stand that are left in the stack.
 
     Yields:
         Number and course of a run whose epochs are over, to be finished.
@@ -56,6 +58,8 @@ def train_stacked(begin: Sequence[Callable[[], Course]]) -> Iterator[tuple[int, 
                             other.save()
                         raise left[0].course.interrupted()
                 continue
+            if watch is not None:
+                watch(mean_stand([member.course.stand for member in members]))
             stack = stack or _Stack(members)
             stack.take_step()
             is_stopped = signals.received

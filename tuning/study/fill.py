@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from mmpsr.files import sha256_of, write_whole
+from training.fit.live import LiveLines
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions, read_json
 from training.stacked.grouping import reason_alone
@@ -25,6 +26,9 @@ __all__ = ["run_study", "write_tables"]
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
+
+PAUSE = 10.0
+"""Seconds between plain lines of cells that are trained together."""
 
 
 def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
@@ -75,8 +79,12 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
             highlight=False, markup=False,
         )  # fmt: skip
 
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     try:
-        compute(todo, num_workers, report, stack, lambda line: console.print(line, highlight=False, markup=False))
+        with LiveLines(console, pause=PAUSE) as lines:
+            compute(todo, num_workers, report, stack, say, lines.show)
     finally:
         table = write_tables(study, failed)
     return table

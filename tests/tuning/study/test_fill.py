@@ -34,6 +34,7 @@ from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
 from mmpsr.metrics.seeds import seed_summary
 from training import pipeline
+from training.fit.live import Stand
 from training.report.page import render
 from training.runs.stored import RunPredictions
 from tuning.console import app
@@ -161,7 +162,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
     """Cells that take their results from a function of row folder and seed, in place of training."""
     trained: list[str] = []
 
-    def compute(self: object, config: Any, data_key: str, run: Any) -> None:
+    def compute(self: object, config: Any, data_key: str, run: Any, watch: Any) -> None:
         row = run.path.parent.name
         trained.append(f"{row}/{run.path.name}")
         found = results(row, config.training.seed)
@@ -244,7 +245,9 @@ def test_a_stack_fills_the_table_that_its_runs_fill_alone(place: Path, monkeypat
     trained, _ = counted(monkeypatch)
     write(STACKED)
     study, console = load_study("study.toml"), quiet()
+    monkeypatch.setattr("tuning.study.fill.PAUSE", 0.0)
     table = run_study(study, 1, console)
+    assert "full, slower, seeds 0, 1: epoch 1 of" in console.file.getvalue()  # type: ignore[attr-defined]
     assert not table.missing
     assert trained == ["walks/0", "walks/1"]
     assert "runs of 'walks' are trained one by one: model.graph = ncgnn is not stacked" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -769,8 +772,10 @@ def killed_by_seed_1(connection: Any, parent: int) -> None:
     """Tells of all cells that they are done, unless a stack holds seed 1."""
     while True:
         cells = connection.recv()
+        connection.send(study_workers._Shown(study_workers.name_of(cells), Stand(0.5, 9)))
         if any(cell.seed == 1 for cell in cells):
             os._exit(7)
+        connection.send(study_workers._Shown(study_workers.name_of(cells), None))
         for cell in cells:
             connection.send((cell.path, None, 0.5))
 
@@ -782,9 +787,17 @@ def test_a_cell_that_kills_its_worker_costs_no_other_of_its_stack(place: Path, m
     monkeypatch.setattr(study_workers, "get_context", lambda _: multiprocessing.get_context("fork"))
     monkeypatch.setattr(study_workers, "_work", killed_by_seed_1)
     monkeypatch.setattr(study_workers, "PATIENCE", 0.0)
-    study_workers._share([cells], 1, lambda cell, reason, _: told.append((cell.seed, reason)))
+    shown: list[tuple[str, float | None]] = []
+
+    def show(name: str, stand: Stand | None) -> None:
+        shown.append((name, None if stand is None else stand.epoch))
+
+    study_workers._share([cells], 1, lambda cell, reason, _: told.append((cell.seed, reason)), show)
     reason = "its process ended with exit code 7; the same command continues it"
     assert told == [(0, None), (1, reason), (2, None)]
+    together = "full, seeds 0, 1, 2"
+    names = [together, "full, seed 0", "full, seed 1", "full, seed 2"]  # a line goes with its worker
+    assert shown == [(name, epoch) for name in names for epoch in (0.5, None)]
 
 
 @pytest.mark.slow
@@ -810,3 +823,10 @@ def test_killed_processes_lose_at_most_a_checkpoint(place: Path) -> None:
         assert path.read_text().startswith(log)
         assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 81))
     assert not list(Path("runs").glob("study/*/*.replaced-*"))
+
+
+def test_cells_that_are_trained_together_are_named_by_rows_and_seeds(place: Path) -> None:
+    write(STUDY.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4]"))
+    cells = load_study("study.toml").cells
+    assert study_workers.name_of(cells[:1]) == "full, seed 0"
+    assert study_workers.name_of(cells) == "full, w/o graph, text only, seeds 0, 1, 2 and 2 more"
