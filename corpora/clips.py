@@ -103,7 +103,7 @@ modality or a label; a note tells what was done."""
 _CONSENT = ("consent_challenges", "consent_publications")
 _SPANS = (("start", "end"), ("audio_start", "audio_end"), ("fallback_start", "fallback_end"))
 _SECONDS = tuple(name for span in _SPANS for name in span)
-_DTYPES: Mapping[str, str] = {
+_DTYPES: Mapping[str, Literal["boolean", "float64", "string"]] = {
     name: "boolean" if name in _CONSENT else "float64" if name in _SECONDS else "string" for name in CLIP_COLUMNS
 }
 _GROUP_KINDS: tuple[GroupKind, ...] = get_args(GroupKind)

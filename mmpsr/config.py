@@ -55,7 +55,7 @@ class ConfigError(UserError):
 class Config(BaseModel):
     """Base of every configuration model: unknown keys are errors, values are checked, instances are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, defer_build=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:

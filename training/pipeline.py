@@ -161,7 +161,7 @@ def train_joined_together(
             _note_inputs(each.config, each.data, each.accelerator, each.run)
             start_trackers(each.accelerator, each.config, each.run.path)
         meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
-        for index, course in train_stacked([each.begin for each in runs], watch):
+        for index, course in train_stacked([each.begin for each in runs], watch=watch):
             own, error = runs[index], None
             try:
                 model = course.finish()

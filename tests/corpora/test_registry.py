@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -132,6 +133,7 @@ def test_prepare_builds_the_demo_only_where_it_is_asked_for_and_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Path] = []
+    importlib.import_module("corpora.demo.frames")  # before the stand-in, of which it wants more
     demo = ModuleType("corpora.demo.build")
     demo.build_demo, demo.MARKER = built.append, "demo.json"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "corpora.demo.build", demo)

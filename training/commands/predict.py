@@ -428,8 +428,8 @@ def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str
     width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
     for task, result in clip["tasks"].items():
         yield _verdict(task, result, width)
-        if (sentence := set_sentence(result, level)) is not None:
-            yield f"  {'':<{width}}{sentence}"
+        if (of_set := set_sentence(result, level)) is not None:
+            yield f"  {'':<{width}}{of_set}"
         for sentence in result.get("rests_on", ()):
             yield f"  {'':<{width}}{sentence}"
         if "explanation" in clip:

@@ -243,11 +243,15 @@ class Course:
         """Make the error of a run that a signal has stopped."""
         return Interrupted(f"stopped after step {self.state.step}; repeat the command with --resume to continue")
 
-    def end_epoch(self) -> None:
-        """Judge the epoch by its dev figures, keep the weights where they are the best, and begin the next one."""
+    def end_epoch(self, predicted: Mapping[str, NDArray[np.float64]] | None = None) -> None:
+        """Judge the epoch by its dev figures, keep the weights where they are the best, and begin the next one.
+
+        Args:
+            predicted: what the averaged model predicts of dev clips, where that is known.
+        """
         settings, state, progress = self.config.training, self.state, self.state.progress
         trained = self.config.corpora.trained()
-        predicted = predict(state.average, self.joined, self.dev_rows)
+        predicted = predict(state.average, self.joined, self.dev_rows) if predicted is None else predicted
         figures = evaluate_rows(predicted, self.joined, self.dev_rows, self.tasks, self.config.corpora)
         self.value = value = _from_main(monitor(figures, trained, settings.monitor))
         if value > progress.best:
@@ -263,6 +267,18 @@ class Course:
                 self.say(f"epoch {progress.epoch + 1:3d}  {self.figure} {value:6.2f}  best {progress.best:6.2f}{star}")
         state.end_epoch(value)
 
+    def require_figure(self) -> None:
+        """Check that an epoch gave a dev figure.
+
+        Raises:
+            DivergedError: none gave one that is a number.
+        """
+        if self.state.progress.best_epoch < 0:
+            raise DivergedError(
+                f"the dev figure was not a number in any of {self.state.progress.epoch} epochs, so there are no best "
+                "weights; training diverged: lower training.lr"
+            )
+
     def finish(self) -> FusionModel:
         """Give the model with its best weights, and choose the network's share beside linear paths.
 
@@ -270,12 +286,8 @@ class Course:
             DivergedError: no epoch gave a dev figure that is a number.
         """
         self.accelerator.wait_for_everyone()
-        progress, model, baseline = self.state.progress, self.state.model, self.baseline
-        if progress.best_epoch < 0:
-            raise DivergedError(
-                f"the dev figure was not a number in any of {progress.epoch} epochs, so there are no best weights; "
-                "training diverged: lower training.lr"
-            )
+        model, baseline = self.state.model, self.baseline
+        self.require_figure()
         model.load_state_dict(read_tensors(self.run.best))
         blends: dict[str, Blend] = {}
         if model.linear_paths:

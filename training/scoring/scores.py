@@ -27,7 +27,13 @@ from mmpsr.probabilities import probabilities
 from mmpsr.tasks import TaskSpec
 from training.data.joined import JoinedCorpora
 
-__all__ = ["MetricValue", "dev_mean", "deviations", "embed", "evaluate_rows", "predict", "prediction_table"]
+__all__ = [
+    "BATCH", "MetricValue", "dev_mean", "deviations", "embed", "evaluate_rows", "joined_outputs", "predict",
+    "prediction_table",
+]  # fmt: skip
+
+BATCH = 512
+"""Clips that are predicted at a time."""
 
 Predicted = Mapping[str, NDArray[np.float64]]
 
@@ -46,7 +52,7 @@ class MetricValue:
 
 @torch.no_grad()
 def predict(
-    model: FusionModel | PrototypeTeacher, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
+    model: FusionModel | PrototypeTeacher, joined: JoinedCorpora, rows: Tensor, batch_size: int = BATCH
 ) -> dict[str, NDArray[np.float64]]:
     """Predict probabilities or scores of clips.
 
@@ -60,18 +66,18 @@ def predict(
         Per task float64 `[n, C]`: class probabilities, or scores in [0, 1] for regression.
     """
     pieces = list(_predictions(model, joined, rows, batch_size))
-    return {task: _joined([each.of(task) for each in pieces], spec) for task, spec in model.tasks.items()}
+    return {task: joined_outputs([each.of(task) for each in pieces], spec) for task, spec in model.tasks.items()}
 
 
-def _joined(outputs: Sequence[Tensor], spec: TaskSpec) -> NDArray[np.float64]:
-    """Join the outputs of pieces as probabilities or scores, `[n, C]`."""
+def joined_outputs(outputs: Sequence[Tensor], spec: TaskSpec) -> NDArray[np.float64]:
+    """Join a task's outputs `[b, C]` of batches as probabilities or scores, `[n, C]`."""
     parts = [probabilities(output_BC.float(), spec).cpu() for output_BC in outputs]
     return torch.cat(parts).double().numpy() if parts else np.zeros((0, spec.num_outputs))
 
 
 @torch.no_grad()
 def deviations(
-    model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = 512
+    model: FusionModel, joined: JoinedCorpora, rows: Tensor, batch_size: int = BATCH
 ) -> dict[str, NDArray[np.float64]]:
     """Predict the standard deviations of scores, of the tasks that a variance head is trained for.
 
@@ -104,7 +110,7 @@ def _predictions(
 
 @torch.no_grad()
 def embed(
-    model: FusionModel, joined: JoinedCorpora, rows: Tensor, space: Literal["fused", "inputs"], batch_size: int = 512
+    model: FusionModel, joined: JoinedCorpora, rows: Tensor, space: Literal["fused", "inputs"], batch_size: int = BATCH
 ) -> Tensor:
     """Give clips the vectors that neighbours are found by: fused, or standardised inputs side by side, `[n, D]`.
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
+
+from mmpsr.config import split_key
 from mmpsr.models.config import ModelConfig
 from mmpsr.objective.config import STRONG_VIEW
 from mmpsr.objective.pseudo_labels import ADAPTIVE
 from training.config import RunConfig
 
-__all__ = ["reason_alone", "stack_key"]
+__all__ = ["may_differ", "most_together", "reason_alone", "stack_key"]
+
+MOST, MOST_ON_GPU = 5, 16
 
 OWN = {
     "training": {
@@ -27,6 +32,22 @@ OWN = {
 }  # fmt: skip
 """Settings that each run of a stack has of its own, by section; `corpora` and `output` are its own altogether."""
 GRAPHS = ("none", "ucgnn", "gat", "edgnn", "hgnn")
+
+
+def may_differ(name: str) -> bool:
+    """Tell whether runs of a stack that train on the same clips may differ in a field.
+
+    Example:
+        >>> may_differ("training.lr"), may_differ("balancing.weights.emotion"), may_differ("model.hidden_width")
+        (True, True, False)
+    """
+    section, name = split_key(name)[:2]
+    return name in OWN.get(section, ()) and name != "num_labeled"
+
+
+def most_together() -> int:
+    """Tell how many runs a stack has at most; on a CPU larger ones save nothing, and share work less evenly."""
+    return MOST_ON_GPU if torch.cuda.is_available() else MOST
 
 
 def reason_alone(config: RunConfig) -> str | None:

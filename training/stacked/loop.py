@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mmpsr.batch import Predictions
 from mmpsr.errors import Interrupted
 from mmpsr.models.base import FusionModel
 from mmpsr.stacked.model import MemberDraws, NotStackableError, StackedModel, require_alike
@@ -16,6 +19,7 @@ from mmpsr.stacked.objective import StackedObjective
 from training.fit.live import Watch, mean_stand
 from training.fit.loop import Course, StopSignals
 from training.fit.optimization import Schedule
+from training.scoring.scores import BATCH, joined_outputs
 from training.stacked.rows import RowOptimizer, Rows, row_of
 from training.stacked.step import StackedStep, cut_clips
 
@@ -25,11 +29,17 @@ SECONDS = 5.0
 """From a checkpoint of a run to the end of an epoch that is followed by the next one; epochs of a stack are short."""
 
 
-def train_stacked(begin: Sequence[Callable[[], Course]], watch: Watch | None = None) -> Iterator[tuple[int, Course]]:
+def train_stacked(
+    begin: Sequence[Callable[[], Course]],
+    leaves: Callable[[int, Exception], bool] = lambda index, error: False,
+    watch: Watch | None = None,
+) -> Iterator[tuple[int, Course]]:
     """Train runs as one stack, each as it would be trained alone; one that ends early leaves the stack.
 
     Args:
         begin: begins or continues a run; torch's random state is then the run's.
+        leaves: told the number of a run and what its epoch's end raised; whether it leaves the stack then, unfinished.
+            The error is raised where it does not.
         watch: told where those stand that are left in the stack.
 
     Yields:
@@ -43,11 +53,19 @@ def train_stacked(begin: Sequence[Callable[[], Course]], watch: Watch | None = N
     stack: _Stack | None = None
     with StopSignals(enabled=True) as signals:
         while members:
-            for member in members:
-                if member.course.ends_epoch:
-                    member.course.end_epoch()
-                    if time.monotonic() - member.saved >= SECONDS:
-                        member.save()
+            ending = [member for member in members if member.course.ends_epoch]
+            is_shared = stack is not None and len(ending) == len(members) and stack.shares_dev
+            predicted = stack.predict_dev() if stack is not None and is_shared else [None] * len(ending)
+            for member, known in zip(ending, predicted, strict=True):
+                try:
+                    member.course.end_epoch(known)
+                except Exception as error:
+                    if not leaves(member.index, error):
+                        raise
+                    members, stack = [other for other in members if other is not member], None
+                    continue
+                if time.monotonic() - member.saved >= SECONDS:
+                    member.save()
             over = [member for member in members if member.course.is_over]
             if over:
                 members, stack = [member for member in members if not member.course.is_over], None
@@ -58,6 +76,8 @@ def train_stacked(begin: Sequence[Callable[[], Course]], watch: Watch | None = N
                             other.save()
                         raise left[0].course.interrupted()
                 continue
+            if not members:
+                break
             if watch is not None:
                 watch(mean_stand([member.course.stand for member in members]))
             stack = stack or _Stack(members)
@@ -125,11 +145,16 @@ class _Stack:
         for member, weights, gradients in zip(members, self.weights, self.gradients, strict=True):
             self.rows.bind(member.course.state.model, weights)
             member.optimizer.bind(weights, gradients)
+        views = self.rows.views(self.weights)
+        averages = None
         if states[0].average is not states[0].model:
-            self._bind([state.average for state in states])
+            averages = StackedModel(
+                [state.average for state in states], self._bind([state.average for state in states])
+            )
         teachers = [state.teacher for state in states if isinstance(state.teacher, FusionModel)]
         draws = MemberDraws([member.generator for member in members])
-        self.stack = StackedModel([state.model for state in states], self.rows.views(self.weights), draws)
+        self.stack = StackedModel([state.model for state in states], views, draws)
+        self.judged = averages or self.stack
         self.step = StackedStep(
             self.stack,
             StackedModel(teachers, self._bind(teachers)) if teachers else None,
@@ -148,6 +173,32 @@ class _Stack:
         for model, row in zip(models, rows, strict=True):
             self.rows.bind(model, row)
         return self.rows.views(rows)
+
+    @property
+    def shares_dev(self) -> bool:
+        """Whether all runs are judged by the same dev clips."""
+        first = self.courses[0]
+        return all(
+            course.joined is first.joined and torch.equal(course.dev_rows, first.dev_rows) for course in self.courses
+        )
+
+    @torch.no_grad()
+    def predict_dev(self) -> list[dict[str, NDArray[np.float64]]]:
+        """Predict the dev clips by every run's averaged model; in one pass, since they are few and layers many."""
+        first, num_members = self.courses[0], len(self.courses)
+        pieces: list[Predictions] = []
+        self.judged.model.eval()
+        for rows in first.dev_rows.split(BATCH):
+            model = self.judged.arrange(len(rows))
+            pieces.append(model(first.joined.batch(rows.repeat(num_members))))
+        self.judged.model.train()
+        return [
+            {
+                task: joined_outputs([each.of(task).unflatten(0, (num_members, -1))[index] for each in pieces], spec)
+                for task, spec in first.tasks.items()
+            }
+            for index in range(num_members)
+        ]
 
     def take_step(self) -> None:
         """Take the next optimizer step of every run."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +15,28 @@ import numpy as np
 import optuna
 import torch
 from accelerate import Accelerator
+from optuna.trial import TrialState
 from rich.console import Console
 
 from corpora.clips import CorpusError
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError, find_config, read_toml, resolve
+from mmpsr.errors import Interrupted
 from training.config import RunConfig
 from training.data.few_labels import hidden_key
 from training.data.joined import JoinedCorpora
 from training.data.load import load_run_data
-from training.fit.loop import DivergedError, train
+from training.fit.loop import Course, DivergedError, train
 from training.published_config import is_published, translate
 from training.runs.directory import RunDirectory
+from training.stacked.grouping import may_differ, most_together, reason_alone, stack_key
+from training.stacked.loop import train_stacked
 from tuning.search import trials
-from tuning.search.space import Dimension, Label, SearchConfig, apply, effective
+from tuning.search.space import Dimension, Label, SearchConfig, Slot, apply, effective
 
-__all__ = ["HaltedError", "Objective", "Search", "SurplusTrial", "configured", "load_joined", "load_search"]
+__all__ = ["HaltedError", "Judged", "Objective", "Search", "configured", "load_joined", "load_search"]
 
 Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
-
-
-class SurplusTrial(Exception):  # noqa: N818  how a trial ends, not an error
-    """Another trial stands for this one's slot."""
 
 
 class HaltedError(Exception):
@@ -167,11 +169,76 @@ def configured(base: RunConfig, space: Sequence[Dimension], labels: Mapping[str,
     return apply(base, {field: value for fields, value in values for field in fields}, source)
 
 
+@dataclass
+class Judged:
+    """A trial that is being judged.
+
+    Attributes:
+        trial: as it was asked for.
+        deaths: how often its worker was killed.
+        configs: of its seeds, in their order.
+        figures: by seed, the best dev figure of its epochs.
+        state: in which it ended; None while it is judged.
+    """
+
+    trial: optuna.Trial
+    deaths: int
+    configs: Sequence[RunConfig] = ()
+    figures: dict[int, float] = field(default_factory=dict)
+    state: TrialState | None = None
+
+    @property
+    def figure(self) -> float | None:
+        """The mean over seeds; None where it is not complete."""
+        return float(np.mean([*self.figures.values()])) if self.state == TrialState.COMPLETE else None
+
+    def fail(self, error: Exception) -> None:
+        """End it for a reason of its configuration's."""
+        self.trial.set_user_attr("reason", " ".join(str(error).split()))
+        self.state = TrialState.FAIL
+
+
+@dataclass
+class _Try:
+    """A seed of a trial, and the dev figures of its epochs; those of the first seed are reported."""
+
+    judged: Judged
+    config: RunConfig
+    is_reported: bool
+    best: float = -np.inf
+
+    def report(self, epoch: int, figure: float) -> None:
+        """Take an epoch's figure.
+
+        Raises:
+            TrialPruned: the trial is one of the worse ones.
+        """
+        self.best = np.fmax(self.best, figure)
+        if self.is_reported:
+            self.judged.trial.report(figure, epoch)
+            if epoch < self.config.training.num_epochs and self.judged.trial.should_prune():
+                raise optuna.TrialPruned
+
+    def end(self, error: Exception | None = None) -> None:
+        """Note how it ended; the trial is complete with its last seed."""
+        judged = self.judged
+        if isinstance(error, optuna.TrialPruned):
+            judged.state = TrialState.PRUNED
+        elif error is not None:
+            judged.fail(error)
+        elif judged.state is None:
+            judged.figures[self.config.training.seed] = float(self.best)
+            if len(judged.figures) == len(judged.configs):
+                ordered = [judged.figures[config.training.seed] for config in judged.configs]
+                judged.trial.set_user_attr("figures", ordered)
+                judged.state = TrialState.COMPLETE
+
+
 class Objective:
     """The mean over seeds of the best dev figure that a trial's configuration reaches.
 
-    The first seed's epochs are reported; a trial that is pruned trains no other seed. Clips are loaded once for as long
-    as trials train on the same ones.
+    Trials of one shape, and seeds of a trial, are trained together. The first seed's epochs are reported; a trial that
+    is pruned trains no other seed. Clips are loaded once for as long as trials train on the same ones.
 
     Args:
         search: the search.
@@ -203,10 +270,59 @@ class Objective:
             self._loaded = key, joined
         return self._loaded[1]
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """Train and judge a trial's configuration."""
-        if trials.is_surplus(trial.number, trial.study.get_trials(deepcopy=False)):
-            raise SurplusTrial
+    @property
+    def most(self) -> int:
+        """How many trials one worker may judge at once; 1 where none could be trained together."""
+        if not self.search.config.stack or reason_alone(self.search.base) is not None:
+            return 1
+        return max(1, most_together() // (1 if self._ends_early else len(self.search.config.seeds)))
+
+    def alike(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Select the slots that can be trained with the first; where a sampler chooses, all of them or it alone."""
+        if slots[0][1] is None:
+            are_alike = all(may_differ(name) for dimension in self.space for name in dimension.fields)
+            return list(slots if are_alike else slots[:1])
+        keys = []
+        for name, labels in slots:
+            try:
+                keys.append(_key(configured(self.search.base, self.space, labels or {}, name)))
+            except ConfigError:  # which its trial tells
+                keys.append(name)
+        return [slot for slot, key in zip(slots, keys, strict=True) if key == keys[0]]
+
+    def judge(self, asked: Sequence[optuna.Trial]) -> Iterator[Judged]:
+        """Train and judge the configurations of trials; yields each when it has ended.
+
+        Raises:
+            HaltedError: an encoder cannot run.
+        """
+        batch = [self._begin(trial) for trial in asked]
+        yield from (judged for judged in batch if judged.state is not None)
+        alive = [judged for judged in batch if judged.state is None]
+        first = 1 if self._ends_early else None
+        for seeds in (slice(0, first), slice(first or len(self.search.config.seeds), None)):
+            tries = [
+                _Try(judged, config, is_reported=config is judged.configs[0])
+                for judged in alive
+                if judged.state is None
+                for config in judged.configs[seeds]
+            ]
+            for group in self._groups(tries):
+                self._train(group)
+                over = [judged for judged in alive if judged.state is not None]
+                alive = [judged for judged in alive if judged.state is None]
+                yield from over
+
+    @property
+    def _ends_early(self) -> bool:
+        return self.search.config.method == "hyperband"
+
+    def _begin(self, trial: optuna.Trial) -> Judged:
+        """Take the trial's labels, unless it has ended before it began."""
+        known = trial.study.get_trials(deepcopy=False)
+        deaths = trials.deaths(known[trial.number])
+        if trials.is_surplus(trial.number, known):
+            return Judged(trial, deaths, state=TrialState.FAIL)
         trial.set_user_attr("worker", self._worker)
         fixed = trial.user_attrs["fixed"]
         labels = {
@@ -214,49 +330,99 @@ class Objective:
             for dimension in self.space
             if fixed is None or dimension.name in fixed
         }
+        judged = Judged(trial, deaths)
         try:
-            self._require_tries(trial)
-            figures = [
-                self._train(trial, labels, seed, is_reported=index == 0)
-                for index, seed in enumerate(self.search.config.seeds)
-            ]
+            if deaths > self.search.config.num_retries:
+                raise ConfigError(f"its worker was killed {deaths} times")
+            config = configured(self.search.base, self.space, labels, f"trial {trial.number}")
+            seeds = self.search.config.seeds
+            judged.configs = [apply(config, {"training.seed": seed}, "search.seeds") for seed in seeds]
+        except self.FAILURES as error:
+            judged.fail(error)
+        return judged
+
+    def _groups(self, tries: Sequence[_Try]) -> list[list[_Try]]:
+        """Put together what can be one stack; a trial that has killed a worker is trained alone."""
+        alike: dict[str, list[_Try]] = {}
+        for index, one in enumerate(tries):
+            is_alone = self.most == 1 or reason_alone(one.config) is not None or one.judged.deaths > 0
+            alike.setdefault(str(index) if is_alone else _key(one.config), []).append(one)
+        most = most_together()
+        return [members[start : start + most] for members in alike.values() for start in range(0, len(members), most)]
+
+    def _train(self, group: Sequence[_Try]) -> None:
+        """Train tries together, or one after another where they cannot be, or one of them fails."""
+        left = list(group)
+        if len(left) > 1:
+            try:
+                self._train_together(left)
+            except (Interrupted, HaltedError):
+                raise
+            except Exception:  # of one of them or of all: which, they say alone
+                self.console.print("trials are trained one by one: together they cannot be", style="yellow")
+        for one in left:
+            if one.judged.state is not None:
+                continue
+            one.best = -np.inf
+            with self._folder(one) as folder:
+                try:
+                    joined, tasks = self._load(one.config), one.config.tasks.resolve()
+                    run = TrialDirectory(folder, one.report)
+                    train(one.config, joined, tasks, self.accelerator, run, lambda message: None)
+                except (optuna.TrialPruned, *self.FAILURES) as error:
+                    one.end(error)
+                else:
+                    one.end()
+
+    def _train_together(self, left: list[_Try]) -> None:
+        """Train tries as one stack, and take out those that have ended."""
+        joined = self._load(left[0].config)
+        with ExitStack() as folders:
+
+            def begin(one: _Try) -> Course:
+                run = TrialDirectory(folders.enter_context(self._folder(one)), one.report)
+                tasks = one.config.tasks.resolve()
+                return Course.begin(one.config, joined, tasks, self.accelerator, run, lambda message: None)
+
+            tries = list(left)
+
+            def leaves(index: int, error: Exception) -> bool:
+                if not isinstance(error, (optuna.TrialPruned, *self.FAILURES)):
+                    return False
+                tries[index].end(error)
+                left.remove(tries[index])
+                return True
+
+            for index, course in train_stacked([partial(begin, one) for one in tries], leaves):
+                try:
+                    course.require_figure()
+                except DivergedError as error:
+                    tries[index].end(error)
+                else:
+                    tries[index].end()
+                left.remove(tries[index])
+
+    def _load(self, config: RunConfig) -> JoinedCorpora:
+        try:
+            return self.joined(config)
         except ExtractionError as error:
             raise HaltedError(error) from error
-        except self.FAILURES as error:
-            trial.set_user_attr("reason", " ".join(str(error).split()))
-            raise
-        trial.set_user_attr("figures", figures)
-        return float(np.mean(figures))
 
-    def _require_tries(self, trial: optuna.Trial) -> None:
-        frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-        deaths = len(optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(frozen))
-        if deaths > self.search.config.num_retries:
-            raise ConfigError(f"its worker was killed {deaths} times")
-
-    def _train(self, trial: optuna.Trial, labels: Mapping[str, Label], seed: int, is_reported: bool) -> float:
-        """Train one seed; returns the best dev figure of its epochs."""
-        config = configured(self.search.base, self.space, labels, f"trial {trial.number}")
-        config = apply(config, {"training.seed": seed}, "search.seeds")
-        joined = self.joined(config)
-        best = -np.inf
-
-        def report(epoch: int, figure: float) -> None:
-            nonlocal best
-            best = np.fmax(best, figure)
-            if is_reported:
-                trial.report(figure, epoch)
-                if epoch < config.training.num_epochs and trial.should_prune():
-                    raise optuna.TrialPruned
-
-        folder = self.search.folder / "running" / f"{trial.number}-{seed}"
+    @contextmanager
+    def _folder(self, one: _Try) -> Iterator[Path]:
+        """Make a folder to train in, which is removed afterwards."""
+        name = f"{one.judged.trial.number}-{one.config.training.seed}"
+        folder = self.search.folder / "running" / name
         folder.mkdir(parents=True)
         try:
-            tasks = config.tasks.resolve()
-            train(config, joined, tasks, self.accelerator, TrialDirectory(folder, report), lambda message: None)
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return float(best)
+
+
+def _key(config: RunConfig) -> str:
+    """Name what tries of one stack have in common."""
+    return stack_key(config) + _data_key(config)
 
 
 def _data_key(config: RunConfig) -> str:

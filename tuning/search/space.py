@@ -84,6 +84,9 @@ class SearchConfig(Config):
     """Trials to finish; left out with `grid` and `greedy`, which end with their grid."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Training seeds of every trial; its figure is their mean."""
+    stack: bool = True
+    """Whether a worker trains trials of one shape, and seeds of a trial, together; on a CPU at most five. `tpe` and
+    `hyperband` then choose so many at once, of which none has seen how the others end."""
     seed: int = Field(default=0, ge=0)
     """Seed of what `tpe`, `hyperband` and `random` try."""
     space: dict[str, Range | tuple[Any, ...]] = Field(min_length=1)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ from mmpsr.config import ConfigError
 from mmpsr.errors import UserError
 from mmpsr.files import json_lines
 
-__all__ = ["counted", "figures", "is_counted", "is_surplus", "living", "open_study", "queue", "release", "worker_name"]
+__all__ = [
+    "alive", "counted", "deaths", "figures", "is_counted", "is_surplus", "living", "open_study", "queue", "release",
+    "worker_name",
+]  # fmt: skip
 
 LIVING = (TrialState.WAITING, TrialState.RUNNING)
 
@@ -190,6 +195,38 @@ def queue(optuna_study: optuna.Study, slot: str, labels: Mapping[str, Any] | Non
     optuna_study.enqueue_trial(
         dict(labels or {}), user_attrs={"slot": slot, "fixed": None if labels is None else [*labels]}
     )
+
+
+@contextmanager
+def alive(optuna_study: optuna.Study, asked: Collection[optuna.Trial]) -> Iterator[None]:
+    """Give signs of life of the trials in `asked`, where the storage has any."""
+    storage: Any = optuna_study._storage
+    interval = storage.get_heartbeat_interval() if hasattr(storage, "get_heartbeat_interval") else None
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            for trial in list(asked):
+                with suppress(Exception):  # a missed one is made up by the next
+                    storage.record_heartbeat(trial._trial_id)
+            over.wait(interval)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    if interval is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if interval is not None:
+            thread.join()
+
+
+def deaths(trial: FrozenTrial) -> int:
+    """Count how often the worker of a trial was killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return len(RetryHeartbeatStaleTrialCallback.retry_history(trial))
 
 
 def is_counted(trial: FrozenTrial) -> bool:

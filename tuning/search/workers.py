@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -21,7 +23,7 @@ from rich.console import Console
 from mmpsr.errors import Interrupted, UserError
 from training.runs.accelerator import create_accelerator
 from tuning.search import trials
-from tuning.search.objective import HaltedError, Objective, Search, SurplusTrial
+from tuning.search.objective import HaltedError, Objective, Search
 from tuning.search.space import Plan, SearchConfig, Slot, dimensions, make_plan
 
 __all__ = ["SearchError", "run_search", "work"]
@@ -40,16 +42,19 @@ class SearchError(UserError):
 def _sampler(search: SearchConfig, number: int, index: int) -> optuna.samplers.BaseSampler:
     """Seed anew for every trial, so that a worker that starts again does not repeat itself."""
     seed = int(np.random.SeedSequence([search.seed, number, index]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # trials that run keep others elsewhere
 
 
-def work(search: Search, index: int, say: Say) -> None:
+def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
     """Serve a search until it has all its trials.
 
     Args:
         search: the search.
         index: of the worker, from 0.
         say: takes progress messages.
+        num_workers: that serve it beside each other and share its trials evenly.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
@@ -63,54 +68,72 @@ def work(search: Search, index: int, say: Say) -> None:
     while parent is None or parent.is_alive():
         trials.release(optuna_study)
         known = optuna_study.get_trials(deepcopy=False)
-        missing = _missing(plan, known)
+        missing = _missing(plan, known, objective.most * num_workers)
         if missing is None:
             return
-        if not any(trial.state == TrialState.WAITING for trial in known):
+        num_waiting = sum(trial.state == TrialState.WAITING for trial in known)
+        if not num_waiting:
             if not missing:
                 time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
                 continue
-            trials.queue(optuna_study, *missing[0])
+            share = math.ceil(len(missing) / num_workers)
+            chosen = objective.alike(missing)[:share]
+            for slot in chosen:
+                trials.queue(optuna_study, *slot)
+            num_waiting = len(chosen)
         optuna_study.sampler = _sampler(config, len(known), index)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that only `optimize` would give signs of life
+            asked = [optuna_study.ask() for _ in range(min(num_waiting, objective.most))]
+        _judge(objective, asked, optuna_study, say)
+
+
+def _judge(objective: Objective, asked: list[optuna.Trial], optuna_study: optuna.Study, say: Say) -> None:
+    """Train and judge trials, store how each ended, and say it; those that are left are tried again."""
+    with trials.alive(optuna_study, asked):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna_study.optimize(objective, n_trials=1, catch=(*Objective.FAILURES, SurplusTrial))
+            for judged in objective.judge(list(asked)):
+                asked.remove(judged.trial)
+                try:
+                    frozen = optuna_study.tell(judged.trial, judged.figure, state=judged.state)
+                except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                    say("a trial of this worker was taken for dead, its heartbeat late for too long; it is tried again")
+                else:
+                    _tell(frozen, say)
         except HaltedError as error:
             raise error.reason from None
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            say("a trial of this worker was taken for dead, without a heartbeat for too long, and is tried again")
-            continue
-        _tell(optuna_study, known, say)
+        finally:
+            for trial in asked:
+                with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                    optuna_study.tell(trial, state=TrialState.FAIL)
 
 
-def _missing(plan: Plan, known: Sequence[FrozenTrial]) -> list[Slot] | None:
-    """Find the next slot that nobody serves, if there is one; None where the search is complete."""
-    living, is_complete = trials.living(known), True
+def _missing(plan: Plan, known: Sequence[FrozenTrial], most: int) -> list[Slot] | None:
+    """Find the next slots that nobody serves, if there are any; None where the search is complete."""
+    living, is_complete, found = trials.living(known), True, list[Slot]()
     for slot in plan.needed(trials.figures(known)):
         is_complete = False
         if slot[0] not in living:
-            return [slot]
-    return None if is_complete else []
+            found.append(slot)
+            if len(found) == most:
+                break
+    return None if is_complete else found
 
 
-def _tell(optuna_study: optuna.Study, before: Sequence[FrozenTrial], say: Say) -> None:
-    """Say a line for every trial that this worker has finished."""
-    worker, finished_before = trials.worker_name(), {t.number for t in before if t.state.is_finished()}
-    for trial in optuna_study.get_trials(deepcopy=False):
-        if trial.number in finished_before or trial.user_attrs.get("worker") != worker or not trials.is_counted(trial):
-            continue
+def _tell(trial: FrozenTrial, say: Say) -> None:
+    """Say a line for a trial that has ended."""
+    if trials.is_counted(trial):
         values = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
         reason = trial.user_attrs.get("reason", f"pruned after {trial.last_step} epochs")
         outcome = f"dev {trial.value:6.2f}" if trial.state == TrialState.COMPLETE else reason
         say(f"trial {trial.number:3d}  {outcome}  {values}")
 
 
-def _worker_process(search: Search, index: int) -> None:
+def _worker_process(search: Search, index: int, num_workers: int) -> None:
     """Run a worker process; exit status 2 after an error of the user's making, 130 after a signal."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
-        work(search, index, partial(print, flush=True))
+        work(search, index, partial(print, flush=True), num_workers)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
 
@@ -165,7 +188,7 @@ def _serve(search: Search, num_workers: int, say: Say) -> None:
             os.environ["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_workers)))
         try:
-            process = context.Process(target=_worker_process, args=(search, index))
+            process = context.Process(target=_worker_process, args=(search, index, num_workers))
             process.start()
         finally:
             os.environ.clear()

@@ -50,15 +50,13 @@ from training.linear.late import create_baseline
 from training.pipeline import JoinedRun, train_joined, train_joined_together
 from training.runs.accelerator import create_accelerator
 from training.runs.directory import RunDirectory, package_versions
-from training.stacked.grouping import reason_alone, stack_key
+from training.stacked.grouping import most_together, reason_alone, stack_key
 from tuning.study.config import Cell
 
 __all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare", "put_together"]
 
 FAILURE, ALONE, INPUTS = "failure.txt", "trained_alone.txt", "inputs.json"
 
-MOST, MOST_ON_GPU = 5, 16
-"""Cells of a stack at most. On a CPU a cell costs no less in larger ones, and smaller ones share work more evenly."""
 HELD = "another process has it"
 POLL = 1.0
 """Seconds between looks at cells that other processes hold."""
@@ -330,7 +328,7 @@ def put_together(cells: Sequence[Cell], num_workers: int) -> list[list[Cell]]:
     for cell in cells:
         is_alone = reason_alone(cell.config) is not None
         alike.setdefault(cell.digest if is_alone else stack_key(cell.config), []).append(cell)
-    most = max(1, min(MOST_ON_GPU if torch.cuda.is_available() else MOST, math.ceil(len(cells) / num_workers)))
+    most = max(1, min(most_together(), math.ceil(len(cells) / num_workers)))
     groups = []
     for members in alike.values():
         number = math.ceil(len(members) / most)

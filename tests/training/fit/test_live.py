@@ -127,7 +127,7 @@ def test_the_loops_tell_every_step_and_epoch_in_place_of_messages(tmp_path: Path
         folder.path.mkdir()
         return Course.begin(config, clips, small.tasks(), Accelerator(cpu=True), folder, said.append)
 
-    for _, course in train_stacked([lambda: begin(0), lambda: begin(1)], together.append):
+    for _, course in train_stacked([lambda: begin(0), lambda: begin(1)], watch=together.append):
         course.finish()
     assert {stand.num_runs for stand in together} == {2}
     assert [stand.epoch for stand in together] == pytest.approx(

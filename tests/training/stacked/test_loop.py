@@ -104,6 +104,19 @@ def configured(tree: dict[str, dict[str, Any]], index: int, epochs: int = 2) -> 
     return small.config(**own)
 
 
+def test_runs_of_the_same_clips_are_judged_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = small.joined()
+    runs = [(configured({**DEMO, **EQUAL}, index), joined) for index in range(2)]
+    for index, run in enumerate(runs):
+        alone(tmp_path / f"alone-{index}", run)
+    folders = [tmp_path / f"together-{index}" for index in range(2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "predict", lambda *_: pytest.fail("dev clips were predicted run by run"))
+        together(folders, runs)
+    for index, folder in enumerate(folders):
+        require_same(tmp_path / f"alone-{index}", folder)
+
+
 @pytest.mark.parametrize(
     "tree", [DEMO, EQUAL, pytest.param(OTHER, marks=pytest.mark.slow)], ids=["demo", "equal weights", "other layers"]
 )

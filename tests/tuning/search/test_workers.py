@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tests.support import searched
 from tests.support.warm_workers import warm_workers
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
-from training.fit.loop import DivergedError, train
+from training.fit.loop import Course, DivergedError, train
 from training.published_config import load_run_config
 from training.runs.directory import RunDirectory
 from tuning.search import trials
@@ -60,6 +61,7 @@ def imitate(monkeypatch: pytest.MonkeyPatch, figure: Callable[[RunConfig, int], 
             run.log({"epoch": epoch, "dev_figure": figure(config, epoch)})
 
     monkeypatch.setattr(tuning.search.objective, "train", imitated)
+    monkeypatch.setattr(tuning.search.objective, "most_together", lambda: 1)
     return trained
 
 
@@ -110,7 +112,7 @@ def test_the_best_configuration_loads_and_gives_its_trials_figure(tmp_path: Path
 
     (tmp_path / "run").mkdir()
     train(config, small.joined(), small.tasks(), Accelerator(cpu=True), Kept(tmp_path / "run"), silent)  # all splits
-    assert max(figures) == optuna_study.best_value
+    assert max(figures) == pytest.approx(optuna_study.best_value, abs=1e-5)  # which a stack has trained
 
 
 def test_the_figure_is_the_mean_over_seeds_of_their_best_epochs(
@@ -280,6 +282,115 @@ def test_a_search_of_before_a_setting_came_goes_on(tmp_path: Path, monkeypatch: 
     del contents["features"]["transcriber"]
     optuna_study.set_user_attr("contents", contents)
     assert len(run_search(search, 1, silent).trials) == len(optuna_study.trials)
+
+
+# -- trials that are trained together ----------------------------------------------------------------------------------
+
+
+def stacks_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many runs each stack has that is trained from now on."""
+    sizes: list[int] = []
+    whole = tuning.search.objective.train_stacked
+
+    def watched(begin: Sequence[Callable[[], Course]], *others: Any) -> Iterator[tuple[int, Course]]:
+        sizes.append(len(begin))
+        return whole(begin, *others)
+
+    monkeypatch.setattr(tuning.search.objective, "train_stacked", watched)
+    return sizes
+
+
+LIKE_ALONE: dict[str, Any] = {
+    "method": "random",
+    "num_trials": 3,
+    "seeds": [0, 1],
+    "space": {"training.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "model.dropout": {"low": 0.0, "high": 0.5}},
+}
+
+
+def test_trials_and_seeds_that_are_trained_together_have_the_figures_of_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = stacks_of(monkeypatch)
+    together = run_search(searched.search(tmp_path / "together", **LIKE_ALONE), 1, silent).trials
+    assert sizes == [4, 2]  # two trials of two seeds each, and the third
+    alone = run_search(searched.search(tmp_path / "alone", **LIKE_ALONE, stack=False), 1, silent).trials
+    assert sizes == [4, 2]
+    for one, other in zip(together, alone, strict=True):
+        assert one.params == other.params
+        assert one.value == pytest.approx(other.value, abs=1e-5)
+        assert one.user_attrs["figures"] == pytest.approx(other.user_attrs["figures"], abs=1e-5)
+        assert one.intermediate_values == pytest.approx(other.intermediate_values, abs=1e-5)
+    assert not (tmp_path / "together" / "searches" / "mine" / "running").exists()
+
+
+@pytest.mark.slow
+def test_slots_of_one_shape_are_taken_together_and_what_cannot_be_is_trained_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, alone = stacks_of(monkeypatch), []
+
+    def one(config: RunConfig, *others: Any) -> None:
+        alone.append((config.model.hidden_width, config.training.batch_size))
+        others[3].log({"epoch": 1, "dev_figure": 1.0})
+
+    monkeypatch.setattr(tuning.search.objective, "train", one)
+    space = {"model.hidden_width": [8, 16], "training.batch_size": [16, 32], "training.lr": [1e-2, 1e-3]}
+    search = searched.search(tmp_path, {"training": {"num_epochs": 1}}, method="grid", space=space)
+    table = trial_table(run_search(search, 1, silent))
+    assert table["state"].tolist() == ["complete"] * 8
+    assert sizes == [2, 2, 2, 2]
+    assert not alone
+    heads = {"model.num_heads": [3], "training.lr": [1e-2, 1e-3]}  # which do not divide the width: no model begins
+    table = trial_table(run_search(searched.search(tmp_path / "heads", method="grid", space=heads), 1, silent))
+    assert (sizes, len(alone)) == ([2] * 5, 2)
+
+
+def test_a_trial_that_ends_early_or_fails_leaves_the_others_in_their_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, figures = stacks_of(monkeypatch), {1e-2: 3.0, 1e-3: float("nan"), 1e-4: 1.0, 1e-5: 2.0}
+    logged: list[tuple[float, int]] = []
+    whole = tuning.search.objective.TrialDirectory.log
+
+    def log(run: Any, record: dict[str, Any]) -> None:
+        lr = run.report.__self__.config.training.lr
+        logged.append((lr, record["epoch"]))
+        if lr == 1e-5:
+            raise ConfigError("no such figure")
+        whole(run, {**record, "dev_figure": figures[lr]})
+
+    monkeypatch.setattr(tuning.search.objective.TrialDirectory, "log", log)
+    monkeypatch.setattr(optuna.pruners.HyperbandPruner, "prune", lambda self, study, trial: trial.last_step == 1 and
+                        trial.params["training.lr"] == 1e-4)  # fmt: skip
+    settings: dict[str, Any] = {"num_trials": 4, "seeds": [0, 1], "space": {"training.lr": list(figures)}}
+    search = searched.search(tmp_path, {"training": {"num_epochs": 2}}, method="hyperband", **settings)
+    optuna_study = search.open_study()
+    for number, lr in enumerate(figures):
+        trials.queue(optuna_study, str(number), {"training.lr": lr})
+    table = trial_table(run_search(search, 1, silent)).set_index("training.lr")
+    assert table["state"].to_dict() == {1e-2: "complete", 1e-3: "complete", 1e-4: "pruned", 1e-5: "fail"}
+    assert table.loc[1e-5, "reason"] == "no such figure"
+    assert table.loc[1e-2, "dev_figure"] == 3.0
+    assert sizes == [4, 2]  # the first seeds, and the second ones of what is left
+    assert sorted(logged) == [(1e-5, 1), (1e-4, 1), *[(1e-3, 1), (1e-3, 1), (1e-3, 2), (1e-3, 2)],
+                              *[(1e-2, 1), (1e-2, 1), (1e-2, 2), (1e-2, 2)]]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_trial_whose_worker_was_killed_is_trained_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = stacks_of(monkeypatch)
+    search = searched.search(tmp_path, method="grid", space={"training.lr": [1e-2, 1e-3, 1e-4]})
+    optuna_study = search.open_study()
+    trials.queue(optuna_study, '{"training.lr": 0.01}', {"training.lr": 1e-2})
+    trial = optuna_study.ask()
+    trial.set_user_attr("worker", worker_of_a_dead_process())
+    trial.suggest_categorical("training.lr", [1e-2, 1e-3, 1e-4])
+    for lr in (1e-3, 1e-4):
+        trials.queue(optuna_study, json.dumps({"training.lr": lr}), {"training.lr": lr})
+    table = trial_table(run_search(search, 1, silent))
+    assert table["state"].tolist() == ["complete"] * 3
+    assert sizes == [2]
 
 
 # -- test clips --------------------------------------------------------------------------------------------------------
@@ -460,6 +571,7 @@ def stuck(*arguments):
     import time
     time.sleep(600)
 tuning.search.objective.train = stuck
+tuning.search.objective.most_together = lambda: 1
 search = searched.search(Path({folder!r}), method="random", num_trials=2, storage={storage!r}, **{settings!r})
 tuning.search.workers.run_search(search, 1, print)
 """
