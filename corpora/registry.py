@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args
 import pandas as pd
 from pydantic import Field, StringConstraints
 
+from corpora.audformat.corpus import AudformatCorpus
 from corpora.bah.corpus import BahCorpus
 from corpora.clips import ClipTable, CorpusError, concatenate
 from corpora.fiv2.corpus import FirstImpressionsCorpus
@@ -51,7 +52,7 @@ def adapter_of(source: type[CorpusSource]) -> str | None:
     return names[0] if len(names) == 1 and isinstance(names[0], str) else None
 
 
-_SHIPPED = (TableCorpus, BahCorpus, FirstImpressionsCorpus, MeldCorpus, MoseiCorpus)
+_SHIPPED = (TableCorpus, AudformatCorpus, BahCorpus, FirstImpressionsCorpus, MeldCorpus, MoseiCorpus)
 Source = CorpusSource
 """A corpus entry of any kind; a new adapter is added to `_SHIPPED`, or by an entry point."""
 if not TYPE_CHECKING:  # a union that is known when it runs

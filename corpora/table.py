@@ -1,4 +1,4 @@
-"""Any corpus that is a table: CSV, TSV, Parquet or JSON lines, its columns declared in the configuration.
+"""Any corpus that is a table (CSV, TSV, Parquet, JSON lines, a dataset of Hugging Face), its columns declared by name.
 
 Media are found in folders by the names that the table gives, see `find_media`.
 """
@@ -29,7 +29,7 @@ from mmpsr.config import Config, nearest
 from mmpsr.delimited import separator_of
 from mmpsr.tasks import TaskSpec
 
-__all__ = ["MEDIA_COLUMNS", "SplitColumn", "TableCorpus", "find_media"]
+__all__ = ["MEDIA_COLUMNS", "UNKNOWN_SPLIT", "SplitColumn", "TableCorpus", "find_media", "read_splits"]
 
 _SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg")
 
@@ -47,7 +47,8 @@ MEDIA_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "faces": (),
 }
 """Column of the clip table -> suffixes by which its files are found, first come first; `faces` are folders."""
-_UNKNOWN = "?"  # split of rows whose cell names none, until they are set aside
+UNKNOWN_SPLIT = "?"
+"""Split of rows whose cell names none, until they are set aside."""
 _SECONDS = ("start", "end", "audio_start", "audio_end", "fallback_start", "fallback_end")
 _SPANS = (("start", "end"), ("audio_start", "audio_end"), ("fallback_start", "fallback_end"))
 _CONSENTS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -131,7 +132,7 @@ class TableCorpus(CorpusSource):
     adapter: Literal["table"]
     """Chooses this adapter."""
     files: str | dict[Split, str]
-    """One table file, or one per split; relative to `path`."""
+    """One table file or folder of Hugging Face's `save_to_disk`, or one per split; relative to `path`."""
     separator: str | None = None
     """What separates the cells of a text table: a character or its name; left out, told from its head."""
     quoting: bool | None = None
@@ -359,7 +360,7 @@ class TableCorpus(CorpusSource):
                 defects.add("mended", where, reason, clip)
             clips.loc[early, start] = 0.0
             reasons[f"the {end} lies before the {start}"] = clips[end] < clips[start].fillna(0.0)
-        usable = clips["split"].ne(_UNKNOWN).fillna(True).astype(bool)
+        usable = clips["split"].ne(UNKNOWN_SPLIT).fillna(True).astype(bool)
         for reason, rows in reasons.items():
             defects.add_rows("unusable_row", clips, rows & usable, f"{reason}; the row is not used")
             usable &= ~rows
@@ -384,18 +385,29 @@ class TableCorpus(CorpusSource):
         if self.split is None:  # unlabelled: for pseudo-labels only
             return pd.Series("train", index=cells.frame.index, dtype="string")
         source = SplitColumn(column=self.split) if isinstance(self.split, str) else self.split
-        found = cells.select(source.column).str.strip()
-        names, unclear = _split_names(found.dropna().unique(), source.values)
-        place = f"corpora.sources.{name}.split.values"
-        unknown = found.notna() & ~found.isin(list(names))
-        for row in np.flatnonzero(unknown):
-            reason = f"unknown split {found[row]!r}; {nearest(found[row], [*SPLITS, *source.values])}"
-            reason = f"{unclear.get(found[row], reason)}; set {place} to translate it"
-            defects.add("unknown_split", f"{cells.where(int(row))}, column {source.column!r}", reason)
-        read_as = [f"{cell!r} as {split}" for cell, split in names.items() if cell not in (*SPLITS, *source.values)]
-        if read_as:
-            defects.add("mended", f"{cells.file}, column {source.column!r}", f"splits are read: {', '.join(read_as)}")
-        return found.map(names).astype("string").mask(unknown, _UNKNOWN)
+        return read_splits(cells, source, f"corpora.sources.{name}.split.values", defects)
+
+
+def read_splits(cells: Cells, source: SplitColumn, place: str, defects: Defects) -> pd.Series:
+    """Read splits by row: missing where blank, `UNKNOWN_SPLIT` where a cell names none, which is noted.
+
+    Args:
+        cells: the file.
+        source: its column, and what its words mean.
+        place: the setting that translates words, for messages.
+        defects: notes words that name no split, and those that were read as one.
+    """
+    found = cells.select(source.column).str.strip()
+    names, unclear = _split_names(found.dropna().unique(), source.values)
+    unknown = found.notna() & ~found.isin(list(names))
+    for row in np.flatnonzero(unknown):
+        reason = f"unknown split {found[row]!r}; {nearest(found[row], [*SPLITS, *source.values])}"
+        reason = f"{unclear.get(found[row], reason)}; set {place} to translate it"
+        defects.add("unknown_split", f"{cells.where(int(row))}, column {source.column!r}", reason)
+    read_as = [f"{cell!r} as {split}" for cell, split in names.items() if cell not in (*SPLITS, *source.values)]
+    if read_as:
+        defects.add("mended", f"{cells.file}, column {source.column!r}", f"splits are read: {', '.join(read_as)}")
+    return found.map(names).astype("string").mask(unknown, UNKNOWN_SPLIT)
 
 
 def _split_names(found: Iterable[str], values: Mapping[str, Split]) -> tuple[dict[str, Split], dict[str, str]]:

@@ -17,6 +17,7 @@ from encoders.base import Pooling
 from encoders.catalogue.entries import ENTRIES
 from encoders.catalogue.entry import EMBEDDED
 from mmpsr.config import Config, base_of, nearest
+from mmpsr.executors.base import LOCAL, ExecutorName
 
 __all__ = [
     "COLUMN",
@@ -239,6 +240,9 @@ class FeaturesConfig(Config):
     """Each word while it is spoken and nothing between, or all tokens spread evenly over the clip."""
     num_workers: int = Field(default=2, ge=1)
     """Worker processes that decode and encode, per launched process."""
+    executor: ExecutorName = LOCAL
+    """Who decodes and encodes: `local`, such processes; `dask://host:port`, the workers of a Dask cluster; or
+    `package.module:factory`, a function that gives a `concurrent.futures.Executor`."""
     chunk_size: int = Field(default=16, ge=1)
     """Clips that a worker takes at a time and that are stored together; a kill costs the chunks in flight."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -25,6 +25,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "lexica": ("empath", "textblob", "vaderSentiment"),
     "hub": ("laion_clap", "open_clip", "timm", "torchvision"),
     "corpora": ("h5py", "skimage", "yaml"),
+    "datasets": ("datasets",),
     "report": ("matplotlib",),
     "tune": ("optuna", "sqlalchemy"),
     "track": ("tensorboard",),
@@ -33,6 +34,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "balancing": ("torchjd",),
     "graphs": ("torch_geometric",),
     "postgresql": ("psycopg",),
+    "dask": ("distributed",),
 }
 """Extra -> top-level modules that it brings."""
 
@@ -40,7 +42,8 @@ _PURPOSES: Mapping[str, str] = {
     "media": "recordings and texts are read and encoded",
     "lexica": "texts are scored by word lists",
     "hub": "encoders from a hub are run",
-    "corpora": "the files of BAH and CMU-MOSEI are read and the demo corpora are built",
+    "corpora": "the files of BAH, CMU-MOSEI and audformat databases are read and the demo corpora are built",
+    "datasets": "datasets of Hugging Face are read and made",
     "report": "charts are drawn",
     "tune": "configurations are searched",
     "track": "TensorBoard logs are written",
@@ -49,6 +52,7 @@ _PURPOSES: Mapping[str, str] = {
     "balancing": "gradients are aggregated by TorchJD",
     "graphs": "graph layers of torch_geometric are used",
     "postgresql": "searches are kept in PostgreSQL",
+    "dask": "work is given to a cluster",
 }
 """Extra -> what is done with it, for the sentence."""
 

@@ -164,6 +164,8 @@ class OutputConfig(Config):
     """Folder of this configuration's runs below it; the configuration file's name where left out."""
     trackers: tuple[str, ...] = ()
     """Where figures are logged besides `metrics.jsonl`, by accelerate's names: `tensorboard`, `wandb`, `mlflow` ..."""
+    callbacks: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = ()
+    """Code of yours that is told of epochs and checkpoints: `package.module:Class`, see `training.fit.callbacks`."""
 
     @field_validator("trackers")
     @classmethod

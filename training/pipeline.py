@@ -28,6 +28,7 @@ from training.config import InTimeConfig, RunConfig
 from training.data.joined import JoinedCorpora
 from training.data.load import RunData, load_run_data
 from training.data.selection import active_features
+from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
 from training.fit.live import Watch, watching
 from training.fit.loop import Course, train
@@ -49,7 +50,13 @@ __all__ = ["JoinedRun", "run_training", "say_clips", "train_joined", "train_join
 
 
 def run_training(
-    config: RunConfig, name: str, resume: bool, accelerator: Accelerator, console: Console, live: bool = False
+    config: RunConfig,
+    name: str,
+    resume: bool,
+    accelerator: Accelerator,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+    live: bool = False,
 ) -> Path:
     """Run a configuration to its table.
 
@@ -59,11 +66,17 @@ def run_training(
         resume: continue the newest run of the same configuration.
         accelerator: device, precision and processes.
         console: where messages go (only the main process speaks).
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
         live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
+
+    Raises:
+        CallbackError: a callback has failed; it is named.
+        ConfigError: a callback cannot be made, which is found before anything is read.
     """
+    Callbacks.of(config.output.callbacks, callbacks)
 
     def say(message: str) -> None:
         if accelerator.is_main_process:
@@ -85,7 +98,7 @@ def run_training(
     say(f"run directory {run.path}")
     baseline = create_baseline(config, data.joined, config.tasks.resolve())
     with watching(console, live and accelerator.is_main_process) as watch:
-        train_joined(config, data, baseline, accelerator, run, say, watch)
+        train_joined(config, data, baseline, accelerator, run, say, callbacks, watch)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -97,6 +110,7 @@ def train_joined(
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
+    callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
 ) -> None:
     """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
@@ -108,6 +122,7 @@ def train_joined(
         accelerator: device, precision and processes.
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
         watch: told where training stands, in place of messages about epochs.
     """
     tasks = config.tasks.resolve()
@@ -115,7 +130,7 @@ def train_joined(
         _note_inputs(config, data, accelerator, run)
         start_trackers(accelerator, config, run.path)
         meter = CostMeter(run, accelerator.device)
-        model = train(config, data.joined, tasks, accelerator, run, say, baseline, watch)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline, callbacks, watch)
         if accelerator.is_main_process:
             meter.write(model)
             finish_run(config, model, data.joined, tasks, run, baseline)

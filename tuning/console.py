@@ -13,6 +13,7 @@ from mmpsr.extras import require_extra
 from training.commands.common import (
     DEMO,
     ConfigOption,
+    ExecutorOption,
     JsonOption,
     SetOption,
     announce,
@@ -20,6 +21,7 @@ from training.commands.common import (
     guarded,
     out_console,
     print_error,
+    with_executor,
 )
 from training.commands.console import app
 
@@ -49,6 +51,7 @@ def tune(
         int | None,
         typer.Option("--workers", min=1, help="Processes on this machine; as many as were launched, or 1."),
     ] = None,
+    executor: ExecutorOption = None,
 ) -> None:
     """Search over the fields of a configuration by dev figures; a killed or repeated command continues."""
     require_extra("tune")
@@ -65,7 +68,7 @@ def tune(
     def say(message: str) -> None:
         console.print(message, highlight=False, markup=False)
 
-    section, start, notes = load_search(config, set_ or (), base)
+    section, start, notes = load_search(config, with_executor(set_, executor), base)
     for note in notes:
         say(note)
     search = Search(section, start, start.output.name or config.stem, str(config), load_joined)
@@ -83,6 +86,7 @@ def study(
     base: StudyBaseOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 1,
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
+    executor: ExecutorOption = None,
 ) -> int:
     """Fill the table of a study, of which only missing cells are computed, and print it."""
     announce(f"reading {path}")
@@ -97,7 +101,7 @@ def study(
         raise typer.BadParameter(f"--seeds {seeds!r}: expected whole numbers, as 0,1,2") from None
     console, errors = out_console(), error_console()
     try:
-        loaded = load_study(path, set_ or [], numbers, base)
+        loaded = load_study(path, with_executor(set_, executor), numbers, base)
     except ConfigError as error:
         for line in str(error).splitlines():  # one of each row
             print_error(line)

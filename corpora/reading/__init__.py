@@ -4,6 +4,7 @@ Every error says file, row and column; nothing in a file can run, and no file ca
 """
 
 from corpora.reading.cells import Cells, ColumnPattern, RawCells, Selector, plain_numbers, read_cells
+from corpora.reading.hugging_face import dataset_frame, to_dataset
 from corpora.reading.paths import MEDIA_SUFFIXES, Tree, missing_path, shown_path, walk
 from corpora.reading.tiers import Interval, Tier, read_tiers
 from corpora.reading.untrusted import ForbiddenTagError, as_text, load_pickle, load_yaml, read_yaml
@@ -19,6 +20,7 @@ __all__ = [
     "Tier",
     "Tree",
     "as_text",
+    "dataset_frame",
     "load_pickle",
     "load_yaml",
     "missing_path",
@@ -27,5 +29,6 @@ __all__ = [
     "read_tiers",
     "read_yaml",
     "shown_path",
+    "to_dataset",
     "walk",
 ]

@@ -1,4 +1,4 @@
-"""Table files (CSV, TSV, Parquet, JSON lines) as text cells that know their file and row."""
+"""Table files (CSV, TSV, Parquet, JSON lines, folders of datasets) as text cells that know their file and row."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from corpora.clips import CorpusError, Defects
+from corpora.reading.hugging_face import is_dataset, read_dataset
 from corpora.reading.numbers import Decimal, read_numbers
 from corpora.reading.paths import missing_path, shown_path
 from mmpsr.config import Config, nearest
@@ -198,7 +199,8 @@ def read_cells(
     """Read a table file, its kind told by its suffix.
 
     Args:
-        path: `.csv`, `.tsv`, `.txt` (tab-separated), `.parquet`, or `.jsonl` / `.ndjson`.
+        path: `.csv`, `.tsv`, `.txt` (tab-separated), `.parquet`, or `.jsonl` / `.ndjson`; or a folder that Hugging
+            Face's `save_to_disk` wrote.
         root: `corpora.root`, for messages.
         separator: what separates the cells of a text table; left out, told from its head.
         encoding: of text files.
@@ -210,9 +212,11 @@ def read_cells(
     Raises:
         CorpusError: the file is not there, of an unknown kind, or cannot be parsed.
     """
+    shown, suffix = shown_path(path, root), path.suffix.lower()
+    if is_dataset(path):
+        return _as_text(shown, _text_frame(read_dataset(path, shown)), decimal)
     if not path.is_file():
         raise missing_path("file", path, root)
-    shown, suffix = shown_path(path, root), path.suffix.lower()
     try:
         if suffix == ".parquet":
             return _as_text(shown, _text_frame(_read_parquet(path)), decimal)

@@ -54,7 +54,7 @@ class Embedder:
     """
 
     def __init__(self, encoders: Mapping[str, DeviceEncoder], config: FeaturesConfig) -> None:
-        self.most_clips = len(encoders) * (4 * config.batch_size + 2 * config.num_workers * config.chunk_size)
+        self.num_workers = config.num_workers
         self.num_clips = 0
         self.num_bytes = 0
         self.embed_seconds = 0.0
@@ -83,6 +83,11 @@ class Embedder:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
+
+    @property
+    def most_clips(self) -> int:
+        """Most clips that wait or are with the workers, of which there may be more or fewer by and by."""
+        return len(self._encoders) * (4 * self._batch_size + 2 * self.num_workers * self._chunk_size)
 
     @property
     def jobs(self) -> list[Job]:

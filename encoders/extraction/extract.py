@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -26,9 +27,9 @@ from encoders.device import DeviceEncoder
 from encoders.errors import Failure
 from encoders.extraction.device_batches import Embedder
 from encoders.extraction.encode import Encoded
-from encoders.extraction.jobs import Job, Outcome, Result, encode_beside
+from encoders.extraction.jobs import Job, Outcome, Result, encode_beside, encode_job
 from encoders.extraction.read import clip_records, make_encoders, sequence_specs, timed_source, timed_specs
-from encoders.extraction.workers import WarmEncoders, Workers, modules_of
+from encoders.extraction.workers import WarmEncoders, modules_of, start_engine
 from encoders.spec import EncoderSpec, SequenceSpec, TimedSpec
 from encoders.store.claims import Claims, Item
 from encoders.store.index import Entry
@@ -36,6 +37,8 @@ from encoders.store.progress import ClipProgress, ExtractionSummary
 from encoders.store.queue import Settled, WorkQueue
 from encoders.store.sequence_store import SequenceStore
 from encoders.store.timed_store import TimedStore
+from encoders.workers import Threads, Workers, files_of
+from mmpsr.executors.base import LOCAL
 
 __all__ = ["extract"]
 
@@ -67,17 +70,20 @@ def extract(
 
     Raises:
         ConfigError: there is no such device.
+        ExecutorError: nobody answers at `config.executor`.
         ExtractionError: an encoder cannot be loaded, the device failed, or clips in a row killed their workers;
             what is complete is kept.
     """
     began = time.perf_counter()
     work = _Work(clips, config, warm)
     if work.refresh():
+        engine = start_engine(config.executor, config.num_workers, work.modules) if warm is None else warm.engine
         with (
             Claims(config.store) as claims,
-            Workers(config.num_workers, None if warm is None else warm.executor, work.modules) as workers,
-            ThreadPoolExecutor(1, "texts") as thread,
-            Workers(1, thread, task=encode_beside) as beside,
+            engine if warm is None else nullcontext(),
+            Workers(engine, encode_job) as workers,
+            Threads("texts") as thread,
+            Workers(thread, encode_beside) as beside,
             Embedder(work.device_encoders, config.model_copy(update={"chunk_size": work.chunk_size})) as embedder,
         ):
             _run(work, claims, workers, beside, embedder, ClipProgress(len(work.pending), show_progress))
@@ -92,7 +98,12 @@ def _only(claimed: Mapping[int, Mapping[str, Item]], is_wanted: Callable[[str], 
 
 
 def _run(
-    work: _Work, claims: Claims, workers: Workers, beside: Workers, embedder: Embedder, progress: ClipProgress
+    work: _Work,
+    claims: Claims,
+    workers: Workers[Job, Result],
+    beside: Workers[Job, Result],
+    embedder: Embedder,
+    progress: ClipProgress,
 ) -> None:
     """Claim, submit, embed and store until nothing is pending, here or with other processes."""
     with progress:
@@ -100,6 +111,7 @@ def _run(
             waits_for: set[str] = set()
             asked = -_POLL_SECONDS
             while True:
+                work.num_workers = embedder.num_workers = workers.engine.num_workers
                 while (
                     len(workers.jobs) < workers.limit
                     and len(beside.jobs) < _MOST_BESIDE
@@ -114,13 +126,7 @@ def _run(
                         beside.submit(job)
                     for job in work.pieces_of(claimed):
                         workers.submit(job)
-                in_flight = [
-                    *workers.jobs.values(),
-                    *workers.suspects,
-                    *workers.later,
-                    *beside.jobs.values(),
-                    *embedder.jobs,
-                ]
+                in_flight = [*workers.in_flight, *beside.in_flight, *embedder.jobs]
                 clips = {(job.corpus, clip["clip_id"]) for job in in_flight for clip in job.clips}
                 num_left = len(work.pending) + len(clips)
                 progress.update(num_left, work.num_failed, set() if in_flight else waits_for)
@@ -174,6 +180,7 @@ class _Work(WorkQueue):
         self.device_encoders = {name: encoder for name, encoder in users.items() if isinstance(encoder, DeviceEncoder)}
         self._made = encoders
         self._is_warm = warm is not None
+        self.num_workers = config.num_workers
         self._beside: set[str] = set()
         self.modules: list[str] = []
 
@@ -215,9 +222,9 @@ class _Work(WorkQueue):
         left = _only(claimed, lambda name: name not in self._beside)
         num_left = len(left) + len(self.pending)
         together = any(self._is_light_text(name) for items in left.values() for name in items)
-        whole = together or self._is_warm or self.config.num_workers == 1
+        whole = together or self._is_warm or self.num_workers == 1
         while left:
-            size = len(left) if whole else math.ceil(num_left / (2 * self.config.num_workers))
+            size = len(left) if whole else math.ceil(num_left / (2 * self.num_workers))
             piece = dict(islice(left.items(), size))
             left = {row: items for row, items in left.items() if row not in piece}
             num_left -= len(piece)
@@ -242,7 +249,8 @@ class _Work(WorkQueue):
             for name, spec in self.encoders.items()
             if name in needed
         }
-        return Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences, timed)
+        seen = () if self.config.executor == LOCAL else files_of(clips)
+        return Job(clips[0]["corpus"], clips, vectors, encoders, self.config, sequences, timed, seen)
 
     def receive(self, job: Job, result: Result, claims: Claims, embedder: Embedder | None = None) -> None:
         """Write what a worker finished of a chunk, hand the rest to the embedder, or give it up."""

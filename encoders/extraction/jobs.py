@@ -24,12 +24,20 @@ from encoders.media.decoding import length_of
 from encoders.spec import IN_TIME
 from encoders.store.claims import Item
 from encoders.timed import Timed
+from encoders.workers import DIED, require_files
 from mmpsr.config import ConfigError, base_of
+from mmpsr.executors.base import ONE_THREAD, works_away
 
-__all__ = ["ONE_THREAD", "Job", "Outcome", "Result", "encode_beside", "encode_job", "prepare_clip", "start_worker"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "Result",
+    "encode_beside",
+    "encode_job",
+    "prepare_clip",
+    "start_worker",
+]
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Environment in which libraries compute with one thread, if it is set before they are imported."""
 _loaded: dict[tuple[str, str, str], Encoder] = {}
 
 
@@ -45,6 +53,7 @@ class Job:
         features: what encoders are made from besides, and how long sequences may be.
         sequences: by modality, sequences to make by clip position.
         timed: by what it is called (`video in time`), values in time to make by clip position.
+        seen: files that the launched process sees; a machine that does not is no clip's fault.
     """
 
     corpus: str
@@ -54,12 +63,29 @@ class Job:
     features: FeaturesConfig
     sequences: dict[str, dict[int, Item]] = field(default_factory=dict)
     timed: dict[str, dict[int, Item]] = field(default_factory=dict)
+    seen: Sequence[str] = ()
 
     @property
     def items(self) -> list[Item]:
         """All that is to be made, as claimed."""
         kinds = (self.wanted, self.sequences, self.timed)
         return [item for kind in kinds for items in kind.values() for item in items.values()]
+
+    @property
+    def names(self) -> list[str]:
+        """Its clips, for messages."""
+        return [f"{self.corpus}/{clip['clip_id']}" for clip in self.clips]
+
+    @property
+    def culprits(self) -> list[str]:
+        """Name its encoders, which may kill a worker, too."""
+        return [f"encoder {encoder_id!r} ({name})" for name, (encoder_id, _) in self.encoders.items()]
+
+    def dead(self) -> Result:
+        """Make the result where nothing came of it but the death of its worker."""
+        why = Failure("failed", DIED)
+        names = [*dict.fromkeys([*self.wanted, *self.sequences]), *self.timed]
+        return Result({name: Outcome(failures=dict.fromkeys(self.rows(name), why)) for name in names}, 0.0, 0.0)
 
     def parts(self) -> list[Job]:
         """Split into jobs of one clip; one of a single clip into jobs of one encoder; one of both stays as it is."""
@@ -163,7 +189,11 @@ def encode_job(job: Job) -> Result:
     Light encoders of text take all clips at once. The others take clip by clip, which share its decoded frames and
     sound; so one clip at a time is held in memory. What is in time comes first: all frames pass then, and those that
     vectors are made of are kept.
+
+    Raises:
+        ExtractionError: an encoder cannot be loaded or needs a library, or this machine does not see the media.
     """
+    require_files(job.seen)
     encoders = {name: _encoder(*job.encoders[name], name, job.features) for name in job.encoders}
     outcomes = {name: Outcome() for name in (*job.encoders, *job.timed)}
     rows = {name: job.rows(name) for name in outcomes}
@@ -251,7 +281,7 @@ def _encoder(encoder_id: str, fingerprint: str, modality: str, features: Feature
             raise ExtractionError(f"encoder {encoder_id!r} ({modality}) cannot be made: {reason_of(error)}") from error
         if not isinstance(encoder, DeviceEncoder):
             load_encoder(encoder, fingerprint)
-        if multiprocessing.parent_process() is not None:
+        if multiprocessing.parent_process() is not None or works_away():
             for module, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
                 if module in sys.modules:  # not imported only to be told
                     getattr(sys.modules[module], function)(1)

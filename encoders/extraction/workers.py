@@ -1,179 +1,94 @@
-"""Worker processes of an extraction, what happens when one dies, and encoders that outlive an extraction."""
+"""Worker processes of this machine, and encoders that outlive an extraction."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import forkserver
-from typing import Any
+from typing import Any, Self
 
 from encoders.base import Encoder
 from encoders.config import FeaturesConfig
-from encoders.errors import ExtractionError, Failure
-from encoders.extraction.jobs import ONE_THREAD, Job, Outcome, Result, encode_job, start_worker
+from encoders.errors import ExtractionError
+from encoders.extraction.jobs import start_worker
 from encoders.extraction.preload import MODULES
 from encoders.extraction.read import make_encoders
+from encoders.workers import Threads
+from mmpsr.executors.base import LOCAL, ONE_THREAD, Engine, works_away
+from mmpsr.executors.build import open_engine
 
-__all__ = ["WarmEncoders", "Workers", "end_workers", "modules_of", "start_pool"]
-
-_NAMED = 8  # clips that a message names; a chunk may have hundreds
-_MOST_DEATHS = 3  # by one encoder, of clips one after another, each alone with its worker
-DIED = "the worker process died while it encoded this clip alone (a damaged file, or more memory than there is)"
+__all__ = ["LocalPool", "WarmEncoders", "modules_of", "start_engine"]
 
 
-@dataclass
-class Workers:
-    """Worker processes, started with the first chunk, and the chunks that they have.
+class LocalPool(Engine):
+    """Worker processes of this machine, started with the first job.
 
-    Where one dies, the chunks that were at work are done again clip by clip in one process, and a clip that kills it
-    again encoder by encoder: what kills a process is a failure of that clip, and all others are as ever.
-
-    Attributes:
+    Args:
         num_workers: how many.
-        shared: what works in their stead and outlives this, see `WarmEncoders`.
-        modules: what own processes need, see `modules_of`.
-        task: what is done with a chunk.
-        jobs: chunks in flight.
-        pool: own processes.
-        suspects: jobs to be done one by one, since one of them has killed a process.
-        later: jobs that were in flight with them.
+        modules: what they need, see `modules_of`.
     """
 
-    num_workers: int
-    shared: Executor | None = None
-    modules: Collection[str] = ()
-    task: Callable[[Job], Result] = encode_job
-    jobs: dict[Future[Result], Job] = field(default_factory=dict)
-    pool: ProcessPoolExecutor | None = None
-    suspects: deque[Job] = field(default_factory=deque)
-    later: list[Job] = field(default_factory=list)
-    _is_alone: bool = False
-    _dead: dict[tuple[str, str], list[Job]] = field(default_factory=dict)  # by encoder
+    name = LOCAL
 
-    @property
-    def limit(self) -> int:
-        """Most chunks in flight: one per worker, and one ready for each so that none waits; none beside suspects."""
-        return 0 if self._is_alone else 2 * self.num_workers
+    def __init__(self, num_workers: int, modules: Collection[str] = ()) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        self._most, self._alone, self._modules = num_workers, False, modules
 
-    def __enter__(self) -> Workers:
-        if self.shared is None and self.modules:
-            _start_server(self.modules)
+    def __enter__(self) -> Self:
+        if self._modules:
+            _start_server(self._modules)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.pool is not None:
-            end_workers(self.pool, at_once=kind is not None)
-        for future in self.jobs:
-            future.cancel()
+    @property
+    def num_workers(self) -> int:
+        """Processes, whether they have been started or not."""
+        return 1 if self._alone else self._most
 
-    def submit(self, job: Job) -> None:
-        """Hand a chunk to the workers."""
-        if self.pool is None and self.shared is None:
-            self.pool = start_pool(1 if self._is_alone else self.num_workers, self.modules)
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Give a job to the processes."""
+        if self.pool is None:
+            self.pool = start_pool(self.num_workers, self._modules)
         try:
-            future = (self.shared or self.pool).submit(self.task, job)  # type: ignore[union-attr]
-        except BrokenProcessPool:  # it broke since the last look; `completed` sees to it
-            future = Future()
-            future.set_exception(BrokenProcessPool())
+            return self.pool.submit(function, *arguments)
         except (EOFError, ConnectionError) as error:  # the process that workers are forked from has died
             raise ExtractionError(
-                f"worker processes cannot be started: one of {', '.join(self.modules)} ended the process that imported "
-                "it, as a library does that was built for another processor; reinstall it, or leave its encoder out"
+                f"worker processes cannot be started: one of {', '.join(self._modules)} ended the process that "
+                "imported it, as a library does that was built for another processor; reinstall it, or leave its "
+                "encoder out"
             ) from error
-        self.jobs[future] = job
 
-    def completed(
-        self, timeout: float, quiet: bool = False, others: Collection[Future[Any]] = ()
-    ) -> Iterator[tuple[Job, Result]]:
-        """Chunks whose result has come, each handed out once.
+    def renew(self, alone: bool = False) -> None:
+        """End the processes; new ones start with the next job, or one where jobs come one at a time."""
+        self.close(at_once=True)
+        self._alone = alone
 
-        Args:
-            timeout: seconds to wait for the first.
-            quiet: pass over chunks that went wrong.
-            others: whatever else ends the waiting when it is done.
-
-        Raises:
-            ExtractionError: a worker cannot work, or several clips in a row killed theirs.
-        """
-        finished = wait([*self.jobs, *others], timeout, FIRST_COMPLETED).done
-        if not quiet and any(isinstance(future.exception(), BrokenProcessPool) for future in finished & {*self.jobs}):
-            finished = wait(self.jobs).done  # of a broken pool nothing is at work any more
-        broken: BaseException | None = None
-        for future in [future for future in self.jobs if future in finished]:
-            error = future.exception()
-            if error is None:
-                job = self.jobs.pop(future)
-                for encoder in job.encoders.values():
-                    self._dead.pop(encoder, None)
-                yield job, future.result()
-            elif isinstance(error, BrokenProcessPool):
-                broken = error
-            elif not quiet:
-                raise error
-        if quiet:
-            return
-        if broken is not None:
-            if self.shared is not None:
-                raise ExtractionError(_obituary(list(self.jobs.values()))) from broken
-            yield from self._bury()
-        self._go_on()
-
-    def _bury(self) -> Iterator[tuple[Job, Result]]:
-        """Set aside what may have killed a process; a single clip that did so with a single encoder has failed."""
-        lost = list(self.jobs.values())
-        self.jobs.clear()
-        self._end_pool()
-        at_work = 1 if self._is_alone else self.num_workers  # jobs start in the order of submission
-        self.later += lost[at_work:]
-        for job in reversed(lost[:at_work]):
-            parts = job.parts()
-            if len(parts) > 1 or not self._is_alone:
-                self.suspects.extendleft(reversed(parts))
-                continue
-            (encoder,) = job.encoders.values()
-            dead = self._dead.setdefault(encoder, [])
-            dead.append(job)
-            if len(dead) == _MOST_DEATHS:
-                raise ExtractionError(f"encoder {encoder[0]!r}: {_obituary(dead)}")
-            names = [*dict.fromkeys([*job.wanted, *job.sequences]), *job.timed]
-            why = Failure("failed", DIED)
-            yield job, Result({name: Outcome(failures={0: why}) for name in names}, 0.0, 0.0)
-
-    def _go_on(self) -> None:
-        """Submit the next suspect, or after the last one what was in flight with them."""
-        if self.jobs:
-            return
-        if self.suspects:
-            self._is_alone = True
-            self.submit(self.suspects.popleft())
-        elif self._is_alone:
-            self._end_pool()
-            self._is_alone = False
-            again, self.later = self.later, []
-            for job in again:
-                self.submit(job)
-
-    def _end_pool(self) -> None:
+    def close(self, at_once: bool = False) -> None:
+        """End the processes."""
         if self.pool is not None:
-            end_workers(self.pool, at_once=True)
+            end_workers(self.pool, at_once)
             self.pool = None
 
 
-def _obituary(jobs: Sequence[Job]) -> str:
-    suspects = [f"{job.corpus}/{clip['clip_id']}" for job in jobs for clip in job.clips]
-    more = f" and {len(suspects) - _NAMED:,} more" if len(suspects) > _NAMED else ""
-    return (
-        f"worker processes died while they encoded these clips: {', '.join(suspects[:_NAMED])}{more}. Out of memory is "
-        "the usual cause (fewer features.num_workers, smaller features.chunk_size), a library that does not run on "
-        "this machine another. Everything complete is kept and the same command continues; features.retry_failed=true "
-        "tries those again, too, that were called failed"
-    )
+def start_engine(executor: str, num_workers: int, modules: Collection[str] = ()) -> Engine:
+    """Make worker processes of this machine, or the connection to those of elsewhere.
+
+    A process that is itself such a worker does all in a thread of its own: it may have no children.
+
+    Args:
+        executor: see `mmpsr.executors`.
+        num_workers: how many, where the executor does not tell.
+        modules: what worker processes need, see `modules_of`.
+
+    Raises:
+        ExecutorError: see `mmpsr.executors.open_engine`.
+        MissingExtraError: Dask is not installed.
+    """
+    if works_away():
+        return Threads("encode")
+    return LocalPool(num_workers, modules) if executor == LOCAL else open_engine(executor, num_workers)
 
 
 def start_pool(num_workers: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:
@@ -241,11 +156,9 @@ class WarmEncoders:
 
     def __init__(self, config: FeaturesConfig, num_processes: int = 0) -> None:
         self.encoders = make_encoders(config)
-        self.executor: Executor
+        self.engine: Engine = Threads("encode")
         if num_processes:
-            self.executor = start_pool(num_processes, modules_of(self.encoders.values()))
-        else:
-            self.executor = ThreadPoolExecutor(1, "encode")
+            self.engine = LocalPool(num_processes, modules_of(self.encoders.values()))
 
     def __enter__(self) -> WarmEncoders:
         return self
@@ -255,7 +168,4 @@ class WarmEncoders:
 
     def close(self, at_once: bool = False) -> None:
         """End processes or thread; with `at_once` processes stop in the midst of their work."""
-        if isinstance(self.executor, ProcessPoolExecutor):
-            end_workers(self.executor, at_once)
-        else:
-            self.executor.shutdown(wait=not at_once, cancel_futures=True)
+        self.engine.close(at_once)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from encoders.errors import EncodingError
-from encoders.extraction.workers import end_workers, start_pool
+from encoders.extraction.workers import start_engine
 from encoders.face.landmarks import largest_face
 from encoders.media.audio import SILENCE, is_silent, read_audio
 from encoders.media.clip import BLACK_LUMA, ClipMedia, is_black
@@ -26,6 +25,8 @@ from encoders.media.decoding import duration_of, opened, stream_of
 from encoders.media.frames import read_frames
 from encoders.store.progress import ClipProgress
 from encoders.store.queue import records_of
+from encoders.workers import Workers, files_of, require_files
+from mmpsr.executors.base import LOCAL
 
 __all__ = [
     "ANNOTATED_SECONDS",
@@ -76,7 +77,32 @@ _RATE = 16_000
 _Finding = tuple[str, str]  # kind, reason
 
 
-def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Chunk:
+    """Clips that a worker looks at."""
+
+    rows: list[int]
+    records: list[dict[str, Any]]
+    seen: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{record['corpus']}/{record['clip_id']}" for record in self.records]
+
+    @property
+    def culprits(self) -> tuple[()]:
+        return ()  # whatever number of files a decoder dies of, the next may be in order
+
+    def parts(self) -> list[_Chunk]:
+        return [_Chunk([row], [record], self.seen) for row, record in zip(self.rows, self.records, strict=True)]
+
+    def dead(self) -> list[list[_Finding] | None]:
+        (record,) = self.records
+        path = next(record[name] for name in _FILES if record[name] is not None)
+        return [[("unreadable", f"{path}: its decoder crashed")]]
+
+
+def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool, executor: str = LOCAL) -> pd.DataFrame:
     """Look at the media of a clip table; Ctrl-C stops at once.
 
     A file that does not exist is passed over: that is the adapters' to report. Where the first choice cannot be used
@@ -87,10 +113,15 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
         clips: clip table of any number of corpora; columns it lacks are missing.
         num_workers: worker processes.
         show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        executor: who looks at them, see `mmpsr.executors`.
 
     Returns:
         One row per clip and kind, in the order of the table and of `MEDIA_KINDS`: columns `corpus`, `clip_id`, `kind`
         and `reason`. Its `attrs` say `num_inspected`, the clips of which a file was looked at, and `seconds`.
+
+    Raises:
+        ExecutorError: nobody answers at `executor`.
+        ExtractionError: a worker does not see the media.
     """
     began = time.perf_counter()
     table = clips.reindex(columns=list(_COLUMNS))
@@ -99,14 +130,13 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
     given = [row for row, record in enumerate(records) if any(record[name] is not None for name in _FILES)]
     results: dict[int, list[_Finding] | None] = {}
     with ClipProgress(len(given), show_progress, "media", "with defects") as progress:
-        waiting = deque(given[first : first + _CHUNK_SIZE] for first in range(0, len(given), _CHUNK_SIZE))
-        while waiting:
-            for rows in _work_off(waiting, records, results, num_workers, progress):
-                alone = deque([row] for row in rows)  # one of these clips ends its worker: which is it?
-                while alone:
-                    for (row,) in _work_off(alone, records, results, 1, progress):
-                        path = next(records[row][name] for name in _FILES if records[row][name] is not None)
-                        results[row] = [("unreadable", f"{path}: its decoder crashed")]
+        if given:
+            waiting = deque(
+                _chunk(given[first : first + _CHUNK_SIZE], records, executor)
+                for first in range(0, len(given), _CHUNK_SIZE)
+            )
+            with start_engine(executor, num_workers) as engine, Workers(engine, inspect_there) as workers:
+                _work_off(waiting, workers, results, progress)
     defects = [
         (records[row]["corpus"], records[row]["clip_id"], *finding) for row in given for finding in results[row] or ()
     ]
@@ -116,48 +146,33 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool) ->
     return table
 
 
+def _chunk(rows: list[int], records: Sequence[dict[str, Any]], executor: str) -> _Chunk:
+    own = [records[row] for row in rows]
+    return _Chunk(rows, own, [] if executor == LOCAL else files_of(own, _FILES))
+
+
 def _work_off(
-    waiting: deque[list[int]], records: Sequence[dict[str, Any]], results: dict[int, list[_Finding] | None],
-    num_workers: int, progress: ClipProgress,
-) -> list[list[int]]:  # fmt: skip
-    """Inspect chunks of clips until none waits or a worker dies; then the chunks that were at work are returned."""
-    pool = start_pool(num_workers)
-    jobs: dict[Future[list[list[_Finding] | None]], list[int]] = {}
-    whole = False
-    try:
-        while waiting or jobs:
-            while waiting and len(jobs) < 2 * num_workers:
-                jobs[pool.submit(inspect_clips, [records[row] for row in waiting[0]])] = waiting[0]
-                waiting.popleft()
-            wait(jobs, 1.0, FIRST_COMPLETED)
-            if not _collect(jobs, results):
-                break
-            progress.update(progress.num_clips - len(results), sum(map(bool, results.values())), set())
-        whole = not jobs
-    except BrokenProcessPool:  # it broke since the last look
-        _collect(jobs, results)
-    finally:
-        end_workers(pool, at_once=not whole)
-    lost = list(jobs.values())  # jobs start in the order of submission
-    waiting.extendleft(reversed(lost[num_workers:]))
-    return lost[:num_workers]
-
-
-def _collect(
-    jobs: dict[Future[list[list[_Finding] | None]], list[int]], results: dict[int, list[_Finding] | None]
-) -> bool:
-    """Take over the results that have come; whether all workers live."""
-    alive = True
-    for future in [future for future in jobs if future.done()]:
-        if isinstance(future.exception(), BrokenProcessPool):
-            alive = False
-        else:
-            results.update(zip(jobs[future], future.result(), strict=True))
-            del jobs[future]
-    return alive
+    waiting: deque[_Chunk],
+    workers: Workers[_Chunk, list[list[_Finding] | None]],
+    results: dict[int, list[_Finding] | None],
+    progress: ClipProgress,
+) -> None:
+    """Inspect chunks of clips until none waits."""
+    while waiting or workers.in_flight:
+        while waiting and len(workers.jobs) < workers.limit:
+            workers.submit(waiting.popleft())
+        for chunk, findings in workers.completed(1.0):
+            results.update(zip(chunk.rows, findings, strict=True))
+        progress.update(progress.num_clips - len(results), sum(map(bool, results.values())), set())
 
 
 # What follows runs in the worker processes.
+
+
+def inspect_there(chunk: _Chunk) -> list[list[_Finding] | None]:
+    """Inspect the clips of a chunk, on a machine that sees the files which the launched process sees."""
+    require_files(chunk.seen)
+    return inspect_clips(chunk.records)
 
 
 def inspect_clips(rows: Sequence[Mapping[str, Any]]) -> list[list[_Finding] | None]:

@@ -82,9 +82,17 @@ class TextWriter(ABC):
             ExtractionError: it is not here and cannot be fetched, or cannot be used.
         """
 
+    def load_reader(self) -> None:  # noqa: B027  most need nothing
+        """Load what `prepare` needs, and no weights, in a process that does nothing else; errors as of `load`."""
+
     @abstractmethod
     def prepare(self, clip: ClipMedia) -> Any:
-        """Read what a model needs of a clip in a thread, after `load`; raises `MissingModality` or `EncodingError`."""
+        """Read what a model needs of a clip, after `load` or `load_reader`.
+
+        Raises:
+            MissingModality: the clip has nothing of it.
+            EncodingError: it has, and cannot be read.
+        """
 
     @abstractmethod
     def write(self, prepared: Sequence[Any]) -> list[Written | Failure]:

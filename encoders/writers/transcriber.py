@@ -115,9 +115,9 @@ class Transcriber(TextWriter):
             ExtractionError: they are not here and cannot be fetched, or are not Whisper's.
             ConfigError: the model does not know the language.
         """
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        from transformers import WhisperForConditionalGeneration
 
-        self._processor = self.checkpoint.open(WhisperProcessor)
+        self.load_reader()
         model = self.checkpoint.open_model(WhisperForConditionalGeneration, self.dtype)
         self._model = model.to(self.device)
         settings = model.generation_config
@@ -139,6 +139,12 @@ class Transcriber(TextWriter):
                 f"features.transcriber.language: {self.checkpoint.model} does not know {self.language!r}; "
                 f"{nearest(self.language, known)}"
             )
+
+    def load_reader(self) -> None:
+        """Load the processor."""
+        from transformers import WhisperProcessor
+
+        self._processor = self.checkpoint.open(WhisperProcessor)
 
     def prepare(self, clip: ClipMedia) -> _Heard:
         """Log-mel features of the clip's windows."""

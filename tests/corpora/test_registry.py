@@ -105,7 +105,7 @@ def test_trained_corpora_and_metrics(root: Path) -> None:
         (["corpora.sources.x.adapter=tabel"], "corpora.sources.x.adapter: 'tabel' is not known; did you mean 'table'?"),
         (
             ["corpora.sources.x.path='.'"],
-            "corpora.sources.x.adapter is missing; known names are bah, fiv2, meld, mosei, table",
+            "corpora.sources.x.adapter is missing; known names are audformat, bah, fiv2, meld, mosei, table",
         ),
         (
             ["corpora.sources.x={adapter='table', id='a', files={dev='b'}, txt='c'}"],

@@ -42,9 +42,14 @@ class FakeWriter(TextWriter):
     def load(self) -> None:
         self.loaded += 1
 
+    def load_reader(self) -> None:
+        self.loaded = -1
+
     def prepare(self, clip: ClipMedia) -> str:
         assert self.loaded, "load() must come first"
         match clip.clip_id.split("-")[0]:
+            case "here" if self.loaded < 0:
+                raise EncodingError("read elsewhere, without weights")
             case "silent":
                 raise MissingModality("no media file")
             case "broken":

@@ -12,7 +12,7 @@ FOLDER = REPOSITORY / "docs"
 GUIDES = sorted(path.name for path in FOLDER.glob("*.md") if path.name != "README.md")
 
 _FENCE = re.compile(r"^```(\S*) ?(.*)$")
-_NAME = re.compile(r"# (\S+\.(?:toml|py))")
+_NAME = re.compile(r"(?:#!\S+\n)?# (\S+\.(?:toml|py|sh))\n")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Block:
 
     @property
     def name(self) -> str | None:
-        """File that the reader saves the block as: its first line, if that is a comment of nothing else."""
-        found = _NAME.fullmatch(self.text.split("\n", 1)[0])
+        """File that the reader saves the block as: its first line, but for #!, if that is a comment of nothing else."""
+        found = _NAME.match(self.text)
         return found and found.group(1)
 
     def __str__(self) -> str:
@@ -68,14 +68,19 @@ def commands(block: Block) -> list[list[str]]:
 
 
 def script(guide: str, folder: Path) -> str:
-    """A guide's commands as a script that stops at the first that fails; its named files are written to `folder`."""
+    """A guide's commands as a script that stops at the first that fails; its named files are written to `folder`.
+
+    A program in Python is run where it stands, or by the command that names it.
+    """
     parts = ["set -euo pipefail"]
+    texts = [block.text for block in blocks(guide, "bash")]
     for block in blocks(guide, "bash", "python", "toml"):
         name = block.name
         if block.language == "python":
             name = name or f"line{block.line}.py"
-            parts += [f"echo '@ {block}'", f"python {name}"]
-        elif block.language == "bash":
+            if not any(name in text for text in texts):
+                parts += [f"echo '@ {block}'", f"python {name}"]
+        elif block.language == "bash" and name is None:
             parts += [f"echo '@ {block}'", block.text]
         if name is not None:
             (folder / name).write_text(block.text, encoding="utf-8")

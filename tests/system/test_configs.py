@@ -1,8 +1,13 @@
 """Every configuration that ships is valid, and those that say so are the published settings."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import _filter_args, prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
+from torch.distributed.launcher.api import LaunchConfig
+from torch.distributed.run import config_from_args, get_args_parser
 
 from mmpsr.config import load_config, read_toml
 from training.config import RunConfig
@@ -52,3 +57,37 @@ def test_the_papers_settings_are_the_published_ones() -> None:
     training = config.training
     assert (training.optimizer, training.lr, training.weight_decay, training.batch_size) == ("adam", 1e-4, 1e-5, 32)
     assert (training.scheduler, training.num_epochs, training.patience) == ("plateau", 100, 15)
+
+
+def accelerate_plan(file: str, *options: str) -> Namespace:
+    """What `accelerate launch` makes of a file of `configs/accelerate`, and of options that stand behind it."""
+    parser = launch_command_parser()
+    words = ["--config_file", str(FOLDER / "accelerate" / file), *options, "training/run.py"]
+    return _validate_launch_command(parser.parse_args(words))[0]
+
+
+def torch_plan(file: str, *options: str) -> LaunchConfig:
+    """What torch's launcher makes of that."""
+    plan = accelerate_plan(file, *options)
+    prepare_multi_gpu_env(plan)
+    script = ["--training_script", plan.training_script, "--training_script_args", *plan.training_script_args]
+    return config_from_args(_filter_args(plan, get_args_parser(), script))[0]
+
+
+def test_every_file_for_accelerate_is_known_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    files = sorted(path.name for path in (FOLDER / "accelerate").iterdir())
+    assert files == ["cpu.yaml", "one_gpu.yaml", "several_gpus.yaml", "slurm.yaml"]
+    plans = {file: accelerate_plan(file) for file in files}
+    assert [plan.use_cpu for plan in plans.values()] == [True, False, False, False]
+    assert [plan.multi_gpu for plan in plans.values()] == [False, False, True, True]
+    assert [plan.num_processes for plan in plans.values()] == [1, 1, 2, 8]
+    assert {plan.mixed_precision for plan in plans.values()} == {"no"}
+    assert prepare_simple_launcher_cmd_env(plans["cpu.yaml"])[1]["ACCELERATE_USE_CPU"] == "True"
+    assert prepare_simple_launcher_cmd_env(plans["one_gpu.yaml"])[1]["CUDA_VISIBLE_DEVICES"] == "0"
+    several = torch_plan("several_gpus.yaml", "--num_processes", "4", "--main_process_port", "0")
+    assert (several.max_nodes, several.nproc_per_node) == (1, 4)
+    job = "--machine_rank 2 --main_process_ip node7 --num_machines 3 --num_processes 12"
+    node = torch_plan("slurm.yaml", *job.split())
+    assert (node.min_nodes, node.max_nodes, node.nproc_per_node) == (3, 3, 4)
+    assert (node.rdzv_backend, node.rdzv_endpoint, node.rdzv_configs["rank"]) == ("static", "node7:29500", 2)

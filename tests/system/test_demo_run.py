@@ -191,7 +191,8 @@ def test_a_killed_command_resumes_to_the_same_table(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("demo")
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
     launch = command(tmp_path)
-    launch[3:3] = ["--cpu", "--num_processes", "2"]
+    file = REPOSITORY / "configs" / "accelerate" / "cpu.yaml"
+    launch[3:3] = ["--config_file", str(file), "--num_processes", "2"]
     done = subprocess.run(launch, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(list((tmp_path / "demo").iterdir())) == 1

@@ -103,17 +103,17 @@ def test_a_wrong_import_is_found(file: str, source: str) -> None:
 # rooms from the ground up: each imports those of the lines above it, and itself
 ORDER = {
     "mmpsr": (
-        "errors", "batch config delimited extras files plugins unpickling", "prototypes", "tasks",
+        "errors", "batch config delimited extras files plugins unpickling", "executors prototypes", "tasks",
         "decisions probabilities",
         "layers", "models temporal", "objective", "balancing", "stacked", "metrics", "calibration",
         "adaptation explanation export",
     ),
     "corpora": (
         "timeline", "clips", "reading", "labels splitting", "segments source", "bah fiv2 meld mosei table",
-        "checks demo", "registry",
+        "audformat checks demo", "registry",
     ),
     "encoders": (
-        "errors sequences spec timed visibility", "media store", "base", "catalogue", "config", "device face",
+        "errors sequences spec timed visibility", "media store workers", "base", "catalogue", "config", "device face",
         "creation models", "cues lexica stylometry writers", "extraction", "maintenance", "run",
     ),
     "training": (

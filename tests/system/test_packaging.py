@@ -24,7 +24,8 @@ PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(e
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "mmpsr/": ("balancing", "graphs", "onnx"),
-    "corpora/": ("corpora",),
+    "mmpsr/executors/": ("dask",),
+    "corpora/": ("corpora", "datasets"),
     "corpora/demo": ("corpora", "media"),
     "encoders/": ("media", "lexica", "hub"),
     "training/": (),

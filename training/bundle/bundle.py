@@ -103,7 +103,8 @@ def write_bundle(run: Path, folder: Path, force: bool = False) -> None:
     require_free(folder, force)
     if (run / "config.json").is_file() and is_in_time(read_json(run, "config.json")):
         raise BundleError(
-            f"{run} is a run of a model in time, which no bundle holds; `mmpsr predict` and `mmpsr app` take the run"
+            f"{run} is a run of a model in time, which no bundle holds; `mmpsr predict` and `mmpsr app` take the run, "
+            "and InTimePredictor.from_run(...).save_pretrained(...) makes a folder to hand on"
         )
     problems = verify_run(run)
     if problems:

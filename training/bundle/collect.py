@@ -48,6 +48,7 @@ LICENCES: Mapping[str, str] = {
     "bah": "BAH: end-user licence agreement, signed with its makers; each participant decides on use in challenges "
     "and in publications",
     "meld": "MELD: annotations GPL-3.0; scenes of a television series, which belong to its makers",
+    "audformat": "an audformat database; `license` and `usage` of its db.yaml say what its makers ask",
     "table": "a table of the user's own, whose terms are known to who trained the model",
 }
 """What the owners of a corpus ask, by adapter, in a line; their own pages decide."""

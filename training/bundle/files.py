@@ -25,6 +25,7 @@ from training.scoring.novelty import NOVELTY
 __all__ = [
     "CARD",
     "CONTENT",
+    "ESTIMATOR",
     "FILES",
     "OPTIONAL",
     "WEIGHTS",
@@ -42,7 +43,9 @@ __all__ = [
 WEIGHTS, CONTENT, CARD = "model.safetensors", "bundle.json", "README.md"
 FILES = (WEIGHTS, CONTENT, CARD)
 """Of every bundle."""
-OPTIONAL = (NOVELTY,)
+ESTIMATOR = "estimator.json"
+"""Of an estimator of one task: its class, the columns of X, and what its outputs are called."""
+OPTIONAL = (NOVELTY, ESTIMATOR)
 """Of bundles that have them."""
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill")
 

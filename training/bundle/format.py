@@ -190,7 +190,7 @@ def parse_bundle(tree: Mapping[str, Any], source: str, allow_custom_encoders: bo
             f"{source}: format_version is {version!r}, this version of mmpsr reads {FORMAT_VERSION}; install the "
             f"version that wrote it ({writer})"
         )
-    _require_harmless(tree, source, allow_custom_encoders)
+    require_harmless(tree, source, allow_custom_encoders)
     try:
         bundle = validate(Bundle, tree, source)
         tasks = bundle.config.tasks.resolve()
@@ -230,7 +230,17 @@ def _section(tree: Any, *names: str) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def _require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool) -> None:
+def require_harmless(tree: Mapping[str, Any], source: str, allow_custom_encoders: bool) -> None:
+    """Refuse values that ask for code or for files from elsewhere.
+
+    Args:
+        tree: of a bundle; its `config` has nothing but `SECTIONS`, whose features have nothing but `FEATURES`.
+        source: where it comes from, for messages.
+        allow_custom_encoders: see `parse_bundle`.
+
+    Raises:
+        BundleError: it does.
+    """
     for place, key, _ in _entries(tree):
         if key in REMOTE_CODE:
             raise BundleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ __all__ = [
     "DEMO",
     "ConfigOption",
     "EncoderOption",
+    "ExecutorOption",
     "JsonOption",
     "ResumeOption",
     "RetryFailedOption",
@@ -35,6 +37,7 @@ __all__ = [
     "launched",
     "out_console",
     "print_error",
+    "with_executor",
     "without_collection",
 ]
 
@@ -48,6 +51,12 @@ SetOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME", help="In place of features.executor: local, dask://host:port or module:factory."
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
@@ -88,6 +97,11 @@ def announce(line: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     error_console().print(line, style="dim", highlight=False, markup=False)
+
+
+def with_executor(settings: list[str] | None, executor: str | None) -> list[str]:
+    """Add what `--executor` says to the settings."""
+    return [*(settings or []), *([] if executor is None else [f"features.executor={json.dumps(executor)}"])]
 
 
 def print_error(message: Exception | str) -> None:

@@ -14,6 +14,7 @@ from mmpsr.extras import require_extra
 from training.commands.common import (
     DEMO,
     ConfigOption,
+    ExecutorOption,
     JsonOption,
     ResumeOption,
     RetryFailedOption,
@@ -22,6 +23,7 @@ from training.commands.common import (
     error_console,
     guarded,
     out_console,
+    with_executor,
     without_collection,
 )
 
@@ -56,20 +58,25 @@ def train(
     resolved, accelerator, console = _begin(config, set_, with_trackers=True)
     name = resolved.output.name or config.stem
     if isinstance(resolved, InTimeConfig):
-        run_in_time(resolved, name, resume, accelerator, console, live)
+        run_in_time(resolved, name, resume, accelerator, console, live=live)
     else:
-        run_training(resolved, name, resume, accelerator, console, live)
+        run_training(resolved, name, resume, accelerator, console, live=live)
 
 
 @guarded(CONTINUES, out_console)
-def extract(config: ConfigOption = DEMO, set_: SetOption = None, retry_failed: RetryFailedOption = False) -> None:
+def extract(
+    config: ConfigOption = DEMO,
+    set_: SetOption = None,
+    retry_failed: RetryFailedOption = False,
+    executor: ExecutorOption = None,
+) -> None:
     """Extract features alone; a killed or repeated command does only what is left."""
     announce(f"reading {config}")
     from training.config import InTimeConfig
     from training.data.load import extract_features, load_clips
     from training.data.selection import active_features
 
-    resolved, accelerator, console = _begin(config, set_, with_trackers=False)
+    resolved, accelerator, console = _begin(config, with_executor(set_, executor), with_trackers=False)
     features = active_features(resolved.features, resolved.data.modalities)
     if isinstance(resolved, InTimeConfig):
         features = features.model_copy(update={"timed": resolved.data.modalities})
@@ -85,6 +92,7 @@ def doctor(
     set_: SetOption = None,
     media: Annotated[bool, typer.Option("--media", help="Also open every media file.")] = False,
     as_json: JsonOption = False,
+    executor: ExecutorOption = None,
 ) -> int:
     """Examine what a run would read; exit status 1 where training would be wrong."""
     if media:
@@ -96,7 +104,7 @@ def doctor(
 
     errors = error_console()
     with redirect_stdout(sys.stderr):  # whatever reading says, stdout is for the report
-        resolved, notes = load_any_config(config, set_ or [])
+        resolved, notes = load_any_config(config, with_executor(set_, executor))
         diagnosis = examine(resolved, str(config), media)
     for note in notes:
         errors.print(note, highlight=False, markup=False)

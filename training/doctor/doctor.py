@@ -108,11 +108,12 @@ def examine(config: RunConfig | InTimeConfig, name: str, with_media: bool) -> Di
     Args:
         config: the resolved configuration.
         name: what to call it in the report.
-        with_media: also open every media file (in `features.num_workers` processes, progress on stderr).
+        with_media: also open every media file (by `features.executor`, progress on stderr).
 
     Raises:
         ConfigError: an active task is declared nowhere.
         CorpusError: the demo corpora cannot be built.
+        ExecutorError: nobody answers at `features.executor`.
         ExtractionError: media cannot be looked at.
     """
     tasks = config.tasks.resolve()
@@ -146,7 +147,8 @@ def examine(config: RunConfig | InTimeConfig, name: str, with_media: bool) -> Di
     if with_media and used:
         from encoders.maintenance.inspection import MEDIA_KINDS, inspect_media
 
-        problems = inspect_media(pd.concat(list(used.values()), ignore_index=True), config.features.num_workers, True)
+        clips, features = pd.concat(list(used.values()), ignore_index=True), config.features
+        problems = inspect_media(clips, features.num_workers, True, features.executor)
         inspected = int(problems.attrs["num_inspected"])
         findings += _media(problems, MEDIA_KINDS)
     order = {corpus: place for place, corpus in enumerate(config.corpora.sources)}

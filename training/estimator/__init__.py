@@ -6,7 +6,8 @@ from mmpsr.extras import on_demand
 
 if TYPE_CHECKING:
     from training.estimator.estimator import MultiTaskEstimator
+    from training.estimator.single import FusionClassifier, FusionRegressor
 else:
-    __getattr__ = on_demand(__name__, "estimator")
+    __getattr__ = on_demand(__name__, "estimator", "single")
 
-__all__ = ["MultiTaskEstimator"]
+__all__ = ["FusionClassifier", "FusionRegressor", "MultiTaskEstimator"]

@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from corpora.checks.dev_choice import weak_dev
@@ -36,11 +37,13 @@ from mmpsr.decisions import decide_classes, decide_present
 from mmpsr.tasks import TaskSpec
 from training.bundle.bundle import read_bundle, save_bundle
 from training.bundle.collect import collect_bundle, vector_widths
+from training.bundle.hub import Pretrained, bundle_folder
 from training.data.few_labels import keep_labels
 from training.data.joined import JoinedCorpora, require_trainable
 from training.data.selection import require_metrics
 from training.estimator import inputs
 from training.estimator.inputs import Features, Labels
+from training.fit.callbacks import Callback
 from training.fit.loop import train
 from training.linear.late import create_baseline
 from training.pipeline import finish_run
@@ -53,7 +56,7 @@ __all__ = ["MultiTaskEstimator"]
 FRACTIONS: Mapping[Split, float] = {"train": 0.8, "dev": 0.2}
 
 
-class MultiTaskEstimator(BaseEstimator):
+class MultiTaskEstimator(Pretrained, BaseEstimator):
     """One model of several tasks, trained on vectors of several corpora at once by the loop that trains runs.
 
     Args:
@@ -63,6 +66,7 @@ class MultiTaskEstimator(BaseEstimator):
             class of each clip.
         directory: folder to keep the run in; left out, nothing is kept but the model.
         verbose: print how training goes.
+        callbacks: told of epochs and checkpoints, see `training.fit.callbacks`.
 
     Attributes:
         trained_: the fitted model, its tasks and calibration.
@@ -76,12 +80,21 @@ class MultiTaskEstimator(BaseEstimator):
         labels: Labels | None = None,
         directory: str | Path | None = None,
         verbose: bool = False,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.tasks = tasks
         self.config = config
         self.labels = labels
         self.directory = directory
         self.verbose = verbose
+        self.callbacks = callbacks
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that `fit` takes mappings, by which `check_estimator` tests what needs no array alone."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.dict = False, True
+        tags.input_tags.allow_nan = True
+        return tags
 
     def fit(self, tables: Mapping[str, pd.DataFrame], features: Mapping[str, Features]) -> MultiTaskEstimator:
         """Train, choose weights and calibration on dev, and evaluate.
@@ -96,8 +109,10 @@ class MultiTaskEstimator(BaseEstimator):
         Raises:
             ConfigError: a setting or a task is not known.
             CorpusError: a table lacks what training needs, for example every label of a task.
+            TypeError: tables or features are no mappings, as of X and y.
             ValueError: vectors are of an unknown modality or corpus, or of a wrong shape.
         """
+        inputs.require_mappings("fit", tables, features)
         modalities = inputs.modalities_of(features)
         config = inputs.run_configuration(tables, modalities, self.tasks, self.config or {}, self.labels or {})
         tasks = config.tasks.resolve()
@@ -118,7 +133,7 @@ class MultiTaskEstimator(BaseEstimator):
             joined = joined.to(accelerator.device)
             baseline = create_baseline(config, joined, tasks)
             say = print if self.verbose else lambda message: None
-            model = train(config, joined, tasks, accelerator, run, say, baseline)
+            model = train(config, joined, tasks, accelerator, run, say, baseline, self.callbacks)
             finish_run(config, model, joined, tasks, run, baseline)
             self.trained_ = TrainedModel.read(run.path)
             self.bundle_ = collect_bundle(run.path, self.trained_)
@@ -168,6 +183,7 @@ class MultiTaskEstimator(BaseEstimator):
             CorpusError: no clip has a label.
         """
         trained = self._fitted()
+        inputs.require_mappings("evaluate", tables, features)
         tasks, modalities = trained.tasks, trained.modalities
         inputs.modalities_of(features)
         joined = inputs.join_clips(
@@ -211,6 +227,13 @@ class MultiTaskEstimator(BaseEstimator):
         estimator.trained_, estimator.bundle_ = trained, trained.bundle
         return estimator
 
+    @classmethod
+    def _from_pretrained(cls, model_id: str, **options: Any) -> MultiTaskEstimator:
+        return cls.load(bundle_folder(model_id, **options))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory, force=True)
+
     def _fitted(self) -> TrainedModel:
         check_is_fitted(self, "trained_")
         return cast(TrainedModel, self.trained_)
@@ -233,6 +256,10 @@ class MultiTaskEstimator(BaseEstimator):
     def _predicted(self, features: Features) -> dict[str, pd.DataFrame]:
         """Predict calibrated probabilities or scores by task."""
         trained = self._fitted()
+        if not isinstance(features, Mapping):
+            raise TypeError(
+                f"predict takes vectors by modality, {{modality: array [n, D]}}, and found {inputs.kind_of(features)}"
+            )
         for name in features:
             if name not in trained.modalities:
                 raise ValueError(f"features: the model knows no {name!r}; {nearest(name, trained.modalities)}")

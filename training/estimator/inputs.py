@@ -29,7 +29,9 @@ __all__ = [
     "corpora_configuration",
     "index_of",
     "join_clips",
+    "kind_of",
     "modalities_of",
+    "require_mappings",
     "run_configuration",
     "vectors_of",
 ]
@@ -49,6 +51,33 @@ RECOMMENDED["tasks"]["specs"] = {
     task: {key: value for key, value in spec.items() if key != "texts"}
     for task, spec in RECOMMENDED["tasks"]["specs"].items()
 }
+
+
+def require_mappings(method: str, tables: object, features: object) -> None:
+    """See that tables and features are given by corpus, not as X and y.
+
+    Raises:
+        TypeError: they are not; one sentence says what `method` takes, and who takes X and y.
+    """
+    if not (isinstance(tables, Mapping) and isinstance(features, Mapping)):
+        raise TypeError(
+            f"MultiTaskEstimator.{method} takes tables, {{corpus: DataFrame with a row per clip}}, and features, "
+            f"{{corpus: {{modality: array [n, D]}}}}, and found {kind_of(tables)} and {kind_of(features)}; "
+            "FusionClassifier and FusionRegressor of training.estimator take X and y"
+        )
+
+
+def kind_of(given: object) -> str:
+    """Name a type, and a shape where there is one.
+
+    Example:
+        >>> kind_of(np.zeros((3, 2))), kind_of(None)
+        ('ndarray [3, 2]', 'None')
+    """
+    if given is None:
+        return "None"
+    shape = getattr(given, "shape", None)
+    return type(given).__name__ + (f" {list(shape)}" if isinstance(shape, tuple) else "")
 
 
 def modalities_of(features: Mapping[str, Features]) -> tuple[str, ...]:
@@ -184,7 +213,7 @@ def join_clips(
         vectors,
         torch.stack(presence, dim=1),
         {
-            task: torch.from_numpy(table[label_columns(task, spec)].to_numpy(dtype=np.float32))
+            task: torch.from_numpy(table[label_columns(task, spec)].to_numpy(dtype=np.float32, copy=True))
             for task, spec in tasks.items()
         },
     )

@@ -48,8 +48,8 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     accelerator: Accelerator,
-) -> None:
-    """Write a checkpoint; every process calls this.
+) -> Path:
+    """Write a checkpoint, and return its folder; every process calls this.
 
     Args:
         folder: `<run>/checkpoints`.
@@ -78,6 +78,7 @@ def save_checkpoint(
         for old in _complete(folder)[:-KEPT]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
+    return final
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -29,6 +30,7 @@ from training.class_texts.points import class_points
 from training.config import RunConfig, TrainingConfig
 from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
+from training.fit.callbacks import Callback, Callbacks, CheckpointWritten, EpochEnd
 from training.fit.checkpoint import latest_checkpoint, save_tensors
 from training.fit.live import Stand, Watch
 from training.fit.optimization import clip_gradients
@@ -88,6 +90,7 @@ def train(
     run: RunDirectory,
     say: Callable[[str], None],
     baseline: LinearBaseline | None = None,
+    callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
 ) -> FusionModel:
     """Train until the monitored dev figure stops rising, and return the model with its best weights.
@@ -100,14 +103,16 @@ def train(
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
         baseline: the linear models of `model.linear_path`; fitted here where left out.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
         watch: told where training stands, in place of messages about epochs.
 
     Raises:
+        CallbackError: a callback has failed; it is named.
         ConfigError: `training.monitor` names no dev figure, or another setting does not fit the data.
         DivergedError: no epoch gave a dev figure that is a number.
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
-    course = Course.begin(config, joined, tasks, accelerator, run, say, baseline)
+    course = Course.begin(config, joined, tasks, accelerator, run, say, baseline, callbacks)
     course.watch = watch
     course.show()
     with StopSignals(accelerator.num_processes == 1) as signals:
@@ -118,12 +123,12 @@ def train(
                 _take_step(course.state, course.next_batches(), joined, config.training, accelerator)
                 course.show()
                 if signals.received or course.state.step % config.training.checkpoint_steps == 0:
-                    course.state.save(run.checkpoints, accelerator)
+                    course.save()
                 if signals.received:
                     raise course.interrupted()
             course.end_epoch()
             course.show()
-            course.state.save(run.checkpoints, accelerator)
+            course.save()
     return course.finish()
 
 
@@ -143,6 +148,7 @@ class Course:
         train_rows: of each corpus that is trained on.
         dev_rows: of all of them.
         steps_per_epoch: optimizer steps.
+        callbacks: told of epochs and checkpoints.
         watch: told where training stands; None where messages about epochs are enough.
         value: the dev figure of the last epoch, NaN before the first is over.
     """
@@ -158,6 +164,7 @@ class Course:
     train_rows: list[NDArray[np.int64]]
     dev_rows: Tensor
     steps_per_epoch: int
+    callbacks: Callbacks = field(default_factory=Callbacks)
     watch: Watch | None = None
     value: float = math.nan
     _batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
@@ -172,9 +179,11 @@ class Course:
         run: RunDirectory,
         say: Callable[[str], None],
         baseline: LinearBaseline | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Course:
         """Begin or continue a run, whose random state torch then has; arguments and errors are those of `train`."""
         settings, trained = config.training, config.corpora.trained()
+        told = Callbacks.of(config.output.callbacks, callbacks)
         model = build_model(config, joined, tasks, baseline)
         train_rows = [joined.rows([name], "train").cpu().numpy() for name in trained]
         dev_rows = joined.rows(trained, "dev")
@@ -192,7 +201,9 @@ class Course:
         if accelerator.is_main_process:
             run.rewind(state.progress.epoch)
         model.train()
-        return cls(config, joined, tasks, accelerator, run, say, baseline, state, train_rows, dev_rows, steps_per_epoch)
+        return cls(
+            config, joined, tasks, accelerator, run, say, baseline, state, train_rows, dev_rows, steps_per_epoch, told
+        )
 
     @property
     def is_over(self) -> bool:
@@ -239,6 +250,13 @@ class Course:
         start = progress.batch * settings.accumulation
         return self._batches[1][start : start + settings.accumulation]
 
+    def save(self) -> None:
+        """Write a checkpoint, and tell callbacks of it."""
+        state = self.state
+        path = state.save(self.run.checkpoints, self.accelerator)
+        if self.accelerator.is_main_process:
+            self.callbacks.checkpoint_written(CheckpointWritten(self.run.path, path, state.progress.epoch, state.step))
+
     def interrupted(self) -> Interrupted:
         """Make the error of a run that a signal has stopped."""
         return Interrupted(f"stopped after step {self.state.step}; repeat the command with --resume to continue")
@@ -262,8 +280,12 @@ class Course:
             record = epoch_record(state, value, figures, _quality(state, predicted, self.joined, self.dev_rows))
             self.run.log(record)
             track(self.accelerator, record, state.step)
-            if self.watch is None and (progress.best_epoch == progress.epoch or (progress.epoch + 1) % 10 == 0):
-                star = " *" if progress.best_epoch == progress.epoch else ""
+            is_best = progress.best_epoch == progress.epoch
+            self.callbacks.epoch_ended(
+                EpochEnd(self.run.path, progress.epoch + 1, state.step, value, is_best, record, state.average)
+            )
+            if self.watch is None and (is_best or (progress.epoch + 1) % 10 == 0):
+                star = " *" if is_best else ""
                 self.say(f"epoch {progress.epoch + 1:3d}  {self.figure} {value:6.2f}  best {progress.best:6.2f}{star}")
         state.end_epoch(value)
 
@@ -370,7 +392,8 @@ def _from_main(value: float) -> float:
 class StopSignals:
     """Turns SIGINT and SIGTERM into a flag that the loop reads between steps; a second one stops at once.
 
-    With several processes the flag would be read at different steps, so signals keep their meaning there.
+    With several processes the flag would be read at different steps, so signals keep their meaning there. So they do
+    where a thread trains that is not the first, as in a cluster's workers: only that one receives them.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -379,7 +402,7 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if self.enabled:
+        if self.enabled and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)
         return self

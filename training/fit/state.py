@@ -215,15 +215,15 @@ class TrainState:
         self.totals.clear()
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
 
-    def save(self, folder: Path, accelerator: Accelerator) -> None:
-        """Write a checkpoint; every process calls this.
+    def save(self, folder: Path, accelerator: Accelerator) -> Path:
+        """Write a checkpoint, and return its folder; every process calls this.
 
         Args:
             folder: `<run>/checkpoints`.
             accelerator: who is the main process.
         """
         values = {"progress": asdict(self.progress), "schedule": self.schedule.state_dict()}
-        save_checkpoint(folder, self.step, self._modules(), self.optimizer, values, accelerator)
+        return save_checkpoint(folder, self.step, self._modules(), self.optimizer, values, accelerator)
 
     def restore(self, path: Path, accelerator: Accelerator) -> None:
         """Continue from a checkpoint.

@@ -26,6 +26,7 @@ from mmpsr.temporal.base import TemporalModel
 from mmpsr.temporal.build import create_temporal
 from mmpsr.temporal.windows import predict_clip
 from training.config import InTimeConfig, InTimeTrainingConfig
+from training.fit.callbacks import Callback, Callbacks, CheckpointWritten, EpochEnd
 from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from training.fit.live import Stand, Watch
 from training.fit.loop import DivergedError, StopSignals
@@ -74,6 +75,7 @@ def train_in_time(
     accelerator: Accelerator,
     run: RunDirectory,
     say: Callable[[str], None],
+    callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
 ) -> TemporalModel:
     """Train on all windows of the labelled training clips; return the model of the best epoch.
@@ -87,13 +89,16 @@ def train_in_time(
         accelerator: device and precision; one process.
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
         watch: told where training stands, in place of messages about epochs.
 
     Raises:
+        CallbackError: a callback has failed; it is named.
         DivergedError: no epoch gave a dev figure that is a number.
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
     settings, trained = config.training, config.corpora.trained()
+    told = Callbacks.of(config.output.callbacks, callbacks)
     spec = config.tasks.resolve()[config.tasks.active[0]]
     set_seed(settings.seed)
     model = create_temporal(config.model, data.widths, spec.num_outputs)
@@ -129,7 +134,9 @@ def train_in_time(
 
     def save() -> None:
         add_losses()
-        save_checkpoint(run.checkpoints, progress["steps"], {"model": model}, optimizer, progress, accelerator)
+        modules: dict[str, torch.nn.Module] = {"model": model}
+        path = save_checkpoint(run.checkpoints, progress["steps"], modules, optimizer, progress, accelerator)
+        told.checkpoint_written(CheckpointWritten(run.path, path, progress["epoch"], progress["steps"]))
 
     def show(epoch: float, value: float = math.nan) -> None:
         if watch is not None:
@@ -170,6 +177,7 @@ def train_in_time(
             }  # fmt: skip
             run.log(record)
             accelerator.log({name: number for name, number in record.items() if math.isfinite(number)}, step=epoch + 1)
+            told.epoch_ended(EpochEnd(run.path, epoch + 1, progress["steps"], value, best, record, model))
             show(epoch + 1, value)
             if watch is None and (best or (epoch + 1) % 10 == 0):
                 star = " *" if best else ""

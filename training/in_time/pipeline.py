@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from mmpsr.config import ConfigError
 from training.config import InTimeConfig
 from training.data.load import extract_features, load_clips
 from training.data.timelines import timeline_errors, without_frames
+from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
 from training.fit.live import watching
 from training.in_time.baseline import FrameBaseline
@@ -45,7 +47,13 @@ class RunTables(NamedTuple):
 
 
 def run_in_time(
-    config: InTimeConfig, name: str, resume: bool, accelerator: Accelerator, console: Console, live: bool = False
+    config: InTimeConfig,
+    name: str,
+    resume: bool,
+    accelerator: Accelerator,
+    console: Console,
+    callbacks: Sequence[Callback] = (),
+    live: bool = False,
 ) -> Path:
     """Run a configuration of a model in time to its table.
 
@@ -55,13 +63,15 @@ def run_in_time(
         resume: continue the newest run of the same configuration.
         accelerator: device and precision.
         console: where messages go.
+        callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
         live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
 
     Raises:
-        ConfigError: several processes.
+        CallbackError: a callback has failed; it is named.
+        ConfigError: several processes, or a callback that cannot be made.
         CorpusError: the corpora hold nothing to learn.
     """
 
@@ -73,6 +83,7 @@ def run_in_time(
             f"a model in time trains in one process, and {accelerator.num_processes} were launched; launch with "
             "--num_processes 1"
         )
+    Callbacks.of(config.output.callbacks, callbacks)
     run = RunDirectory.find(config, name) if resume else None
     if run is not None and run.finished:
         say(f"run directory {run.path} is finished")
@@ -99,7 +110,7 @@ def run_in_time(
     try:
         meter = CostMeter(run, accelerator.device)
         with watching(console, live) as watch:
-            model = train_in_time(config, data, accelerator, run, say, watch)
+            model = train_in_time(config, data, accelerator, run, say, callbacks, watch)
         meter.write(model)
         baseline = FrameBaseline(data, train, dev)
         run.write_json("baseline.json", {"penalty": baseline.penalty, "step": baseline.step})

@@ -28,9 +28,11 @@ from encoders.writers.base import TextWriter
 from mmpsr.config import base_of
 from mmpsr.metrics.in_time import video_score
 from mmpsr.metrics.segments import find_segments, to_seconds
+from training.bundle.hub import Pretrained, bundle_folder
 from training.in_time.data import FrameData, gather_frames
 from training.in_time.figures import clip_window, segment_rule
 from training.in_time.fit import frame_probabilities
+from training.in_time.pretrained import FILES, read_folder, write_folder
 from training.in_time.trained import InTimeModel
 from training.predict.clips import PredictionTable
 from training.predict.inputs import Defect
@@ -123,7 +125,7 @@ class InTimeResults(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class InTimePredictor(KeepsLoaded):
+class InTimePredictor(KeepsLoaded, Pretrained):
     """A model in time that takes recordings; encoders and writers of texts are loaded when first needed, and stay.
 
     Predictions of several threads take turns. A context manager, which lets go of them; so does `close`.
@@ -135,6 +137,7 @@ class InTimePredictor(KeepsLoaded):
     def __init__(self, trained: InTimeModel) -> None:
         super().__init__()
         self.trained = trained
+        self._folder: Path | None = None
 
     @classmethod
     def from_run(cls, path: str | Path) -> InTimePredictor:
@@ -145,7 +148,24 @@ class InTimePredictor(KeepsLoaded):
         """
         trained = InTimeModel.read(Path(path))
         trained.check_encoders()
-        return cls(trained)
+        predictor = cls(trained)
+        predictor._folder = Path(path)
+        return predictor
+
+    @classmethod
+    def _from_pretrained(cls, model_id: str, *, allow_custom_encoders: bool = False, **options: Any) -> InTimePredictor:
+        """Open a folder that `save_pretrained` wrote, see `training.in_time.pretrained.read_folder`."""
+        folder = bundle_folder(model_id, FILES, **options)
+        trained = read_folder(folder, allow_custom_encoders)
+        trained.check_encoders()
+        predictor = cls(trained)
+        predictor._folder = folder
+        return predictor
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        if self._folder is None:
+            raise ValueError("only a predictor that was read from a run or a folder can be saved")
+        write_folder(self._folder, save_directory)
 
     def predict(
         self,

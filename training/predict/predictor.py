@@ -32,7 +32,8 @@ from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
 from mmpsr.explanation.explain import Explanation, explain
 from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
-from training.bundle.files import CONTENT, FILES, OPTIONAL
+from training.bundle.files import CONTENT
+from training.bundle.hub import Pretrained, bundle_folder
 from training.class_texts.model import TrainedAndNearest
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
@@ -85,7 +86,7 @@ class StageClock:
         return self.seconds
 
 
-class Predictor(KeepsLoaded):
+class Predictor(KeepsLoaded, Pretrained):
     """A trained model that takes recordings.
 
     Encoders, and models that write texts, are loaded when first needed and stay; predictions from several threads take
@@ -103,7 +104,6 @@ class Predictor(KeepsLoaded):
     def __init__(self, trained: TrainedModel, num_processes: int = 0) -> None:
         super().__init__(num_processes)
         workers = {"num_workers": num_processes} if num_processes else {"chunk_size": _CHUNK}
-        self._hub_mixin_config = None  # a bundle needs no config.json beside its own content
         self.trained = trained
         self.features: FeaturesConfig = trained.features.model_copy(update=workers)
         self._run: Path | None = None
@@ -154,12 +154,7 @@ class Predictor(KeepsLoaded):
         cls, model_id: str, *, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
     ) -> Predictor:  # fmt: skip
-        folder = Path(model_id)
-        if not folder.is_dir():
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(model_id, allow_patterns=[*FILES, *OPTIONAL], **options))
-        bundled = read_bundle(folder, device, allow_custom_encoders)
+        bundled = read_bundle(bundle_folder(model_id, **options), device, allow_custom_encoders)
         return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
 
     @classmethod
@@ -202,18 +197,6 @@ class Predictor(KeepsLoaded):
         sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
         zero_shot = read_zero_shot(sources, self.features, taken=tuple(self.trained.tasks), wordings=wordings)
         self.trained = self.trained.with_texts(zero_shot)
-
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write the model's bundle into a folder, see `huggingface_hub.ModelHubMixin.save_pretrained`."""
-        from huggingface_hub import ModelHubMixin  # half a second, so not a base class
-
-        return ModelHubMixin.save_pretrained(self, save_directory, **options)  # type: ignore[arg-type]
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload the model's bundle to the hub, see `huggingface_hub.ModelHubMixin.push_to_hub`."""
-        from huggingface_hub import ModelHubMixin
-
-        return ModelHubMixin.push_to_hub(self, repo_id, **options)  # type: ignore[arg-type]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.trained, BundledModel):

@@ -54,10 +54,14 @@ def create_accelerator(config: RunConfig | InTimeConfig, with_trackers: bool = T
 
 
 def start_trackers(accelerator: Accelerator, config: RunConfig | InTimeConfig, folder: Path) -> None:
-    """Begin the logs of a run; trackers that write files write them below its folder, `trackers/mmpsr`."""
-    accelerator.project_configuration.logging_dir = str(folder / "trackers")
+    """Begin the logs of a run; trackers that write files write them below its folder, `trackers/`."""
+    logs = folder / "trackers"
+    accelerator.project_configuration.logging_dir = str(logs)
     options: dict[str, dict[str, Any]] = {
         name: {"name": "/".join(folder.parts[-2:])} if name in ("wandb", "trackio") else {}
         for name in config.output.trackers
     }
+    if "wandb" in options:
+        logs.mkdir(parents=True, exist_ok=True)
+        options["wandb"]["dir"] = str(logs)
     accelerator.init_trackers(_PROJECT, init_kwargs=options)

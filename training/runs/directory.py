@@ -162,8 +162,8 @@ def stored_settings(path: Path) -> dict[str, Any]:
 
 
 def comparable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the settings that decide a run's result; how many workers extract and where runs lie does not."""
-    others = ("features.num_workers", "features.chunk_size", "features.retry_failed")
+    """Name the settings that decide a run's result; who extracts and where runs lie does not."""
+    others = ("features.num_workers", "features.executor", "features.chunk_size", "features.retry_failed")
     return {name: value for name, value in flat(tree).items() if name not in others and not name.startswith("output.")}
 
 

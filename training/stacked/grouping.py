@@ -74,6 +74,8 @@ def reason_alone(config: RunConfig) -> str | None:
         return "semi_supervision.probability"
     if others := set(config.output.trackers) - {"tensorboard"}:  # which allow one run at a time in a process
         return f"output.trackers = {', '.join(sorted(others))}"
+    if config.output.callbacks:  # an error of which is one run's
+        return "output.callbacks"
     if settings.compile or settings.fused:
         return "training.compile" if settings.compile else "training.fused"
     if settings.accumulation > 1:

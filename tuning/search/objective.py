@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 import torch
 from accelerate import Accelerator
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 from rich.console import Console
 
 from corpora.clips import CorpusError
@@ -136,6 +136,7 @@ class Search:
         own = config.model_dump(mode="json", include={"method", "seeds", "seed", "space", "stages", "min_epochs"})
         contents = {f"search.{key}": value for key, value in own.items()}
         contents |= {key: value for key, value in effective(self.base).items() if key != "output"}
+        del contents["features"]["executor"]
         return trials.open_study(config.storage, self.name, self.folder, config.heartbeat, contents, say)
 
 
@@ -174,14 +175,14 @@ class Judged:
     """A trial that is being judged.
 
     Attributes:
-        trial: as it was asked for.
+        trial: as it was asked for, or what stands for it where the storage is not to be seen.
         deaths: how often its worker was killed.
         configs: of its seeds, in their order.
         figures: by seed, the best dev figure of its epochs.
         state: in which it ended; None while it is judged.
     """
 
-    trial: optuna.Trial
+    trial: BaseTrial
     deaths: int
     configs: Sequence[RunConfig] = ()
     figures: dict[int, float] = field(default_factory=dict)
@@ -296,7 +297,10 @@ class Objective:
         Raises:
             HaltedError: an encoder cannot run.
         """
-        batch = [self._begin(trial) for trial in asked]
+        yield from self.judge_begun([self.begin(trial) for trial in asked])
+
+    def judge_begun(self, batch: Sequence[Judged]) -> Iterator[Judged]:
+        """Train and judge what `begin` has begun, here or elsewhere; see `judge`."""
         yield from (judged for judged in batch if judged.state is not None)
         alive = [judged for judged in batch if judged.state is None]
         first = 1 if self._ends_early else None
@@ -317,7 +321,7 @@ class Objective:
     def _ends_early(self) -> bool:
         return self.search.config.method == "hyperband"
 
-    def _begin(self, trial: optuna.Trial) -> Judged:
+    def begin(self, trial: optuna.Trial) -> Judged:
         """Take the trial's labels, unless it has ended before it began."""
         known = trial.study.get_trials(deepcopy=False)
         deaths = trials.deaths(known[trial.number])
@@ -413,6 +417,7 @@ class Objective:
         """Make a folder to train in, which is removed afterwards."""
         name = f"{one.judged.trial.number}-{one.config.training.seed}"
         folder = self.search.folder / "running" / name
+        shutil.rmtree(folder, ignore_errors=True)  # of a worker that died
         folder.mkdir(parents=True)
         try:
             yield folder

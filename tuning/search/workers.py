@@ -1,4 +1,8 @@
-"""The workers that serve a search: in this process, or several that are replaced when killed."""
+"""The workers that serve a search: this process, several that are replaced when killed, or an executor's.
+
+Processes of this machine ask the storage themselves what to try. An executor's workers are told, and see no storage:
+the launched process alone reads and writes it.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,31 @@ import os
 import shutil
 import sys
 import time
+import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from rich.console import Console
 
+from encoders.workers import Workers
+from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted, UserError
+from mmpsr.executors.base import LOCAL, Engine, works_away
+from mmpsr.executors.build import open_engine
+from training.config import RunConfig
 from training.runs.accelerator import create_accelerator
 from tuning.search import trials
-from tuning.search.objective import HaltedError, Objective, Search
+from tuning.search.objective import HaltedError, Judged, Objective, Search
 from tuning.search.space import Plan, SearchConfig, Slot, dimensions, make_plan
 
-__all__ = ["SearchError", "run_search", "work"]
+__all__ = ["SearchError", "give_away", "run_search", "work"]
 
 Say = Callable[[str], None]
 
@@ -67,25 +78,36 @@ def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
     objective = Objective(search, space, create_accelerator(search.base, with_trackers=False), Console(quiet=index > 0))
     while parent is None or parent.is_alive():
         trials.release(optuna_study)
-        known = optuna_study.get_trials(deepcopy=False)
-        missing = _missing(plan, known, objective.most * num_workers)
-        if missing is None:
+        asked = _ask(objective, optuna_study, plan, index, num_workers)
+        if asked is None:
             return
-        num_waiting = sum(trial.state == TrialState.WAITING for trial in known)
-        if not num_waiting:
-            if not missing:
-                time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
-                continue
-            share = math.ceil(len(missing) / num_workers)
-            chosen = objective.alike(missing)[:share]
-            for slot in chosen:
-                trials.queue(optuna_study, *slot)
-            num_waiting = len(chosen)
-        optuna_study.sampler = _sampler(config, len(known), index)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that only `optimize` would give signs of life
-            asked = [optuna_study.ask() for _ in range(min(num_waiting, objective.most))]
-        _judge(objective, asked, optuna_study, say)
+        if asked:
+            _judge(objective, asked, optuna_study, say)
+        else:
+            time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
+
+
+def _ask(
+    objective: Objective, optuna_study: optuna.Study, plan: Plan, index: int, num_workers: int
+) -> list[optuna.Trial] | None:
+    """Ask for the trials that a worker may train together; none where others have the last, None where all are over."""
+    known = optuna_study.get_trials(deepcopy=False)
+    missing = _missing(plan, known, objective.most * num_workers)
+    if missing is None:
+        return None
+    num_waiting = sum(trial.state == TrialState.WAITING for trial in known)
+    if not num_waiting:
+        if not missing:
+            return []
+        share = math.ceil(len(missing) / num_workers)
+        chosen = objective.alike(missing)[:share]
+        for slot in chosen:
+            trials.queue(optuna_study, *slot)
+        num_waiting = len(chosen)
+    optuna_study.sampler = _sampler(objective.search.config, len(known), index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that only `optimize` would give signs of life
+        return [optuna_study.ask() for _ in range(min(num_waiting, objective.most))]
 
 
 def _judge(objective: Objective, asked: list[optuna.Trial], optuna_study: optuna.Study, say: Say) -> None:
@@ -93,19 +115,30 @@ def _judge(objective: Objective, asked: list[optuna.Trial], optuna_study: optuna
     with trials.alive(optuna_study, asked):
         try:
             for judged in objective.judge(list(asked)):
-                asked.remove(judged.trial)
-                try:
-                    frozen = optuna_study.tell(judged.trial, judged.figure, state=judged.state)
-                except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                    say("a trial of this worker was taken for dead, its heartbeat late for too long; it is tried again")
-                else:
-                    _tell(frozen, say)
+                trial = next(trial for trial in asked if trial is judged.trial)
+                asked.remove(trial)
+                _store(trial, judged, say)
         except HaltedError as error:
             raise error.reason from None
         finally:
-            for trial in asked:
-                with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                    optuna_study.tell(trial, state=TrialState.FAIL)
+            _let_go(asked)
+
+
+def _store(trial: optuna.Trial, judged: Judged, say: Say) -> None:
+    """Store how a trial ended, and say it."""
+    try:
+        frozen = trial.study.tell(trial, judged.figure, state=judged.state)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        say("a trial of this worker was taken for dead, its heartbeat late for too long; it is tried again")
+    else:
+        _tell(frozen, say)
+
+
+def _let_go(left: Collection[optuna.Trial]) -> None:
+    """Leave trials to be tried again."""
+    for trial in left:
+        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            trial.study.tell(trial, state=TrialState.FAIL)
 
 
 def _missing(plan: Plan, known: Sequence[FrozenTrial], most: int) -> list[Slot] | None:
@@ -142,25 +175,38 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
     """Run a search to its end, or continue it.
 
     Args:
-        search: the search.
-        num_workers: processes on this machine; 1 trains in this process. A worker that is killed is replaced.
+        search: the search; `features.executor` of its base says who trains.
+        num_workers: processes on this machine; 1 trains in this process. A worker that is killed is replaced. Those of
+            an executor that does not tell how many it has.
         say: takes progress messages.
 
     Returns:
         The study with all its trials.
 
     Raises:
-        ConfigError: the space does not fit the configuration, or the storage is of another search.
+        ConfigError: the space does not fit the configuration, the storage is of another search, or the method cannot
+            be an executor's.
+        ExecutorError: nobody answers at the executor.
+        ExtractionError: the connection to it is lost, or an encoder cannot be used; finished trials are kept.
         SearchError: a worker failed, or no trial has a figure.
         Interrupted: SIGINT or SIGTERM came.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     dimensions(search.config, search.base, search.source)
+    executor = search.base.features.executor
+    if executor != LOCAL and search.config.method == "hyperband":
+        raise ConfigError(
+            "search.method: 'hyperband' ends trials by the epochs of others, of which workers of an executor know "
+            "nothing; take another method, or run the same command on each machine with one search.storage"
+        )
     optuna_study = search.open_study(say)
     done = trials.counted(optuna_study.get_trials(deepcopy=False))
     if done:
         say(f"continuing after {len(done)} finished trials")
-    if num_workers == 1:
+    if executor != LOCAL:
+        with open_engine(executor, num_workers) as engine:
+            give_away(search, engine, say)
+    elif num_workers == 1:
         work(search, 0, say)
     else:
         _serve(search, num_workers, say)
@@ -215,3 +261,134 @@ def _serve(search: Search, num_workers: int, say: Say) -> None:
         raise Interrupted("stopped; finished trials are kept, and the same command continues")
     if any(statuses):
         raise SearchError("a worker failed; its message is above, and the same command continues")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a trial ended.
+
+    Attributes:
+        state: in which.
+        figures: by seed, the best dev figure of its epochs.
+        attributes: what was noted of it.
+        epochs: of the first seed, dev figure by epoch.
+    """
+
+    state: TrialState
+    figures: dict[int, float] = field(default_factory=dict)
+    attributes: dict[str, object] = field(default_factory=dict)
+    epochs: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Trials that may be trained together, for a command of this name: number, deaths, configurations of the seeds."""
+
+    search: Search
+    members: tuple[tuple[int, int, tuple[RunConfig, ...]], ...]
+    command: str
+
+    @property
+    def names(self) -> list[str]:
+        return [f"trial {number}" for number, *_ in self.members]
+
+    @property
+    def culprits(self) -> tuple[()]:
+        return ()  # whatever number of trials needs too much memory, the next may need less
+
+    def parts(self) -> list[_Group]:
+        return [replace(self, members=(member,)) for member in self.members]
+
+    def dead(self) -> list[_Outcome]:
+        return [_Outcome(TrialState.FAIL, attributes={"reason": "its workers died, one after another"})]
+
+
+def give_away(search: Search, engine: Engine, say: Say) -> None:
+    """Have an executor train the trials of a search until it has all; see `run_search`."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = dimensions(search.config, search.base, search.source)
+    optuna_study, plan = search.open_study(say), make_plan(search.config, space)
+    console, accelerator = Console(), create_accelerator(search.base, with_trackers=False)
+    with suppress(*Objective.FAILURES):  # what the store lacks is extracted once; what fails here, the trials say
+        search.load(search.base, accelerator, console)
+    # a worker finds by itself what it still lacks: all others may be waiting for trials of their own
+    features = search.base.features.model_copy(update={"executor": LOCAL})
+    there = replace(search, base=search.base.model_copy(update={"features": features}))
+    objective, command = Objective(there, space, accelerator, console), uuid.uuid4().hex
+    running: dict[int, optuna.Trial] = {}
+    with trials.alive(optuna_study, running.values()), Workers(engine, train_there) as workers:
+        try:
+            while True:
+                trials.release(optuna_study)
+                asked: list[optuna.Trial] | None = []
+                while len(workers.jobs) < min(workers.limit, engine.num_workers):
+                    asked = _ask(objective, optuna_study, plan, 0, engine.num_workers)
+                    if not asked:
+                        break
+                    batch = [(trial, objective.begin(trial)) for trial in asked]
+                    for trial, judged in batch:
+                        if judged.state is not None:
+                            _store(trial, judged, say)
+                    alive = [(trial, judged) for trial, judged in batch if judged.state is None]
+                    running |= {trial.number: trial for trial, _ in alive}
+                    members = [(trial.number, judged.deaths, tuple(judged.configs)) for trial, judged in alive]
+                    if members:
+                        workers.submit(_Group(there, tuple(members), command))
+                if asked is None and not workers.in_flight:
+                    return
+                if not workers.in_flight:
+                    time.sleep(POLL_SECONDS)  # others train the last trials, and may be killed
+                for group, outcomes in workers.completed(1.0):
+                    for (number, deaths, configs), outcome in zip(group.members, outcomes, strict=True):
+                        trial = running.pop(number)
+                        with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # which is said below
+                            for epoch, figure in outcome.epochs.items():
+                                trial.report(figure, epoch)
+                            for name, value in outcome.attributes.items():
+                                trial.set_user_attr(name, value)
+                        _store(trial, Judged(trial, deaths, configs, outcome.figures, outcome.state), say)
+        finally:
+            _let_go(running.values())
+
+
+# What follows runs in the worker processes of an executor.
+
+_objectives: dict[str, Objective] = {}
+
+
+class _Distant(FixedTrial):
+    """Stands for a trial whose storage is elsewhere, and keeps what is said of it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__({}, number)
+        self.epochs: dict[int, float] = {}
+
+    def report(self, value: float, step: int) -> None:
+        """Keep an epoch's figure."""
+        self.epochs[step] = value
+
+
+def train_there(group: _Group) -> list[_Outcome]:
+    """Train and judge trials; the clips stay in memory for the next ones of the same command.
+
+    Raises:
+        ExtractionError: an encoder cannot be used, which is no configuration's fault.
+    """
+    if works_away():
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if group.command not in _objectives:
+        _objectives.clear()  # what another command read may have changed since
+        space = dimensions(group.search.config, group.search.base, group.search.source)
+        accelerator = create_accelerator(group.search.base, with_trackers=False)
+        _objectives[group.command] = Objective(group.search, space, accelerator, Console(quiet=True))
+    batch = [Judged(_Distant(number), deaths, configs) for number, deaths, configs in group.members]
+    try:
+        for _ in _objectives[group.command].judge_begun(batch):
+            pass
+    except HaltedError as error:
+        raise error.reason from None
+    return [
+        _Outcome(one.state, one.figures, dict(one.trial.user_attrs), one.trial.epochs)
+        for one in batch
+        if isinstance(one.trial, _Distant) and one.state is not None
+    ]

@@ -6,18 +6,24 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from mmpsr.config import ConfigError
+from mmpsr.executors.base import LOCAL
+from mmpsr.executors.build import open_engine
 from mmpsr.files import sha256_of, write_whole
 from training.fit.live import LiveLines
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions, read_json
 from training.stacked.grouping import reason_alone
 from tuning.study.config import Cell, Study
+from tuning.study.executor import share_by
 from tuning.study.rendering import to_csv, to_latex, to_markdown
 from tuning.study.table import StudyTable, read_table
 from tuning.study.workers import INPUTS, compute
@@ -35,17 +41,21 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
     """Compute the cells that are not done, and write tables and manifest, also where it is stopped in between.
 
     Args:
-        study: valid rows.
-        num_workers: processes, each with one thread.
+        study: valid rows; their `features.executor` says who computes.
+        num_workers: processes, each with one thread; those of an executor that does not tell how many it has.
         console: where progress goes.
 
     Returns:
         The table.
 
     Raises:
+        ConfigError: rows name several executors.
+        ExecutorError: nobody answers at the executor.
+        ExtractionError: see `tuning.study.executor.share_by`.
         Stopped: see `tuning.study.workers.compute`.
     """
     todo = [cell for cell in study.cells if not cell.is_done]
+    executor = _executor_of(todo)
     order = {key: number for number, key in enumerate(dict.fromkeys(cell.data_key for cell in study.cells))}
     for cell in todo[:1]:  # what is missing would fail every cell
         require_trackers(cell.config)
@@ -70,7 +80,8 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
 
     def report(cell: Cell, reason: str | None, seconds: float) -> None:
         taken.append(seconds)
-        left = timedelta(seconds=round(sum(taken) / len(taken) * (len(todo) - len(taken)) / num_workers))
+        number = num_workers if engine is None else engine.num_workers
+        left = timedelta(seconds=round(sum(taken) / len(taken) * (len(todo) - len(taken)) / number))
         if reason is not None:
             failed[cell.row, cell.seed] = reason
         outcome = "done" if reason is None else f"failed: {reason}"
@@ -83,11 +94,28 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         console.print(line, highlight=False, markup=False)
 
     try:
-        with LiveLines(console, pause=PAUSE) as lines:
-            compute(todo, num_workers, report, stack, say, lines.show)
+        with (
+            nullcontext() if executor == LOCAL else open_engine(executor, num_workers) as engine,
+            LiveLines(console, pause=PAUSE) as lines,
+        ):
+            if engine is None:
+                compute(todo, num_workers, report, stack, say, show=lines.show)
+            else:
+                compute(todo, engine.num_workers, report, stack, say, partial(share_by, engine))
     finally:
         table = write_tables(study, failed)
     return table
+
+
+def _executor_of(cells: Sequence[Cell]) -> str:
+    """Name the executor of all cells."""
+    names: dict[str, str] = {}
+    for cell in cells:
+        names.setdefault(cell.config.features.executor, cell.row)
+    if len(names) > 1:
+        rows = "; ".join(f"row {row!r} {name!r}" for name, row in names.items())
+        raise ConfigError(f"features.executor: a study has one executor; found {rows}; set it for all rows")
+    return next(iter(names), LOCAL)
 
 
 def _alone(cells: Sequence[Cell]) -> dict[str, list[str]]:

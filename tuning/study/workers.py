@@ -53,7 +53,7 @@ from training.runs.directory import RunDirectory, package_versions
 from training.stacked.grouping import most_together, reason_alone, stack_key
 from tuning.study.config import Cell
 
-__all__ = ["INPUTS", "CellRunner", "Stopped", "compute", "prepare", "put_together"]
+__all__ = ["INPUTS", "CellRunner", "Report", "Stopped", "compute", "prepare", "put_together"]
 
 FAILURE, ALONE, INPUTS = "failure.txt", "trained_alone.txt", "inputs.json"
 
@@ -67,6 +67,8 @@ REFRESH = 0.5
 """Seconds between what a worker tells of where its cells stand."""
 
 Report = Callable[[Cell, str | None, float], None]
+Share = Callable[[list[list[Cell]], Report], None]
+"""Computes groups of cells."""
 Show = Callable[[str, Stand | None], None]
 """Takes the name of cells that are trained together, and where they stand; None where they are over."""
 
@@ -181,7 +183,7 @@ class CellRunner:
 
     def _compute(self, config: RunConfig, data_key: str, run: RunDirectory, watch: Watch) -> None:
         own = self._joined(config, data_key, run)
-        train_joined(config, own.data, own.baseline, own.accelerator, run, own.say, watch)
+        train_joined(config, own.data, own.baseline, own.accelerator, run, own.say, watch=watch)
 
 
 def name_of(cells: Sequence[Cell]) -> str:
@@ -263,6 +265,7 @@ def compute(
     report: Report,
     stack: bool = True,
     say: Callable[[str], None] = lambda line: None,
+    share: Share | None = None,
     show: Show = lambda name, stand: None,
 ) -> None:
     """Compute cells; one that fails does not stop the others, and one that another process has is waited for last.
@@ -273,6 +276,7 @@ def compute(
         report: called after every cell with the reason why it failed (None where it is done) and its seconds.
         stack: whether to train cells together that can be.
         say: told when there is nothing left but what other processes have, and which of it they have done.
+        share: who computes in place of processes of this machine.
         show: told where cells that are being trained stand.
 
     Raises:
@@ -291,7 +295,10 @@ def compute(
             while left:
                 held.clear()
                 groups = put_together(left, num_workers) if stack else [[cell] for cell in left]
-                if num_workers == 1:
+                if share is not None:
+                    _extract(left)
+                    share(groups, tell)
+                elif num_workers == 1:
                     for group in groups:
                         runner.run(group, tell)
                 else:

@@ -32,12 +32,13 @@ from encoders.extraction.encode import make_encoder
 from encoders.extraction.extract import extract
 from encoders.extraction.jobs import Job, Outcome, Result, encode_job
 from encoders.extraction.read import clip_records, read_vectors
-from encoders.extraction.workers import Workers
+from encoders.extraction.workers import LocalPool
 from encoders.media import clip as media
 from encoders.media.clip import ClipMedia
 from encoders.store.claims import Item
 from encoders.store.progress import ExtractionSummary
 from encoders.store.vector_store import FeatureStore
+from encoders.workers import Workers
 from mmpsr.config import ConfigError, validate
 from tests.encoders.extraction.test_extract import rows_in
 from tests.support import fake_encoders
@@ -244,7 +245,7 @@ def test_weights_that_cannot_be_loaded_end_the_run_before_it_begins(
         raise AssertionError(f"{job} was submitted")
 
     monkeypatch.setattr(Attentive, "load", refuse)
-    monkeypatch.setattr("encoders.extraction.workers.Workers.submit", start)
+    monkeypatch.setattr("encoders.workers.Workers.submit", start)
     with pytest.raises(ExtractionError, match=r"'attentive' \(text\) cannot be loaded: OSError: a download of 400 MB"):
         extract(table(["a"]), features(tmp_path, encoders=BOTH), show_progress=False)
 
@@ -359,13 +360,13 @@ def test_files_passed_over_are_noted_for_the_device_encoder(tmp_path: Path) -> N
 
 def test_waiting_ends_when_anything_is_done() -> None:
     config = features("unused")
-    workers, done = Workers(1), Future[None]()
+    workers, done = Workers(LocalPool(1), encode_job), Future[None]()
     workers.jobs[Future()] = job_of(table(["a"]), {"text": "tests.support.fake_encoders:Obedient"}, config)
     done.set_result(None)
     began = time.monotonic()
     assert list(workers.completed(5.0, others=[done])) == []
     assert time.monotonic() - began < 2.0
-    assert list(Workers(1).completed(0.2, others=[Future()])) == []
+    assert list(Workers(LocalPool(1), encode_job).completed(0.2, others=[Future()])) == []
     assert time.monotonic() - began >= 0.2
 
 

@@ -29,6 +29,7 @@ from encoders.spec import source_of
 from encoders.store.claims import Claims, Item
 from encoders.store.progress import Count, ExtractionSummary
 from encoders.store.vector_store import LEDGER_COLUMNS, FeatureStore
+from encoders.workers import DIED, Workers
 from mmpsr.config import ConfigError
 from tests.support import fake_encoders
 from tests.support.encoding import encode_clips
@@ -265,7 +266,7 @@ def test_a_clip_that_kills_its_worker_has_failed_and_all_others_are_done(tmp_pat
     assert (summary.counts["fake", "text"].done, summary.counts["fake", "text"].failed) == (6, 1)
     assert rows_in(tmp_path) == {("text", f"clip{n}"): 1 for n in range(7) if n != 4}
     (reason,) = {row.reason for row in summary.ledger.itertuples() if row.status == "failed"}
-    assert reason == workers.DIED
+    assert reason == DIED
     clips.loc[4, "text"] = "lives"
     summary = extract(clips, features(tmp_path), show_progress=False)
     assert summary.counts["fake", "text"].failed == 0
@@ -313,10 +314,10 @@ def test_interrupt_keeps_what_is_complete_and_ends_the_workers(tmp_path: Path) -
 
 
 def test_interrupt_stores_what_the_workers_have_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    completed, leave = workers.Workers.completed, Claims.__exit__
+    completed, leave = Workers.completed, Claims.__exit__
     held_at_end: list[frozenset[Item]] = []
 
-    def interrupted(self: workers.Workers, timeout: float, quiet: bool = False, **rest: Any) -> Iterator[object]:
+    def interrupted(self: Workers[Any, Any], timeout: float, quiet: bool = False, **rest: Any) -> Iterator[object]:
         if not quiet:
             wait(self.jobs)
             raise KeyboardInterrupt
@@ -326,7 +327,7 @@ def test_interrupt_stores_what_the_workers_have_finished(tmp_path: Path, monkeyp
         held_at_end.append(self.held)
         leave(self, *error)
 
-    monkeypatch.setattr(workers.Workers, "completed", interrupted)
+    monkeypatch.setattr(Workers, "completed", interrupted)
     monkeypatch.setattr(Claims, "__exit__", record)
     with pytest.raises(KeyboardInterrupt):
         extract(table(["a"] * 20), features(tmp_path), show_progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction import jobs
 from encoders.extraction.extract import extract
 from encoders.extraction.read import read_vectors
-from encoders.extraction.workers import WarmEncoders
+from encoders.extraction.workers import WarmEncoders, start_engine
 from tests.support.fake_encoders import Attentive, Obedient, features, table
 
 
@@ -87,8 +88,15 @@ def test_processes_outlive_an_extraction(tmp_path: Path) -> None:
     config = features(tmp_path)
     with WarmEncoders(config, num_processes=1) as warm:
         extract(table(["one"]), config, show_progress=False, warm=warm)
-        (process,) = warm.executor._processes.values()  # type: ignore[attr-defined]
+        (process,) = warm.engine.pool._processes.values()  # type: ignore[attr-defined]
         extract(table(["three"]), config, show_progress=False, warm=warm)
-        assert list(warm.executor._processes.values()) == [process]  # type: ignore[attr-defined]
+        assert list(warm.engine.pool._processes.values()) == [process]  # type: ignore[attr-defined]
         assert process.is_alive()
     assert not process.is_alive()
+
+
+def test_a_worker_of_elsewhere_starts_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask's may have none, and an executor's may all be waiting."""
+    monkeypatch.setattr("mmpsr.executors.base._is_away", True)
+    with start_engine("nowhere:nothing", 4) as engine:
+        assert engine.submit(os.getpid).result() == os.getpid()

@@ -245,7 +245,7 @@ def test_a_table_is_inspected_in_order(media: Mapping[str, Path], monkeypatch: p
 
 
 def test_a_table_without_media_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "start_pool", lambda *_, **__: pytest.fail("a worker was started"))
+    monkeypatch.setattr(inspection, "start_engine", lambda *_, **__: pytest.fail("a worker was started"))
     found = inspect_media(pd.DataFrame({"corpus": ["a"], "clip_id": ["1"], "text": ["hello"]}), 2, False)
     assert found.columns.tolist() == ["corpus", "clip_id", "kind", "reason"]
     assert (len(found), found.attrs["num_inspected"]) == (0, 0)
@@ -255,7 +255,7 @@ def test_a_table_without_media_starts_no_worker(monkeypatch: pytest.MonkeyPatch)
 def test_a_worker_that_dies_costs_one_clip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, but no progress is wanted
     monkeypatch.setattr(inspection, "_CHUNK_SIZE", 3)
-    monkeypatch.setattr(inspection, "inspect_clips", fake_inspectors.mortal)
+    monkeypatch.setattr(inspection, "inspect_there", fake_inspectors.mortal)
     names = ["a", "b", "c", "d", "die", "f", "g", "h", "i", "j"]
     found = inspect_media(table(*({"media": name} for name in names)), 1, False)
     assert found["clip_id"].tolist() == [str(number) for number in range(10)]
@@ -267,13 +267,13 @@ def test_a_worker_that_dies_costs_one_clip(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_an_error_of_the_installation_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "inspect_clips", fake_inspectors.unfit)
+    monkeypatch.setattr(inspection, "inspect_there", fake_inspectors.unfit)
     with pytest.raises(ModuleNotFoundError, match="mediapipe"):
         inspect_media(table({"media": "a"}), 1, False)
 
 
 def test_an_interrupt_stops_at_once_and_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "inspect_clips", fake_inspectors.slow)
+    monkeypatch.setattr(inspection, "inspect_there", fake_inspectors.slow)
     told = tmp_path / "pid"
     interrupted: list[float] = []
 
@@ -300,7 +300,7 @@ def test_an_interrupt_stops_at_once_and_ends_the_workers(tmp_path: Path, monkeyp
 def test_progress_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(inspection, "inspect_clips", fake_inspectors.mortal)
+    monkeypatch.setattr(inspection, "inspect_there", fake_inspectors.mortal)
     inspect_media(table({"media": "a"}, {"media": "b"}), 1, True)
     shown = capsys.readouterr().err
     assert "media" in shown

@@ -45,7 +45,7 @@ def test_recent_settings_are_held_where_they_are_not_the_usual(content: dict[str
 
 def test_every_section_is_carried_or_of_the_machine() -> None:
     assert set(RunConfig.model_fields) - set(SECTIONS) == {"corpora", "output"}
-    machine = {"store", "precomputed", "num_workers", "chunk_size", "device", "batch_size", "weights",
+    machine = {"store", "precomputed", "num_workers", "executor", "chunk_size", "device", "batch_size", "weights",
                "trust_remote_code", "retry_failed"}  # fmt: skip
     assert set(type(RunConfig().features).model_fields) - set(FEATURES) == machine
 

@@ -204,7 +204,7 @@ def test_the_subcommands_and_the_version() -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("doctor", {"--config", "--set", "--media", "--json"}),
+        ("doctor", {"--config", "--set", "--media", "--json", "--executor"}),
         (
             "evaluate",
             {
@@ -229,7 +229,7 @@ def test_the_subcommands_and_the_version() -> None:
         ),
         ("compare", {"first", "second", "--split", "--json"}),
         ("verify", {"run", "--json"}),
-        ("study", {"path", "--set", "--base", "--workers", "--seeds"}),
+        ("study", {"path", "--set", "--base", "--workers", "--seeds", "--executor"}),
         ("transfer", {"paths", "--set", "--base", "--split", "--json"}),
         (
             "predict",

@@ -18,7 +18,8 @@ from training.data.selection import active_features
 from training.launch import requested_processes
 from training.published_config import load_any_config
 
-CONFIGS = sorted(path for path in (Path(__file__).parents[3] / "configs").glob("*.toml") if path.stem != "zero_shot")
+REPOSITORY = Path(__file__).parents[3]
+CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.toml") if path.stem != "zero_shot")
 
 HEADER = "id,text,split,happy,sad"
 ROWS = ["a,good,train,1,0", "b,bad,dev,0,1", "c,fine,test,1,0"]
@@ -114,9 +115,14 @@ def test_a_missing_file_says_so(command: object) -> None:
         ("accelerate launch --num-processes=2 --cpu training/run.py", 2),
         ("accelerate launch --num_processes 2 training/run.py", 1),
         ("bash --cpu --num_processes 2", 1),
+        ("accelerate launch --config_file configs/accelerate/cpu.yaml training/run.py", 1),
+        ("accelerate launch --config_file=configs/accelerate/cpu.yaml --num_processes 2 training/run.py", 2),
+        ("accelerate launch --config-file configs/accelerate/slurm.yaml training/run.py", 1),
+        ("accelerate launch training/run.py --cpu --num_processes 2", 1),
     ],
 )
-def test_processes_asked_of_the_launcher(command: str, expected: int) -> None:
+def test_processes_asked_of_the_launcher(command: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
     assert requested_processes(command.split()) == expected
 
 

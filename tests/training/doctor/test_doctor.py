@@ -216,10 +216,10 @@ def test_the_unused_train_split_of_a_zero_shot_corpus_harms_nobody(place: Path) 
 
 
 def test_media_are_inspected_when_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[list[str], int, bool]] = []
+    calls: list[tuple[list[str], int, bool, str]] = []
 
-    def inspect(clips: pd.DataFrame, num_workers: int, show_progress: bool) -> pd.DataFrame:
-        calls.append((clips["clip_id"].tolist(), num_workers, show_progress))
+    def inspect(clips: pd.DataFrame, num_workers: int, show_progress: bool, executor: str) -> pd.DataFrame:
+        calls.append((clips["clip_id"].tolist(), num_workers, show_progress, executor))
         findings = [("two", "two5", "no_face", "x.mp4: no face"), ("one", "one0", "black", "y.mp4: black"),
                     ("two", "two6", "no_face", "z.mp4: no face")]  # fmt: skip
         found = pd.DataFrame(findings, columns=["corpus", "clip_id", "kind", "reason"], dtype="string")
@@ -235,7 +235,7 @@ def test_media_are_inspected_when_asked_for(place: Path, monkeypatch: pytest.Mon
     assert calls == []
     found = diagnose("corpora.sources.two.zero_shot=true", with_media=True)
     clips = [f"one{number}" for number in range(8)] + [f"two{number}" for number in range(4, 8)]
-    assert calls == [(clips, 3, True)]
+    assert calls == [(clips, 3, True, "local")]
     assert told(found) == [
         ("one", "black", f"{inspection.MEDIA_KINDS['black']}; other modalities stay"),
         ("two", "no_face", f"{inspection.MEDIA_KINDS['no_face']}; other modalities stay"),

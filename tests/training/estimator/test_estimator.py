@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.metrics import f1_score
+from sklearn.utils import Tags
+from sklearn.utils.estimator_checks import check_estimator
 
 from corpora.clips import CorpusError
 from mmpsr.calibration.calibration import Calibration, TaskCalibration
@@ -189,7 +192,8 @@ def test_a_bundle_there_and_back(fitted: MultiTaskEstimator, tmp_path: Path) -> 
     fitted.save(tmp_path / "bundle")
     with pytest.raises(BundleError, match="is a bundle already"):
         fitted.save(tmp_path / "bundle")
-    loaded = MultiTaskEstimator.load(tmp_path / "bundle")
+    fitted.save_pretrained(tmp_path / "bundle")  # which writes over
+    loaded = MultiTaskEstimator.from_pretrained(tmp_path / "bundle")
     assert loaded.tasks == ["personality", "ambivalence"]
     for task, expected in fitted.predict(features["first"]).items():
         pd.testing.assert_frame_equal(loaded.predict(features["first"])[task], expected)
@@ -289,3 +293,48 @@ def test_dev_that_cannot_choose_is_warned_of() -> None:
     estimator = MultiTaskEstimator(labels={"ambivalence": "said"}, config={"training": {"num_epochs": 1}})
     with pytest.warns(UserWarning, match=r"mine: dev cannot choose: .*task 'ambivalence': 4 labelled dev clips"):
         estimator.fit({"mine": table}, {"mine": {"text": generator.normal(size=(24, 6))}})
+
+
+class _OfArrays(MultiTaskEstimator):
+    """As if it took arrays, so that every check is tried."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+NEED_NO_ARRAYS = {
+    "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types", "check_estimator_repr",
+    "check_no_attributes_set_in_init", "check_estimators_unfitted", "check_do_not_raise_errors_in_init_or_set_params",
+    "check_mixin_order", "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+def test_passes_the_checks_of_scikit_learn_that_need_no_arrays_and_says_in_the_others_what_it_wants() -> None:
+    with pytest.warns(SkipTestWarning, match="Can't test estimator MultiTaskEstimator which requires input  of type"):
+        assert all(check["status"] != "failed" for check in check_estimator(MultiTaskEstimator(), on_fail=None))
+    checks = check_estimator(_OfArrays(), on_fail=None)
+    assert {check["check_name"] for check in checks if check["status"] == "passed"} >= NEED_NO_ARRAYS
+    for check in checks:
+        if check["status"] == "failed":
+            error: BaseException | None = check["exception"]
+            while error is not None and "fit takes tables, {corpus: DataFrame" not in str(error):
+                error = error.__cause__ or error.__context__
+            assert error is not None, check
+
+
+def test_says_in_one_sentence_what_fit_and_predict_take(fitted: MultiTaskEstimator) -> None:
+    X = np.zeros((4, 3))
+    message = (
+        "MultiTaskEstimator.fit takes tables, {corpus: DataFrame with a row per clip}, and features, {corpus: "
+        "{modality: array [n, D]}}, and found ndarray [4, 3] and list; FusionClassifier and FusionRegressor of "
+        "training.estimator take X and y"
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        estimator().fit(X, [0, 1, 0, 1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"MultiTaskEstimator.evaluate takes tables.*found ndarray \[4, 3\] and None"):
+        fitted.score(X, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"predict takes vectors by modality, .* and found ndarray \[4, 3\]"):
+        fitted.predict(X)  # type: ignore[arg-type]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
 from mmpsr.tasks import task_of_texts
 from tests.support import joined as small
-from training.fit.loop import build_model, train
+from training.fit.loop import StopSignals, build_model, train
 from training.fit.state import TrainState
 from training.runs.directory import RunDirectory
 
@@ -111,3 +113,16 @@ def test_class_texts_that_are_not_there_teach_nothing() -> None:
     model = build_model(config, clips, TASKS)
     with pytest.raises(ConfigError, match=r"makes pseudo-labels by texts of the classes, and this model holds none"):
         TrainState.create(model, config, clips, 1)
+
+
+def test_signals_stay_as_they_are_where_another_thread_trains() -> None:
+    """As in a cluster's workers; only the first thread may say what a signal does."""
+
+    def handler() -> object:
+        with StopSignals(True):
+            return signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(handler).result() is before
+    assert handler() is not before

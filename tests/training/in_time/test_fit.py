@@ -15,6 +15,7 @@ from mmpsr.config import validate
 from mmpsr.errors import Interrupted
 from tests.support.in_time import WIDTHS, planted
 from training.config import InTimeConfig, InTimeTrainingConfig
+from training.fit.callbacks import Callback, CheckpointWritten, EpochEnd
 from training.in_time import baseline, fit
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, Window
@@ -89,7 +90,20 @@ def test_a_killed_run_continues_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(Interrupted, match=r"stopped in epoch 1 after batch 2 of 3; .* --resume"):
             train_in_time(settings, data, Accelerator(cpu=True), run, lambda _: None)
     said: list[str] = []
-    again = train_in_time(settings, data, Accelerator(cpu=True), run, said.append)
+    told: list[tuple[str, int, int, str]] = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, epoch: EpochEnd) -> None:
+            told.append(("epoch", epoch.epoch, epoch.step, f"{epoch.value == epoch.record['dev_figure']}"))
+
+        def on_checkpoint(self, checkpoint: CheckpointWritten) -> None:
+            told.append(("checkpoint", checkpoint.epoch, checkpoint.step, checkpoint.path.name))
+
+    again = train_in_time(settings, data, Accelerator(cpu=True), run, said.append, [Watch()])
+    assert told == [
+        ("epoch", 1, 3, "True"), ("checkpoint", 1, 3, "step-00000003"),
+        ("epoch", 2, 6, "True"), ("checkpoint", 2, 6, "step-00000006"),
+    ]  # fmt: skip
     assert said[0] == "continuing at epoch 1, batch 3"
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0, msg=name)

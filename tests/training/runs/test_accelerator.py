@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,14 @@ from accelerate.utils import LoggerType
 
 from mmpsr.config import ConfigError, validate
 from mmpsr.extras import MissingExtraError
+from tests.support import joined
 from training.config import TRACKERS, RunConfig
+from training.fit.loop import train
 from training.runs import accelerator as launching
 from training.runs.accelerator import create_accelerator, start_trackers
+from training.runs.directory import RunDirectory
+
+Logged = dict[tuple[str, int], float]
 
 
 def config(trackers: list[str], folder: Path) -> RunConfig:
@@ -31,6 +38,63 @@ def test_a_tracker_writes_below_the_run(tmp_path: Path) -> None:
     accelerator.log({"dev_figure": 1.0}, step=1)
     accelerator.end_training()
     assert list((tmp_path / "run" / "trackers" / "mmpsr").glob("events*"))
+
+
+def read_tensorboard(folder: Path) -> Logged:
+    """Figures by name and step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "mmpsr"))
+    events.Reload()
+    return {(name, each.step): each.value for name in events.Tags()["scalars"] for each in events.Scalars(name)}
+
+
+def read_wandb(folder: Path) -> Logged:
+    """Figures by name and step, of the one run that was logged without a network."""
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    store, logged = DataStore(), {}
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        history = Record.FromString(data).history
+        for item in history.item:
+            name = item.key or "/".join(item.nested_key)
+            if not name.startswith("_"):
+                logged[name, history.step.num] = float(json.loads(item.value_json))
+    return logged
+
+
+@pytest.mark.slow
+def test_trackers_log_the_figures_of_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a tracker stored is `metrics.jsonl` again: dev figures, rate, and losses with their weights and counts."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "run" / "cache"))
+    monkeypatch.chdir(tmp_path)
+    settings = joined.config(
+        training={"num_epochs": 2}, output={"directory": str(tmp_path), "trackers": ["tensorboard", "wandb"]}
+    )
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    accelerator = create_accelerator(settings)
+    start_trackers(accelerator, settings, run.path)
+    clips = joined.joined().to(accelerator.device)
+    train(settings, clips, joined.tasks(), accelerator, run, lambda message: None)
+    accelerator.end_training()
+    expected: Logged = {}
+    for line in (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        figures = {"dev_figure": record["dev_figure"], "lr": record["lr"]}
+        figures |= {f"dev/{name}": value for name, value in record["dev"].items()}
+        for name, term in record["terms"].items():
+            figures |= {f"{kind}/{name}": value for kind, value in term.items()}
+        expected |= {(name, record["step"]): value for name, value in figures.items() if math.isfinite(value)}
+    assert len(expected) > 2 * 20
+    for logged in (read_tensorboard(run.path / "trackers"), read_wandb(run.path / "trackers")):
+        assert {key: logged[key] for key in expected} == pytest.approx(expected, rel=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_without_trackers_nothing_is_written(tmp_path: Path) -> None:

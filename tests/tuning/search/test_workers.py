@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ import tuning.search.objective
 from corpora.clips import ClipTable
 from encoders.errors import ExtractionError
 from mmpsr.config import ConfigError
+from mmpsr.executors.base import Engine
 from tests.support import joined as small
 from tests.support import searched
 from tests.support.warm_workers import warm_workers
@@ -43,7 +45,7 @@ from training.runs.directory import RunDirectory
 from tuning.search import trials
 from tuning.search.objective import Search
 from tuning.search.results import importances, search_table, trial_table, value_table, write_results
-from tuning.search.workers import SearchError, run_search
+from tuning.search.workers import SearchError, give_away, run_search
 
 
 def silent(message: str) -> None:
@@ -675,3 +677,70 @@ def test_importances_and_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "Best of 4 trials (0 pruned, 0 failed); dev figure, higher" in lines[0]
     best = next(line for line in lines if "16.50" in line)
     assert [cell.strip() for cell in best.split("│")[2:5]] == ["16.50", "16", "0.5"]
+
+
+# -- executors ---------------------------------------------------------------------------------------------------------
+
+
+def by_threads(search: Search) -> Search:
+    features = search.base.features.model_copy(update={"executor": "tests.support.executors:threads"})
+    return replace(search, base=search.base.model_copy(update={"features": features}))
+
+
+def outcomes(optuna_study: optuna.Study) -> dict[str, tuple[object, ...]]:
+    return {
+        trial.user_attrs["slot"]: (trial.params, trial.value, trial.intermediate_values, trial.user_attrs.get("reason"))
+        for trial in trials.counted(optuna_study.get_trials())
+    }
+
+
+def test_trials_by_an_executor_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figure(config: RunConfig, epoch: int) -> float:
+        if config.model.hidden_width == 16:
+            raise ValueError("heads do not\nfit")
+        return config.model.dropout + epoch
+
+    imitate(monkeypatch, figure)
+    space = {"model.hidden_width": [8, 16], "model.dropout": [0.0, 0.2]}
+    settings: dict[str, Any] = {"method": "greedy", "space": space, "seeds": [0, 1]}
+    own = outcomes(run_search(searched.search(tmp_path / "own", **settings), 1, silent))
+    said: list[str] = []
+    search = by_threads(searched.search(tmp_path / "there", **settings))
+    there = run_search(search, 1, said.append)
+    assert outcomes(there) == own
+    assert {reason for *_, reason in own.values()} == {None, "heads do not fit"}
+    assert sum("heads do not fit" in line for line in said) == sum(reason is not None for *_, reason in own.values())
+    assert len(said) == len(own)
+    run_search(searched.search(tmp_path / "there", **settings), 1, silent)  # and by no executor it is the same search
+
+
+def test_hyperband_is_no_executors(tmp_path: Path) -> None:
+    search = by_threads(searched.search(tmp_path, method="hyperband", num_trials=2))
+    with pytest.raises(ConfigError, match=r"'hyperband' ends trials by the epochs of others, .* one search\.storage"):
+        run_search(search, 1, silent)
+
+
+def test_a_trial_that_kills_an_executors_workers_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledWorker(Exception):  # noqa: N818  Dask's name
+        """A job was given up."""
+
+    class Cluster(Engine):
+        name, num_workers = "dask://node7:8786", 1
+
+        def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            (group,) = arguments
+            if any(configs[0].model.hidden_width == 16 for *_, configs in group.members):
+                future.set_exception(KilledWorker())
+            else:
+                future.set_result(function(group))
+            return future
+
+        def has_killed(self, error: BaseException | None) -> bool:
+            return isinstance(error, KilledWorker)
+
+    imitate(monkeypatch, lambda config, epoch: 1.0)
+    search = searched.search(tmp_path, method="grid")
+    give_away(search, Cluster(), silent)
+    found = {params["model.hidden_width"]: rest for params, *rest in outcomes(search.open_study()).values()}
+    assert found == {8: [1.0, {1: 1.0, 2: 1.0}, None], 16: [None, {}, "its workers died, one after another"]}

@@ -289,19 +289,30 @@ def test_a_cell_of_another_process_is_left_for_last(place: Path, monkeypatch: py
     assert "waiting for cells that other processes have (1), and for what they leave undone" in told
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_two_commands_share_the_cells_of_a_folder(place: Path) -> None:
-    Path("go.py").write_text(RUN, encoding="utf-8")
-    write(two_rows(50).replace('"training.num_epochs" = 2', '"training.num_epochs" = 50'))
-    command = [sys.executable, "go.py", *arguments(1)]
-    commands = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=240)[0] for process in commands]
-    assert [process.returncode for process in commands] == [0, 0], told
-    shares = [text.count(": done (") for text in told]
-    assert sum(shares) == 4
-    assert min(shares) >= 1
-    assert "missing" not in Path("runs/study/table.md").read_text()
+def test_two_commands_share_the_cells_of_a_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twelve cells that take equally long each does about six, and both end with the whole table."""
+
+    def slowly(row: str, seed: int) -> object:
+        time.sleep(0.1)
+        return result(60.0, 70.0)
+
+    def fill(name: str) -> None:
+        with open(name, "w", encoding="utf-8") as file:
+            table = run_study(load_study("study.toml", [], [0, 1, 2, 3]), 1, Console(file=file, width=200))
+        assert not table.missing
+
+    faked(monkeypatch, slowly)
+    monkeypatch.setattr(study_workers, "POLL", 0.05)
+    forking = multiprocessing.get_context("fork")
+    commands = [forking.Process(target=fill, args=(f"{number}.txt",)) for number in (0, 1)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(60)
+    assert [command.exitcode for command in commands] == [0, 0]
+    shares = [Path(f"{number}.txt").read_text().count(": done (") for number in (0, 1)]
+    assert sum(shares) == 12
+    assert min(shares) >= 4
 
 
 @pytest.mark.slow
@@ -537,7 +548,7 @@ def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch:
     (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
     study = load_study("study.toml")
     keys: list[str] = []
-    monkeypatch.setattr("tuning.study.fill.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
+    monkeypatch.setattr("tuning.study.fill.compute", lambda todo, *_, **__: keys.extend(cell.data_key for cell in todo))
     run_study(study, 1, quiet())
     changes = sum(one != two for one, two in itertools.pairwise(keys))
     assert (len(keys), changes) == (9, len(set(keys)) - 1)
