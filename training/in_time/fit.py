@@ -144,20 +144,20 @@ def train_in_time(
             watch(Stand(epoch, settings.num_epochs, "dev AP", value, best, progress["best_epoch"] + 1))
 
     value = math.nan
-    show(progress["epoch"])
     with StopSignals(True) as signals:
         while progress["epoch"] < settings.num_epochs:
             epoch = progress["epoch"]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, epoch)
             batches = batches_of(windows, settings.batch_size, settings.seed, epoch)
+            show(epoch + progress["batch"] / (len(batches) + 1), value)  # dev figures count as a batch
             kept = _kept_negatives(data, train_rows, settings, epoch)
             model.train()
             for batch, targets in _read_ahead(data, batches[progress["batch"] :], kept):
                 losses.append(_step(model, optimizer, batch, targets, weights, accelerator))
                 progress["batch"] += 1
                 progress["steps"] += 1
-                show(epoch + progress["batch"] / (len(batches) + 1), value)  # so do dev figures
+                show(epoch + progress["batch"] / (len(batches) + 1), value)
                 if signals.received:
                     save()
                     raise Interrupted(
