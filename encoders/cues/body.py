@@ -31,7 +31,7 @@ from encoders.face.landmarks import FaceTrack, eye_centres, face_frames, face_tr
 from encoders.face.measures import CUE_NAMES, measure_cues
 from encoders.media.clip import ClipMedia
 
-__all__ = ["BodyTrack", "body_events", "body_settings", "body_track", "share_at_face"]
+__all__ = ["BodyTrack", "body_events", "body_settings", "body_track", "share_at_face", "shoulder_degrees"]
 
 _SPACING = 0.75
 """Least seconds between frames that are looked at: a hand at the face and raised shoulders last a second or more."""
@@ -99,7 +99,7 @@ def body_track(clip: ClipMedia, num_frames: int) -> BodyTrack:
             return _find_shoulders(pictures[index])
 
         def leave_their_place(frames: NDArray[np.intp], shoulders: NDArray[np.float64]) -> NDArray[np.bool_]:
-            degrees = [degree for degree, _ in _shoulder_degrees(track, frames, shoulders).values()]
+            degrees = [degree for degree, _ in shoulder_degrees(track, frames, shoulders).values()]
             return np.max(degrees, axis=0) >= 1.0 if degrees else np.zeros(len(frames), np.bool_)
 
         return BodyTrack(
@@ -209,12 +209,12 @@ def body_events(track: FaceTrack, body: BodyTrack, begin: float = 0.0) -> list[C
     shares, hand_seconds = body.at_face, seconds[body.hand_frames]
     events = events_where("hand_at_face", shares / _HAND_SHARE, shares, "share of the hand", hand_seconds)
     units = {"shoulders_raised": "IOD", "shoulders_uneven": "degrees"}
-    for cue, (degrees, values) in _shoulder_degrees(track, body.shoulder_frames, body.shoulders).items():
+    for cue, (degrees, values) in shoulder_degrees(track, body.shoulder_frames, body.shoulders).items():
         events += events_where(cue, degrees, values, units[cue], seconds[body.shoulder_frames])
     return events
 
 
-def _shoulder_degrees(
+def shoulder_degrees(
     track: FaceTrack, frames: NDArray[np.intp], shoulders: NDArray[np.float64]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Tell how far shoulders are raised and uneven: by cue, degrees and values `[S]`; nothing of too few frames."""

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from encoders.cues.body import body_events, body_settings, body_track
 from encoders.cues.events import CueEvent, spacing
-from encoders.cues.face import BLINK_SPACING, eye_events, face_events, face_series
+from encoders.cues.face import BLINK_SPACING, FaceSeries, eye_events, face_events, face_series
 from encoders.cues.head import SWING_SPACING, head_events, hidden_events, posture_events
 from encoders.cues.narration import WORDING, Narrative, narrate
 from encoders.cues.voice import filler_events, voice_events
 from encoders.device import DeviceEncoder, Prepared, one_thread
 from encoders.errors import EncodingError, MissingModality
-from encoders.face.landmarks import NUM_FRAMES, FaceTrack, face_settings, face_track
+from encoders.face.landmarks import NUM_FRAMES, face_settings, face_track
 from encoders.media.audio import AUDIO_READING
 from encoders.media.clip import ClipMedia
 from encoders.models.egemaps import RATE
 from encoders.models.minilm import TokenEmbedder, shared_embedder
 from mmpsr.files import sha256_of
 
-__all__ = ["CueNarrative", "measure_events", "narrative_of"]
+__all__ = ["CueNarrative", "clip_begin", "measure_events", "narrative_of", "seen_events"]
 
 
 class CueNarrative(DeviceEncoder):
@@ -108,14 +108,10 @@ def narrative_of(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> Narrative:
 def measure_events(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> tuple[list[CueEvent], float, bool, str]:
     """Every event of a clip, its length in seconds, whether it was heard, and what its frames cannot show."""
     track = face_track(clip, num_frames)
-    begin = _begin(clip, track)
+    begin = clip_begin(clip, track.seconds[0])
     series = face_series(track, begin)
-    head = head_events(series)
-    swings = any(event.cue in ("nod", "shake", "head_up_down", "head_side_to_side") for event in head)
-    events = [
-        *face_events(series), *eye_events(series), *head, *posture_events(series, swings),
-        *hidden_events(track, begin), *body_events(track, body_track(clip, num_frames), begin),
-    ]  # fmt: skip
+    body = body_track(clip, num_frames)
+    events = [*seen_events(series), *hidden_events(track, begin), *body_events(track, body, begin)]
     try:
         samples = clip.waveform(RATE)
     except (EncodingError, MissingModality):
@@ -129,10 +125,17 @@ def measure_events(clip: ClipMedia, num_frames: int = NUM_FRAMES) -> tuple[list[
     return events, seconds, samples is not None, _limits(spacing(series.seconds))
 
 
-def _begin(clip: ClipMedia, track: FaceTrack) -> float:
-    """Second of the file at which the clip begins: frames may be the fallback's, so the nearest start before them."""
+def seen_events(series: FaceSeries) -> list[CueEvent]:
+    """Find all events of face, eyes, head and posture, in that order."""
+    head = head_events(series)
+    swings = any(event.cue in ("nod", "shake", "head_up_down", "head_side_to_side") for event in head)
+    return [*face_events(series), *eye_events(series), *head, *posture_events(series, swings)]
+
+
+def clip_begin(clip: ClipMedia, first: float) -> float:
+    """Tell the second of the file at which a clip begins whose first frame is at `first`, which may be a fallback's."""
     starts = [start or 0.0 for _, start, _ in clip.videos]
-    return max((start for start in starts if start <= track.seconds[0] + 0.1), default=min(starts, default=0.0))
+    return max((start for start in starts if start <= first + 0.1), default=min(starts, default=0.0))
 
 
 def _limits(step: float) -> str:

@@ -27,7 +27,9 @@ from encoders.cues.events import CueEvent, degrees_above, events_where, runs, sp
 from encoders.face.landmarks import FaceTrack, align, eye_centres
 from encoders.face.measures import CUE_NAMES, NEUTRAL, measure_cues
 
-__all__ = ["BLINK_SPACING", "CLOSURE_SPACING", "FaceSeries", "eye_events", "face_events", "face_series"]
+__all__ = [
+    "BLINK_SPACING", "CLOSURE_SPACING", "FaceSeries", "eye_events", "face_events", "face_series", "gaze_angles",
+]  # fmt: skip
 
 BLINK_SPACING = 0.15
 """Seconds between frames above which blinks go unseen: most blinks last longer, so each shows in a frame or two."""
@@ -176,14 +178,27 @@ def _closings(series: FaceSeries) -> list[CueEvent]:
     return events
 
 
-def _gaze(series: FaceSeries) -> list[CueEvent]:
-    """Find where the gaze goes: head angle plus eye rotation, `asin(iris offset / 0.8)`; closed eyes look nowhere."""
-    eye_x, eye_y = (np.arcsin(np.clip(series.values[name] / _EYE_ROTATION, -1.0, 1.0)) for name in ("gaze_x", "gaze_y"))
+def gaze_angles(series: FaceSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Measure where the gaze goes: head angle plus eye rotation, `asin(iris offset / 0.8)`.
+
+    Where frames are dense enough to show blinks each angle is the median of three frames: eyes rest for 0.2 s at least,
+    and what one frame alone shows is noise.
+
+    Returns:
+        Degrees `[T]` to the image's right, and downwards.
+    """
     from scipy.ndimage import median_filter
 
+    eye_x, eye_y = (np.arcsin(np.clip(series.values[name] / _EYE_ROTATION, -1.0, 1.0)) for name in ("gaze_x", "gaze_y"))
     aside, down = np.degrees(series.values["yaw"] + eye_x), np.degrees(series.values["pitch"] + eye_y)
-    if spacing(series.seconds) <= BLINK_SPACING:  # eyes rest for 0.2 s at least: what one frame alone shows is noise
+    if spacing(series.seconds) <= BLINK_SPACING:
         aside, down = median_filter(aside, 3, mode="nearest"), median_filter(down, 3, mode="nearest")
+    return aside, down
+
+
+def _gaze(series: FaceSeries) -> list[CueEvent]:
+    """Find where the gaze goes, as `gaze_angles` measures it; closed eyes look nowhere."""
+    aside, down = gaze_angles(series)
     own_aside, own_down = np.abs(aside - np.median(aside)), down - np.median(down)
     open_eyes = series.values["blink"] == 0
     away = np.maximum(own_aside / _GAZE_TURN, np.abs(aside) / _GAZE_AWAY)

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from encoders.cues.events import CueEvent
 
-__all__ = ["Voice", "filler_events", "measure_voice", "resample", "voice_events"]
+__all__ = ["STEP", "Voice", "filler_events", "measure_voice", "resample", "voice_events"]
 
-_STEP = 0.01  # seconds between windows
+STEP = 0.01
+"""Seconds between windows."""
 _RATE = 8000  # samples per second at which pitch and spectrum are measured
 _WINDOW = 320  # samples, 40 ms: two and a half periods of the lowest pitch
 _LOWEST, _HIGHEST = 65.0, 420.0  # Hz of pitch
@@ -78,7 +79,7 @@ def measure_voice(samples: NDArray[np.float32], rate: int) -> Voice:
     """
     from scipy.fft import irfft, rfft
 
-    step = max(round(rate * _STEP), 1)
+    step = max(round(rate * STEP), 1)
     num_windows = len(samples) // step
     windows = np.asarray(samples[: num_windows * step], dtype=np.float64).reshape(num_windows, step)
     level = 10.0 * np.log10(np.mean(windows**2, axis=1) + 1e-12)
@@ -86,7 +87,7 @@ def measure_voice(samples: NDArray[np.float32], rate: int) -> Voice:
         return Voice(level, np.zeros(0, dtype=bool), np.zeros(0), np.zeros((0, len(_BANDS) - 1)))
     loud = level > np.quantile(level, 0.95) - _LOUD_BELOW
     slow = resample(np.asarray(samples, dtype=np.float32), rate, _RATE)
-    hop = round(_RATE * _STEP)
+    hop = round(_RATE * STEP)
     padded = np.pad(slow, (_WINDOW // 2 - hop // 2, _WINDOW))
     parts = sliding_window_view(padded, _WINDOW)[: num_windows * hop : hop]
     parts = parts - parts.mean(axis=1, keepdims=True)
@@ -168,18 +169,18 @@ def voice_events(samples: NDArray[np.float32], rate: int) -> list[CueEvent]:
         return []
     events = []
     for before, after in pairwise(map(int, loud)):
-        length = (after - before - 1) * _STEP
+        length = (after - before - 1) * STEP
         if length >= _PAUSE_SECONDS - 1e-9:
             events.append(_event("pause", before + 1, after, length, "seconds", length / _PAUSE_SECONDS))
     for first, last in _stretches(_steady(voice), _FILLED_SECONDS):
-        length = (last - first) * _STEP
+        length = (last - first) * STEP
         events.append(_event("filled_pause", first, last, length, "seconds", length / _FILLED_SECONDS))
     return events + _changes(voice)
 
 
 def _event(cue: str, first: int, last: int, value: float, unit: str, degree: float) -> CueEvent:
     """Return an event from the beginning of window `first` to that of window `last`."""
-    return CueEvent(cue, round(first * _STEP, 2), round(last * _STEP, 2), float(value), unit, float(degree), _STEP)
+    return CueEvent(cue, round(first * STEP, 2), round(last * STEP, 2), float(value), unit, float(degree), STEP)
 
 
 def _stretches(present_W: NDArray[np.bool_], least_seconds: float) -> list[tuple[int, int]]:
@@ -188,13 +189,13 @@ def _stretches(present_W: NDArray[np.bool_], least_seconds: float) -> list[tuple
     return [
         (int(first), int(last))
         for first, last in edges.reshape(-1, 2)
-        if (last - first) * _STEP >= least_seconds - 1e-9
+        if (last - first) * STEP >= least_seconds - 1e-9
     ]  # fmt: skip
 
 
 def _steady(voice: Voice) -> NDArray[np.bool_]:
     """Find windows within 50 ms of steady voice."""
-    ahead = round(_STEADY_SECONDS / _STEP)
+    ahead = round(_STEADY_SECONDS / STEP)
     if len(voice.pitch) <= ahead:
         return np.zeros(len(voice.pitch), dtype=bool)
     pitch = np.abs(voice.pitch[ahead:] - voice.pitch[:-ahead])
@@ -212,7 +213,7 @@ def _changes(voice: Voice) -> list[CueEvent]:
     """Find stretches whose average over half a second leaves the clip's own median."""
     from scipy.ndimage import median_filter, uniform_filter1d
 
-    size = round(_SMOOTH_SECONDS / _STEP)
+    size = round(_SMOOTH_SECONDS / STEP)
     events = []
     energy = np.where(voice.loud, 10.0 ** (voice.level / 10.0), np.nan)
     for values, cues, unit, least in (
@@ -253,6 +254,6 @@ def filler_events(
     """
     if words:
         spans = [(start, end) for word, start, end in words if _FILLER.search(word)]
-        return [CueEvent("filler", start, end, 1.0, "words", 1.0, _STEP) for start, end in spans]
+        return [CueEvent("filler", start, end, 1.0, "words", 1.0, STEP) for start, end in spans]
     count = len(_FILLER.findall(text or ""))
     return [CueEvent("filler", 0.0, seconds, float(count), "words", float(count), seconds)] if count else []

@@ -20,7 +20,7 @@ from encoders.media.decoding import SLACK, decoded, duration_of, opened, origin_
 from encoders.media.frames import TOLERANCE, image_of
 from encoders.timed import Grid
 
-__all__ = ["Sampled", "See", "show_every_frame"]
+__all__ = ["Sampled", "See", "rate_of", "show_every_frame"]
 
 See = Callable[[NDArray[np.uint8]], None]
 """Looks at a frame, RGB `[H, W, 3]`, read-only."""
@@ -131,7 +131,7 @@ def show_every_frame(
         stream = stream_of(container, path, "video")
         duration = duration_of(container, stream, path)
         first, last = span_of(path, start, end, duration, "video")
-        own = _rate_of(stream, path)
+        own = rate_of(stream, path)
         samples = [_Sample(first, last, number) for number in sampled]
         wanted = Fraction(str(rate)) if rate is not None else None
         length = 0 if wanted is None else max(1, math.ceil((last - first) * float(wanted) - 1e-6))
@@ -182,7 +182,7 @@ def _pass(
             see(shown.image)
 
 
-def _rate_of(stream: Any, path: Path) -> Fraction:
+def rate_of(stream: Any, path: Path) -> Fraction:
     """Return frames per second as the container states them."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -147,18 +148,37 @@ def _kind(reason: str) -> str:
 
 
 class ClipProgress:
-    """Progress on a terminal, a line a minute elsewhere, nothing when not wanted."""
+    """Progress on a terminal, lines from time to time elsewhere, nothing when not wanted.
 
-    def __init__(self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed") -> None:
-        self.num_clips = num_clips
+    Args:
+        num_clips: there are.
+        wanted: whether anything is told.
+        name: of what is made.
+        counted: what is counted beside them.
+        unit: what they are.
+        patience: seconds from line to line where there is no terminal.
+        at_once: lines are told there after the first two updates, too.
+        console: of the progress; stderr where left out.
+        tell: takes the lines; they are printed where it is left out.
+    """
+
+    def __init__(
+        self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed", unit: str = "clips",
+        patience: float = 60.0, at_once: bool = False, console: Console | None = None,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:  # fmt: skip
+        self.num_clips, self.unit, self.patience, self.at_once = num_clips, unit, patience, at_once
         self.wanted = wanted
         self.name, self.counted = name, counted
-        self.console = Console(stderr=True)
+        self.console = console or Console(stderr=True)
+        self.tell = tell or self.console.print
         self.began = self.printed = time.monotonic()
+        self.first: tuple[float, int] | None = None
+        self.num_updates = 0
         self.waits_for: set[str] = set()
         self.progress = Progress(
             TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(), console=self.console, disable=not (wanted and self.console.is_terminal),
+            console=self.console, disable=not (wanted and self.console.is_terminal),
         )  # fmt: skip
         self.task = self.progress.add_task(name, total=num_clips, text="")
 
@@ -169,16 +189,32 @@ class ClipProgress:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def update(self, num_left: int, num_failed: int, waits_for: set[str]) -> None:
-        """Tell how far it is, and for whom this process waits."""
+    def update(self, num_left: int, num_failed: int, waits_for: Collection[str] = frozenset()) -> None:
+        """Tell how far it is, how long it will take, and for whom this process waits."""
         now, settled = time.monotonic(), self.num_clips - num_left
-        text = f"{settled / max(now - self.began, 1e-9):.1f} clips/s, {num_failed} {self.counted}"
+        self.num_updates += 1
+        if self.first is None and settled > 0:
+            self.first = now, settled
+        text = f"{settled / max(now - self.began, 1e-9):.1f} {self.unit}/s, {num_failed} {self.counted}"
+        text += self._remaining(now, settled)
         self.progress.update(self.task, completed=settled, text=text)
-        if self.wanted and self.progress.disable and now - self.printed > 60.0:
+        is_due = now - self.printed > self.patience or (self.at_once and self.num_updates <= 2 and num_left > 0)
+        if self.wanted and self.progress.disable and is_due:
             self.printed = now
-            self.console.print(f"{self.name}: {settled} of {self.num_clips} clips, {text}")
-        if self.wanted and waits_for - self.waits_for:
+            self.tell(f"{self.name}: {settled} of {self.num_clips} {self.unit}, {text}")
+        if self.wanted and set(waits_for) - self.waits_for:
             self.console.print(
                 f"{self.name}: waiting for {num_left} clips that {', '.join(sorted(waits_for))} works on", markup=False
             )
-        self.waits_for = waits_for
+        self.waits_for = set(waits_for)
+
+    def _remaining(self, now: float, settled: int) -> str:
+        """Estimate the time that is left by those after the first, with which libraries and models are loaded."""
+        if self.first is None or settled >= self.num_clips:
+            return ""
+        is_known = settled > self.first[1]
+        began, before = self.first if is_known else (self.began, 0)
+        left = round((now - began) / (settled - before) * (self.num_clips - settled))
+        hours, rest = divmod(left, 3600)
+        time_left = f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+        return f", {'about' if is_known else 'less than'} {time_left} left"

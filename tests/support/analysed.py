@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from encoders.errors import EncodingError
-from encoders.media.clip import ClipMedia
 from tests.support.predicted_run import write_run, write_video
 from training.app import analysis as app_analysis
 from training.app.analysis import Analysis, Limits, Wishes, analyse
+from training.predict.measures import failed_row
 from training.predict.predictor import Predictor
 
 
@@ -19,12 +18,10 @@ def small_predictor(folder: Path) -> Predictor:
 
 
 def without_faces(patch: pytest.MonkeyPatch) -> None:
-    """Nobody is looked for."""
-
-    def nobody(clip: ClipMedia, num_frames: int) -> None:
-        raise EncodingError(f"{clip.media}: no face found in {num_frames} frames")
-
-    patch.setattr(app_analysis, "face_track", nobody)
+    """Nobody is looked for, and nothing is measured."""
+    patch.setattr(app_analysis, "face_frames", lambda clip, num_frames, follows_length: clip.frames(num_frames))
+    patch.setattr(app_analysis, "largest_face", lambda frame: None)
+    patch.setattr(app_analysis, "measure_row", lambda row, **_: (failed_row(row["recording"], None, "not asked"), ()))
 
 
 def analysed(

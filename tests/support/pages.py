@@ -1,4 +1,4 @@
-"""The pages of `docs/` that are made from the code: formulas of its docstrings, and the order of its folders.
+"""The pages of `docs/` that are made from the code: formulas of docstrings, the order of folders, measured columns.
 
 `python -m tests.support.pages` writes them anew; `tests/system/test_pages.py` holds them against the code.
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 FORMULAS, ARCHITECTURE = REPOSITORY / "docs" / "formulas.md", REPOSITORY / "docs" / "architecture.md"
+MEASURES = REPOSITORY / "docs" / "measure.md"
 BEGIN, END = "<!-- rooms: begin -->\n", "<!-- rooms: end -->\n"
+COLUMNS_BEGIN, COLUMNS_END = "<!-- columns: begin -->\n", "<!-- columns: end -->\n"
 ROOMS: Mapping[str, str] = {
     "layers/graph": "Graph layers",
     "layers/attention": "Attention layers",
@@ -228,19 +230,35 @@ def _nearest(package: str, may_import: Mapping[str, set[str]]) -> set[str]:
 
 def architecture_page(text: str, picture: str) -> str:
     """The page with the drawing between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return before + BEGIN + picture + END + after
+    return _between(text, BEGIN, picture, END)
+
+
+def _between(text: str, begin: str, content: str, end: str) -> str:
+    before, _, rest = text.partition(begin)
+    return before + begin + content + end + rest.partition(end)[2]
+
+
+def measures_page(text: str) -> str:
+    """The page of `mmpsr measure` with a table of columns for each group between its marks."""
+    from encoders.cues.columns import COLUMNS, PARTS
+
+    lines = []
+    for part, title in PARTS.items():
+        lines += [f"**{title}**", "", "| column | unit | meaning |", "|---|---|---|"]
+        lines += [f"| `{each.name}` | {each.unit} | {each.meaning} |" for each in COLUMNS.values() if each.part == part]
+        lines.append("")
+    return _between(text, COLUMNS_BEGIN, "\n".join(lines), COLUMNS_END)
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     from tests.system.test_house import MAY_IMPORT, ORDER
 
     FORMULAS.write_text(formulas_page(), encoding="utf-8")
     text = ARCHITECTURE.read_text(encoding="utf-8")
     picture = rooms_picture(ORDER, MAY_IMPORT)
     ARCHITECTURE.write_text(architecture_page(text, picture), encoding="utf-8")
+    MEASURES.write_text(measures_page(MEASURES.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import yaml
 
+from encoders.cues.columns import PARTS, columns_of
 from mmpsr.adaptation import mmd, nrc, shot, subject
 from mmpsr.balancing import gradient_based, gradnorm, loss_based
 from mmpsr.layers.attention import cross, two_stream
@@ -59,6 +60,14 @@ def test_the_picture_is_that_of_the_order_of_imports() -> None:
     text = pages.ARCHITECTURE.read_text(encoding="utf-8")
     assert text.count(pages.BEGIN) == text.count(pages.END) == 1
     assert text == pages.architecture_page(text, pages.rooms_picture(ORDER, MAY_IMPORT)), AGAIN
+
+
+def test_the_measured_columns_are_those_of_the_header() -> None:
+    text = pages.MEASURES.read_text(encoding="utf-8")
+    assert text == pages.measures_page(text), AGAIN
+    assert re.findall(r"^\| `([\w.]+)` \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE) == [
+        name for part in PARTS for name in columns_of(part)
+    ]
 
 
 def test_a_picture_follows_the_order() -> None:

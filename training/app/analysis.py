@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from encoders.errors import EncodingError, MissingModality
-from encoders.face.landmarks import face_track
+from encoders.face.landmarks import face_frames, largest_face
 from encoders.media.clip import ClipMedia
 from mmpsr.calibration.conformal import COVERAGE, Promise
 from mmpsr.errors import UserError
 from mmpsr.explanation.explain import Explanation
+from training.predict.document import thresholds_of
 from training.predict.inputs import Defect, Recording
+from training.predict.measures import SHOWN_RATE, measure_row
 from training.predict.predictor import Predictor, StageClock
 from training.predict.results import ClipResult, Results, judge, resting_on
 from training.predict.transcripts import Cue, Transcript, read_transcript
@@ -49,6 +51,7 @@ STAGES = {
     "windows": "Windows over time",
     "explanation": "What speaks for it",
     "frames": "Key frames",
+    "measures": "Face, gaze, head and voice over time",
 }
 """What happens, in this order, and how the page calls it."""
 
@@ -56,6 +59,7 @@ NUM_FRAMES = 6
 LONGEST = 320  # pixels of a key frame's longer side
 SLACK = 0.5  # seconds that a video may be longer than a number of windows before it has another
 TOGETHER = 4  # windows predicted at a time, between which progress is told
+TOLD_FRAMES = 50  # measured, between which progress is told
 
 
 class AppError(UserError):
@@ -128,6 +132,8 @@ class Analysis:
         seconds: that each stage took.
         numbers: by task whether its probabilities are calibrated.
         promises: by task what is promised of its sets or intervals.
+        measures: rows of `mmpsr measure`, eight a second; None where nothing could be measured.
+        thresholds: by task of several labels, see `training.predict.document.thresholds_of`.
     """
 
     name: str
@@ -144,6 +150,8 @@ class Analysis:
     seconds: Mapping[str, float]
     numbers: Mapping[str, str]
     promises: Mapping[str, Promise]
+    measures: pd.DataFrame | None = None
+    thresholds: Mapping[str, Mapping[str, float] | None] = field(default_factory=dict)
 
 
 def analyse(
@@ -154,7 +162,7 @@ def analyse(
     store: Path,
     on_stage: Callable[[str, str], None] = lambda *_: None,
 ) -> Analysis:
-    """Predict a video and its windows, explain, and take key frames.
+    """Predict a video and its windows, explain, take key frames, and measure face, gaze, head and voice over time.
 
     Args:
         predictor: kept warm from one video to the next.
@@ -193,6 +201,9 @@ def analyse(
     explanation = predictor.explain(whole)[0]
     clock.enter("frames", "")
     frames, no_frames = key_frames(path)
+    measures, _ = measure_row(
+        clips_of([recording]).iloc[0], rate=SHOWN_RATE, on_frame=_Frames(clock, round(length * SHOWN_RATE))
+    )
     clips = (clip for part in parts for clip in part.clips)
     defects = (defect for part in parts for defect in part.defects)
     return Analysis(
@@ -202,6 +213,8 @@ def analyse(
         frames, no_frames, () if transcript is None else transcript.cues,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)), wishes, clock.leave(),
         _numbers(predictor), _promises(predictor, wishes),
+        measures if measures["failure"].isna().all() else None,
+        {task: thresholds_of(predictor.trained, task) for task in predictor.trained.tasks},
     )  # fmt: skip
 
 
@@ -237,6 +250,19 @@ def analyse_text(
         TEXT_ALONE, 0.0, tuple(whole.clips), whole.predicted, (), explanation, (), "There is no video.", (),
         whole.notes, wishes, clock.leave(), _numbers(predictor), _promises(predictor, wishes),
     )  # fmt: skip
+
+
+class _Frames:
+    """Tells how many frames were measured."""
+
+    def __init__(self, clock: StageClock, num_frames: int) -> None:
+        self.clock, self.num_frames, self.seen = clock, num_frames, 0
+        clock.enter("measures", "")
+
+    def __call__(self) -> None:
+        self.seen += 1
+        if self.seen % TOLD_FRAMES == 0:
+            self.clock.enter("measures", f"{self.seen} of {self.num_frames} frames")
 
 
 def _numbers(predictor: Predictor) -> dict[str, str]:
@@ -308,25 +334,24 @@ def transcript_of(wishes: Wishes) -> Transcript | None:
 
 def key_frames(path: Path) -> tuple[tuple[KeyFrame, ...], str | None]:
     """Take pictures at uniformly spaced moments with the face found in each, or say why there are none."""
-    clip = ClipMedia(media=path)
     try:
-        pictures, moments = clip.frames(NUM_FRAMES)
+        pictures, moments = face_frames(ClipMedia(media=path), NUM_FRAMES, follows_length=False)
     except (MissingModality, EncodingError) as reason:
         return (), without_folders(str(reason), path)
-    faces: list[tuple[float, float, float, float] | None] = [None] * len(pictures)
-    try:
-        track = face_track(clip, NUM_FRAMES)
-    except EncodingError:  # none of them shows a face
-        pass
-    else:
-        first, size = len(pictures) - len(track.found), np.array(track.frame_size, dtype=np.float64)
-        for number, (points, there) in enumerate(zip(track.landmarks[..., :2] / size, track.found, strict=True)):
-            if there:
-                low, high = points.min(axis=0).clip(0, 1), points.max(axis=0).clip(0, 1)
-                left, top, width, height = (100 * np.concatenate([low, high - low])).tolist()
-                faces[first + number] = left, top, width, height
-    shown = zip(pictures, moments.tolist(), faces, strict=True)
-    return tuple(KeyFrame(moment, _data_address(picture), face) for picture, moment, face in shown), None
+    frames = zip(pictures, moments.tolist(), strict=True)
+    return tuple(KeyFrame(moment, _data_address(picture), _face_box(picture)) for picture, moment in frames), None
+
+
+def _face_box(picture: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
+    """Frame the largest face: left, top, width and height in percent."""
+    landmarks = largest_face(picture)
+    if landmarks is None:
+        return None
+    height, width = picture.shape[:2]
+    points = landmarks[:, :2] / (width, height)
+    low, high = points.min(axis=0).clip(0, 1), points.max(axis=0).clip(0, 1)
+    left, top, across, down = (100 * np.concatenate([low, high - low])).tolist()
+    return left, top, across, down
 
 
 def _data_address(pixels: NDArray[np.uint8]) -> str:

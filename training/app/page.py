@@ -26,10 +26,29 @@ _EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
 _NO_RESULT = _EMPTY.format("Results appear here.")
 _NO_PAIR = _EMPTY.format("Analyse two videos, and choose them here.")
 _QUIET: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-_SEEK = """element.addEventListener('click', event => {
-  const moment = event.target.closest('.moment'), video = document.querySelector('#video video');
-  if (moment && video) { video.currentTime = Number(moment.dataset.seconds); video.scrollIntoView({block: 'nearest'}); }
-})"""
+_SEEK = """const video = () => document.querySelector('#video video');
+element.addEventListener('click', event => {
+  const moment = event.target.closest('.moment'), strip = event.target.closest('.seek'), shown = video();
+  if (!shown || !(moment || strip)) return;
+  let seconds = moment && Number(moment.dataset.seconds);
+  if (!moment) {
+    const box = strip.querySelector('.ground').getBoundingClientRect();
+    const start = Number(strip.dataset.start), end = Number(strip.dataset.end);
+    seconds = start + (event.clientX - box.left) / box.width * (end - start);
+  }
+  shown.currentTime = seconds;
+  shown.scrollIntoView({block: 'nearest'});
+});
+document.addEventListener('timeupdate', event => {
+  if (event.target !== video()) return;
+  for (const strip of element.querySelectorAll('.seek')) {
+    const start = Number(strip.dataset.start), end = Number(strip.dataset.end);
+    const share = Math.min(Math.max((event.target.currentTime - start) / (end - start), 0), 1);
+    const line = strip.querySelector('.playhead'), width = strip.querySelector('.ground').width.baseVal.value;
+    line.setAttribute('transform', `translate(${share * width} 0)`);
+    line.style.stroke = 'var(--warn)';
+  }
+}, true)"""
 
 
 def build_page(service: Service) -> gr.Blocks:

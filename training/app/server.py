@@ -138,7 +138,8 @@ def application_of(service: Service | InTimeService) -> Any:
     return gradio.mount_gradio_app(
         application, page, "/", server_name=HOST, footer_links=[], run_history=False,
         max_file_size=round(service.limits.megabytes * 2**20), enable_monitoring=False, ssr_mode=False, pwa=False,
-        mcp_server=False, favicon_path=str(_TEMPLATES / "icon.svg"), theme=theme, css_paths=_TEMPLATES / "app.css",
+        mcp_server=False, favicon_path=str(_TEMPLATES / "icon.svg"), theme=theme,
+        css_paths=[_TEMPLATES / "app.css", _TEMPLATES / "timeline.css"],
     )  # fmt: skip
 
 

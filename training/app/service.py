@@ -87,7 +87,7 @@ class Service(BaseService[Analysis]):
 
 
 def write_zip(analysis: Analysis, trained: TrainedModel, name: str, folder: Path) -> Path:
-    """Write one file with the analysis as `mmpsr predict` writes it: JSON, CSV and cards; it holds no pictures.
+    """Write one file with the analysis as `mmpsr predict` writes it, JSON, CSV and cards, and measures; no pictures.
 
     The JSON is the document of `mmpsr predict`, the whole before its windows, and the explanation. Of windows there is
     a second card with the timeline.
@@ -111,8 +111,12 @@ def write_zip(analysis: Analysis, trained: TrainedModel, name: str, folder: Path
     files = {
         f"{stem}.json": json.dumps(document, indent=2, allow_nan=False) + "\n",
         f"{stem}.csv": frame_of(clips, defects).assign(about=document["about"]).to_csv(index=False),
-        f"{stem}.html": render_card({**recording, "clips": recording["clips"][:1], "defects": []}, document),
+        f"{stem}.html": render_card(
+            {**recording, "clips": recording["clips"][:1], "defects": []}, document, analysis.measures
+        ),
     }
+    if analysis.measures is not None:
+        files[f"{stem}-measures.csv"] = analysis.measures.to_csv(index=False, float_format="%.7g")
     if len(clips) > 1:
         files[f"{stem}-timeline.html"] = render_card({**recording, "clips": recording["clips"][1:]}, document)
     return zip_of(files, folder / f"{stem}-mmpsr.zip")

@@ -14,9 +14,11 @@ from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.explain import TaskExplanation
 from mmpsr.explanation.shapley import INTERACTION_MEANS
 from training.app.analysis import STAGES, Analysis
-from training.predict.results import ClipResult, TaskResult
+from training.predict.results import TaskResult
 from training.report.cards import page_environment, seen_faces, set_sentence
-from training.report.charts import Line, legend, lines
+from training.timeline.panels import panels
+from training.timeline.strips import strip_chart
+from training.timeline.windows import key_moments, span_of, task_sentences
 
 __all__ = ["Step", "compare_view", "result_view", "status_view", "steps_of"]
 
@@ -65,6 +67,11 @@ def steps_of(explained: TaskExplanation, name: str, present: Sequence[str]) -> t
 def result_view(analysis: Analysis) -> str:
     """Write one video's results."""
     whole, windows, explanation = analysis.clips[0], analysis.clips[1:], analysis.explanation
+    shown = [clip.to_dict() for clip in windows]
+    specs = {
+        task: {"kind": result.kind, "classes": tuple(result.values), "thresholds": analysis.thresholds.get(task)}
+        for task, result in whole.tasks.items()
+    }
     tasks = []
     for task, result in sorted(whole.tasks.items(), key=lambda item: item[1].kind == "regression"):  # fills two columns
         explained = explanation.tasks[task]
@@ -78,15 +85,17 @@ def result_view(analysis: Analysis) -> str:
                 "pairs": _pairs(explained, charts[0][0]),
                 "why": explained,
                 "charts": charts,
-                "timeline": _timeline(task, windows) if windows else None,
-                "legend": legend(result.values),
-                "num_abstained": sum(clip.tasks[task].abstained for clip in windows),
+                "panels": panels(task, specs[task], shown) if windows else [],
+                "sentences": task_sentences(task, specs[task], shown) if windows else [],
             }
         )
     return _environment().get_template("app_result.html").render(
         analysis=analysis, whole=whole, windows=windows, tasks=tasks, explanation=explanation,
         confidence_means=CONFIDENCE, novelty_means=NOVELTY_MEANS, coverage_means=COVERAGE_MEANS,
         interaction_means=INTERACTION_MEANS,
+        measures=None if analysis.measures is None else strip_chart(analysis.measures),
+        moments=key_moments(specs, shown) if windows else [], span=span_of(shown) if windows else 0.0,
+        coverage=f"{100 * analysis.wishes.coverage:g} %",
     )  # fmt: skip
 
 
@@ -123,16 +132,6 @@ def _by_interest(result: TaskResult, explained: TaskExplanation) -> list[str]:
     if result.kind == "regression":
         return sorted(result.values, key=lambda name: -abs(explained.prediction[name] - explained.baseline[name]))
     return sorted(result.values, key=lambda name: -result.values[name])
-
-
-def _timeline(task: str, windows: Sequence[ClipResult]) -> str:
-    """Draw a line per class or trait over the middles of the windows."""
-    middles = [((clip.start or 0.0) + (clip.end or 0.0)) / 2 for clip in windows]
-    names = windows[0].tasks[task].values
-    series = {name: Line(middles, [100 * clip.tasks[task].values[name] for clip in windows]) for name in names}
-    is_score = windows[0].tasks[task].kind == "regression"
-    unit = "score, % of its range" if is_score else "probability, %"
-    return lines(series, "seconds", unit, f"timeline-{task}", is_share=True)
 
 
 def _pairs(explained: TaskExplanation, name: str) -> list[tuple[str, float]]:

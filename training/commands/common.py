@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
@@ -24,6 +26,7 @@ __all__ = [
     "EncoderOption",
     "ExecutorOption",
     "JsonOption",
+    "Remarks",
     "ResumeOption",
     "RetryFailedOption",
     "RunArgument",
@@ -97,6 +100,58 @@ def announce(line: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     error_console().print(line, style="dim", highlight=False, markup=False)
+
+
+class Remarks(logging.Logger):
+    """What a command says on stderr beside its output, by how much is wanted; a log file has all of it.
+
+    Args:
+        quiet: warnings alone, which tell what was lost.
+        verbose: details, too.
+
+    Attributes:
+        console: where it is said.
+        is_quiet: as asked for.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        super().__init__("mmpsr", logging.DEBUG)
+        self.console, self.is_quiet = error_console(), quiet
+        shown = _OnConsole(self.console)
+        shown.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+        self.addHandler(shown)
+        self._before = MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self.addHandler(self._before)
+
+    @contextmanager
+    def kept_in(self, path: Path) -> Iterator[None]:
+        """Append to a file what was said before and what is said within, and how it ended."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self._before.setTarget(file)
+        self._before.flush()
+        self.removeHandler(self._before)
+        self.addHandler(file)
+        try:
+            yield
+        except BaseException as error:
+            is_ordinary = isinstance(error, (UserError, KeyboardInterrupt))
+            self.debug("ended by %s: %s", type(error).__name__, error, exc_info=not is_ordinary)
+            raise
+        finally:
+            self.removeHandler(file)
+            file.close()
+
+
+class _OnConsole(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else "dim" if record.levelno < logging.INFO else None
+        self.console.print(record.getMessage(), style=style, highlight=False, markup=False)
 
 
 def with_executor(settings: list[str] | None, executor: str | None) -> list[str]:

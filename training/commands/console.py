@@ -12,6 +12,7 @@ from training.commands.bundle import bundle, export
 from training.commands.encoders import encoders
 from training.commands.evaluate import compare, evaluate, verify
 from training.commands.features import features
+from training.commands.measure import measure
 from training.commands.predict import predict, serve_app
 from training.commands.train import doctor, extract, train
 from training.commands.zero_shot import zero_shot
@@ -36,7 +37,9 @@ def _mmpsr(
     """One model of emotion, personality and ambivalence/hesitancy, trained on several corpora at once."""
 
 
-COMMANDS = (train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, export)
+COMMANDS = (
+    train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, measure, export,
+)  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 app.command("zero-shot")(zero_shot)

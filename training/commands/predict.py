@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,7 @@ from mmpsr.errors import Interrupted
 from mmpsr.extras import require_extra
 from training.commands.common import (
     EncoderOption,
+    Remarks,
     TaskTextsOption,
     TranscribeOption,
     announce,
@@ -30,20 +32,22 @@ from training.commands.common import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from training.predict.document import FinishedRows
+    from training.predict.inputs import Inputs
     from training.predict.predictor import Predictor
 
 __all__ = ["predict", "serve_app"]
 
 Format = Literal["json", "csv", "parquet"]
 BATCH = 16
-"""Clips predicted at a time, and the most that a kill can cost."""
+"""Most clips predicted at a time, and the most that a kill can cost."""
+TOLD = 4.0
+"""Seconds that the clips predicted at a time shall take, after which it is told how far it is."""
 FEW = 32
 """Up to this many clips are encoded in this process: starting others would take longer."""
 SHOWN = 20
-"""Clips printed where a file holds all of them."""
+"""Recordings printed where a file holds all of them."""
 
 
 @guarded("stopped")
@@ -92,6 +96,12 @@ def predict(
         Path | None, typer.Option("--output", "-o", help="File to write; a repeated command goes on.")
     ] = None,
     cards: Annotated[Path | None, typer.Option("--cards", help="Folder for one HTML page a recording.")] = None,
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Also draw face, gaze, head and voice over time in the cards.")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Print every window of a recording, and not what they are in sum.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
     weights: Annotated[
         list[str] | None,
@@ -105,10 +115,17 @@ def predict(
         bool,
         typer.Option("--allow-custom-encoders", help="Import a bundle's encoders that are classes of one's own."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say what is lost alone; print what no file has alone.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more, as OUTPUT.work/predict.log has it anyway.")
+    ] = False,
 ) -> int:
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
-    announce(f"reading {' '.join(names or task_texts or ())}")
+    remarks = Remarks(quiet, verbose)
+    remarks.info(f"reading {' '.join(names or task_texts or ())}")
     from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
     from training.predict.inputs import InputError, Inputs, find_inputs
     from training.predict.windows import clip_of_text, clips_of
@@ -119,10 +136,14 @@ def predict(
         if not inputs and text is None:
             raise InputError("there is nothing to predict; name files, folders, globs or tables, or give --text")
         format_ = _format(format_, output)
+        if quiet and verbose:
+            raise InputError("--quiet and --verbose are opposites; leave one out")
         if not 0.0 <= confidence <= 1.0:
             raise InputError(f"--confidence is a probability between 0 and 1, found {confidence:g}")
         if novelty is not None and not 0.0 <= novelty <= 1.0:
             raise InputError(f"--novelty is a share of dev clips between 0 and 1, found {novelty:g}")
+        if measures and cards is None:
+            raise InputError("--measures are drawn in the cards; name their folder with --cards, or leave it out")
         if not is_level(coverage):
             raise InputError(f"--coverage is a chance from {LOWEST:g} to {HIGHEST:g}, found {coverage:g}")
         given = None if text is None else [text]
@@ -135,8 +156,8 @@ def predict(
         if model is not None and is_run_in_time(model):
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
-                "--novelty": novelty is not None, "--coverage": coverage != COVERAGE,
-                "--explain": explain, "--weights": bool(weights),
+                "--novelty": novelty is not None, "--coverage": coverage != COVERAGE, "--explain": explain,
+                "--measures": measures, "--table": table, "--weights": bool(weights),
                 "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
                 "--task-texts": bool(task_texts), "--encoder": encoder is not None, "--transcribe": transcribe,
                 "--text without a recording": not inputs,
@@ -144,27 +165,37 @@ def predict(
             refused = [name for name, is_given in others.items() if is_given]
             from training.in_time.command import predict_command
 
-            return predict_command(Path(model), read, output, format_, cards, refused, error_console())
+            with _log_of(remarks, output):
+                return predict_command(Path(model), read, output, format_, cards, refused, remarks, wanted=not quiet)
         is_alone = text is not None and not inputs
         clips = clip_of_text(text or "") if is_alone else clips_of(read.recordings, window, hop)
-        announce(f"{_counted(clips)}; opening {_name_of(model, task_texts or ())}")
+        remarks.info(f"{_counted(clips)}; opening {_name_of(model, task_texts or ())}")
         with without_collection():
             from training.predict.document import document_of, keys_of
 
         num_processes = 0 if len(clips) <= FEW else min(4, os.cpu_count() or 1)
         own, trusted = _weights(weights or ()), (trust_remote_code or (), allow_custom_encoders)
         opened = _open(model, task_texts or (), encoder, transcribe, num_processes, own, *trusted)
-        with opened as predictor:
-            place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
-            with place as work:
-                finished, notes = _predict(predictor, clips, Path(work), confidence, explain, novelty, coverage)
-            rows = [finished.rows[key] for key in keys_of(clips)]
-            document = document_of(
-                rows, read.defects, predictor.trained, name=_name_of(model, task_texts or ()),
-                confidence=confidence, novelty=novelty, coverage=coverage,
-                window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
-            )  # fmt: skip
-        _write(document, format_, output, cards, error_console())
+        place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
+        with _log_of(remarks, output):
+            with opened as predictor:
+                for line in _details(predictor, window, hop, confidence, novelty, coverage):
+                    remarks.debug(line)
+                place = (
+                    tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
+                )
+                with place as work:
+                    finished, notes = _predict(
+                        predictor, clips, Path(work), confidence, explain, novelty, coverage, remarks
+                    )
+                    drawn = _measure(read, Path(work), remarks) if measures else {}
+                rows = [finished.rows[key] for key in keys_of(clips)]
+                document = document_of(
+                    rows, read.defects, predictor.trained, name=_name_of(model, task_texts or ()),
+                    confidence=confidence, novelty=novelty, coverage=coverage,
+                    window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
+                )  # fmt: skip
+            _write(document, format_, output, cards, drawn, table, remarks)
     except KeyboardInterrupt:
         if output is None:
             raise
@@ -313,23 +344,54 @@ def _weights(settings: Sequence[str]) -> dict[str, str]:
     return weights
 
 
+def _log_of(remarks: Remarks, output: Path | None) -> AbstractContextManager[None]:
+    """Keep what is said beside the output, in the folder of what is finished; nowhere without an output."""
+    from training.predict.output import LOG
+
+    return nullcontext() if output is None else remarks.kept_in(Path(f"{output}.work") / LOG)
+
+
+def _details(
+    predictor: Predictor, window: float | None, hop: float | None, confidence: float, novelty: float | None,
+    coverage: float,
+) -> Iterator[str]:  # fmt: skip
+    """Say by what is predicted."""
+    from importlib.metadata import version
+
+    yield f"mmpsr {version('mmpsr')}; tasks {', '.join(predictor.trained.tasks)}"
+    settings = {
+        "window": window, "hop": hop, "confidence": confidence or None, "novelty": novelty, "coverage": coverage,
+    }  # fmt: skip
+    yield "; ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None)
+    for modality, fingerprint in predictor.trained.fingerprints.items():
+        yield f"{modality} by {fingerprint}"
+
+
 def _predict(
     predictor: Predictor, clips: pd.DataFrame, work: Path, confidence: float, explain: bool, novelty: float | None,
-    coverage: float,
+    coverage: float, remarks: Remarks,
 ) -> tuple[FinishedRows, list[str]]:  # fmt: skip
-    """Predict the clips that are not finished, batch by batch."""
+    """Predict the clips that are not finished: one, for an estimate, then as many at a time as take few seconds."""
     from encoders.store.progress import ClipProgress
     from training.predict.document import FinishedRows, keys_of
+    from training.predict.output import PATIENCE
 
     finished = FinishedRows(work, predictor.trained, confidence, explain, novelty, coverage)
     keys, notes = keys_of(clips), dict[str, None]()
     left = [number for number, key in enumerate(keys) if key not in finished.rows]
-    num_lost = 0
-    with ClipProgress(len(left), True, "predictions", "without") as report:
-        for first in range(0, len(left), BATCH):
-            batch = left[first : first + BATCH]
+    unit = "windows" if clips["recording"].nunique() < len(clips) else "clips"
+    if left and len(left) < len(clips):
+        remarks.info(f"{len(clips) - len(left)} of {len(clips)} {unit} are finished")
+    num_done, num_lost, size = 0, 0, 1
+    with ClipProgress(
+        len(left), not remarks.is_quiet, "predictions", "without", unit, PATIENCE, at_once=True,
+        console=remarks.console, tell=remarks.info,
+    ) as report:  # fmt: skip
+        while num_done < len(left):
+            began = time.monotonic()
+            batch = left[num_done : num_done + size]
             table = clips.iloc[batch]
-            tell = partial(_tell_stage, report.console, len(batch)) if not first else None
+            tell = partial(_tell_stage, remarks, len(left), unit) if not num_done else None
             results = predictor.predict(
                 table, confidence=confidence, novelty=novelty, coverage=coverage, store=work / "features",
                 on_stage=tell,
@@ -339,26 +401,42 @@ def _predict(
             explanations = predictor.explain(results) if explain else None
             finished.add([keys[number] for number in batch], FinishedRows.of(results, order, explanations))
             notes |= dict.fromkeys(results.notes)
-            num_lost += len(results.defects)
-            report.update(len(left) - first - len(batch), num_lost, set())
+            num_done, num_lost = num_done + len(batch), num_lost + len(results.defects)
+            report.update(len(left) - num_done, num_lost)
+            took = time.monotonic() - began
+            stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in results.seconds.items())
+            remarks.debug(f"{num_done} of {len(left)} {unit} after {took:.1f} s: {stages}")
+            quick = round(TOLD / max(took / len(batch), 1e-3))
+            size = min(max(quick, predictor.num_processes, 1), 4 * max(size, predictor.num_processes), BATCH)
     return finished, list(notes)
+
+
+def _measure(read: Inputs, work: Path, remarks: Remarks) -> dict[str, pd.DataFrame]:
+    """Measure recordings over time, whole ones."""
+    from training.predict.measures import SHOWN_RATE, measured_tables
+    from training.predict.windows import clips_of
+
+    tables = measured_tables(clips_of(read.recordings), work / "measures", rate=SHOWN_RATE, wanted=not remarks.is_quiet)
+    return {str(table["recording"].iloc[0]): table for table in tables}
 
 
 _STAGES = {"features": "making features", "prediction": "predicting"}
 
 
-def _tell_stage(console: Console, num_clips: int, stage: str) -> None:
-    """Say what is done with the first clips, for which libraries and models are loaded."""
+def _tell_stage(remarks: Remarks, num_clips: int, unit: str, stage: str) -> None:
+    """Say what is done with the first clip, for which libraries and models are loaded."""
     if stage in _STAGES:
-        console.print(f"{_STAGES[stage]} of {num_clips} clip(s)", style="dim", highlight=False)
+        remarks.info(f"{_STAGES[stage]} of the first of {num_clips} {unit}")
 
 
 def _write(
-    document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None, errors: Console
-) -> None:
+    document: Mapping[str, Any], format_: Format | None, output: Path | None, cards: Path | None,
+    measures: Mapping[str, pd.DataFrame], table: bool, remarks: Remarks,
+) -> None:  # fmt: skip
     """Print, and write the output and the cards."""
     from training.predict.output import content_of, leave
     from training.predict.results import frame_of
+    from training.predict.words import title_of
     from training.report.cards import write_cards
 
     clips = [
@@ -369,111 +447,34 @@ def _write(
     content = content_of(document, format_, lambda: frame_of(clips, document["defects"]))
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
-    else:
-        shown = clips if output is None else clips[:SHOWN]
-        for line in _head(document):
+    elif output is None or not remarks.is_quiet:
+        for line in _shown(document, output, table):
             typer.echo(line)
-        for line in [line for clip in shown for line in _lines(clip, document)]:
-            typer.echo(line)
-        if len(clips) > len(shown):
-            typer.echo(f"... and {len(clips) - len(shown)} more in {output}")
     leave(
-        errors, [f"{_title(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
+        remarks, [f"{title_of(defect)}: no prediction: {defect['reason']}" for defect in document["defects"]],
         document["notes"], (len(clips), len(document["defects"])), output, content, cards,
-        partial(write_cards, document),
+        partial(write_cards, document, measures=measures),
     )  # fmt: skip
 
 
-def _title(row: Mapping[str, Any]) -> str:
-    from training.report.cards import clock
+def _shown(document: Mapping[str, Any], output: Path | None, table: bool) -> Iterator[str]:
+    """Put the document into lines: recordings in sum where they are windows, of others the first where a file has all.
 
-    if row["start"] is None and row["end"] is None:
-        return str(row["id"])
-    return f"{row['id']} {clock(row['start'] or 0.0)}-{clock(row['end']) or 'end'}"
+    Args:
+        document: the whole.
+        output: file that has all of them, or None.
+        table: every clip and window.
+    """
+    from training.predict.words import clip_lines, head_lines, summary_lines
 
-
-def _head(document: Mapping[str, Any]) -> Iterator[str]:
-    """Say whose predictions these are, how sure they can be, and which of them are calibrated."""
-    yield document["about"]
-    classified = {name: task for name, task in document["tasks"].items() if task["kind"] != "regression"}
-    if classified:
-        yield f"{document['confidence_means']}."
-    for name, task in document["tasks"].items():
-        if name not in classified and not task["zero_shot"]:
+    yield from head_lines(document)
+    recordings = [recording for recording in document["recordings"] if recording["clips"]]
+    most = len(recordings) if output is None or table else SHOWN
+    for recording in recordings[:most]:
+        if len(recording["clips"]) > 1 and not table:
+            yield from summary_lines(recording, document)
             continue
-        yield f"{name}: {task['calibration']}."
-    promises: dict[str, list[str]] = {}  # tasks of which the same is said
-    for name, task in document["tasks"].items():
-        promises.setdefault(task["coverage"]["sentence"], []).append(name)
-    for sentence, names in promises.items():
-        yield f"Sets and intervals of {', '.join(names)}: {sentence}."
-    if any(task["coverage"]["stored"] for task in document["tasks"].values()):
-        yield f"{document['coverage_means']}."
-    if any("explanation" in clip for recording in document["recordings"] for clip in recording["clips"]):
-        yield f"{document['interaction_means']}."
-    if document["novelty_dev"]:
-        counts = ", ".join(f"{name} {number}" for name, number in document["novelty_dev"].items())
-        yield f"{document['novelty_means']}. Dev clips: {counts}."
-
-
-def _lines(clip: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
-    """Put a clip into words, for a terminal."""
-    from mmpsr.calibration.novelty import novelty_sentences
-    from training.report.cards import seen_faces, set_sentence
-
-    yield _title(clip)
-    level = document["coverage"]
-    for sentence in novelty_sentences(clip["novelty"]):
-        yield f"  {sentence}"
-    width = max(map(len, [*document["tasks"], *clip["absent"], "novelty"])) + 2
-    for task, result in clip["tasks"].items():
-        yield _verdict(task, result, width)
-        if (of_set := set_sentence(result, level)) is not None:
-            yield f"  {'':<{width}}{of_set}"
-        for sentence in result.get("rests_on", ()):
-            yield f"  {'':<{width}}{sentence}"
-        if "explanation" in clip:
-            yield from (f"  {'':<{width}}{line}" for line in _why(task, clip))
-    for modality, reason in clip["absent"].items():
-        yield f"  {modality:<{width}}absent: {reason}"
-    if clip["novelty"]:
-        shares = ", ".join(f"{modality} {unlike['percentile']:.2f}" for modality, unlike in clip["novelty"].items())
-        yield f"  {'novelty':<{width}}{shares}"
-    for modalities, sentence in seen_faces(clip):
-        yield f"  {'':<{width}}{modalities}: {sentence}"
-    noted: dict[str, list[str]] = {}  # modalities of one file share what is said of it
-    for modality, note in clip["notes"].items():
-        for line in note.splitlines():
-            noted.setdefault(line, []).append(modality)
-    for line, names in noted.items():
-        yield f"  {', '.join(names):<{width}}note: {line}"
-
-
-def _verdict(task: str, result: Mapping[str, Any], width: int) -> str:
-    """Say what is predicted for a task."""
-    if result["kind"] == "regression":
-        parts = []
-        for name, value in result["values"].items():
-            ends = result["intervals"].get(name)
-            parts.append(f"{name} {value:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]"))
-        verdict = f"not to be used ({result['reason']}): " if result["abstained"] else ""
-        return f"  {task:<{width}}{verdict}{', '.join(parts)}"
-    ranked = sorted(result["values"].items(), key=lambda pair: -pair[1])[:4]
-    values = ", ".join(f"{name} {value:.2f}" for name, value in ranked)
-    if result["abstained"]:
-        verdict = f"no decision ({result['reason']})"
-    else:
-        verdict = f"{' + '.join(result['decided']) or 'none of the classes'} ({result['confidence']:.1%} sure)"
-    return f"  {task:<{width}}{verdict}: {values}"
-
-
-def _why(task: str, clip: Mapping[str, Any]) -> Iterator[str]:
-    """Say what the modalities add to the class or trait that a card shows first, and what pairs of them add."""
-    from training.report.card_explanation import explain_task
-
-    why = explain_task(task, [clip])
-    chart = why.charts[0]
-    parts = ", ".join(f"{row.modality} {row.shown}" for row in chart.rows if not row.absent)
-    yield f"why {chart.name}: {chart.baseline} without any modality, {parts} {chart.unit}"
-    if why.interactions:
-        yield "together: " + ", ".join(f"{pair} {cells[0]}" for pair, cells in why.interactions) + f" {chart.unit}"
+        for clip in recording["clips"]:
+            yield from clip_lines({"id": recording["id"], "path": recording["path"], **clip}, document)
+    if len(recordings) > most:
+        yield f"... and {len(recordings) - most} more in {output}"

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment
 
-from training.report.cards import clock, page_environment, write_pages
+from training.report.cards import page_environment, write_pages
+from training.timeline.clock import clock
 
 __all__ = ["MOST_LISTED", "MOST_POINTS", "render_card_in_time", "render_in_time", "write_cards_in_time"]
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from training.in_time.figures import results_of, results_over_seeds
 from training.in_time.recordings import InTimePredictor, InTimeResult, document_in_time, frame_table
 from training.in_time.tables import result_table
 from training.predict.inputs import Defect, InputError, Inputs
-from training.predict.output import content_of, leave
+from training.predict.output import PATIENCE, content_of, leave
 from training.predict.windows import clips_of
-from training.report.cards import clock
 from training.runs.directory import RunError, comparable, is_run_in_time, stored_settings
+from training.timeline.clock import clock
 
 __all__ = ["evaluate_command", "predict_command"]
 
@@ -34,7 +35,8 @@ def predict_command(
     format_: str | None,
     cards: Path | None,
     refused: Sequence[str],
-    errors: Console,
+    remarks: Logger,
+    wanted: bool = True,
 ) -> int:
     """Predict recordings over time; exit status 1 where none could be predicted.
 
@@ -45,7 +47,8 @@ def predict_command(
         format_: json, csv or parquet; the last two hold a row for each frame, and for each recording without any.
         cards: folder for one page a recording.
         refused: options that were given and that a model in time does not take.
-        errors: console of remarks.
+        remarks: of what is done, lost and noted.
+        wanted: tell how far it is, and print predictions that a file has, too.
 
     Raises:
         InputError: such an option was given.
@@ -61,7 +64,7 @@ def predict_command(
     notes = dict.fromkeys(read.notes)
     place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
     predictor = InTimePredictor.from_run(model)
-    with predictor, place as work, ClipProgress(len(clips), True, "predictions", "without") as report:
+    with predictor, place as work, _progress(len(clips), wanted, remarks) as report:
         for number in range(len(clips)):
             made = predictor.predict(clips.iloc[[number]].reset_index(drop=True), Path(work) / "features")
             results += made.results
@@ -72,17 +75,23 @@ def predict_command(
     content = content_of(document, format_, lambda: frame_table(document["recordings"], document["defects"]))
     if output is None and format_ is not None:
         typer.echo(content, nl=False)
-    else:
+    elif wanted or output is None:
         typer.echo(document["about"])
         typer.echo(f"{document['probabilities_mean']}.")
         for recording in document["recordings"]:
             for line in _lines(recording, document):
                 typer.echo(line)
     leave(
-        errors, [f"{defect.id}: no prediction: {defect.reason}" for defect in defects], notes,
+        remarks, [f"{defect.id}: no prediction: {defect.reason}" for defect in defects], notes,
         (len(results), len(defects)), output, content, cards, partial(write_cards_in_time, document),
     )  # fmt: skip
     return 0 if results else 1
+
+
+def _progress(num_recordings: int, wanted: bool, remarks: Logger) -> ClipProgress:
+    return ClipProgress(
+        num_recordings, wanted, "predictions", "without", "recordings", PATIENCE, at_once=True, tell=remarks.info
+    )
 
 
 def evaluate_command(

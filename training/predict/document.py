@@ -17,6 +17,7 @@ import pandas as pd
 from mmpsr.calibration.conformal import COVERAGE, COVERAGE_MEANS
 from mmpsr.calibration.novelty import NOVELTY_MEANS
 from mmpsr.calibration.reliability import CONFIDENCE
+from mmpsr.decisions import default_thresholds
 from mmpsr.explanation.explain import Explanation
 from mmpsr.explanation.shapley import INTERACTION_MEANS
 from mmpsr.files import json_lines, sha256_of
@@ -24,7 +25,7 @@ from training.predict.inputs import Defect
 from training.predict.results import Results
 from training.runs.trained import TrainedModel
 
-__all__ = ["SCHEMA", "FinishedRows", "document_of", "keys_of"]
+__all__ = ["SCHEMA", "FinishedRows", "document_of", "keys_of", "thresholds_of"]
 
 SCHEMA = 1
 """Raised when a field of the document changes its name or meaning."""
@@ -105,6 +106,7 @@ def document_of(
     confidences and novelties are, `novelty_dev` of how many dev clips by modality; `coverage` is the chance with which
     sets and intervals shall hold the truth, `coverage_means` under which condition they do, and the `coverage` of a
     task whether and for which groups that is promised; `interaction_means` what interactions of explained clips are;
+    its `thresholds` from which probability on a class of several labels is decided for;
     the `calibration` of a task says whether its probabilities are calibrated, `zero_shot` whether it is predicted by
     class texts, which `rests_on` of a clip's result then names. A clip that was explained has an `explanation`, see
     `mmpsr.explanation.explain`.
@@ -150,6 +152,7 @@ def document_of(
                 "calibration": trained.statement(task),
                 "calibrated": calibration.is_calibrated(task),
                 "calibration_error": calibration.error(task),
+                "thresholds": thresholds_of(trained, task),
                 "coverage": trained.promise(task, coverage).to_dict(),
                 "zero_shot": trained.zero_shot is not None and task in trained.zero_shot.sources,
             }
@@ -169,6 +172,15 @@ def document_of(
         "defects": without,
         "notes": list(notes),
     }
+
+
+def thresholds_of(trained: TrainedModel, task: str) -> dict[str, float] | None:
+    """Give by class of several labels the probability from which on it is decided for; None of other tasks."""
+    spec = trained.tasks[task]
+    if spec.kind != "multi_label":
+        return None
+    limits = trained.calibration.thresholds(task)
+    return dict(zip(spec.classes, (default_thresholds(spec) if limits is None else limits).tolist(), strict=True))
 
 
 def _identity(trained: TrainedModel, confidence: float, novelty: float | None, coverage: float) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from mmpsr.files import write_whole
 
-__all__ = ["Content", "content_of", "leave"]
+__all__ = ["LOG", "PATIENCE", "Content", "content_of", "leave"]
 
+LOG = "predict.log"
+"""File beside finished rows with all that was said."""
+PATIENCE = 8.0
+"""Seconds between lines on how far it is, where there is no terminal."""
 Content = str | Callable[[Path], object]
 
 
@@ -35,7 +39,7 @@ def content_of(document: Mapping[str, Any], format_: str | None, table: Callable
 
 
 def leave(
-    errors: Console,
+    remarks: Logger,
     lost: Iterable[str],
     notes: Iterable[str],
     counts: tuple[int, int],
@@ -47,7 +51,7 @@ def leave(
     """Say what was lost and noted, and write the output and the cards.
 
     Args:
-        errors: where it is said.
+        remarks: where it is said.
         lost: a line for each input without a prediction.
         notes: sentences.
         counts: inputs with a prediction, and without.
@@ -57,15 +61,13 @@ def leave(
         write_cards: writes them into it.
     """
     for line in lost:
-        errors.print(line, style="yellow", highlight=False, markup=False)
+        remarks.warning(line)
     for note in notes:
-        errors.print(note, highlight=False, markup=False)
+        remarks.info(note)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(output, content)
-        errors.print(
-            f"{output} ({output}.work, which lets it be made again at once, can go)", highlight=False, markup=False
-        )
+        remarks.info(f"{output} ({output}.work, which lets it be made again at once and holds {LOG}, can go)")
     if cards is not None:
-        errors.print(f"{len(write_cards(cards))} card(s) in {cards}", highlight=False, markup=False)
-    errors.print(f"{counts[0]} predicted, {counts[1]} without a prediction", highlight=False)
+        remarks.info(f"{len(write_cards(cards))} card(s) in {cards}")
+    remarks.info(f"{counts[0]} predicted, {counts[1]} without a prediction")

@@ -24,7 +24,7 @@ class KeepsLoaded:
     """
 
     def __init__(self, num_processes: int = 0) -> None:
-        self._num_processes = num_processes
+        self.num_processes = num_processes
         self._warm: WarmEncoders | None = None
         self._writers: dict[str, TextWriter] = {}
         self._lock = RLock()
@@ -46,7 +46,7 @@ class KeepsLoaded:
     @contextmanager
     def _encoders(self, features: FeaturesConfig) -> Iterator[WarmEncoders]:
         """Give the loaded encoders; after an error they are let go of at once, whatever they are in the midst of."""
-        self._warm = self._warm or WarmEncoders(features, self._num_processes)
+        self._warm = self._warm or WarmEncoders(features, self.num_processes)
         try:
             yield self._warm
         except BaseException:  # a worker that died, or is in the midst of what nobody waits for any more

@@ -6,11 +6,13 @@ A page holds everything itself, asks no host for anything and runs no script. It
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from encoders.visibility import FaceFigures
 from mmpsr.calibration.novelty import NOVELTY_MEANS, novelty_sentences
@@ -18,14 +20,17 @@ from mmpsr.calibration.reliability import CONFIDENCE
 from mmpsr.explanation.shapley import INTERACTION_MEANS
 from mmpsr.files import write_whole
 from training.report.card_explanation import explain_task
+from training.timeline.clock import clock
+from training.timeline.panels import panels
+from training.timeline.strips import short, strip_chart
+from training.timeline.windows import key_moments, shared_sentences, span_of, task_sentences
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jinja2 import Environment
 
-__all__ = ["clock", "page_environment", "render_card", "seen_faces", "set_sentence", "write_cards", "write_pages"]
+__all__ = ["page_environment", "render_card", "seen_faces", "set_sentence", "write_cards", "write_pages"]
 
-WIDTH, HEIGHT = 640, 150
-"""Units of a timeline."""
 _OF_OLD = {True: "Scores from 0 to 1", False: "Probabilities"}
 """What numbers are called in documents that do not say whether they are calibrated."""
 _UNSAFE = re.compile(r"[^\w.-]+")
@@ -42,18 +47,36 @@ class _Bar:
     high: float | None
 
 
-def write_cards(document: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_cards(
+    document: Mapping[str, Any], folder: Path, measures: Mapping[str, pd.DataFrame] | None = None
+) -> list[Path]:
     """Write a page for every recording with a prediction; names are those of the recordings, made safe.
 
     Args:
         document: of `training.predict.document.document_of`.
         folder: made where it is not there.
+        measures: by recording what is measured of it over time, to be drawn.
 
     Returns:
         The files.
     """
     with_clips = (recording for recording in document["recordings"] if recording["clips"])
-    return write_pages({recording["id"]: render_card(recording, document) for recording in with_clips}, folder)
+    drawn = measures or {}
+    pages = {
+        each["id"]: render_card(each, document, drawn.get(each["id"]), _link(each["path"], folder))
+        for each in with_clips
+    }
+    return write_pages(pages, folder)
+
+
+def _link(path: str | None, folder: Path) -> str:
+    """Give the address of a recording seen from a folder of pages; none of one that is not there."""
+    if path is None or not Path(path).exists():
+        return ""
+    try:
+        return quote(Path(os.path.relpath(path, folder)).as_posix())
+    except ValueError:  # another drive
+        return Path(path).absolute().as_uri()
 
 
 def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
@@ -76,23 +99,30 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def page_environment(**filters: Callable[..., Any]) -> Environment:
-    """Make what renders the pages of recordings, with the filters `clock` and `percent` and some of one's own."""
+    """Make what renders the pages of recordings, with filters of numbers and moments and some of one's own."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"clock": clock, "percent": lambda value: f"{100 * value:.1f}", **filters}
+    environment.filters |= {
+        "clock": clock, "percent": lambda value: f"{100 * value:.1f}", "short": short,
+        "seconds": lambda value: f"{value:.2g}", **filters,
+    }  # fmt: skip
     return environment
 
 
-def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+def render_card(
+    recording: Mapping[str, Any], document: Mapping[str, Any], measures: pd.DataFrame | None = None, link: str = ""
+) -> str:
     """Render the page of one recording.
 
     Args:
         recording: of the document's recordings, with at least one clip.
         document: the whole, for tasks and model.
+        measures: of it over time, rows of `mmpsr measure`.
+        link: address of the recording seen from the page, which key moments lead to.
     """
     environment = page_environment(seen_faces=seen_faces, novel=lambda clip: novelty_sentences(clip.get("novelty", {})))
     clips = recording["clips"]
@@ -105,7 +135,8 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
             "numbers": spec.get("calibration") or _OF_OLD[spec["kind"] == "regression"],
             "bars": _bars(name, clips),
             "single": clips[0]["tasks"][name] if len(clips) == 1 else None,
-            "timeline": _timeline(name, spec["classes"], clips) if len(clips) > 1 else None,
+            "panels": panels(name, spec, clips) if len(clips) > 1 else [],
+            "sentences": task_sentences(name, spec, clips) if len(clips) > 1 else [],
             "why": explain_task(name, clips) if "explanation" in clips[0] else None,
             "num_abstained": sum(clip["tasks"][name]["abstained"] for clip in clips),
             "reason": _reason(clips[0]["tasks"][name], document),
@@ -117,29 +148,19 @@ def render_card(recording: Mapping[str, Any], document: Mapping[str, Any]) -> st
         clips=clips,
         tasks=tasks,
         document=document,
-        width=WIDTH,
-        height=HEIGHT,
+        moments=key_moments(document["tasks"], clips) if len(clips) > 1 else [],
+        shared=shared_sentences(clips) if len(clips) > 1 else [],
+        span=span_of(clips) if len(clips) > 1 else 0.0,
+        link=link,
         about=document.get("about"),
         confidence_means=document.get("confidence_means", CONFIDENCE),
         coverage_means=document.get("coverage_means"),
         interaction_means=INTERACTION_MEANS,
         novelty_means=NOVELTY_MEANS,
         novelty_dev=document.get("novelty_dev", {}),
+        measures=None if measures is None else strip_chart(measures),
         num_novel=sum(bool(novelty_sentences(clip.get("novelty", {}))) for clip in clips),
     )
-
-
-def clock(seconds: float | None) -> str:
-    """Write minutes and seconds.
-
-    Example:
-        >>> clock(83.5), clock(None), clock(3723.0)
-        ('1:23.5', '', '62:03')
-    """
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(10 * seconds), 600)
-    return f"{minutes}:{rest // 10:02d}" + (f".{rest % 10}" if rest % 10 else "")
 
 
 def _reason(result: Mapping[str, Any], document: Mapping[str, Any]) -> str | None:
@@ -205,15 +226,3 @@ def _bars(task: str, clips: Sequence[Mapping[str, Any]]) -> list[_Bar]:
         value = math.fsum(result["values"][name] for result in results) / len(results)
         bars.append(_Bar(name, value, is_decided and name in results[0]["decided"], low, high))
     return bars
-
-
-def _timeline(task: str, classes: Iterable[str], clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Draw lines over the windows' middles, in units of the drawing, and the moments under it."""
-    first, last = clips[0]["start"], max(clip["end"] for clip in clips)
-    across = WIDTH / max(last - first, 1e-9)
-    lines = []
-    for name in classes:
-        points = [((clip["start"] + clip["end"]) / 2 - first, clip["tasks"][task]["values"][name]) for clip in clips]
-        lines.append({"name": name, "points": " ".join(f"{x * across:.1f},{HEIGHT * (1 - y):.1f}" for x, y in points)})
-    moments = [first + share * (last - first) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return {"lines": lines, "moments": [((moment - first) * across, clock(round(moment))) for moment in moments]}

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders.errors import EncodingError
-from encoders.face.landmarks import FaceTrack
-from encoders.media.clip import ClipMedia
+from encoders.face.landmarks import face_frames
 from tests.support.analysed import analysed, small_predictor, without_faces
 from tests.support.media_files import grey, tone, write_media
 from tests.support.predicted_run import write_video
@@ -134,16 +132,20 @@ def test_key_frames_have_the_face_where_it_was_found(tmp_path: Path, monkeypatch
     picture = Image.open(io.BytesIO(base64.b64decode(frames[0].picture.removeprefix("data:image/jpeg;base64,"))))
     assert picture.size == (64, 32)
 
-    def seen(clip: ClipMedia, num_frames: int) -> FaceTrack:  # none in the first frame, one repeated in the third
-        landmarks = np.zeros((num_frames - 1, 478, 3))
-        landmarks[:, 0, :2], landmarks[:, 1:, :2] = (16, 8), (48, 40)  # the chin lies below the picture
-        found = np.array([True, False, True, True, True])
-        return FaceTrack(landmarks, found, np.arange(5.0), (64, 32))
-
-    monkeypatch.setattr(app_analysis, "face_track", seen)
+    landmarks = np.zeros((478, 3))
+    landmarks[0, :2], landmarks[1:, :2] = (16, 8), (48, 40)  # the chin lies below the picture
+    seen = iter([None, landmarks, None, landmarks, landmarks, landmarks])
+    monkeypatch.setattr(app_analysis, "largest_face", lambda _: next(seen))
     faces = [frame.face for frame in key_frames(path)[0]]
     box = (25.0, 25.0, 50.0, 75.0)  # 16/64, 8/32, (48 - 16)/64, (32 - 8)/32
     assert faces == [None, box, None, box, box, box]
+
+
+def test_a_longer_video_has_no_more_key_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_media(tmp_path / "a.mkv", [grey(9)] * 40, fps=1)  # encoders look at 16 of it in place of 6
+    monkeypatch.setattr(app_analysis, "face_frames", face_frames)
+    monkeypatch.setattr(app_analysis, "largest_face", lambda _: np.eye(478, 3) * 30)
+    assert [frame.face is not None for frame in key_frames(path)[0]] == [True] * 6
 
 
 def test_sound_alone_has_no_key_frames(tmp_path: Path) -> None:
@@ -152,5 +154,3 @@ def test_sound_alone_has_no_key_frames(tmp_path: Path) -> None:
     assert frames == ()
     assert reason is not None
     assert reason.startswith("a.mkv: no video stream")
-    with pytest.raises(EncodingError):
-        app_analysis.face_track(ClipMedia(media=path), 6)

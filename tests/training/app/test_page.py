@@ -139,7 +139,8 @@ def test_upload_results_comparison_and_download(browser: Any, server: Server, me
     all_of(browser, "#download")[0].click()
     file = wait(lambda: next(tmp_path.glob("*.zip"), None))
     with zipfile.ZipFile(file) as archive:
-        assert sorted(archive.namelist()) == ["portrait.csv", "portrait.html", "portrait.json"]
+        names = ["portrait-measures.csv", "portrait.csv", "portrait.html", "portrait.json"]
+        assert sorted(archive.namelist()) == names
         document = json.loads(archive.read("portrait.json"))
     shown = browser.execute_script("return document.querySelector('#result .decided > span').innerText")
     values = document["recordings"][0]["clips"][0]["tasks"]["emotion"]["values"]
@@ -149,6 +150,16 @@ def test_upload_results_comparison_and_download(browser: Any, server: Server, me
     browser.execute_script("arguments[0].click()", moment)
     place = float(moment.get_attribute("data-seconds"))
     wait(lambda: abs(browser.execute_script("return document.querySelector('#video video').currentTime") - place) < 0.1)
+    strips = all_of(browser, "#result .strips .seek")[0]
+    middle = browser.execute_script(
+        "const strips = arguments[0], box = strips.querySelector('.ground').getBoundingClientRect();"
+        "strips.dispatchEvent(new MouseEvent('click', {bubbles: true, clientX: box.left + box.width / 2}));"
+        "return (Number(strips.dataset.start) + Number(strips.dataset.end)) / 2",
+        strips,
+    )
+    wait(
+        lambda: abs(browser.execute_script("return document.querySelector('#video video').currentTime") - middle) < 0.1
+    )
 
     all_of(browser, "#transcript button[aria-label=Clear]")[0].click()
     send(browser, media / "silent.mp4")

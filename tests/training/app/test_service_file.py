@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.support.analysed import analysed, small_predictor, without_faces
+from tests.support.measured import measured
 from training.app.analysis import Wishes
 from training.app.service import write_zip
 
@@ -42,3 +44,5 @@ def test_json_csv_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "2 windows from 0:00 to 0:04" in files["talk-timeline.html"]
     alone = write_zip(analysed(predictor, tmp_path / "b", "b.mkv"), predictor.trained, "small", tmp_path)
     assert sorted(zipfile.ZipFile(alone).namelist()) == ["b.csv", "b.html", "b.json"]
+    with_measures = write_zip(replace(found, measures=measured(4)), predictor.trained, "small", tmp_path)
+    assert "talk-measures.csv" in zipfile.ZipFile(with_measures).namelist()

@@ -10,6 +10,7 @@ import pytest
 from mmpsr.calibration.conformal import ConformalFit
 from mmpsr.explanation.explain import TaskExplanation
 from tests.support.analysed import analysed, small_predictor, without_faces
+from tests.support.measured import measured
 from training.app.analysis import Analysis, Wishes, decide
 from training.app.view import compare_view, result_view, status_view, steps_of
 from training.predict.predictor import Predictor
@@ -65,7 +66,7 @@ def test_a_result_tells_all_and_nothing_in_it_acts(analysis: Analysis) -> None:
     assert not re.search(r"https?:|url\((?!#)|@import", page)
     for modality in ("video", "audio", "text"):
         assert f'<li class="there"><b>{modality}</b>' in page
-    assert page.count("<svg") == len(analysis.clips[0].tasks)
+    assert page.count("<svg") == sum(len(result.values) for result in analysis.clips[0].tasks.values())
     for task, found in analysis.clips[0].tasks.items():
         for name, value in found.values.items():
             assert re.search(rf"<b>{name}</b>\s*<div class=\"track\"><i style=\"width:{100 * value:.1f}%", page), task
@@ -101,7 +102,7 @@ def test_below_the_confidence_asked_there_is_no_decision(analysis: Analysis, pre
     sure = analysis.clips[0].tasks["ambivalence"].confidence
     assert sure is not None
     assert f"No decision {100 * sure:.1f} % sure, 100.0 % asked for" in page
-    assert "No decision in 2 of 2 windows." in page
+    assert "no decision in 2 of 2 windows" in page
 
 
 def test_what_was_absent_has_its_reason(analysis: Analysis) -> None:
@@ -110,6 +111,33 @@ def test_what_was_absent_has_its_reason(analysis: Analysis) -> None:
     page = text_of(result_view(replace(analysis, clips=(without,), explanation=explanation)))
     assert "audio is absent no audio stream" in page
     assert "windows" not in page
+
+
+def test_windows_are_panels_and_key_moments_that_can_be_clicked(analysis: Analysis) -> None:
+    values = {"absent": 0.2, "present": 0.8}
+    task = replace(analysis.clips[2].tasks["ambivalence"], values=values, decided=("present",), confidence=0.8)
+    other = replace(task, values={"absent": 0.9, "present": 0.1}, decided=("absent",), confidence=0.9)
+    whole, first, second = analysis.clips
+    clips = (
+        whole, replace(first, tasks={**first.tasks, "ambivalence": other}),
+        replace(second, tasks={**second.tasks, "ambivalence": task}),
+    )  # fmt: skip
+    page = result_view(replace(analysis, clips=clips))
+    text = text_of(page)
+    assert "absent in 50 % of the windows, 0:00-0:02" in text
+    assert "present in 50 % of the windows, 0:02-0:04" in text
+    assert re.search(r'data-seconds="2\.0"[^>]*>0:02</button> [^<]*ambivalence present 0\.80', page)
+    assert page.count('<g class="seek" data-start="0.0" data-end="4.0">') == page.count('<figure class="panel')
+    assert 'aria-label="present over time, probability 0.45 on average"' in page
+
+
+def test_what_is_measured_is_a_strip_that_can_be_clicked(analysis: Analysis) -> None:
+    assert "Measured over time" not in result_view(analysis)  # nothing was
+    whole = replace(analysis, clips=analysis.clips[:1])
+    page = result_view(replace(whole, measures=measured(loudness=[-30.0, -20.0, -30.0, -20.0])))
+    assert page.count('<g class="seek" data-start="0.0" data-end="2.0">') == 1
+    assert page.count('class="ground"') == page.count('class="playhead"') == 1
+    assert "loudness, dB" in text_of(page).replace(" ,", ",")
 
 
 def test_two_side_by_side(analysis: Analysis) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from mmpsr.errors import Interrupted, UserError
-from training.commands.common import guarded, launched, out_console
+from training.commands.common import Remarks, guarded, launched, out_console
 
 
 def ended(make: Callable[[], int | None], *guard: object) -> Result:
@@ -85,3 +86,36 @@ def test_a_launched_command_ends_the_same_way(
         launched(command)
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: found 3\n"
+
+
+def test_remarks_are_said_by_how_much_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    for options, expected in (
+        ({}, ["reading [a]", "b is lost"]),
+        ({"quiet": True}, ["b is lost"]),
+        ({"verbose": True}, ["reading [a]", "a detail", "b is lost"]),
+    ):
+        remarks = Remarks(**options)
+        remarks.info("reading [a]")
+        remarks.debug("a detail")
+        remarks.warning("b is lost")
+        assert capsys.readouterr().err.splitlines() == expected
+
+
+def test_a_log_has_all_that_was_said_and_how_it_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "work" / "predict.log"
+    remarks = Remarks(quiet=True)
+    remarks.info("before")
+    with remarks.kept_in(log):
+        remarks.debug("within")
+    remarks.info("after")
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines] == ["INFO    before", "DEBUG   within"]
+    for error in (UserError("no such file"), ZeroDivisionError("division by zero")):
+        with pytest.raises(type(error)), Remarks(quiet=True).kept_in(log):
+            raise error
+    text = log.read_text(encoding="utf-8")
+    assert text.splitlines()[: len(lines)] == lines  # a repeated command adds to it
+    assert "ended by UserError: no such file\n" in text
+    assert text.count("Traceback") == 1
+    assert text.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert capsys.readouterr().err == ""

@@ -194,7 +194,7 @@ def test_an_error_of_training_keeps_its_status(tmp_path: Path, monkeypatch: pyte
 def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
-        "export", "app", "adapt", "zero-shot",
+        "export", "app", "adapt", "zero-shot", "measure",
         "tune", "study", "transfer", "trunks", "report",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
@@ -252,6 +252,12 @@ def test_the_subcommands_and_the_version() -> None:
                 "-o",
                 "--cards",
                 "--explain",
+                "--measures",
+                "--table",
+                "--quiet",
+                "-q",
+                "--verbose",
+                "-v",
                 "--weights",
                 "--trust-remote-code",
                 "--allow-custom-encoders",
@@ -314,11 +320,12 @@ def test_commands_that_read_import_no_heavy_library(tmp_path: Path) -> None:
     commands = (
         ["--help"], ["verify", run], ["compare", run, run], ["encoders", "--json"],
         ["features", "--store", "store"], ["doctor", "--config", "run.toml"], ["predict", "nowhere"],
+        ["measure", "--columns"], ["measure", "nowhere.mp4"],
     )  # fmt: skip
     ended = run_in_turn(commands, tmp_path)
     for command, (_, said, imported) in zip(commands, ended, strict=True):
         assert imported == [], (command, said)
-    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2]
+    assert [status for status, _, _ in ended] == [0, 0, 0, 0, 0, 1, 2, 0, 2]
     assert "every figure follows from the stored predictions" in ended[1][1]
     assert "percentage points" in ended[2][1]
     assert "own (table, trained on)" in ended[5][1]

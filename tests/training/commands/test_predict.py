@@ -86,6 +86,7 @@ def test_what_was_finished_before_an_interruption_is_not_repeated(
     run: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict_command, "BATCH", 3)
+    monkeypatch.setattr(predict_command, "TOLD", 1000.0)
     folder = folder_of(place, 6)
     own, calls = Predictor.predict, []
 
@@ -99,7 +100,7 @@ def test_what_was_finished_before_an_interruption_is_not_repeated(
     result = predict(run, folder, "-o", "out.csv", status=130)
     assert "stopped; what is finished is kept, and the same command goes on" in " ".join(result.stderr.split())
     assert not Path("out.csv").exists()
-    assert len(predicted_run.ENCODED) == 6
+    assert len(predicted_run.ENCODED) == 4  # the first, and three together
     predict(run, folder, "-o", "out.csv")
     assert len(predicted_run.ENCODED) == 11
     assert len(set(predicted_run.ENCODED)) == 11
@@ -158,11 +159,42 @@ def test_a_csv_file_with_spans_and_a_bad_row(run: Path, place: Path) -> None:
 def test_windows_of_a_long_recording(run: Path, place: Path) -> None:
     write_video(place / "a.mkv", seconds=6)
     Path("a.srt").write_text("00:00:02,500 --> 00:00:03,000\nhere\n", encoding="utf-8")
-    predict(run, "a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet", "--cards", "cards")
+    cut = ("a.mkv", "--window", "2", "--hop", "1", "-o", "a.parquet")
+    told = predict(run, *cut, "--cards", "cards", "--measures").stdout
+    assert "\na.mkv: 5 windows of 2 s, 1 s apart, 0:00-0:06\n  emotion      " in told
+    assert "\n  text         absent in 3 of 5 windows: the transcript has no words in this span\n" in told
+    assert " on average, " in told
+    assert "a.mkv 0:01-0:03" not in told
+    table = predict(run, *cut, "--table").stdout
+    assert "\na.mkv 0:01-0:03\n" in table
+    assert "windows" not in table
     frame = pd.read_parquet("a.parquet")
     assert frame["start"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
     assert [text for text in frame["text"] if isinstance(text, str)] == ["here"] * 2  # 1-3 s and 2-4 s
-    assert "<polyline" in Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    card = Path("cards/a.mkv.html").read_text(encoding="utf-8")
+    assert "<polyline" in card
+    assert "Measured over time" in card
+
+
+def test_how_far_it_is_and_a_log_in_the_folder_of_the_work(run: Path, place: Path) -> None:
+    write_video(place / "a.mkv", seconds=2)
+    Path("b.mp4").write_bytes(b"")
+    cut = ("a.mkv", "b.mp4", "--window", "1", "-o", "out.csv")
+    said = predict(run, *cut).stderr
+    assert "making features of the first of 3 windows\n" in said
+    assert re.search(r"predictions: 1 of 3 windows, \S+ windows/s, [01] without, less than \d+:\d\d left\n", said)
+    assert "after" not in said  # a detail
+    log = Path("out.csv.work/predict.log").read_text(encoding="utf-8")
+    for line in said.splitlines():
+        assert f" {line}\n" in log
+    assert re.search(r"DEBUG   3 of 3 windows after \d+\.\d s: inputs \d", log)
+    assert "DEBUG   video by grey-" in log
+    quiet = predict(run, *cut, "-q")
+    assert quiet.stdout == ""
+    assert quiet.stderr == "b.mp4: no prediction: b.mp4: file is empty (0 bytes); no transcript\n"
+    verbose = predict(run, *cut, "-v", "--confidence", "0.5").stderr
+    assert "window 1; confidence 0.5; coverage 0.9\n" in verbose
+    assert predict(run, *cut[:-2], "-q").stdout.startswith("Model ")  # which no file has
 
 
 def test_explained_rows_add_up_and_others_say_nothing_of_it(run: Path, place: Path) -> None:
@@ -257,6 +289,8 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
             "error: out.txt ends in none of .json, .csv, .parquet; name one of them or give --format",
         ),
         (["RUN", "-o", "."], "error: . is a folder; name a file"),
+        (["RUN", "-q", "-v"], "error: --quiet and --verbose are opposites; leave one out"),
+        (["RUN", "--measures"], "error: --measures are drawn in the cards; name their folder with --cards"),
         (["RUN", "--format", "parquet"], "error: Parquet is not for reading on a terminal; name a file with -o"),
         (["RUN", "--hop", "2"], "error: a hop needs the length of windows"),
         (["RUN", "b.mkv", "--text", "x"], "error: 1 text(s) for 2 recordings; give one for each"),

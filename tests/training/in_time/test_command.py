@@ -34,7 +34,13 @@ def test_files_of_one_that_works_and_one_that_does_not(tmp_path: Path, monkeypat
     assert [each["id"] for each in document["recordings"]] == ["good.mkv"]
     assert [each["id"] for each in document["defects"]] == ["broken.mkv"]
     assert [path.name for path in cards.iterdir()] == ["good.mkv.html"]
-    assert run(model, good, broken, "-o", tmp_path / "out.csv").exit_code == 0
+    log = (tmp_path / "out.json.work" / "predict.log").read_text()
+    assert "predictions: 1 of 2 recordings, " in log
+    assert all(f" {line}\n" in log for line in result.stderr.splitlines())
+    quiet = run(model, good, broken, "-o", tmp_path / "out.csv", "-q")
+    assert (quiet.exit_code, quiet.stdout) == (0, "")
+    assert quiet.stderr.startswith("broken.mkv: no prediction: ")
+    assert quiet.stderr.count("\n") == 1
     table = pd.read_csv(tmp_path / "out.csv")
     assert table["id"].tolist() == ["good.mkv"] * 15 + ["broken.mkv"]
     assert "cannot be opened as media" in table["defect"].iloc[-1]

@@ -94,12 +94,13 @@ def test_the_document_and_its_schema(tmp_path: Path, trained: TrainedModel) -> N
     assert document["tasks"]["ambivalence"] == {
         "kind": "single_label", "classes": ["absent", "present"], "calibrated": True, "calibration_error": None,
         "calibration": "Calibrated probabilities (temperature 0.5, calibration error not stored, 9 dev clips)",
-        "zero_shot": False,
+        "zero_shot": False, "thresholds": None,
         "coverage": {
             "level": 0.9, "stored": False, "promised": False, "groups": {}, "too_few": {},
             "sentence": "90 % is not promised: no dev groups are stored that sets could be made from",
         },
     }  # fmt: skip
+    assert set(document["tasks"]["emotion"]["thresholds"].values()) == {0.5}  # sigmoids without fitted thresholds
     assert document["tasks"]["personality"]["calibrated"] is False
     demo = replace(trained, origin=Origin("demo/1", (CorpusOrigin("mosei", False, True, 9),)))
     options = {"name": "small", "confidence": 0.5, "window": None, "hop": None, "notes": []}

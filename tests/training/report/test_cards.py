@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from training.report.cards import clock, render_card, set_sentence, write_cards
+from tests.support.measured import measured
+from training.report.cards import render_card, set_sentence, write_cards
 
 TASKS = {
     "emotion": {"kind": "multi_label", "classes": ["Neutral", "Anger"]},
@@ -115,7 +116,19 @@ def test_a_card_begins_with_what_the_model_is() -> None:
     assert "<personality> numbers; whiskers hold the true value" in page.text
     assert "alibrated probabilities" not in page.text
     windows = Page(render_card(recording(clip(0.0, 2.0), clip(2.0, 4.0)), document))
-    assert "Windows How sure: x." in windows.text
+    assert "Table of the 2 windows How sure: x." in windows.text
+
+
+def test_what_is_measured_over_time_is_drawn() -> None:
+    table = measured(loudness=[-30.0, -20.0, -30.0, -20.0], event_pause=[0.0, 1.0, 1.0, 0.0])
+    page = Page(render_card(recording(clip()), DOCUMENT, table))
+    assert page.open == []
+    assert "Measured over time" in page.text
+    assert "loudness , dB ■ the voice pauses" in page.text
+    assert "Not measured: mouth corners, mouth open," in page.text
+    assert [tag["data-end"] for _, tag in page.tags if tag.get("class") == "seek"] == ["2.0"]
+    for table in (None, measured(1).assign(failure=["gone"])):
+        assert "Measured over time" not in render_card(recording(clip()), DOCUMENT, table)
 
 
 def test_sets_are_shown_with_what_is_promised_of_them() -> None:
@@ -166,13 +179,28 @@ def test_windows_have_a_timeline() -> None:
     )  # fmt: skip
     assert "2 windows from 0:00 to 0:20" in page.text
     assert "No decision in 1 of 2 windows: less than 80.0 % sure" in page.text
-    # middles at 5 and 15 of 20 s, on 640 units; 0.9 and 0.5 of 150 units, from the top
-    assert [tag["points"] for name, tag in page.tags if name == "polyline"][1] == "160.0,15.0 480.0,75.0"
-    assert "0:00 0:05 0:10 0:15 0:20" in page.text
+    # middles at 5 and 15 of 20 s, on 220 units; 0.9 and 0.5 of 56 units, from the top
+    assert [tag["points"] for name, tag in page.tags if name == "polyline"][1] == "55.0,5.6 165.0,28.0"
+    assert "0:00 0:10 0:20" in page.text
+    assert "Anger in 50 % of the windows, 0:00-0:10" in page.text
+    assert "no decision in 1 of 2 windows" in page.text
     assert "Mean over the windows: Neutral 0.10 Anger 0.70" in page.text
     assert "0:00–0:10" in page.text
     assert "no decision 50.0 %" in page.text
     assert "0:20–0:30: no frame" in page.text
+
+
+def test_key_moments_lead_to_the_recording(tmp_path: Path) -> None:
+    (tmp_path / "a b.mp4").touch()
+    windows = recording(clip(0.0, 10.0, anger=0.9), clip(10.0, 20.0, anger=0.5), name="talk")
+    document = {**DOCUMENT, "recordings": [{**windows, "path": str(tmp_path / "a b.mp4")}]}
+    page = Page(write_cards(document, tmp_path / "cards")[0].read_text(encoding="utf-8"))
+    assert "Key moments 0:00 Anger 0.90" in page.text
+    links = [tag["href"] for name, tag in page.tags if name == "a"]
+    assert links == ["../a%20b.mp4#t=0.0", "../a%20b.mp4"]
+    gone = Page(render_card(windows, DOCUMENT))
+    assert "Key moments 0:00 Anger 0.90" in gone.text
+    assert not [tag for name, tag in gone.tags if name in ("a", "button")]
 
 
 def explained(**options: Any) -> dict[str, Any]:
@@ -258,10 +286,6 @@ def test_files_have_safe_names_of_their_own(tmp_path: Path) -> None:
         "X_y.mp4-3.html",
     ]
     assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == sorted(path.name for path in files)
-
-
-def test_clock() -> None:
-    assert [clock(each) for each in (0.0, 9.96, 59.99, 600.0)] == ["0:00", "0:10", "1:00", "10:00"]
 
 
 UNLIKE = {"distance": 3.0, "ratio": 2.5, "percentile": 1.0, "num_less": 56, "num_dev": 56}
