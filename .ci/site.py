@@ -1,4 +1,4 @@
-"""Hooks of mkdocs.yml: the site holds what its pages link to, and every link in it leads somewhere.
+"""Hooks of mkdocs.yml: pages in the order of the index, what they link to, and no link that leads nowhere.
 
 Guides link to files outside docs/ as a checkout and a forge show them; the site has a page for each of those.
 """
@@ -19,8 +19,28 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 """Of the repository's folder, that are pages as they are."""
 OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")
+HEAD, ROW = re.compile(r"\| (\w+) \| for \|"), re.compile(r"\| \[([^]]+)\]\((\w+\.md)\) \|")
 REASON = re.compile(r"^( *```\w+) .*$", re.MULTILINE)
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}
+
+
+def on_config(config: Any) -> Any:
+    """List pages as the tables of docs/README.md do."""
+    config.nav = navigation((ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
+    return config
+
+
+def navigation(index: str) -> list[dict[str, list[Any]]]:
+    """Make the navigation: a section for each table of the index, in its order."""
+    sections: dict[str, list[Any]] = {}
+    for line in index.splitlines():
+        if head := HEAD.match(line):
+            name = head[1].capitalize()
+            sections[name] = [] if sections else ["README.md"]
+        elif row := ROW.match(line):
+            sections[name].append({row[1]: row[2]})
+    sections["Project"] = [{Path(name).stem.capitalize(): name} for name in PAGES]
+    return [{name: pages} for name, pages in sections.items()]
 
 
 def on_files(files: Files, config: Any) -> Files:

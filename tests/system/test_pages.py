@@ -268,11 +268,18 @@ def test_files_of_the_repository_are_pages_of_the_site(site: ModuleType) -> None
     assert (ROOT / "mmpsr" / "tasks.py").read_text(encoding="utf-8").rstrip() in page
 
 
-def test_every_guide_is_in_the_navigation() -> None:
-    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("!!python/name:", "")
-    named = set(re.findall(r"\w+\.md", str(yaml.safe_load(text)["nav"])))
-    pages = {path.name for path in (ROOT / "docs").glob("*.md")} | {"CONTRIBUTING.md", "CHANGELOG.md"}
-    assert named == pages, f"mkdocs.yml: `nav` has not {pages - named}, and there is no {named - pages}"
+def test_the_navigation_is_that_of_the_index(site: ModuleType) -> None:
+    tables = (
+        "| guide | for |\n|---|---|\n| [A b](a.md) | x |\n",
+        "| reference | for |\n|---|---|\n| [C](c.md) | y |\n",
+    )
+    text = "# Guides\n\n" + "\n".join(tables)
+    project = {"Project": [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]}
+    expected = [{"Guide": ["README.md", {"A b": "a.md"}]}, {"Reference": [{"C": "c.md"}]}, project]
+    assert site.navigation(text) == expected
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\w+\.md", str(site.navigation(index)))
+    assert sorted(named) == sorted([path.name for path in (ROOT / "docs").glob("*.md")] + list(site.PAGES))
 
 
 def test_no_picture_loads_anything() -> None:
