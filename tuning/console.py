@@ -94,11 +94,12 @@ def study(
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
     executor: ExecutorOption = None,
 ) -> int:
-    """Fill the table of a study; only missing cells are computed."""
+    """Fill the table of a study, of which only missing cells are computed, and print it."""
     announce(f"reading {path}")
     from mmpsr.config import ConfigError
     from tuning.study.config import load_study
     from tuning.study.fill import run_study
+    from tuning.study.rendering import to_console
 
     try:
         numbers = None if seeds is None else [int(seed) for seed in seeds.split(",")]
@@ -112,6 +113,8 @@ def study(
             print_error(line)
         return 2
     table = run_study(loaded, workers, console)
+    for part in to_console(table):
+        console.print(part, highlight=False, markup=not isinstance(part, str))
     for warning in table.warnings:
         errors.print(f"warning: {warning}", highlight=False, markup=False)
     console.print(f"tables in {loaded.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)

@@ -237,7 +237,7 @@ def compare(
 
 def _tables(comparison: Mapping[str, Any]) -> Iterator[Table | str]:
     from training.scoring.rows import Estimate
-    from training.scoring.tables import between, metric_name, number, table_of
+    from training.scoring.tables import between, few_groups, metric_name, number, table_of
 
     yield "Second - first on common clips, percentage points"
     figures = ("clips", "groups", "first", "second", "difference", "95 % interval", "p", "corrected p")
@@ -250,6 +250,9 @@ def _tables(comparison: Mapping[str, Any]) -> Iterator[Table | str]:
             between(difference, True).replace("[", r"\["), _p(row["p"]), _p(row["corrected_p"]),
         )  # fmt: skip
     yield table
+    places = [(row["corpus"], row["task"], row["num_groups"]) for row in comparison["figures"]]
+    if (note := few_groups(places)) is not None:
+        yield note
     yield "Clips taken as independent"
     table = table_of(("corpus", "split", "task", "test"), ("p", "corrected p"))
     for row in comparison["clips"]:

@@ -98,6 +98,18 @@ def test_tables_and_document(paths: tuple[Path, Path], runs: tuple[RunPrediction
     assert f"{difference['value']:+.2f}" in line
     assert f"[{difference['low']:+.2f}, {difference['high']:+.2f}]" in line
     assert "p corrected over the rows of its table (Holm)" in out
+    out = " ".join(out.split())
+    groups = figure(document, "bah", "uar")["num_groups"]
+    assert f"bah ambivalence ({groups})" in out
+    assert "Intervals and p from so few are unsure themselves." in out
+
+
+def test_p_and_interval_of_a_difference_say_the_same(runs: tuple[RunPredictions, RunPredictions]) -> None:
+    for row in compare_runs(*runs, None)["figures"]:
+        low, high = row["difference"]["low"], row["difference"]["high"]
+        assert (row["p"] < 0.05) == (low > 0 or high < 0)
+        assert -200 <= low <= high <= 200
+        assert row["metric"] == "mean_ccc" or -100 <= low <= high <= 100
 
 
 def test_clips_of_one_run_only_are_told(
