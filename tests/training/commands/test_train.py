@@ -188,7 +188,7 @@ def test_rows_and_batches_are_cut_as_asked() -> None:
 def test_the_end_of_training_says_what_comes_next(emotion_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from training import pipeline
 
-    monkeypatch.setattr(pipeline, "run_training", lambda *_: Path("runs/run/1"))
+    monkeypatch.setattr(pipeline, "run_training", lambda *_, **__: Path("runs/run/1"))
     app = typer.Typer()
     app.command()(train)
     result = CliRunner().invoke(app, ["--config", "run.toml"])
