@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmpsr.errors import Interrupted
+from mmpsr.errors import Interrupted, UserError
 from mmpsr.extras import require_extra
 from training.commands.common import (
     EncoderOption,
@@ -138,6 +138,8 @@ def predict(
     try:
         model, inputs = _model_of(names, task_texts or ())
         if not inputs and text is None:
+            if model is not None and Path(model).is_file():
+                raise InputError(f"{model} is a file, no model; name a finished run or a bundle before it")
             raise InputError("there is nothing to predict; name files, folders, globs or tables, or give --text")
         format_ = _format(format_, output)
         if quiet and verbose:
@@ -228,6 +230,8 @@ def serve_app(
     for extra in ("app", "media", "report"):
         require_extra(extra)
     model = None if model is None else _named(model)
+    if model is None and not task_texts:
+        raise UserError(_NO_MODEL)
     announce(f"opening {_name_of(model, task_texts or ())}")
     from training.app.analysis import Limits
     from training.app.in_time import InTimeService
@@ -238,8 +242,6 @@ def serve_app(
     from training.runs.directory import is_run_in_time
 
     try:
-        if model is None and not task_texts:
-            raise InputError(_NO_MODEL)
         if max_seconds <= 0 or max_megabytes <= 0:
             raise InputError(f"limits are above 0, found {max_seconds:g} seconds and {max_megabytes:g} megabytes")
         limits, name = Limits(max_seconds, max_megabytes), _name_of(model, task_texts or ())

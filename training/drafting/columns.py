@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -31,20 +33,20 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Role -> names that such columns usually have, the likeliest first."""
 GROUPS: Mapping[str, GroupKind] = {
-    "participant": "participant", "participant_id": "participant", "subject": "participant",
-    "subject_id": "participant", "person": "participant", "person_id": "participant",
-    "patient": "participant", "patient_id": "participant",
-    "speaker": "participant", "speaker_id": "participant", "actor": "participant", "actor_id": "participant",
-    "user": "participant", "user_id": "participant", "pid": "participant", "dyad": "dialogue",
-    "dialogue": "dialogue", "dialogue_id": "dialogue", "conversation": "dialogue", "conversation_id": "dialogue",
-    "session": "dialogue", "session_id": "dialogue", "group": "video", "group_id": "video", "video": "video",
-    "video_id": "video", "recording_id": "video", "youtube_id": "video",
+    **dict.fromkeys(
+        ("participant", "subject", "person", "patient", "speaker", "actor", "user", "respondent", "pid", "ppt", "subj",
+         "proband", "versuchsperson", "vp", "teilnehmer", "sujet", "participante", "sujeto", "deelnemer"),
+        "participant",
+    ),
+    "dyad": "dialogue", "dialogue": "dialogue", "conversation": "dialogue", "session": "dialogue",
+    "group": "video", "video": "video", "recording_id": "video", "youtube_id": "video", "id": "participant",
 }  # fmt: skip
 """Names of columns whose values no split may separate, the likeliest first -> what a group is."""
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "?", "-", "none", "None", "null")
 FEWEST_GROUPS = 3
 NUMBERED = re.compile(r"(?:^|_)(?:id|no|nr|num|number|index|clip|utterance|row)$")
 """Names of columns that count something, and are no labels."""
+_COUNTED = re.compile(r"_(?:id|no|nr|num|number|code)$")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -108,8 +110,17 @@ def plain(name: str) -> str:
     Example:
         >>> plain("Participant ID")
         'participant_id'
+        >>> plain("Émotion")
+        'emotion'
     """
-    return _NO_WORD.sub("_", name.casefold()).strip("_")
+    letters = (sign for sign in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(sign))
+    return _NO_WORD.sub("_", "".join(letters)).strip("_")
+
+
+def _group_of(name: str) -> str | None:
+    """Give the name in `GROUPS` that a column bears, with or without a word that it counts; None where it has none."""
+    short = plain(name)
+    return next((known for known in (short, _COUNTED.sub("", short)) if known in GROUPS), None)
 
 
 def is_known(cells: pd.Series) -> pd.Series:
@@ -215,6 +226,7 @@ def _media(told: Columns, frame: pd.DataFrame, choices: Choices, recordings: Rec
         return  # the columns may also be ids
     for name in _named(frame, "media", set()):
         if frame[name].str.contains(r"\.[A-Za-z0-9]{2,4}$", regex=True).mean() > 0.5:
+            _refuse_other_computer(frame[name], recordings)
             told.add("media", name, "its name and cells, but none of these files was found")
             told.naming = (name,)
             told.notes.append(
@@ -222,6 +234,22 @@ def _media(told: Columns, frame: pd.DataFrame, choices: Choices, recordings: Rec
                 "to the folder that holds them"
             )
             return
+
+
+def _refuse_other_computer(cells: pd.Series, recordings: Recordings) -> None:
+    """Refuse paths of another computer whose files are here, in other folders.
+
+    Raises:
+        CorpusError: most of the cells are such paths.
+    """
+    found = recordings.by_name(cells)
+    if 2 * len(found) >= cells.str.strip().ne("").sum() > 0 and len(found):
+        cell, file = next(iter(found.items()))
+        raise CorpusError(
+            f"column {cells.name!r} names files in folders that are not here, such as {cell}; {len(found)} of "
+            f"{len(cells)} are here under their own names, such as {recordings.folder / file}: leave the names alone "
+            f"in that column ({PurePosixPath(file).name}), then type the same command"
+        )
 
 
 def _times(told: Columns, frame: pd.DataFrame) -> None:
@@ -305,8 +333,8 @@ def _id(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
         again = frame[doubled][frame[doubled].duplicated()]
         example = f" (in {doubled!r} {again.iloc[0]!r} occurs more than once)" if len(again) else ""
     raise CorpusError(
-        f"no column tells the clips apart, nor do two together{example}; say what does, a column or a template of "
-        "several: --id COLUMN, or --id '{a}-{b}'"
+        f"no column tells the clips apart, nor do two together{example}; remove a row that is there twice, or say what "
+        "does, a column or a template of several, by the same command with --id COLUMN, or --id '{a}-{b}'"
     )
 
 
@@ -322,13 +350,14 @@ def _pairs(told: Columns, frame: pd.DataFrame, free: Sequence[str]) -> Iterator[
 def _group(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
     if choices.group is not None:
         columns = columns_in(choices.group, frame, "--group")
-        kind = next((GROUPS[plain(name)] for name in columns if plain(name) in GROUPS), "participant")
+        kind = next((GROUPS[known] for known in map(_group_of, columns) if known is not None), "participant")
         told.add("group", choices.group, "you named it", *columns)
         told.add("group_kind", kind, "what one of its values is: participant, video, dialogue or clip")
         return
-    names = [str(name) for name in frame.columns if plain(str(name)) in GROUPS]
+    known = {str(name): _group_of(str(name)) for name in frame.columns}
+    names = [name for name, group in known.items() if group is not None]
     repeated = [name for name in names if 1 < frame[name].nunique() < len(frame)]
-    for name in sorted(repeated, key=lambda name: list(GROUPS).index(plain(name))):
+    for name in sorted(repeated, key=lambda name: list(GROUPS).index(str(known[name]))):
         num = frame[name].nunique()
         if num < FEWEST_GROUPS and told.value("split") is None:
             told.notes.append(
@@ -338,7 +367,9 @@ def _group(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
             told.used.add(name)
             continue
         told.add("group", name, f"its name, and {num} values in {len(frame)} rows", name)
-        told.add("group_kind", GROUPS[plain(name)], "what one of its values is: participant, video, dialogue or clip")
+        told.add(
+            "group_kind", GROUPS[str(known[name])], "what one of its values is: participant, video, dialogue or clip"
+        )
         if "speaker" in plain(name):
             told.add("speaker", name, "its name", name)
         return

@@ -12,10 +12,11 @@ import pandas as pd
 
 from corpora.audformat.database import HEADER
 from corpora.clips import SPLIT_NAMES, SPLITS, CorpusError, Split
-from corpora.reading.cells import USUAL_SEPARATORS, read_cells
+from corpora.reading.cells import USUAL_SEPARATORS, plain_numbers, read_cells
 from corpora.splitting import split_by_group, working_shares
 from corpora.table import TableCorpus
 from mmpsr.config import toml_of
+from mmpsr.delimited import decode_table
 from training.drafting.columns import MISSING, Choices, Columns, Guess, guess_columns, plain
 from training.drafting.labels import FOLDER, TaskDraft, guess_tasks
 from training.drafting.recordings import TABLE_SUFFIXES, Recordings, kinds_of, require_no_sheet, splits_of_files
@@ -25,6 +26,7 @@ __all__ = ["Draft", "draft_of", "find_tables", "name_of", "table_of_recordings"]
 FRACTIONS: Mapping[Split, float] = {"train": 0.6, "dev": 0.2, "test": 0.2}
 EVERYDAY = ("clips", "labels", "data", "metadata", "annotations", "index", "table")
 """Names of tables that say nothing of what is in them."""
+UTF_8, WINDOWS = "utf-8-sig", "cp1252"
 FEW_CLIPS = 64
 """Up to this many clips are encoded by one worker: more would take longer to start."""
 LABEL = "label"
@@ -230,12 +232,18 @@ def draft_of(source: Path, choices: Choices) -> Draft:
     folder, files, below = find_tables(source)
     assert files is not None  # of recordings alone a table is made first
     names = [files] if isinstance(files, str) else list(files.values())
-    frame = pd.concat([read_cells(folder / name, folder).frame for name in names], ignore_index=True).fillna("")
+    encoding = _encoding_of([folder / name for name in names])
+    tables = [read_cells(folder / name, folder, encoding=encoding).frame for name in names]
+    frame = pd.concat(tables, ignore_index=True).fillna("")
     if frame.empty:
         raise CorpusError(f"{folder / names[0]} has no row below its head; a clip is a row")
     recordings = below if below is not None and below.media else Recordings.named_in(frame, folder)
     columns = guess_columns(frame, choices, recordings, not isinstance(files, str))
     tasks, others = guess_tasks(frame, columns, choices)
+    if encoding != UTF_8:
+        letters = next((word for word in _words_of(frame) if not word.isascii()), "")
+        how = f"its bytes are not UTF-8; so read, it says {letters}"
+        columns.guesses.insert(0, Guess("encoding", encoding, how))
     name = name_of(source)
     _add_fractions(columns, frame, name, files)
     modalities, absent = _modalities(columns, recordings)
@@ -248,6 +256,23 @@ def draft_of(source: Path, choices: Choices) -> Draft:
     used = {*columns.used, *(column for task in tasks for column in task.columns)}
     unread = [str(column) for column in frame.columns if column not in used]
     return Draft(name, folder, files, len(frame), columns, tasks, others, modalities, absent, unread)
+
+
+def _encoding_of(tables: Sequence[Path]) -> str:
+    """Tell whether text tables are UTF-8; else they are taken for what Windows writes in the west of Europe."""
+    for table in tables:
+        if table.suffix.lower() in USUAL_SEPARATORS:
+            try:
+                decode_table(table.read_bytes(), UTF_8)
+            except UnicodeDecodeError:
+                return WINDOWS
+    return UTF_8
+
+
+def _words_of(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the words of the head, then of the cells."""
+    for text in (*map(str, frame.columns), *map(str, frame.to_numpy(dtype=object).ravel())):
+        yield from text.split()
 
 
 def name_of(source: Path) -> str:
@@ -292,6 +317,17 @@ def _add_missing(columns: Columns, frame: pd.DataFrame, tasks: Sequence[TaskDraf
     cells = pd.concat([frame[column].str.strip() for task in tasks for column in task.columns])
     usual = TableCorpus.model_fields["missing"].default
     found = [cell for cell in MISSING if cell and cell not in usual and cells.eq(cell).any()]
+    codes = {code: task for task in tasks for code in task.codes}
+    for code, task in codes.items():
+        for other in tasks:
+            others = pd.concat([frame[column].str.strip() for column in other.columns])
+            if code not in other.codes and plain_numbers(others).eq(code).any():
+                raise CorpusError(
+                    f"{code} in column {task.columns[0]!r} lies far outside its other numbers, and would say that "
+                    f"nothing is known, but in column {other.columns[0]!r} it is a number like others; leave those "
+                    f"cells of {task.columns[0]!r} blank, then type the same command"
+                )
+    found += codes
     if found:
         columns.guesses.append(
             Guess("missing", [*usual, *found], f"cells of labels that say nothing: {' '.join(found)}")

@@ -42,6 +42,8 @@ LABEL = re.compile(r"label|class|category|target|rating|score|valence|arousal|do
 GRADES = re.compile(r"rating|score|valence|arousal|dominance|intensity|level|strength")
 ABOUT_PEOPLE = ("age", "gender", "sex", "ethnicity", "race", "country", "education", "height", "weight")
 MOST_CLASSES = 12
+CODES = ("-8", "-9", *(sign + digit * num for digit in "789" for num in (2, 3, 4) for sign in ("", "-")))
+"""Numbers that surveys write where nothing is known."""
 FOLDER = "folder"
 """Beginning of the name of columns that folders were made."""
 
@@ -58,6 +60,7 @@ class TaskDraft:
         columns: that it reads.
         is_sure: whether names say that these are labels; otherwise the cells alone do.
         notes: what a user should check.
+        codes: numbers in its cells that say that nothing is known.
     """
 
     name: str
@@ -67,6 +70,7 @@ class TaskDraft:
     columns: tuple[str, ...]
     is_sure: bool
     notes: tuple[str, ...] = field(default=())
+    codes: tuple[str, ...] = field(default=())
 
 
 def guess_tasks(frame: pd.DataFrame, told: Columns, choices: Choices) -> tuple[list[TaskDraft], list[TaskDraft]]:
@@ -111,15 +115,15 @@ def guess_tasks(frame: pd.DataFrame, told: Columns, choices: Choices) -> tuple[l
         return sure, others
     if others:
         listed = "; ".join(f"{draft.columns[0]} ({_described(frame[draft.columns[0]])})" for draft in others)
-        first = others[0].columns[0]
+        first = (likely or others)[0].columns[0]
         if len(others) == 1 and first.startswith(FOLDER):
             raise CorpusError(
-                f"folders could be classes or people: {listed}; say what they are: --label {first}, or --group {first} "
-                "and a table with labels"
+                f"folders could be classes or people: {listed}; say what they are by the same command with "
+                f"--label {first}, or --group {first} and a table with labels"
             )
         raise CorpusError(
-            f"no name of a column says that it is labels, and these could be: {listed}; say which: "
-            f"--label {shlex.quote(first)}"
+            f"no name of a column says that it is labels, and these could be: {listed}; say which by the "
+            f"same command with --label {shlex.quote(first)}, once for each"
         )
     listed = "; ".join(f"{name} ({_described(frame[name])})" for name in free) or "none is left"
     taken = ", ".join(f"{guess.setting} = {guess.value}" for guess in told.guesses)
@@ -155,8 +159,14 @@ def _families(frame: pd.DataFrame, names: Sequence[str], told: Columns) -> list[
         if len(found) < (4 if letters else 2):
             continue
         columns = {trait: found[trait] for trait in words if trait in found}
-        numbers = pd.concat([numbers_of(frame[name]) for name in columns.values()])
+        cells, codes, said = _without_codes(
+            pd.concat([plain_numbers(frame[name][is_known(frame[name])].str.strip()) for name in columns.values()]),
+            f"columns {', '.join(columns.values())}",
+        )
+        numbers = numbers_of(cells)
+        assert numbers is not None  # each of the columns is
         scale, notes = _scale(numbers, f"columns {', '.join(columns.values())}")
+        notes += said
         if task == "personality" and (
             anxious := [name for name in names if plain(name) in ("neuroticism", "n", "neu")]
         ):
@@ -168,9 +178,37 @@ def _families(frame: pd.DataFrame, names: Sequence[str], told: Columns) -> list[
         labels: dict[str, Any] = {"columns": columns} | ({} if scale is None else {"scale": scale})
         drafts.append(
             TaskDraft(task, labels, None, f"columns named like its classes: {', '.join(columns.values())}",
-                      tuple(columns.values()), True, tuple(notes))
+                      tuple(columns.values()), True, tuple(notes), codes)
         )  # fmt: skip
     return drafts
+
+
+def _without_codes(cells: pd.Series, of: str) -> tuple[pd.Series, tuple[str, ...], list[str]]:
+    """Leave out numbers of `CODES` that lie far outside the others: three times their range, or clearly below zero.
+
+    Args:
+        cells: as `plain_numbers` writes them, none blank.
+        of: whose they are, for a sentence.
+
+    Returns:
+        The others, what was left out, and a sentence on it.
+    """
+    numbers, suspects = numbers_of(cells), cells.isin(CODES)
+    if numbers is None or not suspects.any() or suspects.all():
+        return cells, (), []
+    low, high = numbers[~suspects].min(), numbers[~suspects].max()
+    span = max(high - low, 1.0)
+    far = suspects & (np.maximum(low - numbers, numbers - high) > 3 * span)
+    if low >= 0:
+        far |= suspects & (numbers < low - span / 2)
+    codes = tuple(sorted(cells[far].unique()))
+    if not codes:
+        return cells, (), []
+    said = (
+        f"{', '.join(codes)} in {of} lies far outside the other numbers ({low:g} to {high:g}), and is taken to say "
+        "that nothing is known; if it is a label, remove it from missing"
+    )
+    return cells[~far], codes, [said]
 
 
 def _scale(numbers: pd.Series, of: str) -> tuple[list[float] | None, list[str]]:
@@ -198,7 +236,7 @@ def _single(frame: pd.DataFrame, names: Sequence[str], before: Sequence[TaskDraf
 
 
 def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | None:
-    known = plain_numbers(cells[is_known(cells)].str.strip())
+    known, codes, said = _without_codes(plain_numbers(cells[is_known(cells)].str.strip()), f"column {column!r}")
     if known.nunique() < 2:
         return None
     short = plain(column)
@@ -215,7 +253,8 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
         values = {str(cell): "present" if cell.casefold() in YES else "absent" for cell in known.unique()}
         how = "its name, and yes or no in its cells"
         return TaskDraft("ambivalence", {"column": column, "values": values}, None, how, (column,), True)
-    task = short if short and short not in BUILTIN_TASKS and short not in taken else f"own_{short or 'task'}"
+    usual = short if short and short not in BUILTIN_TASKS else f"own_{short or 'task'}"
+    task = next(name for name in (usual, *(f"{usual}_{n}" for n in range(2, 1000))) if name not in taken)
     numbers = numbers_of(known)
     few = known.nunique() <= MOST_CLASSES and known.nunique() <= len(known) / 2
     graded = numbers is not None and not (few and (known.nunique() == 2 or (is_named and not GRADES.search(short))))
@@ -223,6 +262,7 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
         if known.nunique() == len(known) and (numbers % 1 == 0).all() and not is_named:
             return None  # a number of a row
         scale, notes = _scale(numbers, f"column {column!r}")
+        notes += said
         if few and (numbers % 1 == 0).all():
             notes.append(
                 f"column {column!r} has {known.nunique()} whole numbers, taken as grades of a scale; if they are "
@@ -230,11 +270,11 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
             )
         spec = {"kind": "regression", "classes": [task], "loss": "mae", "metrics": ["mean_accuracy", "mean_ccc"]}
         labels = {"columns": [column]} | ({} if scale is None else {"scale": scale})
-        return TaskDraft(task, labels, spec, "its cells are numbers", (column,), is_named, tuple(notes))
+        return TaskDraft(task, labels, spec, "its cells are numbers", (column,), is_named, tuple(notes), codes)
     if few:
         classes = sorted(known.unique(), key=_order)
         spec = {"kind": "single_label", "classes": classes, "loss": "cross_entropy", "metrics": ["macro_f1", "uar"]}
-        notes = _rare(known)
+        notes = [*_rare(known), *said]
         unlike = [cell for cell, word in words.items() if word is None]
         if FEELING.search(short) and len(unlike) < len(words):
             notes.append(
@@ -248,7 +288,7 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
                 f"numbers in column {column!r} are taken as names of classes; if they are grades of a scale, see "
                 "docs/new_task.md, kind regression"
             )
-        return TaskDraft(task, {"column": column}, spec, how, (column,), is_named, tuple(notes))
+        return TaskDraft(task, {"column": column}, spec, how, (column,), is_named, tuple(notes), codes)
     return _several(known, column, task, is_named)
 
 

@@ -95,6 +95,11 @@ class Recordings:
                 for key in (end, end.rpartition(".")[0]):
                     self._ends.setdefault(key, []).append((f"{prefix}/" if prefix else "", file))
 
+    def by_name(self, cells: pd.Series) -> dict[str, str]:
+        """Find files by the names alone at the ends of paths: of each cell that has one, the file."""
+        named = {cell: self._ends.get(_plain(cell).rpartition("/")[2], []) for cell in cells.str.strip() if cell}
+        return {cell: ends[0][1] for cell, ends in named.items() if ends}
+
     def template(self, frame: pd.DataFrame, column: str) -> MediaTemplate | None:
         """Find how a column names recordings: as they are, below a folder, or below a folder that another column names.
 

@@ -219,8 +219,9 @@ def _rows(
     if not has_media and not (words_alone and {"text", "description"} & set(names)):
         shown = SEPARATORS.get(table.separator, repr(table.separator))
         raise InputError(
-            f"{path}: has no column 'path' ({nearest('path', names)}); columns are {', '.join(COLUMNS)}; its cells are "
-            f"taken as separated by {shown}, --separator says otherwise"
+            f"{path}: has no column 'path' ({nearest('path', names)}); columns are {', '.join(COLUMNS)}: rename the "
+            f"one that names the recordings to path; its cells are taken as separated by {shown}, --separator says "
+            "otherwise"
         )
     read.notes += [
         f"{path}: {reason}" if number == 1 else f"{path}, row {number}: {reason}"

@@ -40,6 +40,7 @@ from training.predict.inputs import Defect, InputError, MissingInputError, find_
 from training.predict.results import Results
 from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
+from training.runs.directory import runs_below
 from training.runs.newest import newest_run
 from training.runs.trained import TrainedModel
 
@@ -427,4 +428,6 @@ def open_predictor(
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
         own["allow_custom_encoders"] = allow_custom_encoders
         return Predictor.from_pretrained(model, num_processes=num_processes, **own)
-    raise MissingInputError(f"{model} is no folder; name a finished run or a bundle")
+    if path.is_file():
+        raise MissingInputError(f"{model} is a file, no model; before the recordings, name a finished run or a bundle")
+    raise MissingInputError(f"{model} is no folder; name a finished run or a bundle{runs_below(path)}")

@@ -42,6 +42,14 @@ class MissingRunError(RunError, FileNotFoundError):
     """A run directory, or a file of one, that is not there."""
 
 
+def runs_below(path: Path) -> str:
+    """Name folders of runs that lie in a folder, or beside one that is not there, for a message; "" without any."""
+    place = path if path.is_dir() else path.parent
+    names = sorted({folder.parent.parent for folder in place.glob("*/*/config.json")}) if place.is_dir() else []
+    some = ", ".join(map(str, names[:4])) + (" ..." if len(names) > 4 else "")
+    return f"; runs are in {some}" if names else ""
+
+
 def read_json(path: Path, name: str) -> Any:
     """Read a JSON file of a run directory.
 
@@ -52,8 +60,8 @@ def read_json(path: Path, name: str) -> Any:
     try:
         return json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        what = "is no run directory" if not path.is_dir() else f"has no {name}: name the folder of a finished run"
-        raise MissingRunError(f"{path} {what}") from None
+        what = f"has no {name}" if path.is_dir() else "is no run directory"
+        raise MissingRunError(f"{path} {what}: name the folder of a finished run{runs_below(path)}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / name} cannot be read ({error})") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 from corpora.clips import label_columns
 from mmpsr.config import ConfigError
 from mmpsr.files import sha256_of
-from training.runs.directory import RunDirectory, RunError, read_json
+from training.runs.directory import RunDirectory, RunError, read_json, runs_below
 from training.runs.stored import RunPredictions
 from training.scoring.novelty import NOVELTY
 
@@ -63,7 +63,8 @@ def verify_run(path: Path) -> list[str]:
         ConfigError: its configuration is not one of this version.
     """
     if not (path / "results.json").exists():
-        raise RunError(f"{path} {'has no results.json: the run is not finished' if path.is_dir() else 'is no folder'}")
+        what = "has no results.json: the run is not finished" if path.is_dir() else "is no folder"
+        raise RunError(f"{path} {what}{runs_below(path)}")
     problems = list(changed_files(path))
     try:
         run = RunPredictions.read(path)

@@ -280,6 +280,7 @@ def test_none_that_can_be_predicted(run: Path, place: Path) -> None:
     [
         (["nothing"], "error: nothing is no folder; name a finished run or a bundle"),
         (["."], "error: . has no config.json: name the folder of a finished run"),
+        ([__file__], "is a file, no model; before the recordings, name a finished run or a bundle"),
         (["RUN", "a.mkv", "--coverage", "80"], "error: --coverage is a chance from 0.5 to 0.99, found 80"),
         (["RUN", "--confidence", "80"], "error: --confidence is a probability between 0 and 1, found 80"),
         (["RUN", "--novelty", "80"], "error: --novelty is a share of dev clips between 0 and 1, found 80"),

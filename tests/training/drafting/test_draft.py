@@ -136,7 +136,10 @@ def test_what_people_are_is_no_label_but_said() -> None:
 
 def test_what_is_not_clear_is_asked_and_an_answer_is_taken() -> None:
     path = write("a.csv", {"colour": ["red", "blue"], "shape": ["flat", "round"]})
-    with pytest.raises(CorpusError, match=r"colour \(2 values, such as 'red'\); shape .*; say which: --label colour"):
+    with pytest.raises(
+        CorpusError,
+        match=r"colour \(2 values, such as 'red'\); shape .*; say which by .* --label colour",
+    ):
         draft_of(path, Choices())
     assert [task.name for task in draft_of(path, Choices(labels=("shape",))).tasks] == ["shape"]
     with pytest.raises(CorpusError, match="--label: the table has no column 'shapes'; did you mean 'shape'"):
@@ -160,6 +163,52 @@ def test_ids_may_be_two_columns_and_without_any_it_is_asked() -> None:
     pd.DataFrame([("x", SAID[0], "a")] * 4, columns=["name", "text", "label"]).to_csv("b.csv", index=False)
     with pytest.raises(CorpusError, match=r"no column tells the clips apart.*'name' 'x' occurs more than once.*--id"):
         draft_of(Path("b.csv"), Choices())
+
+
+def test_names_of_other_languages_keep_their_letters_and_no_two_tasks_share_a_name() -> None:
+    draft = draft_of(
+        write("etude.csv", {"Sujet": list("abcdef"), "Émotion": ["joie", "colère"], "心": [1, 2, 4], "压": [1, 3, 7]}),
+        Choices(labels=("Émotion", "心", "压")),
+    )
+    assert read(draft).tasks.active == ("own_emotion", "own_task", "own_task_2")
+    assert (source_of(draft)["group"], source_of(draft)["group_kind"]) == ("Sujet", "participant")
+
+
+@pytest.mark.parametrize("name", ["ID", "VP", "Versuchsperson", "Subject No.", "participant_code"])
+def test_people_are_told_by_many_names(name: str) -> None:
+    assert source_of(draft_of(write("a.csv", {name: list("abcdef"), "rating": [1, 2]}), Choices()))["group"] == name
+
+
+def test_a_table_of_windows_is_read_and_its_letters_are_shown() -> None:
+    rows = "".join(f"c{row};{('colère', 'joie')[row % 2]};ça va bien {row}\n" for row in range(12))
+    Path("etude.csv").write_bytes(f"nom;émotion;dit\n{rows}".encode("cp1252"))
+    draft = draft_of(Path("etude.csv"), Choices(id="nom"))
+    assert source_of(draft)["encoding"] == "cp1252"
+    assert "# its bytes are not UTF-8; so read, it says émotion" in draft.toml("mmpsr init", Path("a.toml"))
+    assert read(draft).tasks.resolve()["own_emotion"].classes == ("colère", "joie")
+
+
+def test_numbers_that_surveys_write_for_nothing_are_no_ends_of_a_scale() -> None:
+    columns: dict[str, Sequence[object]] = {"rating": [1, 2, 7, -99], "score": [10, 40, 88, 99]}
+    draft = draft_of(write("a.csv", columns), Choices(labels=("rating", "score")))
+    labels, missing = source_of(draft)["labels"], source_of(draft)["missing"]
+    assert labels == {  # 99 is 59 above 40, not 3 * (40 - 10); -99 lies 100 below 1
+        "rating": {"columns": ["rating"], "scale": [1, 7]}, "score": {"columns": ["score"], "scale": [0, 100]}
+    }  # fmt: skip
+    assert missing == ["nan", "NaN", "NA", "-99"]
+    assert any("-99 in column 'rating' lies far outside the other numbers (1 to 7)" in note for note in draft.notes)
+    columns = {"rating": [1, 2, 7, 99], "score": [10, 40, 88, 99]}
+    with pytest.raises(CorpusError, match=r"99 in column 'rating' .* but in column 'score' it is a number like others"):
+        draft_of(write("a.csv", columns), Choices(labels=("rating", "score")))
+
+
+def test_paths_of_another_computer_are_named_with_what_to_leave() -> None:
+    Path("films").mkdir()
+    for row in range(6):
+        Path(f"films/t{row}.mp4").touch()
+    paths = [rf"C:\study\t{row}.mp4" for row in range(6)]
+    with pytest.raises(CorpusError, match=r"such as C:.*t0\.mp4; 6 of 6 are here .* films/t0\.mp4: leave the names"):
+        draft_of(write("a.csv", {"video": paths, "rating": [1, 2]}, num=6), Choices())
 
 
 def test_tables_of_splits_are_one_corpus_and_a_missing_split_is_said() -> None:

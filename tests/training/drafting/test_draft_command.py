@@ -64,8 +64,8 @@ def test_folders_that_could_be_people_are_asked_for_and_nothing_is_left_behind()
     status, output = run("raw")
     assert (status, Path("raw.csv").exists()) == (2, False)
     assert (
-        "folders could be classes or people: folder (2 values, such as 'x'); say what they are: --label folder"
-        in output
+        "folders could be classes or people: folder (2 values, such as 'x'); say what they are by the same command "
+        "with --label folder" in output
     )
     assert run("raw", "--label", "folder")[0] in (0, 1)
     assert 'labels.folder = { column = "folder" }' in Path("raw.toml").read_text(encoding="utf-8")

@@ -192,7 +192,7 @@ def test_tables_of_any_separator_with_decimal_commas_and_times(place: Path) -> N
     assert [(each.start, each.end) for each in found.recordings] == [(0.5, 5.0), (3723.5, None)]
     assert found.notes == ["list.csv: its cells are separated by semicolon, as its head says"]
     assert said("list.csv", separator="semicolon") == ["yes, no", None]
-    with pytest.raises(InputError, match=r"no column 'path'.*taken as separated by comma, --separator says otherwise"):
+    with pytest.raises(InputError, match=r"no column 'path'.*to path; .* by comma, --separator says otherwise"):
         find_inputs(["list.csv"], separator=",")
     with pytest.raises(InputError, match=r"list\.csv: a separator is one character"):
         find_inputs(["list.csv"], separator="space")

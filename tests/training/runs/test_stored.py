@@ -117,6 +117,11 @@ def test_runs_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
         RunPredictions.read(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"has no config.json: name the folder of a finished run"):
         RunPredictions.read(tmp_path)
+    (tmp_path / "demo" / "1").mkdir(parents=True)
+    (tmp_path / "demo" / "1" / "config.json").touch()
+    for folder in (tmp_path, tmp_path / "nowhere"):  # a folder above those of runs, and a misspelt one
+        with pytest.raises(RunError, match=r"name the folder of a finished run; runs are in .*demo$"):
+            RunPredictions.read(folder)
     copy = shutil.copytree(path, tmp_path / "copy")
     table = pd.read_parquet(copy / "predictions.parquet")
     table.drop(columns="uncalibrated.emotion.Fear").to_parquet(copy / "predictions.parquet")
