@@ -10,9 +10,10 @@ import threading
 import traceback
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
@@ -58,19 +59,22 @@ class Session:
         uploads: files that it sent.
         analyses: by the name they are offered under, the latest last.
         num_analyses: made so far.
-        is_shown: whether the page shows the latest of them, and not a later video's progress or failure.
+        shown: name of the analysis that the page shows, the latest unless another was chosen.
+        is_shown: whether the page shows one of them, and not a later video's progress or failure.
     """
 
     folder: Path
     uploads: set[Path] = field(default_factory=set)
     analyses: dict[str, Any] = field(default_factory=dict)
     num_analyses: int = 0
+    shown: str = ""
     is_shown: bool = False
 
     def add(self, analysis: Analysed) -> None:
         """Keep an analysis, offered under its number and name."""
         self.num_analyses, self.is_shown = self.num_analyses + 1, True
-        self.analyses[f"{self.num_analyses}. {analysis.name}"] = analysis
+        self.shown = f"{self.num_analyses}. {analysis.name}"
+        self.analyses[self.shown] = analysis
         while len(self.analyses) > KEPT:
             del self.analyses[next(iter(self.analyses))]
 
@@ -144,12 +148,14 @@ class Shown:
         result: HTML of the results, or None where they are not there yet.
         download: file with all of it.
         labels: analyses that can be compared, the latest last.
+        shown: that of them which this is.
     """
 
     status: str
     result: str | None = None
     download: Path | None = None
     labels: tuple[str, ...] = ()
+    shown: str = ""
 
 
 class BaseService(ABC, Generic[AnalysisT]):
@@ -233,6 +239,48 @@ class BaseService(ABC, Generic[AnalysisT]):
             clock.enter(stage)
             yield Shown(self._status({**clock.seconds, stage: None}, progress))
 
+    def analyse_all(self, key: str, recordings: Sequence[str], wishes: Wishes) -> Iterator[Shown]:
+        """Analyse recordings one after another, and tell how far it is; one that cannot be is said at the end.
+
+        Args:
+            key: of the session.
+            recordings: paths of uploads.
+            wishes: what is asked for; words only of one recording alone.
+        """
+        num = len(recordings)
+        if num < 2:
+            yield from self.analyse(key, next(iter(recordings), None), wishes)
+            return
+        refusal = ""
+        if num > KEPT:
+            refusal = f"There are {num} recordings; this page takes up to {KEPT} at once, `mmpsr predict` any number."
+        elif wishes.text.strip() or wishes.transcript is not None:
+            refusal = f"There are {num} recordings and words of one; analyse that one alone, or take the words out."
+        if refusal:
+            yield Shown(self._status({}, error=refusal))
+            return
+        lost: list[str] = []
+        done: Shown | None = None
+        for number, recording in enumerate(recordings, 1):
+            shown = Shown("")
+            for shown in self.analyse(key, recording, wishes):
+                yield replace(shown, status=_counted(f"{number} of {num}: {Path(recording).name}") + shown.status)
+            if shown.result is None:
+                lost.append(shown.status)
+            else:
+                done = shown
+        self.sessions.of(key).is_shown = done is not None
+        summary = _counted(f"{num - len(lost)} of {num} analysed")
+        yield replace(done or Shown(""), status=summary + "".join(lost or [done.status if done else ""]))
+
+    def show(self, key: str, label: str) -> Shown | None:
+        """Show another analysis of a session; None where it is not there any more."""
+        with self.sessions.working(key) as session:
+            if label not in session.analyses:
+                return None
+            session.shown, session.is_shown = label, True
+            return self._latest(session)
+
     def _work(self, key: str, video: str | None, wishes: Wishes, events: Events[AnalysisT]) -> None:
         """Analyse in a thread of its own; the last event is the analysis or why there is none."""
         try:
@@ -252,13 +300,19 @@ class BaseService(ABC, Generic[AnalysisT]):
             events.put(without_folders(message, video, wishes.transcript))
 
     def _latest(self, session: Session) -> Shown:
-        """Show the latest analysis of a session, and write its file."""
-        analysis = list(session.analyses.values())[-1]
+        """Show the analysis of a session that was chosen, or else the latest, and write its file."""
+        analysis = session.analyses[session.shown]
         file = self._file(analysis, session.folder)
-        return Shown(self._status(dict(analysis.seconds)), self._view(analysis), file, tuple(session.analyses))
+        return Shown(
+            self._status(dict(analysis.seconds)), self._view(analysis), file, tuple(session.analyses), session.shown
+        )
 
     def _status(self, stages: Mapping[str, float | None], progress: str = "", error: str = "", name: str = "") -> str:
         return status_view(stages, progress, error, name, self.titles)
+
+
+def _counted(sentence: str) -> str:
+    return f'<div class="mmpsr"><p class="soft">{escape(sentence)}</p></div>'
 
 
 def zip_of(files: Mapping[str, str], path: Path) -> Path:

@@ -26,7 +26,11 @@ _EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
 _NO_RESULT = _EMPTY.format("Results appear here.")
 _NO_PAIR = _EMPTY.format("Analyse two videos, and choose them here.")
 _QUIET: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-_SEEK = """const video = () => document.querySelector('#video video');
+_SEEK = """const video = () => {
+  const shown = document.querySelector('#video video'), name = element.querySelector('h2')?.textContent;
+  const source = decodeURIComponent(shown?.currentSrc || '');
+  return name && source.includes('/file=') && !source.endsWith('/' + name) ? null : shown;
+};
 element.addEventListener('click', event => {
   const moment = event.target.closest('.moment'), strip = event.target.closest('.seek'), shown = video();
   if (!shown || !(moment || strip)) return;
@@ -59,6 +63,14 @@ def build_page(service: Service) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
                 video = _video()
+                with gr.Accordion("Several recordings, microphone", open=False):
+                    several = gr.File(
+                        label="Videos and sound files, analysed one after another", file_count="multiple",
+                        file_types=["video", "audio"], height=110, elem_id="several",
+                    )  # fmt: skip
+                    voice = gr.Audio(
+                        label="Sound alone", sources=["microphone", "upload"], type="filepath", elem_id="voice"
+                    )
                 text = gr.Textbox(label=_said(service), lines=2, elem_id="text")
                 with gr.Accordion("Transcript file, timeline", open=False):
                     transcript = _transcript()
@@ -73,6 +85,7 @@ def build_page(service: Service) -> gr.Blocks:
                 button, status, download = _button(), _status(), _download()
             with gr.Column(scale=5, min_width=320), gr.Tabs():
                 with gr.Tab("Result"):
+                    chosen = gr.Dropdown([], label="Recording", elem_id="chosen")
                     result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
                 with gr.Tab("Compare", elem_id="compare"):
                     with gr.Row():
@@ -82,36 +95,44 @@ def build_page(service: Service) -> gr.Blocks:
 
         def shown(view: Shown) -> list[Any]:
             if view.result is None:
-                return [view.status, _NO_RESULT, gr.update(interactive=False), gr.skip(), gr.skip()]
+                return [view.status, _NO_RESULT, gr.update(interactive=False), *[gr.skip()] * 3]
             names = list(view.labels)
             return [
                 view.status, view.result, gr.update(value=str(view.download), interactive=True),
+                gr.update(choices=names, value=view.shown),
                 gr.update(choices=names, value=names[-2] if len(names) > 1 else names[0]),
                 gr.update(choices=names, value=names[-1]),
             ]  # fmt: skip
 
         def analyse(
-            video: str | None, text: str, transcript: str | None, window: float, confidence: float, coverage: float,
-            request: gr.Request,
+            video: str | None, several: list[str] | None, voice: str | None, text: str, transcript: str | None,
+            window: float, confidence: float, coverage: float, request: gr.Request,
         ) -> Iterator[list[Any]]:  # fmt: skip
+            recordings = [path for path in (video, *(several or ()), voice) if path is not None]
             wishes = Wishes(text, None if transcript is None else Path(transcript), window, confidence, coverage)
-            for view in service.analyse(str(request.session_hash), video, wishes):
+            for view in service.analyse_all(str(request.session_hash), recordings, wishes):
                 yield shown(view)
 
         def decide(confidence: float, request: gr.Request) -> list[Any]:
             view = service.decide(str(request.session_hash), confidence)
-            return [gr.skip()] * 5 if view is None else [gr.skip(), *shown(view)[1:]]
+            return [gr.skip()] * 6 if view is None else [gr.skip(), *shown(view)[1:]]
+
+        def choose(label: str | None, request: gr.Request) -> list[Any]:
+            view = None if label is None else service.show(str(request.session_hash), label)
+            return [gr.skip()] * 3 if view is None else shown(view)[:3]
 
         def compare(first: str | None, second: str | None, request: gr.Request) -> str:
             return service.compare(str(request.session_hash), first, second) or _NO_PAIR
 
-        outputs = [status, result, download, first, second]
-        analysed = button.click(analyse, [video, text, transcript, window, confidence, coverage], outputs, **_QUIET)
+        outputs = [status, result, download, chosen, first, second]
+        asked = [video, several, voice, text, transcript, window, confidence, coverage]
+        analysed = button.click(analyse, asked, outputs, **_QUIET)
         analysed.then(decide, confidence, outputs, **_QUIET)  # the slider may have been moved meanwhile
         confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_QUIET)
+        chosen.input(choose, chosen, [status, result, download], **_QUIET)
         for menu in (first, second):
             menu.change(compare, [first, second], compared, **_QUIET)
-        _hold_files(page, service, (video, transcript))
+        _hold_files(page, service, (video, several, voice, transcript))
     return page
 
 
@@ -177,8 +198,8 @@ def _hold_files(page: gr.Blocks, service: BaseService[Any], uploads: Sequence[An
     def begin(request: gr.Request) -> None:
         service.sessions.of(str(request.session_hash))
 
-    def arrived(file: str | None, request: gr.Request) -> None:
-        if file is not None:
+    def arrived(files: str | list[str] | None, request: gr.Request) -> None:
+        for file in [files] if isinstance(files, str) else files or ():
             service.sessions.hold(str(request.session_hash), file)
 
     def end(request: gr.Request) -> None:

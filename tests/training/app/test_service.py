@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import wave
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from mmpsr.calibration.calibration import Calibration
@@ -56,6 +58,39 @@ def test_from_upload_to_download_and_nothing_left(service: Service) -> None:
     assert "a.json" in zipfile.ZipFile(shown[-1].download).namelist()
     service.sessions.end("me")
     assert list(service.sessions.root.iterdir()) == []
+
+
+def test_several_recordings_follow_each_other_each_can_be_shown_and_what_is_lost_is_said(service: Service) -> None:
+    broken = Path(upload(service, "b.mkv"))
+    broken.write_bytes(b"this is no video")
+    recordings = [upload(service, "a.mkv"), str(broken), upload(service, "c.mkv")]
+    views = list(service.analyse_all("me", recordings, Wishes()))
+    assert [name in "".join(view.status for view in views) for name in ("1 of 3: a.mkv", "3 of 3: c.mkv")] == [True] * 2
+    final = views[-1]
+    assert (final.labels, final.shown) == (("1. a.mkv", "2. c.mkv"), "2. c.mkv")
+    assert "2 of 3 analysed" in final.status
+    assert "b.mkv" in final.status
+    assert "damaged" in final.status
+    chosen = service.show("me", "1. a.mkv")
+    assert chosen is not None
+    assert chosen.download is not None
+    assert "a.json" in zipfile.ZipFile(chosen.download).namelist()
+    decided = service.decide("me", 0.9)  # stays with the chosen one
+    assert decided is not None
+    assert decided.shown == "1. a.mkv"
+    assert service.show("me", "9. x.mkv") is None
+    for given, wishes, reason in ((recordings, Wishes("No."), "words of one"), (recordings * 5, Wishes(), "up to 12")):
+        (refused,) = service.analyse_all("me", given, wishes)
+        assert reason in refused.status
+
+
+def test_sound_alone_is_analysed(service: Service) -> None:
+    path = Path(upload(service, "v.mkv")).with_name("voice.wav")
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 16_000, 0, "NONE", "not compressed"))
+        sound.writeframes(np.random.default_rng(0).integers(-9999, 9999, 32_000).astype(np.int16).tobytes())
+    (*_, shown) = service.analyse_all("me", [str(path)], Wishes())
+    assert shown.labels == ("1. voice.wav",), shown.status
 
 
 def test_the_page_begins_with_what_the_model_is(service: Service) -> None:
