@@ -202,6 +202,11 @@ def predict(
                     window=window, hop=hop if hop is not None else window, notes=[*read.notes, *notes],
                 )  # fmt: skip
             _write(document, format_, output, cards, drawn, table, remarks)
+            if silent := _without_words(document):
+                remarks.info(
+                    f"without a transcript: {silent} of {len(document['recordings'])}; give one with --text, as a "
+                    ".srt, .vtt or .txt file named like the recording beside it, or their folder with --transcripts"
+                )
     except KeyboardInterrupt:
         if output is None:
             raise
@@ -298,6 +303,14 @@ def _counted(clips: pd.DataFrame) -> str:
     num_recordings = clips["recording"].nunique()
     more = f", {len(clips)} clips" if len(clips) != num_recordings else ""
     return f"{num_recordings} recording(s){more}"
+
+
+def _without_words(document: Mapping[str, Any]) -> int:
+    """Count recordings whose words the model would take and nobody gave."""
+    return sum(
+        any(clip["absent"].get("text") == "no transcript" for clip in recording["clips"])
+        for recording in document["recordings"]
+    )
 
 
 def _name_of(model: str | None, task_texts: Sequence[str]) -> str:

@@ -135,7 +135,9 @@ def test_it_prints_tasks_absences_and_abstains(run: Path, place: Path) -> None:
     assert "  audio        absent: a.mkv: no audio stream (found: video)" in out
     assert "  video        note: 8 frames\n" in out
     assert "text" not in out
-    decided = predict(run, "a.mkv").stdout
+    wordless = predict(run, "a.mkv")
+    assert "without a transcript: 1 of 1; give one with --text" in wordless.stderr
+    decided = wordless.stdout
     assert "no decision" not in decided
     assert "% sure): " in decided
     assert "  text         absent: no transcript" in decided
