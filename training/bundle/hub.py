@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from training.bundle.files import FILES, OPTIONAL
+from training.bundle.files import FILES, OPTIONAL, BundleError
 
-__all__ = ["Pretrained", "bundle_folder"]
+__all__ = ["HUB_ID", "Pretrained", "bundle_folder"]
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+"""Owner and name of what lies on the hub."""
 
 
 class Pretrained:
@@ -57,10 +61,15 @@ def bundle_folder(model_id: str, files: Sequence[str] = (*FILES, *OPTIONAL), **o
         model_id: folder, or id on the hub.
         files: names of the files that are fetched.
         options: of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        BundleError: there is no such folder, and it cannot be an id.
     """
     folder = Path(model_id)
     if folder.is_dir():
         return folder
+    if HUB_ID.fullmatch(model_id) is None:
+        raise BundleError(f"{model_id} is no folder, and no id on the hub, as owner/name; name the folder of a bundle")
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(model_id, allow_patterns=list(files), **options))

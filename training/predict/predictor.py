@@ -12,7 +12,6 @@ results.to_frame().to_csv("talk.csv")
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,7 +32,7 @@ from mmpsr.explanation.explain import Explanation, explain
 from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
 from training.bundle.files import CONTENT
-from training.bundle.hub import Pretrained, bundle_folder
+from training.bundle.hub import HUB_ID, Pretrained, bundle_folder
 from training.class_texts.model import TrainedAndNearest
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
@@ -47,7 +46,6 @@ __all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
 _PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
@@ -393,7 +391,7 @@ def is_model(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return any((path / file).exists() for file in (CONTENT, "config.json"))
-    return not path.exists() and not path.suffix and _HUB_ID.fullmatch(name) is not None
+    return not path.exists() and not path.suffix and HUB_ID.fullmatch(name) is not None
 
 
 def open_predictor(
