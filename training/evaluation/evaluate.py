@@ -171,7 +171,7 @@ def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions)
     trained = TrainedModel.read(path, accelerator.device)
     console = Console(stderr=True)
     table = read_clips(trained, run.config, (), options.split, console)
-    joined = join_clips(trained, run.config.features, table, accelerator, console)
+    joined = join_clips(trained, trained.config.features, table, accelerator, console)
     return _subsets(trained, path, joined, run.config.corpora, run)
 
 
