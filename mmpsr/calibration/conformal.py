@@ -163,9 +163,14 @@ class Promise:
 
     def with_names(self, names: Mapping[str, str]) -> Promise:
         """Call corpora by other names; those that have none keep theirs."""
-        fields = ("groups", "short", "alone", "seen")
-        own = {name: {names.get(k, k): number for k, number in getattr(self, name).items()} for name in fields}
-        return replace(self, **own)
+
+        def renamed(own: Mapping[str, int]) -> dict[str, int]:
+            return {names.get(corpus, corpus): number for corpus, number in own.items()}
+
+        return replace(
+            self, groups=renamed(self.groups), short=renamed(self.short), alone=renamed(self.alone),
+            seen=renamed(self.seen),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, object]:
         """Give JSON values."""

@@ -61,9 +61,9 @@ def _rows(run: RunPredictions, part: TaskSplit, level: float, of_run: pd.DataFra
     is_own = part.corpus in run.calibration.conformal.get(part.task, {})
     counts = {"num_clips": len(part.clips), "num_groups": len(np.unique(part.groups))}
     blank = dict.fromkeys(("value", "low", "high", "size", "of"))
-    row = {**part.key, "part": "", "promised": is_own and bool(promised.groups), "sentence": promised.sentence}
+    sentence = promised.sentence
     if not is_own and promised.stored:
-        row["sentence"] = f"{100 * level:g} % is not promised: {part.corpus} has no dev groups in the calibration"
+        sentence = f"{100 * level:g} % is not promised: {part.corpus} has no dev groups in the calibration"
     reason = None
     if not promised.stored:
         reason = promised.sentence
@@ -78,7 +78,8 @@ def _rows(run: RunPredictions, part: TaskSplit, level: float, of_run: pd.DataFra
             part = part.take(~known.to_numpy())
             counts = {"num_clips": len(part.clips), "num_groups": len(np.unique(part.groups))}
             left_out = f"{known.sum()} of {len(known)} clips are left out, since train or dev has clips of their groups"
-            row["sentence"] += f"; {left_out}"
+            sentence = f"{sentence}; {left_out}"
+    row = {**part.key, "part": "", "promised": is_own and bool(promised.groups), "sentence": sentence}
     if reason is not None:
         yield {**row, "promised": False, "sentence": reason, **counts, **blank}
         return
