@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from corpora.clips import SPLITS, CorpusError, Split
 from mmpsr.config import Config, nearest
 
-__all__ = ["Fold", "Fraction", "HoldOut", "dealing", "dealing_advice", "resplit", "split_by_group"]
+__all__ = ["Fold", "Fraction", "HoldOut", "dealing", "dealing_advice", "resplit", "split_by_group", "working_shares"]
 
 MOST_FOLDS = 10
 """Folds that are proposed at most."""
@@ -188,7 +188,7 @@ def dealing_advice(name: str, groups: pd.Series, splits: pd.Series, settings: Sp
     parts = [f"dealt {dealing(groups, splits)}"]
     fractions = settings.fractions
     asked: Mapping[Split, float] = {"train": 0.6, "dev": 0.2, "test": 0.2} if fractions is None else fractions
-    shares = _working_shares(name, groups, asked)
+    shares = working_shares(name, groups, asked)
     if shares is None:
         needed = len([split for split in SPLITS if split in asked])
         parts.append(
@@ -223,7 +223,7 @@ def _folds_advice(name: str, groups: pd.Series) -> str:
     )
 
 
-def _working_shares(name: str, groups: pd.Series, asked: Mapping[Split, float]) -> dict[Split, float] | None:
+def working_shares(name: str, groups: pd.Series, asked: Mapping[Split, float]) -> dict[Split, float] | None:
     """Find shares by which each split asked for gets groups, in numbers near those asked for; None with too few."""
     present = [split for split in SPLITS if split in asked]
     chances = sorted(_chance(f"{name}/{group}") for group in groups.dropna().unique())

@@ -120,7 +120,9 @@ def can_run(entry: Entry, features: FeaturesConfig | None = None) -> str | None:
     missing = [library for library in dict.fromkeys(libraries) if importlib.util.find_spec(library) is None]
     if missing:
         return f"not installed: {', '.join(missing)}" + "".join(
-            f'; pip install "mmpsr[{extra}]"' for extra in dict.fromkeys(map(extra_of, missing)) if extra is not None
+            f'; in the repository: pip install ".[{extra}]"'
+            for extra in dict.fromkeys(map(extra_of, missing))
+            if extra is not None
         )
     try:
         if isinstance(entry, WriterEntry):  # raises what using it would raise

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import json
 import re
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
@@ -27,9 +29,12 @@ from mmpsr.errors import UserError
 __all__ = [
     "Config",
     "ConfigError",
+    "MissingConfigError",
+    "alternatives",
     "base_of",
     "find_config",
     "flat",
+    "lines_under_fields",
     "load_config",
     "nearest",
     "parse_setting",
@@ -39,17 +44,23 @@ __all__ = [
     "shipped_configs",
     "shipped_file",
     "split_key",
+    "toml_of",
     "validate",
 ]
 
 _HERE = Path(__file__).resolve().parent
 _SHIPPED = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
 """In an installed wheel beside this file, in a checkout beside the packages."""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _KEY_PART = re.compile(r"""[^."']+|"[^"]*"|'[^']*'""")
 
 
 class ConfigError(UserError):
     """A configuration that cannot be used; the message says what was found, where, and what to do."""
+
+
+class MissingConfigError(ConfigError, FileNotFoundError):
+    """A configuration file that is not there."""
 
 
 class Config(BaseModel):
@@ -62,14 +73,15 @@ class Config(BaseModel):
         """Describe each field by the lines under it, which nothing but a schema asks for: they take long to read."""
         made = handler(schema)
         properties = handler.resolve_ref_schema(made)["properties"]
-        for name, text in _lines_under_fields(cls).items():
+        for name, text in lines_under_fields(cls).items():
             field = properties.get(name)  # None of a class variable
             if field is not None and handler.resolve_ref_schema(field).get("description") != text:
                 field["description"] = text
         return made
 
 
-def _lines_under_fields(model: type[Config]) -> dict[str, str]:
+@cache
+def lines_under_fields(model: type[Config]) -> dict[str, str]:
     """Read the string under each field, also of the classes that a model derives from."""
     lines = {}
     for part in reversed(model.__mro__[: model.__mro__.index(Config)]):
@@ -143,13 +155,13 @@ def parse_setting(setting: str) -> tuple[list[str], Any]:
     return keys, value
 
 
-def _alternatives(annotation: Any) -> list[Any]:
+def alternatives(annotation: Any) -> list[Any]:
     """List the types that an annotation admits: unions and `Annotated` opened, containers kept."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _alternatives(get_args(annotation)[0])
+        return alternatives(get_args(annotation)[0])
     if origin in (Union, UnionType):
-        return [member for argument in get_args(annotation) for member in _alternatives(argument)]
+        return [member for argument in get_args(annotation) for member in alternatives(argument)]
     return [annotation]
 
 
@@ -161,11 +173,11 @@ def _fields(annotation: Any) -> Mapping[str, FieldInfo]:
 def _children(annotation: Any, part: Any) -> list[Any]:
     """List types that may stand at the key or position `part` of a value of type `annotation`."""
     if part in _fields(annotation):
-        return _alternatives(_fields(annotation)[part].annotation)
+        return alternatives(_fields(annotation)[part].annotation)
     arguments = get_args(annotation)
     if get_origin(annotation) in (list, tuple) and arguments:
-        return _alternatives(arguments[0])
-    return _alternatives(arguments[-1]) if get_origin(annotation) is dict else []
+        return alternatives(arguments[0])
+    return alternatives(arguments[-1]) if get_origin(annotation) is dict else []
 
 
 def _is_tagged(annotation: Any, tag: Any) -> bool:
@@ -238,6 +250,21 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return settings
 
 
+def toml_of(value: object) -> str:
+    """Write a value in one line of TOML: a string, number, list or truth as in JSON, a table in braces.
+
+    Example:
+        >>> toml_of({"column": "feeling", "values": {"so so": "Neutral"}})
+        '{ column = "feeling", values = { "so so" = "Neutral" } }'
+    """
+    if isinstance(value, Mapping):
+        pairs = (f"{key if _BARE.fullmatch(key) else json.dumps(key)} = {toml_of(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_of, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
 def put(tree: dict[str, Any], path: Sequence[str], value: Any, source: str) -> None:
     """Set a value in a nested table, whose sections are made where they are not there.
 
@@ -300,13 +327,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file, or a shipped one by its name, see `find_config`.
 
     Raises:
-        ConfigError: the file is missing or not TOML.
+        MissingConfigError: there is no such file.
+        ConfigError: it is not TOML.
     """
     try:
         return tomllib.loads(find_config(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         name = Path(path).with_suffix("").as_posix()
-        raise ConfigError(
+        raise MissingConfigError(
             f"{path}: there is no such configuration file, and none that ships is named {name!r}; "
             f"{nearest(name, shipped_configs())}"
         ) from None

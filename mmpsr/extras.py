@@ -1,7 +1,8 @@
 """Optional packages: which extra of the installation brings each, and the sentence where one is missing; late imports.
 
 The core trains, evaluates, compares, verifies, bundles and runs studies on vectors. Everything else is an extra of
-`pyproject.toml`: `pip install "mmpsr[media]"` beside an installation adds what the extra names, and nothing twice.
+`pyproject.toml`: `pip install ".[media]"` in the repository's folder adds what the extra names, and nothing twice. What
+an index has under this package's name need not be this package, so no command here asks one for it.
 
 Seconds of a start are imports, of torch most of all. So what a room hands out is imported when it is asked for, and
 what a room can be told stands in a `config.py`, which imports no torch.
@@ -79,7 +80,7 @@ def sentence_of(module: str) -> str | None:
 
     Example:
         >>> sentence_of("optuna").rpartition(": ")[2]
-        'pip install "mmpsr[tune]"'
+        'pip install ".[tune]"'
     """
     extra, top = extra_of(module), module.split(".")[0]
     if extra is None:
@@ -88,8 +89,8 @@ def sentence_of(module: str) -> str | None:
         major, minor = LAST_PYTHON[top]
         return f"{top} is not installed, and cannot be on this Python; use Python 3.11 to {major}.{minor}"
     return (
-        f'{top} is not installed; the extra "{extra}", with which {_PURPOSES[extra]}, brings it: '
-        f'pip install "mmpsr[{extra}]"'
+        f'{top} is not installed; the extra "{extra}", with which {_PURPOSES[extra]}, brings it, in the repository: '
+        f'pip install ".[{extra}]"'
     )
 
 

@@ -30,6 +30,7 @@ from training.data.load import RunData, load_run_data
 from training.data.selection import active_features
 from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
+from training.fit.live import Watch, watching
 from training.fit.loop import Course, train
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
@@ -55,6 +56,7 @@ def run_training(
     accelerator: Accelerator,
     console: Console,
     callbacks: Sequence[Callback] = (),
+    live: bool = False,
 ) -> Path:
     """Run a configuration to its table.
 
@@ -65,6 +67,7 @@ def run_training(
         accelerator: device, precision and processes.
         console: where messages go (only the main process speaks).
         callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
+        live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
@@ -94,7 +97,8 @@ def run_training(
     run = RunDirectory(Path(broadcast_object_list([str(directory.path) if directory else None])[0]))
     say(f"run directory {run.path}")
     baseline = create_baseline(config, data.joined, config.tasks.resolve())
-    train_joined(config, data, baseline, accelerator, run, say, callbacks)
+    with watching(console, live and accelerator.is_main_process) as watch:
+        train_joined(config, data, baseline, accelerator, run, say, callbacks, watch)
     _print_results(run, config, accelerator, console)
     return run.path
 
@@ -107,6 +111,7 @@ def train_joined(
     run: RunDirectory,
     say: Callable[[str], None],
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
 ) -> None:
     """Note what a run is made from, train, and evaluate, once clips and vectors are joined.
 
@@ -118,13 +123,14 @@ def train_joined(
         run: its folder, with configuration and versions in it.
         say: takes progress messages.
         callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
+        watch: told where training stands, in place of messages about epochs.
     """
     tasks = config.tasks.resolve()
     try:
         _note_inputs(config, data, accelerator, run)
         start_trackers(accelerator, config, run.path)
         meter = CostMeter(run, accelerator.device)
-        model = train(config, data.joined, tasks, accelerator, run, say, baseline, callbacks)
+        model = train(config, data.joined, tasks, accelerator, run, say, baseline, callbacks, watch)
         if accelerator.is_main_process:
             meter.write(model)
             finish_run(config, model, data.joined, tasks, run, baseline)
@@ -149,11 +155,14 @@ class JoinedRun:
         return Course.begin(self.config, self.data.joined, tasks, self.accelerator, self.run, self.say, self.baseline)
 
 
-def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exception | None]]:
+def train_joined_together(
+    runs: Sequence[JoinedRun], watch: Watch | None = None
+) -> Iterator[tuple[int, Exception | None]]:
     """Do what `train_joined` does for several runs at once, which `training.stacked.grouping` has put together.
 
     Args:
         runs: with an accelerator of their own each.
+        watch: told where they stand.
 
     Yields:
         Number of a run whose results are written, and None; or why they could not be.
@@ -167,7 +176,7 @@ def train_joined_together(runs: Sequence[JoinedRun]) -> Iterator[tuple[int, Exce
             _note_inputs(each.config, each.data, each.accelerator, each.run)
             start_trackers(each.accelerator, each.config, each.run.path)
         meters = [CostMeter(each.run, each.accelerator.device) for each in runs]
-        for index, course in train_stacked([each.begin for each in runs]):
+        for index, course in train_stacked([each.begin for each in runs], watch=watch):
             own, error = runs[index], None
             try:
                 model = course.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +21,16 @@ from training.commands.common import (
     guarded,
     out_console,
     print_error,
+    run_of,
     with_executor,
 )
 from training.commands.console import app
+from training.drafting.completion import complete_configs, complete_inputs
 
-__all__ = ["report", "study", "transfer", "trunks", "tune"]
+if TYPE_CHECKING:
+    from training.drafting.settings import Setting
+
+__all__ = ["listed_settings", "report", "settings", "study", "transfer", "trunks", "tune"]
 
 SEARCH = Path("searches/demo")
 StudyBaseOption = Annotated[
@@ -40,6 +45,7 @@ def tune(
         Path,
         typer.Option(
             "--config",
+            autocompletion=complete_configs,
             help="TOML file with a search section, or the name of one that ships; the demo's where left out.",
         ),
     ] = SEARCH,
@@ -81,18 +87,19 @@ def tune(
 @app.command()
 @guarded("stopped; what is complete is kept, and the same command continues", out_console)
 def study(
-    path: Annotated[Path, typer.Argument(help="TOML file of the study.")],
+    path: Annotated[Path, typer.Argument(help="TOML file of the study.", autocompletion=complete_configs)],
     set_: SetOption = None,
     base: StudyBaseOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 1,
     seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the file's, as 0,1,2.")] = None,
     executor: ExecutorOption = None,
 ) -> int:
-    """Fill the table of a study; only missing cells are computed."""
+    """Fill the table of a study, of which only missing cells are computed, and print it."""
     announce(f"reading {path}")
     from mmpsr.config import ConfigError
     from tuning.study.config import load_study
     from tuning.study.fill import run_study
+    from tuning.study.rendering import to_console
 
     try:
         numbers = None if seeds is None else [int(seed) for seed in seeds.split(",")]
@@ -106,6 +113,8 @@ def study(
             print_error(line)
         return 2
     table = run_study(loaded, workers, console)
+    for part in to_console(table):
+        console.print(part, highlight=False, markup=not isinstance(part, str))
     for warning in table.warnings:
         errors.print(f"warning: {warning}", highlight=False, markup=False)
     console.print(f"tables in {loaded.folder}: table.md, table.tex, table.csv", highlight=False, markup=False)
@@ -117,7 +126,11 @@ def study(
 def report(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a finished run or of a study, or a study's TOML file."),
+        typer.Argument(
+            metavar="RUN_OR_STUDY",
+            help="Folder of a finished run or of a study, or a study's TOML file.",
+            autocompletion=complete_inputs,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="report.html in the folder where left out.")
@@ -131,6 +144,7 @@ def report(
 ) -> None:
     """Write a run's or a study's report: one HTML file that needs no network."""
     require_extra("report")
+    path = path if (path / "table.csv").exists() else run_of(path)
     announce(f"reading {path}")
     from training.report.run import write_report
     from tuning.study.report import report_page
@@ -193,6 +207,63 @@ def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
     choices = compare_trunks(resolved, joined, tasks, log, say)
     console.print(trunk_table(choices), highlight=False, markup=False)
     say(f"model.own_trunks = {json.dumps(own_trunks(choices))}, by the trainings in {log}")
+
+
+def listed_settings() -> dict[str, list[Setting]]:
+    """List the settings of every kind of file; of all but runs only what a run has not, or not so."""
+    from training.config import InTimeConfig, RunConfig
+    from training.drafting.settings import settings_of
+    from training.zero_shot.config import ZeroShotRunConfig
+    from tuning.search.space import SearchConfig
+    from tuning.study.config import StudyConfig
+
+    of_runs = settings_of(RunConfig)
+    others = {
+        "a run of a model in time": settings_of(InTimeConfig),
+        "zero-shot questions to a language model": settings_of(ZeroShotRunConfig),
+        "a search": settings_of(SearchConfig, "search."),
+        "a study": settings_of(StudyConfig),
+    }
+    known = set(of_runs)
+    return {"a run": of_runs} | {kind: [each for each in own if each not in known] for kind, own in others.items()}
+
+
+@app.command()
+@guarded()
+def settings(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Part of a setting's path, a pattern with stars, or a word of its meaning.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all that a configuration can say: settings with types, defaults and meanings."""
+    announce("reading settings" if pattern is None else f"looking for settings with {pattern}")
+    from dataclasses import asdict
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmpsr.config import ConfigError, nearest
+    from training.drafting.settings import matching
+
+    listed = listed_settings()
+    chosen = {
+        kind: found for kind, own in listed.items() if (found := own if pattern is None else matching(own, pattern))
+    }
+    if not chosen:
+        parts = {part for own in listed.values() for each in own for part in each.place.split(".") if part[0] != "<"}
+        raise ConfigError(f"no setting has {pattern!r} in its path or meaning; {nearest(str(pattern), parts)}")
+    if as_json:
+        document = {kind: [asdict(each) for each in found] for kind, found in chosen.items()}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    console = out_console(140)
+    for kind, found in chosen.items():
+        table = Table("setting", "type", "default", "meaning", title=f"Settings of {kind}", title_justify="left")
+        table.columns[0].overflow = "fold"
+        for each in found:
+            table.add_row(*map(Text, (each.place, each.type, each.default, each.sentence)))
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def extract(
     Args:
         clips: clip table of any number of corpora (`corpora.clips`).
         config: encoders, store, number of workers, clips per chunk.
-        show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        show_progress: show a progress bar (on a terminal) or lines, soon one a minute (elsewhere).
         warm: encoders of the same configuration that are loaded already.
 
     Returns:

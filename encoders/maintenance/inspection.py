@@ -112,7 +112,7 @@ def inspect_media(clips: pd.DataFrame, num_workers: int, show_progress: bool, ex
     Args:
         clips: clip table of any number of corpora; columns it lacks are missing.
         num_workers: worker processes.
-        show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        show_progress: show a progress bar (on a terminal) or lines, soon one a minute (elsewhere).
         executor: who looks at them, see `mmpsr.executors`.
 
     Returns:

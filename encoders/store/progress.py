@@ -21,6 +21,8 @@ from encoders.visibility import FaceFigures, FaceSummary, summarize_faces
 __all__ = ["ClipProgress", "Count", "ExtractionSummary"]
 
 _REASONS_SHOWN = 8
+SHORTEST, LONGEST = 8.0, 60.0
+"""Seconds between lines of progress where there is no terminal; between these a tenth of the time so far."""
 
 
 @dataclass
@@ -156,7 +158,8 @@ class ClipProgress:
         name: of what is made.
         counted: what is counted beside them.
         unit: what they are.
-        patience: seconds from line to line where there is no terminal.
+        patience: seconds from line to line where there is no terminal; None is `SHORTEST` at first, and with the time
+            that it takes up to `LONGEST`.
         at_once: lines are told there after the first two updates, too.
         console: of the progress; stderr where left out.
         tell: takes the lines; they are printed where it is left out.
@@ -164,7 +167,7 @@ class ClipProgress:
 
     def __init__(
         self, num_clips: int, wanted: bool, name: str = "features", counted: str = "failed", unit: str = "clips",
-        patience: float = 60.0, at_once: bool = False, console: Console | None = None,
+        patience: float | None = None, at_once: bool = False, console: Console | None = None,
         tell: Callable[[str], object] | None = None,
     ) -> None:  # fmt: skip
         self.num_clips, self.unit, self.patience, self.at_once = num_clips, unit, patience, at_once
@@ -198,7 +201,8 @@ class ClipProgress:
         text = f"{settled / max(now - self.began, 1e-9):.1f} {self.unit}/s, {num_failed} {self.counted}"
         text += self._remaining(now, settled)
         self.progress.update(self.task, completed=settled, text=text)
-        is_due = now - self.printed > self.patience or (self.at_once and self.num_updates <= 2 and num_left > 0)
+        pause = min(max((now - self.began) / 10.0, SHORTEST), LONGEST) if self.patience is None else self.patience
+        is_due = now - self.printed > pause or (self.at_once and self.num_updates <= 2 and num_left > 0)
         if self.wanted and self.progress.disable and is_due:
             self.printed = now
             self.tell(f"{self.name}: {settled} of {self.num_clips} {self.unit}, {text}")

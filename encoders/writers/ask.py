@@ -116,7 +116,7 @@ def ask(calls: pd.DataFrame, writer: TextWriter, features: FeaturesConfig, show_
         calls: rows of a clip table, a call each; one clip may have several, of other spans.
         writer: what answers; it is loaded if needed, and stays so.
         features: store, number of decoding threads, and whether failures are tried again.
-        show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        show_progress: show a progress bar (on a terminal) or lines, soon one a minute (elsewhere).
 
     Raises:
         ExtractionError: the model cannot be loaded; what is complete is kept.

@@ -54,7 +54,7 @@ def fill_texts(
         features: models, store, number of decoding threads.
         device: where the models run, for example `cuda:0`.
         dtype: their precision: `float32`, `float16` or `bfloat16`.
-        show_progress: show a progress bar (on a terminal) or a line every minute (elsewhere).
+        show_progress: show a progress bar (on a terminal) or lines, soon one a minute (elsewhere).
         writers: to use in place of the configuration's; they are loaded if needed, and stay so.
 
     Returns:

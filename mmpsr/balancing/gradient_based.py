@@ -36,7 +36,7 @@ def _weighting(method: str) -> Callable[[Tensor], Tensor]:
     except ImportError as error:
         raise ConfigError(
             f"balancing.method = {method!r} needs a library that is not installed ({error}); "
-            "pip install 'mmpsr[balancing]'"
+            'in the repository: pip install ".[balancing]"'
         ) from error
 
 

@@ -57,9 +57,11 @@ class Bootstrap:
 
         Percentiles are taken at Phi(+-sqrt(G / (G - 1)) t), with t the quantile of Student's distribution of G - 1
         degrees of freedom: for the mean of few groups this is as wide as the t interval, where plain percentiles are
-        too narrow, and for many groups it is the plain percentile interval. Resamples differ from the estimate by the
-        bias that the estimate itself has from the truth (the mean CCC of few groups is too low), so twice it is taken
-        off. That can lead beyond what the figure can be, which is cut off at `limits`.
+        too narrow, and for many groups it is the plain percentile interval. Beyond 1 / (B + 1) and B / (B + 1), which
+        four groups or fewer ask for, resamples have no percentiles, and those of a normal distribution of their mean
+        and deviation stand in. Resamples differ from the estimate by the bias that the estimate itself has from the
+        truth (the mean CCC of few groups is too low), so twice it is taken off. That can lead beyond what the figure
+        can be, which is cut off at `limits`.
 
         References:
             Hesterberg: What teachers should know about the bootstrap. The American Statistician 69, 2015.
@@ -67,21 +69,22 @@ class Bootstrap:
         if not self._defined:
             return Interval(self.estimate, float("nan"), float("nan"), level)
         reach = self._expansion * special.stdtrit(self.num_groups - 1, (1 + level) / 2)
-        low, high = (np.quantile(self.values, special.ndtr([-reach, reach])) - 2 * self.bias).clip(*limits)
+        ends = np.array([_lower_end(self.values, reach), -_lower_end(-self.values[::-1], reach)])
+        low, high = (ends - 2 * self.bias).clip(*limits)
         return Interval(self.estimate, float(low), float(high), level)
 
     def p_value(self, value: float = 0.0) -> float:
         """Give two-sided p, 1 - the level of the interval that just reaches a supposed value; NaN as for `interval`.
 
-        Resamples beyond `value` are counted with one more on either side, so that it is never 0.
+        It is below 1 - level just where `interval(level)` leaves the value out, as long as no limit cuts that; and
+        never below 1 / (B + 1), also where all resamples are the same.
         """
         if not self._defined:
             return float("nan")
         moved = value + 2 * self.bias
-        below, above = (self.values <= moved + TOLERANCE).sum(), (self.values >= moved - TOLERANCE).sum()
-        tail = (1 + min(below, above)) / (1 + len(self.values))
-        quantile = special.ndtri(min(tail, 0.5)) / self._expansion
-        return float(2 * special.stdtr(self.num_groups - 1, quantile))
+        reach = max(_least_reach(self.values, moved), _least_reach(-self.values[::-1], -moved), 0.0)
+        p = float(2 * special.stdtr(self.num_groups - 1, -reach / self._expansion))
+        return max(p, 1 / (len(self.values) + 1))
 
     @property
     def bias(self) -> float:
@@ -95,6 +98,29 @@ class Bootstrap:
     @property
     def _expansion(self) -> float:
         return float(np.sqrt(self.num_groups / (self.num_groups - 1)))
+
+
+def _lower_end(values_B: Array, reach: float) -> float:
+    """Find the quantile of ascending resamples at Phi(-reach), of which the i-th is that at i / (B + 1)."""
+    places = np.arange(1, len(values_B) + 1) / (len(values_B) + 1)
+    share = special.ndtr(-reach)
+    if share >= places[0]:
+        return float(np.interp(share, places, values_B))
+    return min(float(values_B[0]), float(values_B.mean() - reach * values_B.std()))
+
+
+def _least_reach(values_B: Array, value: float) -> float:
+    """Find the least reach whose `_lower_end` is at most a value; the inverse of that function."""
+    number = int(np.searchsorted(values_B, value + TOLERANCE, side="right"))
+    if number == len(values_B):
+        return -np.inf
+    if number:
+        below, above = values_B[number - 1 : number + 1]
+        part = min(max((value - below) / (above - below), 0.0), 1.0)
+        return float(-special.ndtri((number + part) / (len(values_B) + 1)))
+    deviation = float(values_B.std())
+    beyond = (float(values_B.mean()) - value) / deviation if deviation > TOLERANCE else np.inf
+    return max(float(-special.ndtri(1 / (len(values_B) + 1))), beyond)
 
 
 def bootstrap(statistic: Statistic, num_groups: int, num_resamples: int = 2000, seed: int = 0) -> Bootstrap:

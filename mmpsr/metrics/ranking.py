@@ -5,12 +5,20 @@ Shape suffixes: R rows (methods), K columns (figures).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FriedmanTest", "column_ranks", "friedman_ranks", "friedman_test", "nemenyi_difference"]
+__all__ = [
+    "FriedmanTest",
+    "column_ranks",
+    "friedman_ranks",
+    "friedman_test",
+    "nemenyi_difference",
+    "not_told_apart",
+]
 
 Array = NDArray[np.float64]
 
@@ -107,3 +115,34 @@ def nemenyi_difference(num_methods: int, num_figures: int, level: float = 0.95) 
 
     quantile = float(studentized_range.ppf(level, num_methods, np.inf))
     return quantile / 2**0.5 * (num_methods * (num_methods + 1) / (6 * num_figures)) ** 0.5
+
+
+def not_told_apart(ranks_R: Sequence[float] | Array, difference: float) -> list[list[int]]:
+    """Find the largest groups of methods whose mean ranks all differ by less than the critical difference.
+
+    They are the bars of a critical-difference diagram, from the best group to the worst; one may share methods with
+    the next, and a method that is told apart from all others is in none.
+
+    Args:
+        ranks_R: mean ranks, finite.
+        difference: of `nemenyi_difference`.
+
+    Returns:
+        Numbers of the methods of each group, by rising rank.
+
+    References:
+        Demsar: Statistical comparisons of classifiers over multiple data sets. JMLR 7, 2006.
+
+    Example:
+        >>> not_told_apart([3.2, 1.0, 2.0, 2.9], difference=1.5)
+        [[1, 2], [2, 3, 0]]
+    """
+    ranks = np.asarray(ranks_R, dtype=np.float64)
+    order = np.argsort(ranks, kind="stable")
+    ends = np.searchsorted(ranks[order], ranks[order] + difference, side="left")
+    groups, last = [], 0
+    for start, end in enumerate(ends):
+        if end > last and end - start > 1:
+            groups.append(order[start:end].tolist())
+        last = max(last, int(end))
+    return groups

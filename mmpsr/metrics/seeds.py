@@ -30,7 +30,12 @@ class SeedSummary:
     num_seeds: int
 
 
-def seed_summary(values: ArrayLike, overlap: float = 0.0, level: float = 0.95) -> SeedSummary:
+def seed_summary(
+    values: ArrayLike,
+    overlap: float = 0.0,
+    level: float = 0.95,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> SeedSummary:
     """Compute mean, deviation s and the t interval of the mean, mean +- t_{n-1} s sqrt(1/n + overlap).
 
     It holds what training's chance does, not what other clips would: for that, resample groups. Folds are no
@@ -41,6 +46,7 @@ def seed_summary(values: ArrayLike, overlap: float = 0.0, level: float = 0.95) -
         values: one per seed; those that are not finite are left out.
         overlap: test clips for each training clip of a cross-validation, 0 where seeds share nothing but the data.
         level: share of intervals that hold the mean.
+        limits: the least and the most that a value can be, at which the interval is cut off, as bootstrap ones are.
 
     References:
         Nadeau, Bengio: Inference for the generalization error. Machine Learning 52, 2003.
@@ -57,4 +63,5 @@ def seed_summary(values: ArrayLike, overlap: float = 0.0, level: float = 0.95) -
         return SeedSummary(mean, float("nan"), float("nan"), float("nan"), len(known))
     deviation = float(known.std(ddof=1))
     reach = float(special.stdtrit(len(known) - 1, (1 + level) / 2)) * deviation * (1 / len(known) + overlap) ** 0.5
-    return SeedSummary(mean, deviation, mean - reach, mean + reach, len(known))
+    low, high = np.clip([mean - reach, mean + reach], *limits).tolist()
+    return SeedSummary(mean, deviation, low, high, len(known))

@@ -58,9 +58,15 @@ def _mean_of(sums: Sums, by_class: Callable[[Array], Array]) -> MetricSums:
     return MetricSums(sums, figure, by_class)
 
 
-def metric_limits(name: str) -> tuple[float, float]:
-    """Give the least and the most percent that a metric can be."""
-    return (-100.0 if name == "mean_ccc" else 0.0), 100.0
+def metric_limits(name: str, is_difference: bool = False) -> tuple[float, float]:
+    """Give the least and the most percent that a metric, or the difference of two of its values, can be.
+
+    Example:
+        >>> metric_limits("uar"), metric_limits("mean_ccc"), metric_limits("uar", is_difference=True)
+        ((0.0, 100.0), (-100.0, 100.0), (-100.0, 100.0))
+    """
+    least, most = (-100.0 if name == "mean_ccc" else 0.0), 100.0
+    return (least - most, most - least) if is_difference else (least, most)
 
 
 def metric_statistic(

@@ -91,7 +91,7 @@ def test_every_command_says_which_extra_it_lacks(done: subprocess.CompletedProce
     assert "Traceback" not in done.stderr
     for error, (module, extra) in zip(errors, LINES.values(), strict=True):
         assert f"{module} is not installed" in error
-        assert error.endswith(f'pip install "mmpsr[{extra}]"')
+        assert error.endswith(f'in the repository: pip install ".[{extra}]"')
     assert not (place / "runs" / "table1" / "table.md").exists()  # a study is not begun
 
 
@@ -111,8 +111,8 @@ def test_the_core_imports_and_fits_without_any_extra(done: subprocess.CompletedP
 
 def test_the_sentence_and_its_extra() -> None:
     assert sentence_of("optuna.storages") == (
-        'optuna is not installed; the extra "tune", with which configurations are searched, brings it: '
-        'pip install "mmpsr[tune]"'
+        'optuna is not installed; the extra "tune", with which configurations are searched, brings it, '
+        'in the repository: pip install ".[tune]"'
     )
     assert sentence_of("nobody_has_this") is None
     assert extra_of("cv2.data") == "media"
@@ -121,7 +121,7 @@ def test_the_sentence_and_its_extra() -> None:
 def test_an_extra_is_required_before_anything_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "EXTRAS", {"report": ("json", "no_such_module"), "tune": ("json",)})
     require_extra("tune")
-    with pytest.raises(MissingExtraError, match=r"no_such_module is not installed; .* pip install \"mmpsr\[report\]\""):
+    with pytest.raises(MissingExtraError, match=r"no_such_module is not installed; .* pip install \"\.\[report\]\""):
         require_extra("report")
 
 

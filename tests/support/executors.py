@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -51,7 +51,11 @@ def two_processes(allowed_failures: int = 0) -> Iterator[tuple[str, LocalCluster
 
 @contextmanager
 def killed_at_random(
-    cluster: LocalCluster, most: int, pause: tuple[float, float], seed: int = 0
+    cluster: LocalCluster,
+    most: int,
+    pause: tuple[float, float],
+    seed: int = 0,
+    has_begun: Callable[[], bool] = lambda: True,
 ) -> Iterator[list[int]]:
     """Kill workers of a cluster one after another while the block runs; the ids of the killed processes.
 
@@ -60,13 +64,14 @@ def killed_at_random(
         most: kills.
         pause: least and most seconds between them.
         seed: of the draws.
+        has_begun: whether the work is so far that workers may be killed.
     """
     dice, killed, over = random.Random(seed), list[int](), threading.Event()
 
     def kill() -> None:
         while len(killed) < most and not over.wait(dice.uniform(*pause)):
             alive = [nanny.pid for nanny in list(cluster.workers.values()) if nanny.pid not in (None, *killed)]
-            if alive:
+            if alive and has_begun():
                 with suppress(ProcessLookupError):
                     os.kill(victim := dice.choice(alive), signal.SIGKILL)
                     killed.append(victim)

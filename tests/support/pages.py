@@ -1,4 +1,4 @@
-"""The pages of `docs/` that are made from the code: formulas of docstrings, the order of folders, measured columns.
+"""The pages of `docs/` that are made from the code: formulas, settings, measured columns, the order of folders.
 
 `python -m tests.support.pages` writes them anew; `tests/system/test_pages.py` holds them against the code.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 FORMULAS, ARCHITECTURE = REPOSITORY / "docs" / "formulas.md", REPOSITORY / "docs" / "architecture.md"
+SETTINGS = REPOSITORY / "docs" / "settings.md"
 MEASURES = REPOSITORY / "docs" / "measure.md"
 BEGIN, END = "<!-- rooms: begin -->\n", "<!-- rooms: end -->\n"
 COLUMNS_BEGIN, COLUMNS_END = "<!-- columns: begin -->\n", "<!-- columns: end -->\n"
@@ -38,6 +39,15 @@ _INTRODUCTION = """# Formulas
 
 Formula, class, file, paper and test of every method of `mmpsr/`, from docstrings, by `python -m tests.support.pages`.
 Letters are explained there and at the top of each file. B clips, M modalities, H hidden width, C outputs of a task.
+"""
+
+
+_SETTINGS = """# Settings
+
+All that a configuration file, or `--set section.key=value` over it, can say: from the models that read it, by
+`python -m tests.support.pages`. `mmpsr settings lr` and `mmpsr settings 'training.*'` print parts of it.
+`-` is left out by default; `<name>` is a name of yours; `[]` stands for each entry of a list.
+Examples of whole files are in [configs](../configs).
 """
 
 
@@ -250,10 +260,32 @@ def measures_page(text: str) -> str:
     return _between(text, COLUMNS_BEGIN, "\n".join(lines), COLUMNS_END)
 
 
+def settings_page() -> str:
+    """The text of `docs/settings.md`."""
+    from tuning.console import listed_settings
+
+    lines = [_SETTINGS]
+    for kind, settings in listed_settings().items():
+        lines.append(f"## Settings of {kind}\n")
+        sections = dict.fromkeys(setting.place.partition(".")[0].removesuffix("[]") for setting in settings)
+        for section in sections:
+            lines += [f"### {section}\n", "| setting | type | default | meaning |", "|---|---|---|---|"]
+            for setting in settings:
+                if setting.place.partition(".")[0].removesuffix("[]") == section:
+                    words = (setting.type, f"`{setting.default}`" if setting.default not in ("-", "required") else
+                             setting.default, setting.sentence)  # fmt: skip
+                    lines.append(
+                        f"| `{setting.place}` | " + " | ".join(word.replace("|", "\\|") for word in words) + " |"
+                    )
+            lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
 def main() -> None:
     """Write all pages."""
     from tests.system.test_house import MAY_IMPORT, ORDER
 
+    SETTINGS.write_text(settings_page(), encoding="utf-8")
     FORMULAS.write_text(formulas_page(), encoding="utf-8")
     text = ARCHITECTURE.read_text(encoding="utf-8")
     picture = rooms_picture(ORDER, MAY_IMPORT)

@@ -117,9 +117,9 @@ ORDER = {
         "creation models", "cues lexica stylometry writers", "extraction", "maintenance", "run",
     ),
     "training": (
-        "config launch timeline", "data published_config", "class_texts doctor scoring", "linear runs",
+        "config launch timeline", "data published_config", "class_texts doctor drafting scoring", "linear runs",
         "evaluation fit", "stacked", "adaptation bundle pipeline report zero_shot", "estimator predict", "in_time",
-        "app", "commands", "run",
+        "interactive", "app", "commands", "run",
     ),
     "tuning": ("search study", "transfer", "console", "run"),
 }  # fmt: skip

@@ -1,11 +1,13 @@
-"""Pages made from the code are those committed; the README and its companions name what there is; tasks exist."""
+"""Pages made from the code are those committed; the README names what there is; tasks exist; the site has all pages."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -52,6 +54,10 @@ WITHOUT_PAPER = ("EqualWeights",)
 
 def test_the_formulas_are_those_of_the_docstrings() -> None:
     assert pages.FORMULAS.read_text(encoding="utf-8") == pages.formulas_page(), AGAIN
+
+
+def test_the_settings_are_those_of_the_models() -> None:
+    assert pages.SETTINGS.read_text(encoding="utf-8") == pages.settings_page(), AGAIN
 
 
 def test_the_picture_is_that_of_the_order_of_imports() -> None:
@@ -192,13 +198,13 @@ def test_every_check_of_the_pipeline_is_a_task() -> None:
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     tasks = (ROOT / ".ci" / "tasks").read_text(encoding="utf-8")
     known = set(re.findall(r"^        (\w+)\)", tasks, flags=re.MULTILINE))
-    assert known == {"check", "demo", "docs", "slow", "test"}
+    assert known == {"check", "demo", "docs", "site", "slow", "test"}
     called = [
         name
         for names in re.findall(r"\.ci/tasks ([\w ]+?)(?: &.*)?$", run, flags=re.MULTILINE)
         for name in names.split()
     ]
-    assert called == ["check", "demo", "slow", "test"]  # whose closing lines are then the last
+    assert called == ["check", "site", "demo", "slow", "test"]  # whose closing lines are then the last
     assert 'wait "$checks"' in run  # or a failure of what runs beside would go unseen
     assert "uv run accelerate launch training/run.py" in tasks
     assert "uv run pytest ;;" in tasks
@@ -221,3 +227,75 @@ def test_hooks_are_local_and_are_what_the_check_task_runs() -> None:
         assert hook["entry"].startswith("uv run --no-sync ")
     tasks = (ROOT / ".ci" / "tasks").read_text(encoding="utf-8")
     assert all(f"uv run --no-sync {tool}" in tasks for tool in ("ruff check", "ruff format", "mypy"))
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    """The hooks of mkdocs.yml."""
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / ".ci" / "site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_that_lead_nowhere_are_found(site: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "under").mkdir()
+    (tmp_path / "under" / "index.html").write_text('<a id="here"></a><a href="../a.html#there"></a><img src="no.png">')
+    links = [
+        "#top",
+        "#gone",
+        "under",
+        "under/#here",
+        "under/index.html#lost",
+        "b%20c.svg",
+        "no.html",
+        "https://x.org/y",
+    ]
+    (tmp_path / "a.html").write_text('<h1 id="top">' + "".join(f'<a href="{link}"></a>' for link in links))
+    (tmp_path / "b c.svg").touch()
+    assert list(site.broken_links(tmp_path)) == [
+        "a.html: #gone", "a.html: under/index.html#lost", "a.html: no.html",
+        "under/index.html: ../a.html#there", "under/index.html: no.png",
+    ]  # fmt: skip
+
+
+def test_files_of_the_repository_are_pages_of_the_site(site: ModuleType) -> None:
+    text = "see [a](../mmpsr/tasks.py), [b](../CHANGELOG.md#removed) and [c](running.md)\n\n```sh needs a hub\nx\n```"
+    assert site.on_page_markdown(text, None) == (
+        "see [a](source/mmpsr/tasks.py.md), [b](CHANGELOG.md#removed) and [c](running.md)\n\n```sh\nx\n```"
+    )
+    page = site.source_page("mmpsr/tasks.py")
+    assert "\n# mmpsr/tasks.py\n\n``````python\n" in page
+    assert (ROOT / "mmpsr" / "tasks.py").read_text(encoding="utf-8").rstrip() in page
+
+
+def test_the_navigation_is_that_of_the_index(site: ModuleType) -> None:
+    tables = (
+        "| guide | for |\n|---|---|\n| [A b](a.md) | x |\n",
+        "| reference | for |\n|---|---|\n| [C](c.md) | y |\n",
+    )
+    text = "# Guides\n\n" + "\n".join(tables)
+    project = {"Project": [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]}
+    expected = [{"Guide": ["README.md", {"A b": "a.md"}]}, {"Reference": [{"C": "c.md"}]}, project]
+    assert site.navigation(text) == expected
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\w+\.md", str(site.navigation(index)))
+    assert sorted(named) == sorted([path.name for path in (ROOT / "docs").glob("*.md")] + list(site.PAGES))
+
+
+def test_no_picture_loads_anything() -> None:
+    for path in (ROOT / "docs" / "images").glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        assert "var(" not in text, f"{path.name} has colours of a page"
+        assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == [], f"{path.name} loads something"
+
+
+def test_a_page_with_a_broken_link_ends_the_build(site: ModuleType, tmp_path: Path) -> None:
+    from mkdocs.exceptions import PluginError
+
+    (tmp_path / "index.html").write_text('<a href="gone.html"></a>')
+    with pytest.raises(PluginError, match=r"index\.html: gone\.html"):
+        site.on_post_build(SimpleNamespace(site_dir=str(tmp_path)))

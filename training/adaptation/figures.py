@@ -116,12 +116,12 @@ def comparisons(rows: pd.DataFrame, reference: str = "source") -> list[dict[str,
                 continue
             both = pd.concat([by_method[reference], means], axis=1, keys=["first", "second"]).dropna()
             first, second = (both[name].to_numpy(np.float64) for name in ("first", "second"))
-            found.append({"method": method, "figure": figure, **_compared(first, second)})
+            found.append({"method": method, "figure": figure, **_compared(first, second, figure)})
     add_holm_correction(found)
     return found
 
 
-def _compared(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, Any]:
+def _compared(first: NDArray[np.float64], second: NDArray[np.float64], figure: str) -> dict[str, Any]:
     difference = second - first
     people = np.arange(len(difference))
     sums = np.stack([difference, np.ones(len(difference))], axis=1)
@@ -129,7 +129,7 @@ def _compared(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[s
     resampled = None if mean is None else bootstrap(mean, len(people), NUM_RESAMPLES)
     return {
         "num_participants": len(people),
-        "difference": None if resampled is None else asdict(estimate(resampled)),
+        "difference": None if resampled is None else asdict(estimate(resampled, figure, is_difference=True)),
         "p": None if resampled is None else finite(resampled.p_value()),
         "wilcoxon_p": wilcoxon(first, second) if len(people) > 1 else None,
         "better": int((difference > 0).sum()),

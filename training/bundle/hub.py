@@ -9,10 +9,14 @@ from typing import Any, Self
 
 from training.bundle.files import FILES, OPTIONAL, BundleError
 
-__all__ = ["HUB_ID", "Pretrained", "bundle_folder"]
+__all__ = ["HUB_ID", "MissingBundleError", "Pretrained", "bundle_folder"]
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-"""Owner and name of what lies on the hub."""
+"""Ids on the hub: an owner and a name."""
+
+
+class MissingBundleError(BundleError, FileNotFoundError):
+    """A bundle that is no folder here, and can be none on the hub."""
 
 
 class Pretrained:
@@ -63,13 +67,13 @@ def bundle_folder(model_id: str, files: Sequence[str] = (*FILES, *OPTIONAL), **o
         options: of `huggingface_hub.snapshot_download`.
 
     Raises:
-        BundleError: there is no such folder, and it cannot be an id.
+        MissingBundleError: there is no such folder, and it is no id.
     """
     folder = Path(model_id)
     if folder.is_dir():
         return folder
-    if HUB_ID.fullmatch(model_id) is None:
-        raise BundleError(f"{model_id} is no folder, and no id on the hub, as owner/name; name the folder of a bundle")
+    if not HUB_ID.fullmatch(model_id):
+        raise MissingBundleError(f"{model_id} is no folder, and no id of a bundle on the hub (owner/name)")
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(model_id, allow_patterns=list(files), **options))

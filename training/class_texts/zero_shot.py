@@ -206,6 +206,9 @@ def read_zero_shot(
         ConfigError: texts, or a wording, cannot be used.
         ExtractionError: the encoder cannot be loaded.
     """
+    for kind in () if wordings is None else wordings:
+        if kind not in WORDINGS:
+            raise ConfigError(f"wordings: none is named {kind!r}; {nearest(kind, WORDINGS)}")
     encoder = text_features(features).encoders["text"]
     modalities = [name for name in ("text", "behavior") if features.encoders.get(name) == encoder]
     width = encoder_specs(text_features(features))["text"]

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from training.commands.common import JsonOption, RunArgument, announce, error_console, guarded, out_console
+from training.commands.common import JsonOption, RunArgument, announce, error_console, guarded, out_console, run_of
+from training.drafting.completion import complete_configs
 
 __all__ = ["adapt"]
 
@@ -33,7 +34,10 @@ def adapt(
         str | None, typer.Option("--task", help="Task of two classes; the corpus' own where left out.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of other corpora, such as BAH at level frame.")
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file of other corpora, such as BAH at level frame.", autocompletion=complete_configs
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -47,6 +51,7 @@ def adapt(
     as_json: JsonOption = False,
 ) -> None:
     """Adapt to each test participant without their labels, and compare with the network that was not adapted."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.adaptation.request import AdaptationRequest, answer
     from training.adaptation.tables import tables

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from training.commands.common import RunArgument, announce, guarded
+from training.commands.common import RunArgument, announce, guarded, run_of
+from training.drafting.completion import complete_runs
 
 if TYPE_CHECKING:
     from training.bundle.bundle import BundledModel
@@ -26,6 +27,7 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> int:
     """Put a run's model, its figures and a model card into a folder that predicts anywhere; see if it does."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.bundle.bundle import read_bundle, repeat_predictions, write_bundle
 
@@ -42,6 +44,8 @@ def bundle(
         f"features: the largest difference is {repeated.difference:.1e}"
         + ("." if agrees else f", more than {TOLERANCE:g}; do not hand this bundle on.")
     )
+    if agrees:
+        announce(f"next: mmpsr predict {output} RECORDING --cards cards")
     return 0 if agrees else 1
 
 
@@ -64,11 +68,17 @@ def _print_files(trained: BundledModel) -> None:
 
 @guarded()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="Folder of a finished run or of a bundle.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_BUNDLE", help="Folder of a finished run or of a bundle.", autocompletion=complete_runs
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, .onnx or .pt2.")],
     format_: Annotated[Format | None, typer.Option("--format", help="Else the output's suffix says it.")] = None,
 ) -> None:
     """Write a model as ONNX or as a program of torch.export, from vectors to probabilities, and run it."""
+    source = run_of(source)
     announce(f"reading {source}")
     from mmpsr.export import PRESENCE, ExportError, export_onnx, export_torch
     from training.bundle.bundle import read_bundle

@@ -19,6 +19,8 @@ from rich.console import Console
 
 from mmpsr.errors import Interrupted, UserError
 from mmpsr.extras import sentence_of
+from training.drafting.completion import complete_configs, complete_runs, complete_settings
+from training.runs.newest import newest_run
 
 __all__ = [
     "DEMO",
@@ -40,6 +42,7 @@ __all__ = [
     "launched",
     "out_console",
     "print_error",
+    "run_of",
     "with_executor",
     "without_collection",
 ]
@@ -47,9 +50,14 @@ __all__ = [
 P = ParamSpec("P")
 
 DEMO = Path("demo")
-ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file; the demo where left out.")]
+ConfigOption = Annotated[
+    Path, typer.Option("--config", help="TOML file; the demo where left out.", autocompletion=complete_configs)
+]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value over the file, for example training.lr=3e-4.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="section.key=value over the file, for example training.lr=3e-4.", autocompletion=complete_settings
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the newest run of this configuration.")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")]
@@ -60,7 +68,12 @@ ExecutorOption = Annotated[
         "--executor", metavar="NAME", help="In place of features.executor: local, dask://host:port or module:factory."
     ),
 ]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="Folder of a finished run, or of runs: the newest.", autocompletion=complete_runs
+    ),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="Split; test where left out, and dev of corpora without a test split.")
 ]
@@ -100,6 +113,22 @@ def announce(line: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     error_console().print(line, style="dim", highlight=False, markup=False)
+
+
+def run_of(folder: Path, say: Callable[[str], object] = announce) -> Path:
+    """Find the run that a folder means, and say which where it is not the folder itself; see `newest_run`.
+
+    Args:
+        folder: as it was named.
+        say: takes the sentence.
+
+    Raises:
+        UserError: it holds runs, and none of them is finished.
+    """
+    run = newest_run(folder)
+    if run != folder:
+        say(f"{folder}: its newest finished run, {run}")
+    return run
 
 
 class Remarks(logging.Logger):

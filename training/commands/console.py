@@ -12,6 +12,7 @@ from training.commands.bundle import bundle, export
 from training.commands.encoders import encoders
 from training.commands.evaluate import compare, evaluate, verify
 from training.commands.features import features
+from training.commands.init import init
 from training.commands.measure import measure
 from training.commands.predict import predict, serve_app
 from training.commands.train import doctor, extract, train
@@ -19,7 +20,7 @@ from training.commands.zero_shot import zero_shot
 
 __all__ = ["app"]
 
-app = typer.Typer(name="mmpsr", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="mmpsr", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,7 +39,8 @@ def _mmpsr(
 
 
 COMMANDS = (
-    train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, measure, export,
+    init, train, extract, doctor, features, encoders, evaluate, compare, verify, adapt, bundle, predict, measure,
+    export,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

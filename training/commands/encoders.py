@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console
+from training.drafting.completion import complete_configs
 
 if TYPE_CHECKING:
     from encoders.catalogue.entry import CatalogueEntry, Entry
@@ -27,7 +28,10 @@ __all__ = ["encoders"]
 @guarded()
 def encoders(
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file whose local weights and trusted code count.")
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file whose local weights and trusted code count.", autocompletion=complete_configs
+        ),
     ] = None,
     set_: SetOption = None,
     modality: Annotated[str | None, typer.Option("--modality", help="Only those that describe it.")] = None,

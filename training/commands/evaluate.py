@@ -21,8 +21,10 @@ from training.commands.common import (
     announce,
     guarded,
     out_console,
+    run_of,
     without_collection,
 )
+from training.drafting.completion import complete_configs, complete_runs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,10 +43,16 @@ def evaluate(
         typer.Argument(
             metavar="RUN...",
             help="Folder of a finished run; several that differ in the seed; none with --zero-shot or --task-texts.",
+            autocompletion=complete_runs,
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of other corpora, which the model predicts now.")
+        Path | None,
+        typer.Option(
+            "--config",
+            help="TOML file of other corpora, which the model predicts now.",
+            autocompletion=complete_configs,
+        ),
     ] = None,
     zero_shot: Annotated[
         bool,
@@ -86,6 +94,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
+    runs = [run_of(run) for run in runs or ()]
     announce(f"reading {' '.join(map(str, runs or (config,)))}")
     from mmpsr.calibration.conformal import COVERAGE
     from mmpsr.config import ConfigError
@@ -104,7 +113,7 @@ def evaluate(
             "--allow-trained": allow_trained,
             "--coverage": coverage != COVERAGE,
         }
-        _require_no_run(runs or (), config, [name for name, value in of_runs.items() if value])
+        _require_no_run(runs, config, [name for name, value in of_runs.items() if value])
         assert config is not None
         document = _evaluate_texts(
             config, set_ or (), task_texts or (), encoder, wordings, all_wordings, corpus or (), split, by
@@ -198,12 +207,20 @@ def _evaluate_several(paths: Sequence[Path], options: EvaluationOptions) -> dict
 @guarded()
 @without_collection()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another; positive is better than A.")],
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.", autocompletion=complete_runs)
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_B", help="Folder of another; positive is better than A.", autocompletion=complete_runs
+        ),
+    ],
     split: SplitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs on the clips that both evaluated, corrected for many comparisons."""
+    first, second = run_of(first), run_of(second)
     announce(f"reading {first} and {second}")
     from training.evaluation.compare import compare_runs
     from training.runs.stored import RunPredictions
@@ -220,7 +237,7 @@ def compare(
 
 def _tables(comparison: Mapping[str, Any]) -> Iterator[Table | str]:
     from training.scoring.rows import Estimate
-    from training.scoring.tables import between, metric_name, number, table_of
+    from training.scoring.tables import between, few_groups, metric_name, number, table_of
 
     yield "Second - first on common clips, percentage points"
     figures = ("clips", "groups", "first", "second", "difference", "95 % interval", "p", "corrected p")
@@ -233,6 +250,9 @@ def _tables(comparison: Mapping[str, Any]) -> Iterator[Table | str]:
             between(difference, True).replace("[", r"\["), _p(row["p"]), _p(row["corrected_p"]),
         )  # fmt: skip
     yield table
+    places = [(row["corpus"], row["task"], row["num_groups"]) for row in comparison["figures"]]
+    if (note := few_groups(places)) is not None:
+        yield note
     yield "Clips taken as independent"
     table = table_of(("corpus", "split", "task", "test"), ("p", "corrected p"))
     for row in comparison["clips"]:
@@ -259,6 +279,7 @@ def _p(value: float | None) -> str:
 @without_collection()
 def verify(run: RunArgument, as_json: JsonOption = False) -> int:
     """Check a run's files and make its figures again; exit status 1 where anything is not what it was."""
+    run = run_of(run)
     announce(f"reading {run}")
     from training.in_time.figures import verify_in_time
     from training.runs.directory import is_run_in_time

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.commands.common import JsonOption, SetOption, error_console, guarded, out_console
+from training.drafting.completion import complete_configs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,12 @@ _COUNTS = ("done", "failed", "absent", "superseded")
 @guarded()
 def features(
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file that says what is used; without it that is not told.")
+        Path | None,
+        typer.Option(
+            "--config",
+            help="TOML file that says what is used; without it that is not told.",
+            autocompletion=complete_configs,
+        ),
     ] = None,
     set_: SetOption = None,
     store: Annotated[Path | None, typer.Option("--store", help="Folder of the store, in place of the file's.")] = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,10 @@ from training.commands.common import (
     announce,
     error_console,
     guarded,
+    run_of,
     without_collection,
 )
+from training.drafting.completion import complete_inputs, complete_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +60,7 @@ def predict(
             metavar="RUN_OR_BUNDLE INPUTS...",
             help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without; files, folders, globs "
             "or tables.",
+            autocompletion=complete_inputs,
         ),
     ] = None,
     text: Annotated[
@@ -131,6 +134,7 @@ def predict(
     """Predict all tasks for recordings; exit status 1 where none could be predicted."""
     require_extra("media")
     remarks = Remarks(quiet, verbose)
+    names = [_named(names[0], remarks.info), *names[1:]] if names else []
     remarks.info(f"reading {' '.join(names or task_texts or ())}")
     from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
     from training.predict.inputs import InputError, Inputs, find_inputs
@@ -138,7 +142,7 @@ def predict(
     from training.runs.directory import is_run_in_time
 
     try:
-        model, inputs = _model_of(names or [], task_texts or ())
+        model, inputs = _model_of(names, task_texts or ())
         if not inputs and text is None:
             raise InputError("there is nothing to predict; name files, folders, globs or tables, or give --text")
         format_ = _format(format_, output)
@@ -219,6 +223,7 @@ def serve_app(
         typer.Argument(
             metavar="RUN_OR_BUNDLE",
             help="Finished run, bundle, or a bundle's hub id, which --task-texts can do without.",
+            autocompletion=complete_runs,
         ),
     ] = None,
     task_texts: TaskTextsOption = None,
@@ -231,6 +236,7 @@ def serve_app(
     """Open a page, for this machine only, that analyses videos and says why."""
     for extra in ("app", "media", "report"):
         require_extra(extra)
+    model = None if model is None else _named(model)
     announce(f"opening {_name_of(model, task_texts or ())}")
     from training.app.analysis import Limits
     from training.app.in_time import InTimeService
@@ -280,6 +286,12 @@ def _model_of(names: Sequence[str], task_texts: Sequence[str]) -> tuple[str | No
     if not task_texts:
         raise InputError(_NO_MODEL)
     return None, list(names)
+
+
+def _named(model: str, say: Callable[[str], object] = announce) -> str:
+    """Name the run that a folder means; anything else, such as a hub's id, stays as it is written."""
+    run = run_of(Path(model), say)
+    return model if run == Path(model) else str(run)
 
 
 def _counted(clips: pd.DataFrame) -> str:

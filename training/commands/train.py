@@ -35,11 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor", "extract", "train"]
 
+LiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="One line that moves, with epoch, dev figure, best and time left; plain lines without a terminal.",
+    ),
+]
 CONTINUES = "stopped; what is complete is kept, and the same command continues (training with --resume)"
 
 
 @guarded(CONTINUES, out_console)
-def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False) -> None:
+def train(
+    config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOption = False, live: LiveOption = False
+) -> None:
     """Train on several corpora at once, evaluate, and print a table."""
     announce(f"reading {config}")
     from training.config import InTimeConfig
@@ -49,9 +58,12 @@ def train(config: ConfigOption = DEMO, set_: SetOption = None, resume: ResumeOpt
     resolved, accelerator, console = _begin(config, set_, with_trackers=True)
     name = resolved.output.name or config.stem
     if isinstance(resolved, InTimeConfig):
-        run_in_time(resolved, name, resume, accelerator, console)
+        run = run_in_time(resolved, name, resume, accelerator, console, live=live)
+        announce(f"next: mmpsr evaluate {run}, mmpsr predict {run} RECORDING --cards cards")
     else:
-        run_training(resolved, name, resume, accelerator, console)
+        run = run_training(resolved, name, resume, accelerator, console, live=live)
+        announce(f"next: mmpsr evaluate {run}, mmpsr report {run}, mmpsr predict {run} RECORDING --cards cards")
+        announce(f"      mmpsr bundle {run} -o FOLDER puts the model into a folder that predicts anywhere")
 
 
 @guarded(CONTINUES, out_console)

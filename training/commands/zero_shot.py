@@ -21,6 +21,7 @@ from training.commands.common import (
     guarded,
     out_console,
 )
+from training.drafting.completion import complete_configs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +36,9 @@ INTERVAL_OF = "macro_f1"
 
 @guarded("stopped; answers so far are kept, and the same command continues")
 def zero_shot(
-    config: Annotated[Path, typer.Option("--config", help="TOML file of corpora, model and prompts.")] = ZERO_SHOT,
+    config: Annotated[
+        Path, typer.Option("--config", help="TOML file of corpora, model and prompts.", autocompletion=complete_configs)
+    ] = ZERO_SHOT,
     set_: SetOption = None,
     task: Annotated[str | None, typer.Option("--task", help="Single-label task, in place of the file's.")] = None,
     prompt: Annotated[

@@ -51,7 +51,7 @@ from training.runs.directory import RunDirectory
 from training.runs.trained import TrainedModel
 from training.scoring.scores import evaluate_rows, predict
 
-__all__ = ["MultiTaskEstimator"]
+__all__ = ["MultiTaskEstimator", "own_randomness"]
 
 FRACTIONS: Mapping[Split, float] = {"train": 0.8, "dev": 0.2}
 
@@ -124,7 +124,7 @@ class MultiTaskEstimator(Pretrained, BaseEstimator):
         for name in config.corpora.trained():
             for finding in weak_dev(name, joined.clips[joined.clips["corpus"].eq(name)], tasks):
                 warnings.warn(f"{name}: {finding.sentence}", stacklevel=2)
-        with _own_randomness(), tempfile.TemporaryDirectory() as temporary:
+        with own_randomness(), tempfile.TemporaryDirectory() as temporary:
             folder = str(temporary if self.directory is None else self.directory)
             config = config.model_copy(update={"output": config.output.model_copy(update={"directory": folder})})
             accelerator = Accelerator(mixed_precision=config.training.mixed_precision)
@@ -280,7 +280,7 @@ class MultiTaskEstimator(Pretrained, BaseEstimator):
 
 
 @contextmanager
-def _own_randomness() -> Iterator[None]:
+def own_randomness() -> Iterator[None]:
     """Let the program's own random numbers go on as if training had set no seeds."""
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  what set_seed sets
     try:

@@ -91,7 +91,7 @@ def _figures(first: TaskSplit, second: TaskSplit) -> Iterator[dict[str, Any]]:
         yield {
             **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
             "first": finite(values[0]), "second": finite(values[1]),
-            "difference": asdict(estimate(found)), "p": finite(p),
+            "difference": asdict(estimate(found, metric, is_difference=True)), "p": finite(p),
         }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from corpora.registry import CorporaConfig
 from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
 from mmpsr.config import ConfigError, nearest, validate
 from mmpsr.metrics.seeds import seed_summary
+from mmpsr.metrics.sums import metric_limits
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
 from training.evaluation.breakdowns import adapted_rows, aggregated_rows, evaluate_subsets
@@ -238,7 +239,7 @@ def over_seeds(
         first = next(row for row in found if row is not None)
         values = [None if row is None else row.model.value for row in found]
         known = [value for value in values if value is not None]
-        summary = seed_summary(known)
+        summary = seed_summary(known, limits=metric_limits(first.metric))
         row = SeedRow(
             *first.key, first.num_clips, first.num_groups,
             Estimate(finite(summary.mean), finite(summary.low), finite(summary.high)), part=first.part, values=values,

@@ -137,9 +137,9 @@ def decided_classes(part: TaskSplit) -> NDArray[np.int64]:
     return decide_classes(part.predicted, part.thresholds if part.spec.kind == "single_label" else None)
 
 
-def estimate(resamples: Bootstrap, metric: str | None = None) -> Estimate:
-    """Give the estimate and interval of a metric, or of a difference."""
-    interval = resamples.interval() if metric is None else resamples.interval(limits=metric_limits(metric))
+def estimate(resamples: Bootstrap, metric: str, is_difference: bool = False) -> Estimate:
+    """Give the estimate and interval of a metric, or of the difference of two of its values, within what it can be."""
+    interval = resamples.interval(limits=metric_limits(metric, is_difference))
     return Estimate(finite(interval.estimate), finite(interval.low), finite(interval.high))
 
 
@@ -166,7 +166,7 @@ def metric_rows(part: TaskSplit, linear: TaskSplit | None = None) -> Iterator[Me
         if linear is not None:
             of_linear = linear.statistic(metric)
             difference = paired_bootstrap(of_linear, of_model, num_groups, NUM_RESAMPLES)
-            over = estimate(difference)
+            over = estimate(difference, metric, is_difference=True)
             row = replace(
                 row,
                 linear=estimate(bootstrap(of_linear, num_groups, NUM_RESAMPLES), metric),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,7 @@ from training.data.joined import JoinedCorpora
 from training.data.sampling import epoch_batches
 from training.fit.callbacks import Callback, Callbacks, CheckpointWritten, EpochEnd
 from training.fit.checkpoint import latest_checkpoint, save_tensors
+from training.fit.live import Stand, Watch
 from training.fit.optimization import clip_gradients
 from training.fit.progress import epoch_record, monitor, require_monitor, track
 from training.fit.state import TrainState
@@ -42,6 +44,9 @@ from training.runs.directory import RunDirectory, read_tensors
 from training.scoring.scores import embed, evaluate_rows, predict
 
 __all__ = ["Course", "DivergedError", "StopSignals", "build_model", "train"]
+
+QUIET = 8.0
+"""Seconds without a line after which an epoch is told that is not the best so far."""
 
 
 class DivergedError(UserError):
@@ -90,6 +95,7 @@ def train(
     say: Callable[[str], None],
     baseline: LinearBaseline | None = None,
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
 ) -> FusionModel:
     """Train until the monitored dev figure stops rising, and return the model with its best weights.
 
@@ -102,6 +108,7 @@ def train(
         say: takes progress messages.
         baseline: the linear models of `model.linear_path`; fitted here where left out.
         callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
+        watch: told where training stands, in place of messages about epochs.
 
     Raises:
         CallbackError: a callback has failed; it is named.
@@ -110,17 +117,21 @@ def train(
         Interrupted: SIGINT or SIGTERM came and a checkpoint was written.
     """
     course = Course.begin(config, joined, tasks, accelerator, run, say, baseline, callbacks)
+    course.watch = watch
+    course.show()
     with StopSignals(accelerator.num_processes == 1) as signals:
         while not course.is_over:
             if course.begins_epoch:
                 _propagate(course.state, joined)
             while not course.ends_epoch:
                 _take_step(course.state, course.next_batches(), joined, config.training, accelerator)
+                course.show()
                 if signals.received or course.state.step % config.training.checkpoint_steps == 0:
                     course.save()
                 if signals.received:
                     raise course.interrupted()
             course.end_epoch()
+            course.show()
             course.save()
     return course.finish()
 
@@ -142,6 +153,8 @@ class Course:
         dev_rows: of all of them.
         steps_per_epoch: optimizer steps.
         callbacks: told of epochs and checkpoints.
+        watch: told where training stands; None where messages about epochs are enough.
+        value: the dev figure of the last epoch, NaN before the first is over.
     """
 
     config: RunConfig
@@ -156,7 +169,10 @@ class Course:
     dev_rows: Tensor
     steps_per_epoch: int
     callbacks: Callbacks = field(default_factory=Callbacks)
+    watch: Watch | None = None
+    value: float = math.nan
     _batches: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+    _said: float = field(default_factory=time.monotonic)
 
     @classmethod
     def begin(
@@ -210,6 +226,24 @@ class Course:
         """Whether all steps of the epoch are taken."""
         return self.state.progress.batch >= self.steps_per_epoch
 
+    @property
+    def stand(self) -> Stand:
+        """Where training stands; this waits for no device."""
+        progress, settings = self.state.progress, self.config.training
+        best = progress.best if progress.best_epoch >= 0 else math.nan
+        epoch = progress.epoch + progress.batch / (self.steps_per_epoch + 1)  # dev figures count as a step
+        return Stand(epoch, settings.num_epochs, self.figure, self.value, best, progress.best_epoch + 1)
+
+    @property
+    def figure(self) -> str:
+        """Name of the dev figure that epochs are chosen by."""
+        return f"dev {self.config.training.monitor}"
+
+    def show(self) -> None:
+        """Tell who watches where training stands."""
+        if self.watch is not None:
+            self.watch(self.stand)
+
     def next_batches(self) -> list[NDArray[np.int64]]:
         """Give the batches of the next optimizer step."""
         settings, progress = self.config.training, self.state.progress
@@ -242,7 +276,7 @@ class Course:
         trained = self.config.corpora.trained()
         predicted = predict(state.average, self.joined, self.dev_rows) if predicted is None else predicted
         figures = evaluate_rows(predicted, self.joined, self.dev_rows, self.tasks, self.config.corpora)
-        value = _from_main(monitor(figures, trained, settings.monitor))
+        self.value = value = _from_main(monitor(figures, trained, settings.monitor))
         if value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch
             if self.accelerator.is_main_process:
@@ -255,10 +289,11 @@ class Course:
             self.callbacks.epoch_ended(
                 EpochEnd(self.run.path, progress.epoch + 1, state.step, value, is_best, record, state.average)
             )
-            if is_best or (progress.epoch + 1) % 10 == 0:
+            is_quiet = time.monotonic() - self._said > QUIET
+            if self.watch is None and (is_best or is_quiet or (progress.epoch + 1) % 10 == 0):
+                self._said = time.monotonic()
                 star = " *" if is_best else ""
-                name = "dev mean" if settings.monitor == "mean" else f"dev {settings.monitor}"
-                self.say(f"epoch {progress.epoch + 1:3d}  {name} {value:6.2f}  best {progress.best:6.2f}{star}")
+                self.say(f"epoch {progress.epoch + 1:3d}  {self.figure} {value:6.2f}  best {progress.best:6.2f}{star}")
         state.end_epoch(value)
 
     def require_figure(self) -> None:

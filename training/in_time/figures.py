@@ -184,7 +184,7 @@ def results_over_seeds(results: Sequence[Sequence[Mapping[str, Any]]]) -> list[d
         linear = [theirs for _, theirs in pairs if theirs is not None]
         mean, low, high = _t_interval(values)
         over = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
-        over_mean, over_low, over_high = _t_interval(over)
+        over_mean, over_low, over_high = _t_interval(over, (-100.0, 100.0))
         rows.append({
             **first, "model": mean, "low": low, "high": high, "values": values, "linear": _t_interval(linear)[0],
             "over_linear": over_mean, "over_linear_low": over_low, "over_linear_high": over_high,
@@ -192,9 +192,11 @@ def results_over_seeds(results: Sequence[Sequence[Mapping[str, Any]]]) -> list[d
     return rows
 
 
-def _t_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """Give the mean and the ends of its 95 % t interval, None where there are too few values."""
-    summary = seed_summary(values)
+def _t_interval(
+    values: Sequence[float], limits: tuple[float, float] = (0.0, 100.0)
+) -> tuple[float | None, float | None, float | None]:
+    """Give the mean and the ends of its 95 % t interval within limits, None where there are too few values."""
+    summary = seed_summary(values, limits=limits)
     return _finite(summary.mean), _finite(summary.low), _finite(summary.high)
 
 

@@ -28,6 +28,7 @@ from mmpsr.temporal.windows import predict_clip
 from training.config import InTimeConfig, InTimeTrainingConfig
 from training.fit.callbacks import Callback, Callbacks, CheckpointWritten, EpochEnd
 from training.fit.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from training.fit.live import Stand, Watch
 from training.fit.loop import DivergedError, StopSignals
 from training.in_time.data import FrameBatch, FrameData, Window
 from training.runs.directory import RunDirectory
@@ -75,6 +76,7 @@ def train_in_time(
     run: RunDirectory,
     say: Callable[[str], None],
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
 ) -> TemporalModel:
     """Train on all windows of the labelled training clips; return the model of the best epoch.
 
@@ -88,6 +90,7 @@ def train_in_time(
         run: where checkpoints, best weights and figures go; training continues from its newest checkpoint.
         say: takes progress messages.
         callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
+        watch: told where training stands, in place of messages about epochs.
 
     Raises:
         CallbackError: a callback has failed; it is named.
@@ -135,18 +138,26 @@ def train_in_time(
         path = save_checkpoint(run.checkpoints, progress["steps"], modules, optimizer, progress, accelerator)
         told.checkpoint_written(CheckpointWritten(run.path, path, progress["epoch"], progress["steps"]))
 
+    def show(epoch: float, value: float = math.nan) -> None:
+        if watch is not None:
+            best = progress["best"] if progress["best_epoch"] >= 0 else math.nan
+            watch(Stand(epoch, settings.num_epochs, "dev AP", value, best, progress["best_epoch"] + 1))
+
+    value = math.nan
     with StopSignals(True) as signals:
         while progress["epoch"] < settings.num_epochs:
             epoch = progress["epoch"]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, epoch)
             batches = batches_of(windows, settings.batch_size, settings.seed, epoch)
+            show(epoch + progress["batch"] / (len(batches) + 1), value)  # dev figures count as a batch
             kept = _kept_negatives(data, train_rows, settings, epoch)
             model.train()
             for batch, targets in _read_ahead(data, batches[progress["batch"] :], kept):
                 losses.append(_step(model, optimizer, batch, targets, weights, accelerator))
                 progress["batch"] += 1
                 progress["steps"] += 1
+                show(epoch + progress["batch"] / (len(batches) + 1), value)
                 if signals.received:
                     save()
                     raise Interrupted(
@@ -167,7 +178,8 @@ def train_in_time(
             run.log(record)
             accelerator.log({name: number for name, number in record.items() if math.isfinite(number)}, step=epoch + 1)
             told.epoch_ended(EpochEnd(run.path, epoch + 1, progress["steps"], value, best, record, model))
-            if best or (epoch + 1) % 10 == 0:
+            show(epoch + 1, value)
+            if watch is None and (best or (epoch + 1) % 10 == 0):
                 star = " *" if best else ""
                 say(
                     f"epoch {epoch + 1:3d}  loss {record['loss']:.4f}  dev AP {value:6.2f}  "

@@ -19,6 +19,7 @@ from training.data.load import extract_features, load_clips
 from training.data.timelines import timeline_errors, without_frames
 from training.fit.callbacks import Callback, Callbacks
 from training.fit.cost import CostMeter
+from training.fit.live import watching
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, gather_frames
 from training.in_time.figures import prediction_table, results_of
@@ -52,6 +53,7 @@ def run_in_time(
     accelerator: Accelerator,
     console: Console,
     callbacks: Sequence[Callback] = (),
+    live: bool = False,
 ) -> Path:
     """Run a configuration of a model in time to its table.
 
@@ -62,6 +64,7 @@ def run_in_time(
         accelerator: device and precision.
         console: where messages go.
         callbacks: told of epochs and checkpoints, after those that `output.callbacks` names.
+        live: show where training stands, in place of messages about epochs, see `training.fit.live`.
 
     Returns:
         The run directory.
@@ -106,7 +109,8 @@ def run_in_time(
     start_trackers(accelerator, config, run.path)
     try:
         meter = CostMeter(run, accelerator.device)
-        model = train_in_time(config, data, accelerator, run, say, callbacks)
+        with watching(console, live) as watch:
+            model = train_in_time(config, data, accelerator, run, say, callbacks, watch)
         meter.write(model)
         baseline = FrameBaseline(data, train, dev)
         run.write_json("baseline.json", {"penalty": baseline.penalty, "step": baseline.step})

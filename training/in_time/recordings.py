@@ -38,6 +38,7 @@ from training.predict.clips import PredictionTable
 from training.predict.inputs import Defect
 from training.predict.results import Sentence, sentences_of
 from training.predict.warm import KeepsLoaded
+from training.runs.newest import newest_run
 
 __all__ = [
     "FoundSegment",
@@ -141,15 +142,16 @@ class InTimePredictor(KeepsLoaded, Pretrained):
 
     @classmethod
     def from_run(cls, path: str | Path) -> InTimePredictor:
-        """Open the model of a finished run.
+        """Open the model of a finished run, or of the newest finished one of a folder of runs.
 
         Raises:
             RunError: there is no finished run, or its encoders are not those installed here.
         """
-        trained = InTimeModel.read(Path(path))
+        run = newest_run(path)
+        trained = InTimeModel.read(run)
         trained.check_encoders()
         predictor = cls(trained)
-        predictor._folder = Path(path)
+        predictor._folder = run
         return predictor
 
     @classmethod

@@ -26,7 +26,7 @@ from mmpsr.delimited import SEPARATORS, decode_table, read_text_table, separator
 from mmpsr.errors import UserError
 from training.predict.transcripts import TRANSCRIPT_SUFFIXES, Transcript, TranscriptError, read_transcript
 
-__all__ = ["MEDIA_SUFFIXES", "Defect", "InputError", "Inputs", "Recording", "find_inputs"]
+__all__ = ["MEDIA_SUFFIXES", "Defect", "InputError", "Inputs", "MissingInputError", "Recording", "find_inputs"]
 
 MEDIA_SUFFIXES = frozenset(
     {
@@ -50,6 +50,10 @@ _LANGUAGE = re.compile(
 
 class InputError(UserError):
     """Inputs that cannot be understood as a whole; the message says what was found and what to do."""
+
+
+class MissingInputError(InputError, FileNotFoundError):
+    """Recordings that are named and are not there."""
 
 
 class Defect(NamedTuple):

@@ -1,7 +1,7 @@
 """Prediction of recordings by a trained model: the functions of extraction and evaluation, in one object.
 
 ```python
-from training.predict import Predictor
+from mmpsr import Predictor
 
 predictor = Predictor.from_pretrained("my-bundle")     # or Predictor.from_run("runs/demo/20260101-120000")
 results = predictor.predict("talk.mp4", texts="Well, I am not sure.")
@@ -37,10 +37,11 @@ from training.bundle.hub import HUB_ID, Pretrained, bundle_folder
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
 from training.predict.explaining import explain_by, explain_clips, pieces
-from training.predict.inputs import Defect, InputError, find_inputs
+from training.predict.inputs import Defect, InputError, MissingInputError, find_inputs
 from training.predict.results import Results
 from training.predict.warm import KeepsLoaded
 from training.predict.windows import clips_of
+from training.runs.newest import newest_run
 from training.runs.trained import TrainedModel
 
 __all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
@@ -115,7 +116,7 @@ class Predictor(KeepsLoaded, Pretrained):
         """Open the model of a finished run.
 
         Args:
-            path: run directory.
+            path: run directory, or the folder of runs of a configuration, whose newest finished one is opened.
             num_processes: see the class.
             device: of the model.
             weights: local copies of encoders' weights in place of the run's; see `training.bundle.bundle.usable_here`.
@@ -126,9 +127,10 @@ class Predictor(KeepsLoaded, Pretrained):
             ConfigError: the model has no such encoder.
             BundleError: the run's encoders are not those installed here.
         """
-        trained = usable_here(TrainedModel.read(Path(path), device), weights or {}, trust_remote_code)
+        run = newest_run(path)
+        trained = usable_here(TrainedModel.read(run, device), weights or {}, trust_remote_code)
         predictor = cls(trained, num_processes)
-        predictor._run = Path(path)
+        predictor._run = run
         return predictor
 
     @classmethod
@@ -251,6 +253,7 @@ class Predictor(KeepsLoaded, Pretrained):
             A result per clip that has at least one modality, and a defect per clip that has none.
 
         Raises:
+            MissingInputError: a recording that is named is not there; one of a table is a defect instead.
             InputError: the inputs cannot be understood.
             CorpusError: a clip table has an id twice or a span that cannot be.
             ExtractionError: an encoder cannot be loaded.
@@ -384,6 +387,10 @@ def _read(
     names = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     given = [texts] if isinstance(texts, str) else texts
     folder = None if transcripts is None else Path(transcripts)
+    missing = [str(name) for name in names if not Path(name).exists() and not any(sign in str(name) for sign in "*?[")]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise MissingInputError(f"there is no recording {', '.join(missing[:3])}{more}; name files, folders or globs")
     read = find_inputs(names, texts=given, transcripts=folder)
     return clips_of(read.recordings, window, hop), read.defects, read.notes
 
@@ -444,4 +451,4 @@ def open_predictor(
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
         own["allow_custom_encoders"] = allow_custom_encoders
         return Predictor.from_pretrained(model, num_processes=num_processes, **own)
-    raise InputError(f"{model} is no folder; name a finished run or a bundle")
+    raise MissingInputError(f"{model} is no folder; name a finished run or a bundle")

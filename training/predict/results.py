@@ -27,6 +27,7 @@ from mmpsr.tasks import TaskSpec
 from training.class_texts.zero_shot import NO_WORDS
 from training.data.joined import JoinedCorpora
 from training.predict.inputs import Defect
+from training.scoring.shown import ShownAsTable
 
 __all__ = [
     "ClipResult", "Results", "Sentence", "TaskResult", "abstain_novel", "frame_of", "judge", "resting_on",
@@ -118,8 +119,8 @@ class ClipResult:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(ShownAsTable):
     """Predictions of clips, in the order of the inputs, and what gave none.
 
     Attributes:
@@ -159,6 +160,15 @@ class Results:
         """All clips as the model takes them, row i is `clips[i]`."""
         return self.joined.batch(torch.arange(len(self.clips), device=self.joined.presence.device))
 
+    def to_table(self) -> pd.DataFrame:
+        """Make the table that is shown: a row a recording, a column a task; `to_frame` has every number."""
+        rows = []
+        for clip in self.clips:
+            name = clip.id if clip.start is None else f"{clip.id} {clip.start:g}-{clip.end:g} s"
+            rows.append({"recording": name, **{task: _in_short(result) for task, result in clip.tasks.items()}})
+        rows += [{"recording": each.id, "not predicted": each.reason} for each in self.defects]
+        return pd.DataFrame(rows, columns=None if rows else ["recording"]).fillna("")
+
     def to_dicts(self, explanations: Sequence[Explanation] | None = None) -> list[dict[str, Any]]:
         """Make clips JSON values, each with its `explanation` where these are given, in the order of the clips."""
         clips = [clip.to_dict() for clip in self.clips]
@@ -170,6 +180,15 @@ class Results:
     def to_frame(self, explanations: Sequence[Explanation] | None = None) -> pd.DataFrame:
         """Make one row per clip and per defect, see `frame_of`; explanations are in the order of the clips."""
         return frame_of(self.to_dicts(explanations), [each._asdict() for each in self.defects])
+
+
+def _in_short(result: TaskResult) -> str:
+    """Say what is decided and how sure that is, or give the scores."""
+    if result.kind == "regression":
+        said = ", ".join(f"{name} {value:.2f}" for name, value in result.values.items())
+    else:
+        said = f"{' + '.join(result.decided) or 'none of the classes'} ({result.confidence or 0.0:.0%} sure)"
+    return f"not to be used ({result.reason}): {said}" if result.abstained else said
 
 
 def judge(

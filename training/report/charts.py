@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from mmpsr.metrics.ranking import not_told_apart
+
 __all__ = [
     "DASHES",
     "FAINT",
@@ -308,20 +310,33 @@ def reliability(predicted: Sequence[float], observed: Sequence[float], counts: S
 
 @styled
 def rank_axis(ranks: Mapping[str, float], difference: float | None, chart: str) -> str:
-    """Draw mean ranks, the best on top, and a band of the critical difference from the best.
+    """Draw a critical-difference diagram, turned so that names are lines: mean ranks, the best on top.
+
+    Bars on the right join rows that are not told apart from one another; above the rows stands the critical difference.
 
     Args:
         ranks: by row, finite.
-        difference: critical difference, None where there is none.
+        difference: critical difference, None where there is none, and no bar then.
         chart: identifies the drawing within its page.
+
+    References:
+        Demsar: Statistical comparisons of classifiers over multiple data sets. JMLR 7, 2006.
     """
     ordered = sorted(ranks.items(), key=lambda pair: pair[1])
-    best = ordered[0][1]
-    figure, axes = figure_of(len(ordered) * ROW + 42)
+    values = [rank for _, rank in ordered]
+    groups = [] if difference is None else not_told_apart(values, difference)
+    top = 0 if difference is None else 1
+    figure, axes = figure_of((len(ordered) + top) * ROW + 42)
+    most = max(values[-1], values[0] + (difference or 0.0))
+    step = 0.045 * max(most - values[0], 0.1)
     if difference is not None:
-        axes.axvspan(best, best + difference, color=SERIES[2], alpha=0.22, linewidth=0)
-    for place, (_, rank) in enumerate(ordered):
-        axes.plot([best, rank], [place, place], color=FAINT, linewidth=1)
+        axes.plot([values[0], values[0] + difference], [0, 0], marker="|", markersize=9, color=INK, linewidth=1.4)
+    for place, rank in enumerate(values, start=top):
+        axes.plot([values[0], rank], [place, place], color=FAINT, linewidth=1)
         axes.plot([rank], [place], marker="o", markersize=6, color=SERIES[0], linestyle="none")
-    _name_lines(axes, [name for name, _ in ordered], "mean rank, 1 is best")
+    for number, group in enumerate(groups, start=1):
+        ends = [group[0] + top - 0.25, group[-1] + top + 0.25]
+        axes.plot([most + number * step] * 2, ends, color=SERIES[1], linewidth=4, solid_capstyle="butt")
+    names = [name for name, _ in ordered]
+    _name_lines(axes, names if difference is None else ["critical difference", *names], "mean rank, 1 is best")
     return svg_of(figure, chart)

@@ -86,10 +86,21 @@ def figures_section(
         table += [_figure_cells(row, title, chance.get(row.key)) for row in of_place]
     caption = (
         "Percent, higher is better. Small: 95 % intervals over groups (participants, videos or dialogues), which say "
-        "how far other clips would give other figures; another seed gives others, too. p is corrected over all rows "
-        "(Holm)."
+        "how far other clips would give other figures; another seed gives others, too. p is of the same resamples as "
+        "the interval of model - linear: below 0.05 where that leaves out 0. Corrected p is so for all rows (Holm)."
     )
-    head = ["data and task", "metric", "model", "linear", "model - linear", "corrected p", "chance", "clips", "groups"]
+    head = [
+        "data and task",
+        "metric",
+        "model",
+        "linear",
+        "model - linear",
+        "p",
+        "corrected p",
+        "chance",
+        "clips",
+        "groups",
+    ]
     blocks: list[Block] = [Cards(cards), Charts(charts), Table(head, table, caption, 2)]
     if adapted is not None:
         blocks.append(adapted)
@@ -120,10 +131,10 @@ def _figure_cells(row: MetricRow, title: str, chance: float | None) -> list[str 
     cells: list[str | Cell] = [title, metric_name(row.metric), estimate_cell(row.model, strong=True)]
     over = row.over_linear
     if row.linear is not None and over is not None:
-        p = "-" if over.corrected_p is None else f"{over.corrected_p:.3f}"
-        cells += [estimate_cell(row.linear), Cell(number(over.value, True), between(over, True)), p]
+        ps = ["-" if p is None else f"{p:.3f}" for p in (over.p, over.corrected_p)]
+        cells += [estimate_cell(row.linear), Cell(number(over.value, True), between(over, True)), *ps]
     else:
-        cells += ["-", "-", "-"]
+        cells += ["-", "-", "-", "-"]
     return [*cells, number(chance), f"{row.num_clips:,}", f"{row.num_groups:,}"]
 
 

@@ -16,11 +16,10 @@ from training.report.page import Level, Warning_
 from training.report.training import best_epoch
 from training.runs.origin import sources_of
 from training.scoring.rows import Difference, MetricRow
-from training.scoring.tables import metric_name
+from training.scoring.tables import few_groups, metric_name
 
 __all__ = ["run_warnings"]
 
-FEW_GROUPS = 30
 WIDE = 10.0
 """Percentage points from end to end of an interval."""
 
@@ -111,11 +110,8 @@ def _is_clear(difference: Difference) -> bool:
 
 
 def _sizes(figures: Sequence[MetricRow]) -> Iterator[Warning_]:
-    few = {f"{row.corpus} {row.task} ({row.num_groups})": None for row in figures if row.num_groups < FEW_GROUPS}
-    if few:
-        yield Warning_(
-            "caution", f"Fewer than {FEW_GROUPS} groups: {_some(few)}. Intervals from so few are unsure themselves."
-        )
+    if (text := few_groups((row.corpus, row.task, row.num_groups) for row in figures)) is not None:
+        yield Warning_("caution", text)
     wide = [
         f"{_name(row)} ({row.model.high - row.model.low:.0f})"
         for row in figures

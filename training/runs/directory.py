@@ -20,7 +20,16 @@ from training.config import InTimeConfig, RunConfig, is_in_time
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RunDirectory", "RunError", "comparable", "is_run_in_time", "read_json", "read_tensors", "stored_settings"]
+__all__ = [
+    "MissingRunError",
+    "RunDirectory",
+    "RunError",
+    "comparable",
+    "is_run_in_time",
+    "read_json",
+    "read_tensors",
+    "stored_settings",
+]
 
 PACKAGES = ("mmpsr", "accelerate", "av", "mediapipe", "numpy", "opensmile", "pandas", "torch", "transformers")
 
@@ -29,17 +38,22 @@ class RunError(UserError):
     """A run directory that cannot be read; the message says what was found, where, and what to do."""
 
 
+class MissingRunError(RunError, FileNotFoundError):
+    """A run directory, or a file of one, that is not there."""
+
+
 def read_json(path: Path, name: str) -> Any:
     """Read a JSON file of a run directory.
 
     Raises:
-        RunError: it is missing or no JSON.
+        MissingRunError: it is missing.
+        RunError: it is no JSON.
     """
     try:
         return json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         what = "is no run directory" if not path.is_dir() else f"has no {name}: name the folder of a finished run"
-        raise RunError(f"{path} {what}") from None
+        raise MissingRunError(f"{path} {what}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / name} cannot be read ({error})") from None
 

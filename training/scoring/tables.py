@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,17 @@ from rich.table import Table
 from mmpsr.calibration.novelty import NOTABLE
 from training.scoring.rows import AdaptedRow, Estimate, MetricRow, NotAdapted, SeedRow
 
-__all__ = ["SHORT_NAMES", "between", "metric_name", "number", "result_table", "seed_tables", "table_of", "tables"]
+__all__ = [
+    "SHORT_NAMES",
+    "between",
+    "few_groups",
+    "metric_name",
+    "number",
+    "result_table",
+    "seed_tables",
+    "table_of",
+    "tables",
+]
 
 SHORT_NAMES: Mapping[str, str] = {
     "multilabel_macro_f1": "mMF1",
@@ -44,6 +54,8 @@ NO_COVERAGE = (
     "made from was stored; train again to have it"
 )
 NUM_PAIRS = 8  # correlations that are shown of each corpus
+FEW_GROUPS = 30
+MOST_NAMED = 8  # of places with few groups
 
 
 def result_table(results: Sequence[Mapping[str, Any]], zero_shot: Sequence[str]) -> Table:
@@ -131,6 +143,19 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
         yield f"Outputs of different tasks that go together most ({of_each})"
         yield together
     yield _resampled(document)
+
+
+def few_groups(places: Iterable[tuple[str, str, int]]) -> str | None:
+    """Say of which corpora and tasks intervals and p come from few groups; None where of none.
+
+    Args:
+        places: corpus, task and number of groups of each figure.
+    """
+    few = dict.fromkeys(f"{corpus} {task} ({number})" for corpus, task, number in places if number < FEW_GROUPS)
+    if not few:
+        return None
+    names = ", ".join(list(few)[:MOST_NAMED]) + (f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else "")
+    return f"Fewer than {FEW_GROUPS} groups: {names}. Intervals and p from so few are unsure themselves."
 
 
 def _resampled(document: Mapping[str, Any]) -> str:
@@ -245,8 +270,10 @@ def _figures(document: Mapping[str, Any]) -> Iterator[Table | str]:
         table.add_row(*_place(row), *counts, _bold(row.model), _quoted(row.model), *linear, number(row.chance))
     yield table
     if has_linear:
-        yield "Model - linear baseline, percentage points; corrected over all rows (Holm)"
+        yield "Model - linear baseline, percentage points; corrected p over all rows (Holm)"
         yield over
+    if (note := few_groups((row.corpus, row.task, row.num_groups) for row in rows)) is not None:
+        yield note
 
 
 def _adapted(rows: Sequence[AdaptedRow | NotAdapted]) -> Iterator[Table | str]:

@@ -16,6 +16,7 @@ from mmpsr.errors import Interrupted
 from mmpsr.models.base import FusionModel
 from mmpsr.stacked.model import MemberDraws, NotStackableError, StackedModel, require_alike
 from mmpsr.stacked.objective import StackedObjective
+from training.fit.live import Watch, mean_stand
 from training.fit.loop import Course, StopSignals
 from training.fit.optimization import Schedule
 from training.scoring.scores import BATCH, joined_outputs
@@ -29,7 +30,9 @@ SECONDS = 5.0
 
 
 def train_stacked(
-    begin: Sequence[Callable[[], Course]], leaves: Callable[[int, Exception], bool] = lambda index, error: False
+    begin: Sequence[Callable[[], Course]],
+    leaves: Callable[[int, Exception], bool] = lambda index, error: False,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[int, Course]]:
     """Train runs as one stack, each as it would be trained alone; one that ends early leaves the stack.
 
@@ -37,6 +40,7 @@ def train_stacked(
         begin: begins or continues a run; torch's random state is then the run's.
         leaves: told the number of a run and what its epoch's end raised; whether it leaves the stack then, unfinished.
             The error is raised where it does not.
+        watch: told where those stand that are left in the stack.
 
     Yields:
         Number and course of a run whose epochs are over, to be finished.
@@ -74,6 +78,8 @@ def train_stacked(
                 continue
             if not members:
                 break
+            if watch is not None:
+                watch(mean_stand([member.course.stand for member in members]))
             stack = stack or _Stack(members)
             stack.take_step()
             is_stopped = signals.received

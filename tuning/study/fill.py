@@ -18,6 +18,7 @@ from mmpsr.config import ConfigError
 from mmpsr.executors.base import LOCAL
 from mmpsr.executors.build import open_engine
 from mmpsr.files import sha256_of, write_whole
+from training.fit.live import LiveLines
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions, read_json
 from training.stacked.grouping import reason_alone
@@ -31,6 +32,9 @@ __all__ = ["run_study", "write_tables"]
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
+
+PAUSE = 10.0
+"""Seconds between plain lines of cells that are trained together."""
 
 
 def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
@@ -90,9 +94,12 @@ def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:
         console.print(line, highlight=False, markup=False)
 
     try:
-        with nullcontext() if executor == LOCAL else open_engine(executor, num_workers) as engine:
+        with (
+            nullcontext() if executor == LOCAL else open_engine(executor, num_workers) as engine,
+            LiveLines(console, pause=PAUSE) as lines,
+        ):
             if engine is None:
-                compute(todo, num_workers, report, stack, say)
+                compute(todo, num_workers, report, stack, say, show=lines.show)
             else:
                 compute(todo, engine.num_workers, report, stack, say, partial(share_by, engine))
     finally:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table as RichTable
 from scipy.stats import spearmanr
 
-from mmpsr.metrics.ranking import friedman_test, nemenyi_difference
+from mmpsr.metrics.ranking import friedman_test, nemenyi_difference, not_told_apart
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
+from training.scoring.tables import table_of
 from tuning.study.table import COSTS, LINEAR, Published, StudyTable
 
-__all__ = ["BESIDE", "beside_cell", "published_notes", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["BESIDE", "beside_cell", "published_notes", "to_console", "to_csv", "to_latex", "to_markdown"]
+
+MOST_SIDE_BY_SIDE = 6
+"""Columns of a table in a terminal."""
 
 BESIDE = (
     "Own mean, printed figure (own minus printed), in percent; the ranks are those of the figures that both have, "
@@ -41,6 +47,20 @@ def to_markdown(table: StudyTable, title: str, compare_to: str | None) -> str:
         lines += ["", f"## Beside the printed figures: {table.published.title}", "", BESIDE, ""]
         lines += [*_pipes(_beside(table, str)), "", *(f"- {note}" for note in published_notes(table))]
     return "\n".join(lines) + "\n"
+
+
+def to_console(table: StudyTable) -> Iterator[RichTable | str]:
+    """Lay out the table for a terminal, a few figures at a time: means and deviations, ranks, and what they tell."""
+    head, *body = _grid(table, _console_cell, escape)
+    for start in range(1, len(head), MOST_SIDE_BY_SIDE):
+        part = slice(start, start + MOST_SIDE_BY_SIDE)
+        shown = table_of(("row",), head[part])
+        for name, *cells in body:
+            shown.add_row(name, *cells[start - 1 : start - 1 + MOST_SIDE_BY_SIDE])
+        yield shown
+    spread = "standard deviation over folds and seeds" if table.folds else "standard deviation over seeds"
+    yield f"Percent, higher is better: mean ± {spread}, best in bold; rank is the mean rank over figures."
+    yield from _ranking_notes(table)
 
 
 def to_latex(table: StudyTable, title: str) -> str:
@@ -161,6 +181,11 @@ def _cost_cell(values: Sequence[float]) -> str:
     return "-" if not values else f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
+def _console_cell(figure: SeedSummary, is_best: bool) -> str:
+    mean = f"[bold]{figure.mean:.2f}[/bold]" if is_best else f"{figure.mean:.2f}"
+    return mean if figure.num_seeds < 2 else f"{mean} ± {figure.deviation:.2f}"
+
+
 def _markdown_cell(figure: SeedSummary, is_best: bool) -> str:
     mean = f"**{figure.mean:.2f}**" if is_best else f"{figure.mean:.2f}"
     return mean if figure.num_seeds < 2 else f"{mean} ± {figure.deviation:.2f}{_interval(figure)}"
@@ -187,7 +212,18 @@ def _notes(table: StudyTable) -> list[str]:
             f"The linear baseline is that of row {table.linear_row!r}: other features, tasks or linear models give "
             "another."
         )
-    means = table.means
+    notes += _ranking_notes(table)
+    notes += [f"Row {row!r} does not apply: {reason}" for row, reason in table.inapplicable.items()]
+    for row, seeds in table.missing.items():
+        for reason in dict.fromkeys(seeds.values()):
+            concerned = [str(seed) for seed, other in seeds.items() if other == reason]
+            notes.append(f"Row {row!r}, seed {', '.join(concerned)}: {reason}")
+    return notes
+
+
+def _ranking_notes(table: StudyTable) -> list[str]:
+    """Say whether rows differ at all, and which of them are not told apart."""
+    notes, means = [], table.means
     if min(means.shape) > 1:
         test = friedman_test(means)
         notes.append(
@@ -196,12 +232,12 @@ def _notes(table: StudyTable) -> list[str]:
         )
         if np.isfinite(means).all():
             difference = nemenyi_difference(*means.shape)
-            notes.append(f"Mean ranks that differ by less than {difference:.2f} are not told apart (Nemenyi, 95 %).")
-    notes += [f"Row {row!r} does not apply: {reason}" for row, reason in table.inapplicable.items()]
-    for row, seeds in table.missing.items():
-        for reason in dict.fromkeys(seeds.values()):
-            concerned = [str(seed) for seed, other in seeds.items() if other == reason]
-            notes.append(f"Row {row!r}, seed {', '.join(concerned)}: {reason}")
+            ranks = table.ranks()
+            rows, mean_ranks = zip(*ranks.items(), strict=True)
+            groups = not_told_apart(mean_ranks, difference)
+            joined = "; ".join(", ".join(repr(rows[place]) for place in group) for group in groups)
+            told = f"are not told apart (Nemenyi, 95 %): {joined}" if groups else "would not be told apart; no two do"
+            notes.append(f"Mean ranks that differ by less than {difference:.2f} {told}.")
     return notes
 
 

@@ -143,11 +143,14 @@ def _ranks(table: StudyTable) -> list[Block]:
         caption = "Mean rank over figures. No critical difference is drawn: some cells are missing."
     else:
         caption = (
-            "Mean rank over figures. Rows in the band are not told apart from the best; two metrics of one corpus say "
-            "less than two corpora, so the band is rather too narrow."
+            "Critical-difference diagram (Demšar 2006): mean rank over figures. Rows that a bar joins are not told "
+            "apart; two metrics of one corpus say less than two corpora, so the difference is rather too small."
         )
-    legend = [("dot", "mean rank"), *([("band", "critical difference")] if difference is not None else [])]
-    return [Cards(cards), Charts([Chart("Mean ranks", rank_axis(ranks, difference, "ranks"), caption, legend)])]
+        if test.p >= 0.05:
+            caption += " Friedman's test does not say that rows differ at all, so no two of them should be told apart."
+    legend = [("dot", "mean rank"), *([("c2", "not told apart")] if difference is not None else [])]
+    title = "Mean ranks" if difference is None else "Critical differences of mean ranks"
+    return [Cards(cards), Charts([Chart(title, rank_axis(ranks, difference, "ranks"), caption, legend)])]
 
 
 def _table(table: StudyTable) -> list[Block]:

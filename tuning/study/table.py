@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from mmpsr.metrics.ranking import friedman_ranks
 from mmpsr.metrics.seeds import SeedSummary, seed_summary
+from mmpsr.metrics.sums import metric_limits
 from training.config import RunConfig
 from training.fit.cost import COST
 from training.runs.directory import RunDirectory
@@ -144,7 +145,8 @@ class StudyTable:
         seeds = {row: list(values.get(column, {}).values()) for row, values in self.values.items()}
         alone = [self.linear[column]] if column in self.linear else []
         seeds[LINEAR] = list(self.linear_by_seed.get(column, {}).values()) or alone
-        return {row: seed_summary(values, self.overlap) for row, values in seeds.items()}
+        limits = metric_limits(column.metric)
+        return {row: seed_summary(values, self.overlap, limits=limits) for row, values in seeds.items()}
 
     def best(self, column: Column) -> set[str]:
         """Find the rows with the highest mean, as printed; the baseline counts."""
@@ -191,7 +193,8 @@ class StudyTable:
         """Summarise a row minus another, or minus the baseline of folds, over the seeds that both have."""
         ours = self.values[row].get(column, {})
         theirs = (self.linear_by_seed if other == LINEAR else self.values[other]).get(column, {})
-        return seed_summary([value - theirs[seed] for seed, value in ours.items() if seed in theirs], self.overlap)
+        differences = [value - theirs[seed] for seed, value in ours.items() if seed in theirs]
+        return seed_summary(differences, self.overlap, limits=metric_limits(column.metric, is_difference=True))
 
     def to_json(self) -> str:
         """Write the content of `table.json`: all attributes; what is by figure is a list in the order of `columns`."""

@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -43,6 +44,7 @@ from mmpsr.errors import Interrupted
 from training.config import RunConfig
 from training.data.load import RunData, extract_features, load_clips, load_run_data
 from training.data.selection import active_features
+from training.fit.live import Stand, Watch
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
 from training.pipeline import JoinedRun, train_joined, train_joined_together
@@ -61,9 +63,14 @@ POLL = 1.0
 PATIENCE = 60.0
 """Seconds that workers have to write a checkpoint."""
 
+REFRESH = 0.5
+"""Seconds between what a worker tells of where its cells stand."""
+
 Report = Callable[[Cell, str | None, float], None]
 Share = Callable[[list[list[Cell]], Report], None]
 """Computes groups of cells."""
+Show = Callable[[str, Stand | None], None]
+"""Takes the name of cells that are trained together, and where they stand; None where they are over."""
 
 
 class Stopped(Interrupted):
@@ -82,7 +89,8 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> tuple[RunData, Linea
 class CellRunner:
     """Computes cells, one after another or in stacks, and keeps the data of the last ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Show = lambda name, stand: None) -> None:
+        self._show = show
         self._data: dict[str, tuple[RunData, LinearBaseline]] = {}
         self._refused: dict[str, Exception] = {}
         torch.set_num_threads(1)  # sums depend on how they are split over threads
@@ -111,13 +119,22 @@ class CellRunner:
                 todo = self._together(todo, folders, clock)
             for cell in todo:
                 try:
-                    self._compute(cell.config, cell.data_key, folders[cell.path])
+                    with self._watching([cell]) as watch:
+                        self._compute(cell.config, cell.data_key, folders[cell.path], watch)
                 except Interrupted:
                     raise
                 except Exception as error:
                     clock.tell(cell, _failed(folders[cell.path], error))
                 else:
                     clock.tell(cell, None)
+
+    @contextmanager
+    def _watching(self, cells: Sequence[Cell]) -> Iterator[Watch]:
+        name = name_of(cells)
+        try:
+            yield partial(self._show, name)
+        finally:
+            self._show(name, None)
 
     def _together(self, cells: list[Cell], folders: Mapping[Path, RunDirectory], clock: _Clock) -> list[Cell]:
         """Compute cells as one stack; give those that are left to be computed alone."""
@@ -132,10 +149,11 @@ class CellRunner:
             return stacked
         left = list(stacked)
         try:
-            for index, problem in train_joined_together(runs):
-                left.remove(stacked[index])
-                reason = None if problem is None else _failed(folders[stacked[index].path], problem)
-                clock.tell(stacked[index], reason)
+            with self._watching(stacked) as watch:
+                for index, problem in train_joined_together(runs, watch):
+                    left.remove(stacked[index])
+                    reason = None if problem is None else _failed(folders[stacked[index].path], problem)
+                    clock.tell(stacked[index], reason)
         except (Interrupted, BrokenPipeError):  # the latter where there is no one left to tell
             raise
         except Exception:  # of one of them or of all: which, they say alone
@@ -163,9 +181,18 @@ class CellRunner:
         run.write_json(INPUTS, data.hashes)
         return JoinedRun(config, data, baseline, accelerator, run, lambda message: None)
 
-    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory) -> None:
+    def _compute(self, config: RunConfig, data_key: str, run: RunDirectory, watch: Watch) -> None:
         own = self._joined(config, data_key, run)
-        train_joined(config, own.data, own.baseline, own.accelerator, run, own.say)
+        train_joined(config, own.data, own.baseline, own.accelerator, run, own.say, watch=watch)
+
+
+def name_of(cells: Sequence[Cell]) -> str:
+    """Name cells that are trained together by their rows and seeds, three of each at most."""
+    rows, seeds = (list(dict.fromkeys(each)) for each in ((c.row for c in cells), (str(c.seed) for c in cells)))
+    of_rows, of_seeds = (
+        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") for names in (rows, seeds)
+    )
+    return f"{of_rows}, {'seeds' if len(seeds) > 1 else 'seed'} {of_seeds}"
 
 
 def _take(cell: Cell, locks: ExitStack) -> bool:
@@ -221,6 +248,15 @@ class _Worker:
     cells: list[Cell] = field(default_factory=list)
     started: float = 0.0
     data_key: str | None = None
+    shown: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Where cells of a worker stand, as it sends that; None where they are over."""
+
+    name: str
+    stand: Stand | None
 
 
 def compute(
@@ -230,6 +266,7 @@ def compute(
     stack: bool = True,
     say: Callable[[str], None] = lambda line: None,
     share: Share | None = None,
+    show: Show = lambda name, stand: None,
 ) -> None:
     """Compute cells; one that fails does not stop the others, and one that another process has is waited for last.
 
@@ -240,11 +277,12 @@ def compute(
         stack: whether to train cells together that can be.
         say: told when there is nothing left but what other processes have, and which of it they have done.
         share: who computes in place of processes of this machine.
+        show: told where cells that are being trained stand.
 
     Raises:
         Stopped: SIGINT or SIGTERM came.
     """
-    runner, left, held = CellRunner(), list(cells), list[Cell]()
+    runner, left, held = CellRunner(show), list(cells), list[Cell]()
 
     def tell(cell: Cell, reason: str | None, seconds: float) -> None:
         if reason == HELD:
@@ -265,7 +303,7 @@ def compute(
                         runner.run(group, tell)
                 else:
                     _extract(left)
-                    _share(groups, min(num_workers, len(groups)), tell)
+                    _share(groups, min(num_workers, len(groups)), tell, show)
                 left = _wait(held, say)
         except (Interrupted, KeyboardInterrupt):
             raise Stopped from None
@@ -317,7 +355,7 @@ def _extract(cells: Sequence[Cell]) -> None:
             extract_features(clips, features, accelerator, Console(file=io.StringIO()))
 
 
-def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
+def _share(groups: list[list[Cell]], num_workers: int, report: Report, show: Show) -> None:
     workers = [_start() for _ in range(num_workers)]
     try:
         while groups or any(worker.cells for worker in workers):
@@ -328,7 +366,7 @@ def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
                 try:
-                    path, reason, seconds = worker.connection.recv()
+                    message = worker.connection.recv()
                 except (EOFError, ConnectionResetError):
                     worker.process.join()
                     if len(worker.cells) > 1:  # which of them ended it, they show alone
@@ -338,8 +376,15 @@ def _share(groups: list[list[Cell]], num_workers: int, report: Report) -> None:
                         reason = f"its process ended with exit code {code}; the same command continues it"
                         report(worker.cells[0], reason, time.monotonic() - worker.started)
                     worker.cells = []
+                    for name in worker.shown:
+                        show(name, None)
                     workers[workers.index(worker)] = _start()
                 else:
+                    if isinstance(message, _Shown):
+                        (worker.shown.discard if message.stand is None else worker.shown.add)(message.name)
+                        show(message.name, message.stand)
+                        continue
+                    path, reason, seconds = message
                     (cell,) = (cell for cell in worker.cells if cell.path == path)
                     worker.cells.remove(cell)
                     worker.started = time.monotonic()
@@ -388,7 +433,16 @@ def _work(connection: Connection, parent: int) -> None:
     """Compute the cells that a worker is sent, until there is no one to send any."""
     os.setsid()
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    runner = CellRunner()
+    sent = 0.0
+
+    def show(name: str, stand: Stand | None) -> None:
+        nonlocal sent
+        if stand is None or time.monotonic() - sent >= REFRESH:
+            sent = time.monotonic()
+            with suppress(OSError):  # there is no one left to tell, which the next result finds, too
+                connection.send(_Shown(name, stand))
+
+    runner = CellRunner(show)
     try:
         while True:
             runner.run(connection.recv(), lambda cell, *rest: connection.send((cell.path, *rest)))

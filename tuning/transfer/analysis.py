@@ -24,7 +24,7 @@ from training.evaluation.figures import NUM_RESAMPLES, add_holm_correction, esti
 from training.runs.directory import RunError
 from training.runs.stored import RunPredictions, TaskSplit
 from training.scoring.rows import Estimate
-from training.scoring.tables import between, metric_name, number, table_of
+from training.scoring.tables import between, few_groups, metric_name, number, table_of
 from tuning.study.config import Study
 
 __all__ = ["System", "find_runs", "study_runs", "transfer_report", "transfer_tables"]
@@ -115,13 +115,13 @@ def _compare(
         for metric in first.metrics:
             before, after = (_mean([part.statistic(metric) for part in parts[place]]) for parts in (theirs, ours))
             difference = paired_bootstrap(before, after, num_groups, NUM_RESAMPLES)
-            p = difference.p_value()
+            over, p = estimate(difference, metric, is_difference=True), difference.p_value()
             values = [float(statistic(np.ones((1, num_groups)))[0]) for statistic in (before, after)]
             yield {
                 "tasks": tasks, **first.key, "metric": metric, "num_clips": len(first.clips), "num_groups": num_groups,
                 "num_seeds": len(ours[place]), "num_seeds_alone": len(theirs[place]),
                 **{n: v if np.isfinite(v) else None for n, v in zip(("alone", "joint"), values, strict=True)},
-                "difference": asdict(estimate(difference)), "p": p if np.isfinite(p) else None,
+                "difference": asdict(over), "p": p if np.isfinite(p) else None,
             }  # fmt: skip
 
 
@@ -207,6 +207,8 @@ def transfer_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
         "intervals over groups"
     )
     yield _figures(report["figures"])
+    if (note := few_groups((row["corpus"], row["task"], row["num_groups"]) for row in report["figures"])) is not None:
+        yield note
     yield "Who helps whom: mean difference over a task's figures, beside the task alone"
     yield _matrix(report)
     if report["conflicts"]:
@@ -225,18 +227,18 @@ def transfer_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
-    figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "corr. p", "verdict")
+    figures = ("clips", "seeds", "alone", "joint", "difference [95 %]", "p", "corr. p", "verdict")
     table = table_of(("task", "with", "corpus", "metric"), figures)
     for row in rows:
-        p, difference = row["corrected_p"], Estimate(**row["difference"])
+        difference = Estimate(**row["difference"])
+        ps = ["-" if p is None else f"{p:.3f}" for p in (row["p"], row["corrected_p"])]
         seeds = f"{row['num_seeds']}"
         if row["num_seeds"] != row["num_seeds_alone"]:
             seeds += f" / {row['num_seeds_alone']}"
         table.add_row(
             row["task"], _others(row), f"{row['corpus']} {row['split']}", metric_name(row["metric"]),
             f"{row['num_clips']} in {row['num_groups']}", seeds, number(row["alone"]), number(row["joint"]),
-            f"{number(difference.value, True)} {between(difference, True)}", "-" if p is None else f"{p:.3f}",
-            row["verdict"],
+            f"{number(difference.value, True)} {between(difference, True)}", *ps, row["verdict"],
         )  # fmt: skip
     return table
 

@@ -41,10 +41,13 @@ def test_hours_are_told_and_nothing_where_it_is_not_wanted(clock: list[float]) -
     assert told == ["features: 1 of 1001 clips, 0.0 clips/s, 0 failed, less than 10:00:00 left"]
 
 
-def test_without_haste_there_is_a_line_a_minute(clock: list[float]) -> None:
-    told: list[str] = []
-    bar = ClipProgress(10, True, tell=told.append)
-    for seconds, num_left in ((130.0, 9), (159.0, 8), (161.0, 7), (220.0, 1)):
-        clock[0] = seconds
-        bar.update(num_left, 0)
-    assert [line.split(",")[0] for line in told] == ["features: 3 of 10 clips"]
+def test_lines_come_soon_and_then_one_a_minute(clock: list[float]) -> None:
+    times: list[float] = []
+    bar = ClipProgress(2000, True, tell=lambda line: times.append(clock[0]))
+    for second in range(1, 2001):
+        clock[0] = 100.0 + second
+        bar.update(2000 - second, 0)
+    gaps = [after - before for before, after in zip([100.0, *times], times, strict=False)]
+    assert gaps[:8] == [9.0] * 8  # the first whole second after 8
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == 61.0

@@ -61,6 +61,32 @@ def test_p_is_where_the_interval_just_reaches_the_value() -> None:
     assert found.p_value(interval.estimate) > 0.9
     assert found.p_value(1e9) < 0.001
     assert mean_bootstrap(np.zeros(5), np.arange(5)).p_value() == pytest.approx(1.0)  # no resample differs from it
+    assert mean_bootstrap(np.ones(5), np.arange(5)).p_value() == pytest.approx(1 / 2001)  # all are alike: none is 0
+
+
+@pytest.mark.parametrize("num_groups", [2, 3, 4, 5, 8, 30])
+def test_p_and_interval_never_contradict_each_other(num_groups: int) -> None:
+    generator = np.random.default_rng(num_groups)
+    for draw in range(12):
+        values = generator.normal(0.5, 1.0, size=num_groups).round(draw % 3)  # with ties, and resamples that are equal
+        found = mean_bootstrap(values, np.arange(num_groups), num_resamples=200)
+        for level in (0.5, 0.9, 0.95, 0.99):
+            interval = found.interval(level)
+            reach = interval.high - interval.low
+            within = np.array([0.5, 0.999, 0.001]) * reach + interval.low
+            without = [interval.low - 0.001 * reach - 1e-6, interval.high + 0.3 * reach + 1e-6, interval.high + 9.0]
+            for value in (0.0, *within, *without):
+                is_left_out = value < interval.low or value > interval.high
+                assert (found.p_value(float(value)) < 1 - level) == is_left_out, (level, value)
+
+
+def test_intervals_of_four_groups_or_fewer_are_about_as_wide_as_t_intervals() -> None:
+    # between the least and the greatest group alone, as far as percentiles reach, would be half of that or less
+    for num_groups, least in ((2, 0.95), (3, 0.95), (4, 0.9)):
+        values = np.arange(num_groups, dtype=float)
+        found = mean_bootstrap(values, np.arange(num_groups), num_resamples=4000).interval()
+        low, high = stats.t.interval(0.95, num_groups - 1, values.mean(), stats.sem(values))
+        assert (found.high - found.low) / (high - low) == pytest.approx(1.0, abs=1 - least)
 
 
 def test_p_agrees_with_the_t_test_of_few_clips() -> None:

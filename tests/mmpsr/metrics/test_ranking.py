@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmpsr.metrics.ranking import column_ranks, friedman_ranks, friedman_test, nemenyi_difference
+from mmpsr.metrics.ranking import column_ranks, friedman_ranks, friedman_test, nemenyi_difference, not_told_apart
 
 NAN = np.nan
 
@@ -59,3 +59,24 @@ def test_critical_differences_are_those_of_printed_tables(methods: int, quantile
     expected = quantile * (methods * (methods + 1) / (6 * 30)) ** 0.5
     assert nemenyi_difference(methods, 30) == pytest.approx(expected, abs=1e-3)
     assert nemenyi_difference(methods, 30, level=0.90) < nemenyi_difference(methods, 30)
+
+
+def test_groups_that_are_not_told_apart_are_those_of_a_printed_diagram() -> None:
+    # Demsar 2006, four variants of C4.5 on 14 data sets at p = 0.10: the pure one is told apart from those with m,
+    # that with cf from none: 3.143 - 2.000 = 1.143 > 1.12, 2.893 - 1.964 = 0.929, 3.143 - 2.893 = 0.25
+    ranks = [3.143, 2.000, 2.893, 1.964]
+    difference = nemenyi_difference(4, 14, level=0.90)
+    assert difference == pytest.approx(1.12, abs=0.005)
+    assert not_told_apart(ranks, difference) == [[3, 1, 2], [2, 0]]
+
+
+def test_groups_by_hand() -> None:
+    # 1.0 with 2.0; 2.0 with 3.0; 5.0 alone; 1.0 and 2.5 differ by exactly the difference, which counts
+    assert not_told_apart([5.0, 1.0, 3.0, 2.0], 1.5) == [[1, 3], [3, 2]]
+    assert not_told_apart([1.0, 2.5], 1.5) == []
+    assert not_told_apart([1.0, 2.0, 3.0], 9.0) == [[0, 1, 2]]
+
+
+def test_the_difference_of_two_methods_is_that_of_a_normal_test() -> None:
+    # with k = 2 the studentised range is |z| sqrt(2): CD = 1.95996 sqrt(2 * 3 / (6 * 25)) = 0.39199
+    assert nemenyi_difference(2, 25) == pytest.approx(stats.norm.ppf(0.975) / 5, rel=1e-6)

@@ -28,3 +28,10 @@ def test_folds_that_share_training_clips_widen_the_interval() -> None:
     found = seed_summary([1.0, 2.0, 3.0], overlap=1 / 2)
     assert (found.mean, found.deviation, found.num_seeds) == (2.0, 1.0, 3)
     assert (found.low, found.high) == pytest.approx((2.0 - 3.9279, 2.0 + 3.9279), abs=1e-3)
+
+
+def test_intervals_stay_within_what_a_metric_can_be() -> None:
+    # deviation sqrt(((1.9)^2 + (0.1)^2 + (1.8)^2) / 2) around 97.9; t(0.975, 2) = 4.3027 reaches beyond 100
+    found = seed_summary([96.0, 98.0, 99.7], limits=(0.0, 100.0))
+    assert found.high == 100.0
+    assert found.low == pytest.approx(97.9 - 4.3027 * ((1.9**2 + 0.1**2 + 1.8**2) / 2 / 3) ** 0.5, abs=1e-3)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from encoders.config import FeaturesConfig
 from mmpsr.config import ConfigError
 from mmpsr.prototypes.texts import TaskTexts, read_task_texts
 from mmpsr.tasks import AMBIVALENCE, TaskSpec
@@ -100,3 +101,8 @@ def test_one_encoder_reads_both_where_it_can() -> None:
         with_text_encoder(features, "minilmm", both)
     with pytest.raises(ConfigError, match="none is text"):
         with_text_encoder(features, None, ("behavior",))
+
+
+def test_a_wording_that_there_is_not_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="wordings: none is named 'name'; did you mean 'names'"):
+        read_zero_shot(["emotion"], FeaturesConfig(), wordings=["name"])  # type: ignore[list-item]

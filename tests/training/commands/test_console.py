@@ -127,7 +127,7 @@ def test_media_that_cannot_be_looked_at(place: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_ctrl_c_ends_with_one_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inspection, "inspect_media", stop)
@@ -153,7 +153,7 @@ def test_training_and_extraction_get_their_options(
     resolved = published.load_any_config(Path("run.toml"))[0]
     monkeypatch.setattr(published, "load_any_config", lambda *given: read.extend(given) or (resolved, ["[a] ignored"]))
     monkeypatch.setattr(accelerator, "create_accelerator", lambda *_: SimpleNamespace(is_main_process=True))
-    monkeypatch.setattr(pipeline, "run_training", lambda config, name, resume, *_: done.append(resume))
+    monkeypatch.setattr(pipeline, "run_training", lambda config, name, resume, *_, **__: done.append(resume))
     monkeypatch.setattr(load, "load_clips", lambda *_: SimpleNamespace(clips=None))
     monkeypatch.setattr(load, "extract_features", lambda _, features, *rest: done.append(features.retry_failed))
     result = CliRunner().invoke(app, [name, "--config", "run.toml", *arguments], catch_exceptions=False)
@@ -174,7 +174,7 @@ def test_training_and_extraction_get_their_options(
 def test_training_that_is_stopped_says_so_on_stdout(
     error: BaseException, sentence: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(pipeline, "run_training", stop)
@@ -195,7 +195,7 @@ def test_the_subcommands_and_the_version() -> None:
     assert {found.name or found.callback.__name__ for found in app.registered_commands} == {  # type: ignore[union-attr]
         "train", "extract", "doctor", "features", "encoders", "evaluate", "compare", "verify", "bundle", "predict",
         "export", "app", "adapt", "zero-shot", "measure",
-        "tune", "study", "transfer", "trunks", "report",
+        "tune", "study", "transfer", "trunks", "report", "init", "settings",
     }  # fmt: skip
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output.strip()) == (0, importlib.metadata.version("mmpsr"))

@@ -183,3 +183,18 @@ def test_rows_and_batches_are_cut_as_asked() -> None:
     assert len(batch) == 10
     assert batch.labeled("personality").all()
     assert not batch.labeled("emotion").any()
+
+
+def test_the_end_of_training_says_what_comes_next(emotion_run: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import pipeline
+
+    monkeypatch.setattr(pipeline, "run_training", lambda *_, **__: Path("runs/run/1"))
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, ["--config", "run.toml"])
+    assert result.exit_code == 0, result.output
+    assert (
+        "next: mmpsr evaluate runs/run/1, mmpsr report runs/run/1, mmpsr predict runs/run/1 RECORDING" in result.stderr
+    )
+    assert "mmpsr bundle runs/run/1 -o FOLDER" in result.stderr
+    assert "next:" not in result.stdout

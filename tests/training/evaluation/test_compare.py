@@ -98,6 +98,18 @@ def test_tables_and_document(paths: tuple[Path, Path], runs: tuple[RunPrediction
     assert f"{difference['value']:+.2f}" in line
     assert f"[{difference['low']:+.2f}, {difference['high']:+.2f}]" in line
     assert "p corrected over the rows of its table (Holm)" in out
+    out = " ".join(out.split())
+    groups = figure(document, "bah", "uar")["num_groups"]
+    assert f"bah ambivalence ({groups})" in out
+    assert "Intervals and p from so few are unsure themselves." in out
+
+
+def test_p_and_interval_of_a_difference_say_the_same(runs: tuple[RunPredictions, RunPredictions]) -> None:
+    for row in compare_runs(*runs, None)["figures"]:
+        low, high = row["difference"]["low"], row["difference"]["high"]
+        assert (row["p"] < 0.05) == (low > 0 or high < 0)
+        assert -200 <= low <= high <= 200
+        assert row["metric"] == "mean_ccc" or -100 <= low <= high <= 100
 
 
 def test_clips_of_one_run_only_are_told(
@@ -121,6 +133,6 @@ def test_runs_that_cannot_be_compared(paths: tuple[Path, Path], runs: tuple[RunP
         compare_runs(first, replace(second, table=regrouped), "test")
     with pytest.raises(RunError, match="have no labelled clip and metric in common"):
         compare_runs(first, replace(second, table=second.table.assign(clip_id=second.table["clip_id"] + "x")), "test")
-    result = CliRunner().invoke(app, ["compare", str(paths[0]), str(paths[0].parent)])
+    result = CliRunner().invoke(app, ["compare", str(paths[0]), str(Path(__file__).parent)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "has no config.json" in result.stderr

@@ -20,6 +20,7 @@ from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
 from mmpsr.tasks import task_of_texts
 from tests.support import joined as small
+from training.fit import loop
 from training.fit.loop import StopSignals, build_model, train
 from training.fit.state import TrainState
 from training.runs.directory import RunDirectory
@@ -126,3 +127,15 @@ def test_signals_stay_as_they_are_where_another_thread_trains() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(handler).result() is before
     assert handler() is not before
+
+
+@pytest.mark.parametrize(("quiet", "told"), [(-1.0, {1, 2, 3}), (1e9, {1})])
+def test_an_epoch_that_is_not_better_is_told_after_a_silence(
+    quiet: float, told: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "QUIET", quiet)
+    monkeypatch.setattr(loop, "monitor", lambda *_: 50.0)  # no epoch is better than the first
+    lines: list[str] = []
+    config = small.config(training={"num_epochs": 3})
+    train(config, small.joined(), small.tasks(), Accelerator(cpu=True), RunDirectory(tmp_path), lines.append)
+    assert {int(line.split()[1]) for line in lines if line.startswith("epoch")} == told

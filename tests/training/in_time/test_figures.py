@@ -81,6 +81,11 @@ def test_runs_are_compared_seed_by_seed() -> None:
     assert row["model"] == pytest.approx(60.0)  # of 50, 60, 70
     assert row["linear"] == pytest.approx(100 / 3)
     assert row["over_linear"] == pytest.approx(15.0)  # of 50 - 40 and 70 - 50; not of 60 - 10
+    assert (row["over_linear_low"], row["over_linear_high"]) == pytest.approx(
+        (-48.53, 78.53), abs=0.01
+    )  # 12.706 sd / sqrt 2
+    [wide] = results_over_seeds([[{**place, "model": ours, "linear": 5.0}] for ours in (99.0, 60.0)])
+    assert (wide["low"], wide["high"], wide["over_linear_low"], wide["over_linear_high"]) == (0.0, 100.0, -100.0, 100.0)
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(run: Path, tmp_path: Path) -> None:

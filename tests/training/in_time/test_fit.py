@@ -16,6 +16,7 @@ from mmpsr.errors import Interrupted
 from tests.support.in_time import WIDTHS, planted
 from training.config import InTimeConfig, InTimeTrainingConfig
 from training.fit.callbacks import Callback, CheckpointWritten, EpochEnd
+from training.fit.live import Stand
 from training.in_time import baseline, fit
 from training.in_time.baseline import FrameBaseline
 from training.in_time.data import FrameData, Window
@@ -99,7 +100,11 @@ def test_a_killed_run_continues_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         def on_checkpoint(self, checkpoint: CheckpointWritten) -> None:
             told.append(("checkpoint", checkpoint.epoch, checkpoint.step, checkpoint.path.name))
 
-    again = train_in_time(settings, data, Accelerator(cpu=True), run, said.append, [Watch()])
+    stands: list[Stand] = []
+    again = train_in_time(settings, data, Accelerator(cpu=True), run, said.append, [Watch()], stands.append)
+    # it goes on after two of three batches; dev figures are as a batch more
+    assert [stand.epoch for stand in stands] == pytest.approx([0.5, 0.75, 1, 1, 1.25, 1.5, 1.75, 2])
+    assert not any("epoch   " in message for message in said)
     assert told == [
         ("epoch", 1, 3, "True"), ("checkpoint", 1, 3, "step-00000003"),
         ("epoch", 2, 6, "True"), ("checkpoint", 2, 6, "step-00000006"),

@@ -177,12 +177,16 @@ def test_what_a_clip_table_lacks_is_filled_in_and_what_is_wrong_is_said(predicto
         predictor.predict(table_of(media), texts="hello")
     with pytest.raises(ValueError, match=r"a confidence is a probability between 0 and 1, found 80"):
         predictor.predict(media, confidence=80)
+    with pytest.raises(FileNotFoundError, match=r"there is no recording .*missing\.mkv; name files, folders or globs"):
+        predictor.predict([media / "1-broken.mkv", media / "missing.mkv"])
     with pytest.raises(InputError, match="nothing to predict"):
         predictor.predict([])
 
 
 def test_nothing_that_can_be_predicted(predictor: Predictor, media: Path) -> None:
-    results = predictor.predict([media / "1-broken.mkv", media / "missing.mkv"])
+    table = pd.DataFrame({"clip_id": ["1-broken.mkv", "missing.mkv"]})
+    table["media"] = [str(media / name) for name in table["clip_id"]]
+    results = predictor.predict(table)
     assert len(results) == 0
     assert [each.id for each in results.defects] == ["1-broken.mkv", "missing.mkv"]
     assert "file does not exist" in results.defects[1].reason
@@ -329,7 +333,7 @@ def test_explanations_add_up_in_the_order_of_the_clips(
                     list(together.tasks[task].shapley[name].values()), abs=1e-6
                 )
     assert set(found[1].tasks["emotion"].shapley["audio"].values()) == {0.0}
-    assert predictor.explain(predictor.predict(media / "missing.mkv")) == []
+    assert predictor.explain(predictor.predict(media / "1-broken.mkv")) == []
 
 
 def test_an_executor_encodes_and_explains_as_this_process(

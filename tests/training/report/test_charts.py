@@ -144,18 +144,21 @@ def test_shades_grow_with_the_value_and_turn_with_the_sign() -> None:
     ]  # fmt: skip
 
 
-def test_the_best_rank_is_on_top_and_the_band_starts_there() -> None:
-    svg = rank_axis({"worse": 3.0, "best": 1.0, "close": 1.5}, 1.0, "k")
+def test_the_best_rank_is_on_top_and_bars_join_rows_that_are_not_told_apart() -> None:
+    svg = rank_axis({"worse": 3.0, "best": 1.0, "close": 1.5, "last": 3.5}, 1.0, "k")
     dots = places(svg, "fill: var(--c1)")
     assert [x for x, _ in dots] == sorted(x for x, _ in dots)
-    assert [name for name in texts(svg) if name in ("worse", "best", "close")] == ["best", "close", "worse"]
-    [band] = re.findall(r'd="([^"]*)"[^>]*fill: var\(--c3\)', svg)
-    xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", band)]
-    (best, _), (close, _), (worse, _) = dots
-    assert min(xs) == pytest.approx(best, abs=1e-3)
-    assert max(xs) == pytest.approx(best + (worse - best) / 2, abs=1e-3)  # one rank of the two between them
-    assert close < max(xs) < worse
-    assert "var(--c3)" not in rank_axis({"a": 1.0, "b": 2.0}, None, "k")
+    names = ["critical difference", "best", "close", "worse", "last"]
+    assert [name for name in texts(svg) if name in names] == names
+    bars = [
+        [tuple(map(float, point)) for point in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)]
+        for path in re.findall(r'd="([^"]*)"[^>]*stroke: var\(--c2\)', svg)
+    ]
+    for (top, bottom), joined in zip(bars, (dots[:2], dots[2:]), strict=True):  # 1.0 and 1.5; 3.0 and 3.5
+        assert top[0] == bottom[0] > dots[-1][0]
+        assert [y for _, y in dots if top[1] < y < bottom[1]] == [y for _, y in joined]
+    assert "var(--c2)" not in rank_axis({"a": 1.0, "b": 2.0}, None, "k")
+    assert "var(--c2)" not in rank_axis({"a": 1.0, "b": 3.0}, 1.0, "k")  # told apart
 
 
 def test_dots_of_reliability_are_as_large_as_their_counts() -> None:

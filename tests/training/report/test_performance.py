@@ -38,7 +38,7 @@ def test_figures() -> None:
     figures, metrics, dev = tables(section)
     assert figures == [
         ["meld emotion (zero-shot)", "MF1", "54.61 [45.00, 63.50]", "50.00 [40.00, 60.00]", "+4.61 [-1.00, +9.00]",
-         "0.040", "14.50", "1,200", "30"]
+         "0.020", "0.040", "14.50", "1,200", "30"]
     ]  # fmt: skip
     assert metrics == [["MF1", "F1 averaged over classes"]]
     assert dev == [["meld", "emotion", "MF1", "1,200", "-", "50.00", "14.50"]]
@@ -57,7 +57,7 @@ def test_how_the_model_stands_beside_the_baseline(over: float | None, note: str)
 def test_without_a_stored_baseline_there_is_none_beside() -> None:
     row = replace(ROW, linear=None, over_linear=None)
     [[cells], _] = tables(figures_section([row], [RESULT], []))
-    assert cells[3:6] == ["-", "-", "-"]
+    assert cells[3:7] == ["-", "-", "-", "-"]
 
 
 def test_classes_are_drawn_by_metric_and_hostile_names_stay_names() -> None:

@@ -15,7 +15,7 @@ import torch
 from tests.support import executors, searched
 from tests.support.executors import killed_at_random, two_processes
 from tests.tuning.search.test_workers import outcomes, silent
-from tests.tuning.study.test_fill import STUDY, figures, quiet, write, write_inputs
+from tests.tuning.study.test_fill import STUDY, figures, num_logged, quiet, write, write_inputs
 from tuning.search.objective import Search
 from tuning.search.workers import run_search
 from tuning.study.config import load_study
@@ -39,7 +39,7 @@ def test_a_study_on_a_cluster_has_the_cells_of_this_process(
     own, text = figures(load_study("study.toml")), Path("runs/study/table.csv").read_text()
     shutil.rmtree("runs")
     study = load_study("study.toml", [f"features.executor={json.dumps(cluster[0])}"])
-    with killed_at_random(cluster[1], 1, (4.0, 6.0)) as killed:
+    with killed_at_random(cluster[1], 1, (0.0, 0.1), has_begun=lambda: num_logged() > 0) as killed:  # in training
         run_study(study, 1, quiet())
     assert len(killed) == 1
     assert figures(study) == own

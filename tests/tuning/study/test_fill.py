@@ -34,6 +34,7 @@ from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
 from mmpsr.metrics.seeds import seed_summary
 from training import pipeline
+from training.fit.live import Stand
 from training.report.page import render
 from training.runs.stored import RunPredictions
 from tuning.console import app
@@ -161,7 +162,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, results: Callable[[str, int], Any]) -
     """Cells that take their results from a function of row folder and seed, in place of training."""
     trained: list[str] = []
 
-    def compute(self: object, config: Any, data_key: str, run: Any) -> None:
+    def compute(self: object, config: Any, data_key: str, run: Any, watch: Any) -> None:
         row = run.path.parent.name
         trained.append(f"{row}/{run.path.name}")
         found = results(row, config.training.seed)
@@ -244,7 +245,9 @@ def test_a_stack_fills_the_table_that_its_runs_fill_alone(place: Path, monkeypat
     trained, _ = counted(monkeypatch)
     write(STACKED)
     study, console = load_study("study.toml"), quiet()
+    monkeypatch.setattr("tuning.study.fill.PAUSE", 0.0)
     table = run_study(study, 1, console)
+    assert "full, slower, seeds 0, 1: epoch 1 of" in console.file.getvalue()  # type: ignore[attr-defined]
     assert not table.missing
     assert trained == ["walks/0", "walks/1"]
     assert "runs of 'walks' are trained one by one: model.graph = ncgnn is not stacked" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -395,6 +398,31 @@ def test_values_intervals_best_and_differences_by_hand(place: Path, monkeypatch:
     assert table.best(UAR) == {LINEAR}
 
 
+def test_intervals_stay_within_percent_and_the_command_prints_the_table(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"full": (98.0, 100.0), "w-o-graph": (3.0, 0.0), "text-only": (50.0, 40.0)}
+    faked(monkeypatch, lambda row, seed: result(values[row][seed], 60.0))
+    assert command() == 0
+    # full: mean 99, sd sqrt 2; without graph minus full: -95 and -100
+    text = Path("runs/study/table.md").read_text()
+    assert "**99.00** ± 1.41 [86.29, 100.00]" in text
+    assert "1.50 ± 2.12 [0.00, 20.56]" in text
+    assert "-97.50 [-100.00, -65.73]" in text
+    out = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    [row] = [line for line in out if line.startswith("│ w/o graph")]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "w/o graph",
+        "1.50 ± 2.12",
+        "60.00 ± 0.00",
+        "2.50",
+        "2",
+    ]
+    # ranks 1, 3, 2 and three times 2: means 1.5, 2.5, 2; CD = 3.314 / sqrt 2 * sqrt(3 * 4 / (6 * 2)) = 2.34
+    assert any("differ by less than 2.34 are not told apart" in line for line in out)
+    assert any("'full', 'text only', 'w/o graph'." in line for line in out)
+
+
 def test_the_interval_is_scipys() -> None:
     values = [61.2, 58.9, 63.3, 60.0]
     expected = scipy.stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
@@ -520,7 +548,7 @@ def test_cells_of_the_same_clips_are_computed_together(place: Path, monkeypatch:
     (place / "study.toml").write_text(FOLDS.replace("[0, 1, 2, 3, 4, 5]", "[0, 1, 2]"), encoding="utf-8")
     study = load_study("study.toml")
     keys: list[str] = []
-    monkeypatch.setattr("tuning.study.fill.compute", lambda todo, *_: keys.extend(cell.data_key for cell in todo))
+    monkeypatch.setattr("tuning.study.fill.compute", lambda todo, *_, **__: keys.extend(cell.data_key for cell in todo))
     run_study(study, 1, quiet())
     changes = sum(one != two for one, two in itertools.pairwise(keys))
     assert (len(keys), changes) == (9, len(set(keys)) - 1)
@@ -755,8 +783,10 @@ def killed_by_seed_1(connection: Any, parent: int) -> None:
     """Tells of all cells that they are done, unless a stack holds seed 1."""
     while True:
         cells = connection.recv()
+        connection.send(study_workers._Shown(study_workers.name_of(cells), Stand(0.5, 9)))
         if any(cell.seed == 1 for cell in cells):
             os._exit(7)
+        connection.send(study_workers._Shown(study_workers.name_of(cells), None))
         for cell in cells:
             connection.send((cell.path, None, 0.5))
 
@@ -768,9 +798,17 @@ def test_a_cell_that_kills_its_worker_costs_no_other_of_its_stack(place: Path, m
     monkeypatch.setattr(study_workers, "get_context", lambda _: multiprocessing.get_context("fork"))
     monkeypatch.setattr(study_workers, "_work", killed_by_seed_1)
     monkeypatch.setattr(study_workers, "PATIENCE", 0.0)
-    study_workers._share([cells], 1, lambda cell, reason, _: told.append((cell.seed, reason)))
+    shown: list[tuple[str, float | None]] = []
+
+    def show(name: str, stand: Stand | None) -> None:
+        shown.append((name, None if stand is None else stand.epoch))
+
+    study_workers._share([cells], 1, lambda cell, reason, _: told.append((cell.seed, reason)), show)
     reason = "its process ended with exit code 7; the same command continues it"
     assert told == [(0, None), (1, reason), (2, None)]
+    together = "full, seeds 0, 1, 2"
+    names = [together, "full, seed 0", "full, seed 1", "full, seed 2"]  # a line goes with its worker
+    assert shown == [(name, epoch) for name in names for epoch in (0.5, None)]
 
 
 @pytest.mark.slow
@@ -796,3 +834,10 @@ def test_killed_processes_lose_at_most_a_checkpoint(place: Path) -> None:
         assert path.read_text().startswith(log)
         assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 81))
     assert not list(Path("runs").glob("study/*/*.replaced-*"))
+
+
+def test_cells_that_are_trained_together_are_named_by_rows_and_seeds(place: Path) -> None:
+    write(STUDY.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4]"))
+    cells = load_study("study.toml").cells
+    assert study_workers.name_of(cells[:1]) == "full, seed 0"
+    assert study_workers.name_of(cells) == "full, w/o graph, text only, seeds 0, 1, 2 and 2 more"

@@ -123,12 +123,15 @@ def test_missing_cells(tmp_path: Path) -> None:
     assert 'id="ranks"' not in html  # one row has no rank
 
 
-def test_ranks_have_a_band_where_no_cell_is_missing(tmp_path: Path) -> None:
-    assert "critical difference" in render(study_page(write(tmp_path)))
+def test_ranks_have_a_critical_difference_where_no_cell_is_missing(tmp_path: Path) -> None:
+    html = render(study_page(write(tmp_path)))
+    assert "critical difference" in html
+    assert "not told apart</li>" in html
+    assert "Friedman's test does not say that rows differ" in html.replace("&#39;", "'")
     values = {**VALUES, HOSTILE: {MF1: VALUES[HOSTILE][MF1]}}
     html = render(study_page(write(tmp_path, values)))
     assert "No critical difference is drawn" in html
-    assert "critical difference</li>" not in html
+    assert "not told apart</li>" not in html
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:

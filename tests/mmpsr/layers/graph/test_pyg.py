@@ -143,7 +143,7 @@ def test_without_torch_geometric_a_configuration_can_be_read_and_a_layer_names_t
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(model_config, "find_spec", lambda name: None)
     assert ModelConfig(graph="pyg:GATv2Conv").graph == "pyg:GATv2Conv"
-    with pytest.raises(MissingExtraError, match=r'torch_geometric is not installed; .* pip install "mmpsr\[graphs\]"'):
+    with pytest.raises(MissingExtraError, match=r'torch_geometric is not installed; .* pip install "\.\[graphs\]"'):
         create_graph("pyg:GATv2Conv", 8, 0.1, 3, GraphConfig())
 
 
