@@ -36,7 +36,7 @@ from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
 from training.runs.accelerator import start_trackers
 from training.runs.directory import RunDirectory
-from training.runs.identities import write_identities
+from training.runs.identities import shared, write_identities
 from training.runs.stored import RunPredictions, add_predictions, groups_of
 from training.runs.trained import feature_keys
 from training.runs.verify import write_manifest
@@ -222,7 +222,9 @@ def finish_run(
     of_dev = predict(model, joined, dev)
     calibration = _calibration(config, of_dev, joined, dev, tasks)
     linear_calibration = _calibration(config, baseline.predict(dev), joined, dev, baseline.tasks)
-    calibration = calibration.model_copy(update={"conformal": _conformal(calibration, of_dev, joined, dev, tasks)})
+    calibration = calibration.model_copy(
+        update={"conformal": _conformal(config, calibration, of_dev, joined, dev, tasks)}
+    )
     run.write_json("calibration.json", calibration.to_dict())
     novelty = fit_novelty(model, joined, joined.rows(config.corpora.trained(), "train"), dev)
     if novelty.fits:
@@ -264,6 +266,7 @@ def _calibration(
 
 
 def _conformal(
+    config: RunConfig,
     calibration: Calibration,
     predicted: Mapping[str, NDArray[np.float64]],
     joined: JoinedCorpora,
@@ -272,9 +275,13 @@ def _conformal(
 ) -> dict[str, dict[str, tuple[ConformalFit, ...]]]:
     """Fit conformal quantiles to dev clips, by group and corpus, of what is predicted once calibrated."""
     clips = joined.clips.iloc[dev.cpu().numpy()]
-    targets = _targets(joined, dev, tasks)
-    corpora = clips["corpus"].to_numpy(str)
-    return fit_conformal(calibration.apply_all(predicted), targets, groups_of(clips), corpora, tasks)
+    train = joined.clips.iloc[joined.rows(config.corpora.trained(), "train").cpu().numpy()]
+    seen = shared("group", clips, train).to_numpy(bool)
+    alone = (clips["group"].isna() | clips["group_kind"].eq("clip").fillna(False)).to_numpy(bool)
+    return fit_conformal(
+        calibration.apply_all(predicted), _targets(joined, dev, tasks), groups_of(clips),
+        clips["corpus"].to_numpy(str), tasks, seen, alone,
+    )  # fmt: skip
 
 
 def _targets(joined: JoinedCorpora, rows: Tensor, tasks: Mapping[str, TaskSpec]) -> dict[str, NDArray[np.float64]]:

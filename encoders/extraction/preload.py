@@ -15,10 +15,11 @@ from contextlib import suppress
 MODULES = "MMPSR_PRELOAD"
 """Variable of the environment with names of modules, separated by commas."""
 
-_before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launched process' to handle
-for module in filter(None, os.environ.pop(MODULES, "").split(",")):
-    with suppress(Exception):
-        importlib.import_module(module)
-signal.signal(signal.SIGINT, _before)
-gc.collect()
-gc.freeze()
+if MODULES in os.environ:  # elsewhere this module is imported for the name alone, in whatever thread
+    _before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launched process' to handle
+    for module in filter(None, os.environ.pop(MODULES).split(",")):
+        with suppress(Exception):
+            importlib.import_module(module)
+    signal.signal(signal.SIGINT, _before)
+    gc.collect()
+    gc.freeze()

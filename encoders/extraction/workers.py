@@ -147,7 +147,7 @@ class WarmEncoders:
     Args:
         config: which encoders.
         num_processes: worker processes; with 0, one thread of this process does all the work, so that extractions of
-            several threads take turns.
+            several threads take turns. An executor of elsewhere has its own.
 
     Raises:
         ConfigError: a modality or an encoder is not known.
@@ -157,7 +157,9 @@ class WarmEncoders:
     def __init__(self, config: FeaturesConfig, num_processes: int = 0) -> None:
         self.encoders = make_encoders(config)
         self.engine: Engine = Threads("encode")
-        if num_processes:
+        if config.executor != LOCAL:
+            self.engine = open_engine(config.executor, max(1, num_processes))
+        elif num_processes:
             self.engine = LocalPool(num_processes, modules_of(self.encoders.values()))
 
     def __enter__(self) -> WarmEncoders:

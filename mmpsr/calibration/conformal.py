@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,8 @@ LOWEST, HIGHEST = 0.5, 0.99
 COVERAGE_MEANS = (
     "A set or an interval holds the truth with at least the chance asked for a clip drawn from a new group "
     "(participant, video or dialogue), if that group is exchangeable with the dev groups of the same corpus; it is a "
-    "chance over groups, not within each, and does not count that weights and temperature were chosen on these "
-    "groups, too"
+    "chance over groups, not within each, of each label or trait by itself, not of all at once, and does not count "
+    "that weights and temperature were chosen on these groups, too"
 )
 """What users are told that a promised coverage is, and under which condition."""
 LABEL_STATES = ("absent", "present")
@@ -61,6 +61,8 @@ class ConformalFit(Config):
         num_groups: K, of labelled dev clips.
         num_clips: these clips.
         quantiles: q of the levels 0.50, 0.51 ... that K suffices for, rising.
+        num_alone: how many of the groups are a clip that no group is known of.
+        num_seen: dev groups that were left out, since they have clips in training, too: no new group is like them.
 
     References:
         Lee, Barber, Willett: Distribution-free inference with hierarchical data. arXiv:2306.06342, 2023.
@@ -76,6 +78,8 @@ class ConformalFit(Config):
     num_groups: int = Field(ge=0)
     num_clips: int = Field(ge=0)
     quantiles: tuple[float, ...] = Field(default=(), max_length=len(_PERCENT))
+    num_alone: int = Field(default=0, ge=0)
+    num_seen: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _rising(self) -> ConformalFit:
@@ -118,6 +122,8 @@ class Promise:
         groups: by corpus that it is promised for, its dev groups; none of a corpus that the model does not know.
         short: by corpus with too few for the level, its dev groups.
         stored: whether there are any fits.
+        alone: by corpus, how many of its dev groups are clips that no group is known of, if any.
+        seen: by corpus, dev groups that do not count, since training has clips of them, if any.
     """
 
     level: float
@@ -125,6 +131,8 @@ class Promise:
     groups: Mapping[str, int]
     short: Mapping[str, int]
     stored: bool = True
+    alone: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -139,18 +147,30 @@ class Promise:
         asked = f"{100 * self.level:g} %"
         if not self.stored:
             return f"{asked} is not promised: no dev groups are stored that sets could be made from"
-        few = ", ".join(f"{corpus} has {number}" for corpus, number in self.short.items())
+        few = ", ".join(f"{corpus} has {number}{self._limits(corpus)}" for corpus, number in self.short.items())
         few = f"too few dev groups ({few}, {groups_needed(self.level)} are needed)"
         if not self.groups:
             return f"{asked} is not promised: {few}, so nothing is ruled out"
-        known = ", ".join(f"{corpus} ({number})" for corpus, number in self.groups.items())
+        known = ", ".join(f"{corpus} ({number}{self._limits(corpus)})" for corpus, number in self.groups.items())
         words = f"{asked} is promised for new groups like the dev groups of {known}"
         return f"{words}, and for no other corpus: {few}" if self.short else words
 
+    def _limits(self, corpus: str) -> str:
+        """Say which of a corpus' dev groups are none, and which more do not count."""
+        alone, seen = self.alone.get(corpus), self.seen.get(corpus)
+        words = f", of which {alone} are clips without a group, as if each were of another person" if alone else ""
+        return words + (f", and {seen} that do not count, since training has clips of them" if seen else "")
+
     def with_names(self, names: Mapping[str, str]) -> Promise:
         """Call corpora by other names; those that have none keep theirs."""
-        groups, short = ({names.get(k, k): number for k, number in own.items()} for own in (self.groups, self.short))
-        return replace(self, groups=groups, short=short)
+
+        def renamed(own: Mapping[str, int]) -> dict[str, int]:
+            return {names.get(corpus, corpus): number for corpus, number in own.items()}
+
+        return replace(
+            self, groups=renamed(self.groups), short=renamed(self.short), alone=renamed(self.alone),
+            seen=renamed(self.seen),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, object]:
         """Give JSON values."""
@@ -246,7 +266,7 @@ def set_sizes(predicted_NC: Array, spec: TaskSpec, reaches_F: Array) -> Array:
 
 def fit_conformal(
     predicted: Mapping[str, Array], targets: Mapping[str, Array], groups_N: NDArray, corpora_N: NDArray,
-    tasks: Mapping[str, TaskSpec],
+    tasks: Mapping[str, TaskSpec], seen_N: NDArray[np.bool_] | None = None, alone_N: NDArray[np.bool_] | None = None,
 ) -> dict[str, dict[str, tuple[ConformalFit, ...]]]:  # fmt: skip
     """Fit every task's guarantees to each corpus' labelled dev clips.
 
@@ -256,10 +276,14 @@ def fit_conformal(
         groups_N: each clip's group.
         corpora_N: its corpus.
         tasks: specifications.
+        seen_N: whether training has clips of its group; these are left out, and counted. None is of no clip.
+        alone_N: whether no group is known of it, so that it is its own. None is of no clip.
 
     Returns:
         Fits by task and by corpus that has a labelled clip of it.
     """
+    seen_N = np.zeros(len(groups_N), bool) if seen_N is None else seen_N
+    alone_N = np.zeros(len(groups_N), bool) if alone_N is None else alone_N
     fits: dict[str, dict[str, tuple[ConformalFit, ...]]] = {}
     for task, spec in tasks.items():
         scores_NF = conformal_scores(predicted[task], targets[task], spec)
@@ -267,9 +291,20 @@ def fit_conformal(
         for corpus in dict.fromkeys(corpora_N.tolist()):
             rows = corpora_N == corpus
             if np.isfinite(scores_NF[rows]).any():
-                of_corpus = (ConformalFit.of(column, groups_N[rows]) for column in scores_NF[rows].T)
+                of_corpus = (
+                    _fit_unseen(column, groups_N[rows], seen_N[rows], alone_N[rows]) for column in scores_NF[rows].T
+                )
                 fits[task][corpus] = tuple(of_corpus)
     return fits
+
+
+def _fit_unseen(scores_N: Array, groups_N: NDArray, seen_N: NDArray, alone_N: NDArray) -> ConformalFit:
+    is_known = np.isfinite(scores_N)
+    counts = {
+        name: len(np.unique(groups_N[is_known & rows_N]))
+        for name, rows_N in (("num_seen", seen_N), ("num_alone", alone_N & ~seen_N))
+    }
+    return ConformalFit.of(np.where(seen_N, np.nan, scores_N), groups_N).model_copy(update=counts)
 
 
 def promise(fits: Conformals, task: str, spec: TaskSpec, level: float, corpora: Iterable[str] | None = None) -> Promise:
@@ -289,12 +324,16 @@ def promise(fits: Conformals, task: str, spec: TaskSpec, level: float, corpora: 
     if not chosen:
         return no_promise(spec, level)
     quantiles = {corpus: np.array([fit.quantile(level) for fit in of_corpus]) for corpus, of_corpus in chosen.items()}
-    finite_KF = np.stack([np.where(np.isfinite(values), values, -np.inf) for values in quantiles.values()])
-    reaches_F = finite_KF.max(axis=0)
-    counts = {corpus: max(fit.num_groups for fit in of_corpus) for corpus, of_corpus in chosen.items()}
-    known = {corpus: count for corpus, count in counts.items() if np.isfinite(quantiles[corpus]).any()}
-    short = {corpus: count for corpus, count in counts.items() if corpus not in known}
-    return Promise(level, np.where(np.isfinite(reaches_F), reaches_F, np.inf), known, short)
+    known = {corpus for corpus, values in quantiles.items() if np.isfinite(values).any()}
+    reaches_F = np.max([quantiles[corpus] for corpus in known or quantiles], axis=0)  # infinite for want of one trait
+    most = {corpus: max(of_corpus, key=lambda fit: fit.num_groups) for corpus, of_corpus in chosen.items()}
+    groups = {corpus: fit.num_groups for corpus, fit in most.items() if corpus in known}
+    short = {corpus: fit.num_groups for corpus, fit in most.items() if corpus not in known}
+    alone, seen = (
+        {corpus: number for corpus, fit in most.items() if (number := getattr(fit, name))}
+        for name in ("num_alone", "num_seen")
+    )
+    return Promise(level, reaches_F, groups, short, alone=alone, seen=seen)
 
 
 def no_promise(spec: TaskSpec, level: float) -> Promise:

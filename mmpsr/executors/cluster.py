@@ -54,10 +54,12 @@ class DaskCluster(Engine):
         self._num_workers, self._seen = 1, -_LOOK
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Give a job to the scheduler."""
+        """Give a job to the scheduler, which holds it as bytes and needs none of the job's libraries."""
+        from distributed.protocol.pickle import dumps
+
         name = getattr(function, "func", function).__name__  # of a partial one, too
         key = f"{name}-{uuid.uuid4().hex}"  # what the cluster's own page shows
-        there = self._client.submit(away, home(), function, arguments, key=key)
+        there = self._client.submit(away, home(), _unpacked, (dumps((function, arguments)),), key=key)
         here: Future[Any] = Future()
         here.add_done_callback(lambda done: there.cancel() if done.cancelled() and not there.done() else None)
         self._client.loop.add_callback(self._hand_over, there, here)  # type: ignore[union-attr]
@@ -103,3 +105,11 @@ class DaskCluster(Engine):
     def close(self, at_once: bool = False) -> None:
         """Leave the cluster; it goes on without what this has given it."""
         self._client.close(timeout=_PATIENCE)
+
+
+def _unpacked(job: bytes) -> Any:
+    """Do a job in a worker, where its module is imported when its turn has come."""
+    from distributed.protocol.pickle import loads
+
+    function, arguments = loads(job)
+    return function(*arguments)

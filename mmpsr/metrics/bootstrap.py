@@ -76,13 +76,15 @@ class Bootstrap:
     def p_value(self, value: float = 0.0) -> float:
         """Give two-sided p, 1 - the level of the interval that just reaches a supposed value; NaN as for `interval`.
 
-        It is below 1 - level just where `interval(level)` leaves the value out, as long as no limit cuts that.
+        It is below 1 - level just where `interval(level)` leaves the value out, as long as no limit cuts that; and
+        never below 1 / (B + 1), also where all resamples are the same.
         """
         if not self._defined:
             return float("nan")
         moved = value + 2 * self.bias
         reach = max(_least_reach(self.values, moved), _least_reach(-self.values[::-1], -moved), 0.0)
-        return float(2 * special.stdtr(self.num_groups - 1, -reach / self._expansion))
+        p = float(2 * special.stdtr(self.num_groups - 1, -reach / self._expansion))
+        return max(p, 1 / (len(self.values) + 1))
 
     @property
     def bias(self) -> float:

@@ -31,12 +31,13 @@ def few_resamples() -> Iterator[None]:
         yield
 
 
-def finish(folder: Path, seed: int = 0, **sections: Any) -> Path:
+def finish(folder: Path, seed: int = 0, apart: bool = False, **sections: Any) -> Path:
     """Evaluate an untrained model on the small corpora; ten clips share a group, and MELD has no test split.
 
     Args:
         folder: of all runs.
         seed: of the model's weights.
+        apart: no split shares a group with another.
         sections: of the configuration, over those of `joined.config`.
     """
     tree = small.config(output={"directory": str(folder)}, **sections).model_dump(mode="json")
@@ -46,6 +47,8 @@ def finish(folder: Path, seed: int = 0, **sections: Any) -> Path:
     config, clips = validate(RunConfig, tree, "test"), small.joined()
     tasks = config.tasks.resolve()
     clips.clips["group"] = [f"group{row // 10}" for row in range(len(clips.clips))]
+    if apart:
+        clips.clips["group"] += clips.clips["split"]
     clips.clips.loc[clips.clips["corpus"].eq("meld") & clips.clips["split"].eq("test"), "split"] = "dev"
     run = RunDirectory.create(config, "small")
     run.write_json("features.json", {"text": "letters-0", "audio": "noise-0"})

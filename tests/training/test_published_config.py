@@ -282,7 +282,7 @@ def test_our_own_configurations_load_as_before(path: Path) -> None:
 
 def test_the_command_line_takes_it_and_tells(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(published.parent)
-    monkeypatch.setattr("training.pipeline.run_training", lambda config, *rest: print(config.corpora.root))
+    monkeypatch.setattr("training.pipeline.run_training", lambda config, *rest, **_: print(config.corpora.root))
     alone = SimpleNamespace(is_main_process=True)
     monkeypatch.setattr("training.runs.accelerator.create_accelerator", lambda *given: alone)
     app = typer.Typer()

@@ -15,6 +15,7 @@ from encoders.extraction.extract import extract
 from encoders.extraction.read import encoder_specs, read_vectors
 from encoders.extraction.workers import WarmEncoders
 from mmpsr.config import ConfigError
+from mmpsr.executors.base import LOCAL
 from mmpsr.files import sha256_of
 
 __all__ = ["embed_texts", "text_features"]
@@ -41,7 +42,7 @@ def text_features(features: FeaturesConfig) -> FeaturesConfig:
             "embedded like them; choose an encoder of the catalogue (`mmpsr encoders`)"
         )
     alone = {"encoders": {"text": encoder}, "sequences": {}, "timed": (), "transcriber": None, "describer": None}
-    return features.model_copy(update={**alone, "chunk_size": _CHUNK})
+    return features.model_copy(update={**alone, "chunk_size": _CHUNK, "executor": LOCAL})
 
 
 def embed_texts(texts: Sequence[str], features: FeaturesConfig) -> NDArray[np.float32]:

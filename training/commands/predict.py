@@ -106,6 +106,12 @@ def predict(
         bool, typer.Option("--table", help="Print every window of a recording, and not what they are in sum.")
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also say what each modality adds.")] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor", metavar="NAME", help="Who decodes, encodes and explains: dask://host:port or module:factory."
+        ),
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option("--weights", metavar="ENCODER=FOLDER", help="Local copy of an encoder's weights; repeatable."),
@@ -163,6 +169,7 @@ def predict(
             others = {
                 "--window": window is not None, "--hop": hop is not None, "--confidence": confidence > 0.0,
                 "--novelty": novelty is not None, "--coverage": coverage != COVERAGE, "--explain": explain,
+                "--executor": executor is not None,
                 "--measures": measures, "--table": table, "--weights": bool(weights),
                 "--trust-remote-code": bool(trust_remote_code), "--allow-custom-encoders": allow_custom_encoders,
                 "--task-texts": bool(task_texts), "--encoder": encoder is not None, "--transcribe": transcribe,
@@ -185,6 +192,8 @@ def predict(
         place = tempfile.TemporaryDirectory(prefix="mmpsr-") if output is None else nullcontext(f"{output}.work")
         with _log_of(remarks, output):
             with opened as predictor:
+                if executor is not None:
+                    predictor.use_executor(executor)
                 for line in _details(predictor, window, hop, confidence, novelty, coverage):
                     remarks.debug(line)
                 place = (
@@ -400,7 +409,9 @@ def _predict(
 ) -> tuple[FinishedRows, list[str]]:  # fmt: skip
     """Predict the clips that are not finished: one, for an estimate, then as many at a time as take few seconds."""
     from encoders.store.progress import ClipProgress
+    from mmpsr.executors.base import LOCAL
     from training.predict.document import FinishedRows, keys_of
+    from training.predict.explaining import PIECE
     from training.predict.output import PATIENCE
 
     finished = FinishedRows(work, predictor.trained, confidence, explain, novelty, coverage)
@@ -434,7 +445,9 @@ def _predict(
             stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in results.seconds.items())
             remarks.debug(f"{num_done} of {len(left)} {unit} after {took:.1f} s: {stages}")
             quick = round(TOLD / max(took / len(batch), 1e-3))
-            size = min(max(quick, predictor.num_processes, 1), 4 * max(size, predictor.num_processes), BATCH)
+            num_workers = predictor.num_workers
+            most = BATCH if predictor.features.executor == LOCAL else PIECE * num_workers
+            size = min(max(quick, num_workers), 4 * max(size, num_workers), most)
     return finished, list(notes)
 
 

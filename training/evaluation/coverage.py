@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mmpsr.calibration.conformal import COVERAGE_MEANS, Promise, covered, set_sizes
 from mmpsr.metrics.bootstrap import Statistic, bootstrap
 from training.evaluation import figures
+from training.runs.identities import shared
 from training.runs.stored import RunPredictions, TaskSplit
 
 __all__ = ["coverage_of"]
@@ -23,13 +25,17 @@ __all__ = ["coverage_of"]
 Array = NDArray[np.float64]
 
 
-def coverage_of(run: RunPredictions, parts: Sequence[TaskSplit], level: float) -> dict[str, Any]:
+def coverage_of(
+    run: RunPredictions, parts: Sequence[TaskSplit], level: float, of_run: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Measure coverage by corpus, task and guarantee.
 
     Args:
         run: whose calibration the sets are made by.
         parts: labelled clips that are evaluated.
         level: asked.
+        of_run: `training.runs.identities` of the run's own clips; clips of a group that train or dev has are of no new
+            one and left out. None where there are none, so that nothing can be.
 
     Returns:
         `level`, `means` (what is promised, and when) and `rows`: corpus, split, task, `part` (label or trait, empty of
@@ -37,7 +43,7 @@ def coverage_of(run: RunPredictions, parts: Sequence[TaskSplit], level: float) -
         with `low` and `high` in percent, mean `size` and the largest it could be (`of`), both None where the clips
         cannot be judged.
     """
-    rows = [row for part in parts for row in _rows(run, part, level)]
+    rows = [row for part in parts for row in _rows(run, part, level, of_run)]
     return {"level": level, "means": COVERAGE_MEANS, "rows": rows}
 
 
@@ -50,14 +56,14 @@ def _promise_of(run: RunPredictions, part: TaskSplit, level: float) -> Promise:
     return run.calibration.promise(part.task, spec, level)
 
 
-def _rows(run: RunPredictions, part: TaskSplit, level: float) -> Iterator[dict[str, Any]]:
+def _rows(run: RunPredictions, part: TaskSplit, level: float, of_run: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
     promised, spec = _promise_of(run, part, level), part.spec
     is_own = part.corpus in run.calibration.conformal.get(part.task, {})
     counts = {"num_clips": len(part.clips), "num_groups": len(np.unique(part.groups))}
     blank = dict.fromkeys(("value", "low", "high", "size", "of"))
-    shared = {**part.key, "part": "", "promised": is_own and bool(promised.groups), "sentence": promised.sentence}
+    sentence = promised.sentence
     if not is_own and promised.stored:
-        shared["sentence"] = f"{100 * level:g} % is not promised: {part.corpus} has no dev groups in the calibration"
+        sentence = f"{100 * level:g} % is not promised: {part.corpus} has no dev groups in the calibration"
     reason = None
     if not promised.stored:
         reason = promised.sentence
@@ -65,8 +71,17 @@ def _rows(run: RunPredictions, part: TaskSplit, level: float) -> Iterator[dict[s
         reason = "these are the clips that the sets are made from"
     elif spec != run.tasks[part.task]:
         reason = f"{part.corpus} is annotated for some of the labels only"
+    elif of_run is not None and (known := shared("group", part.clips, of_run[of_run["use"].ne("none")])).any():
+        if known.all():
+            reason = "train or dev has clips of all groups of these clips, which tell nothing of new ones"
+        else:
+            part = part.take(~known.to_numpy())
+            counts = {"num_clips": len(part.clips), "num_groups": len(np.unique(part.groups))}
+            left_out = f"{known.sum()} of {len(known)} clips are left out, since train or dev has clips of their groups"
+            sentence = f"{sentence}; {left_out}"
+    row = {**part.key, "part": "", "promised": is_own and bool(promised.groups), "sentence": sentence}
     if reason is not None:
-        yield {**shared, "promised": False, "sentence": reason, **counts, **blank}
+        yield {**row, "promised": False, "sentence": reason, **counts, **blank}
         return
     holds_NF = covered(part.predicted, part.targets, spec, promised.reaches)
     sizes_NF = set_sizes(part.predicted, spec, promised.reaches)
@@ -86,7 +101,7 @@ def _rows(run: RunPredictions, part: TaskSplit, level: float) -> Iterator[dict[s
             for key, value in (("value", interval.estimate), ("low", interval.low), ("high", interval.high))
         }
         yield {
-            **shared, "part": name, "num_clips": int(is_known.sum()), "num_groups": num_groups, **observed,
+            **row, "part": name, "num_clips": int(is_known.sum()), "num_groups": num_groups, **observed,
             "size": float(size), "of": largest,
         }  # fmt: skip
 

@@ -104,7 +104,7 @@ def evaluate(path: Path, options: EvaluationOptions) -> dict[str, Any]:
     leakage = guard(parts, clips, of_run)
     leakage["findings"] = [*findings, *blank_findings(parts), *leakage["findings"]]
     config = None if options.config is None else str(options.config)
-    coverage = {"coverage": coverage_of(run, parts, options.coverage)} if run.calibration.conformal else {}
+    coverage = {"coverage": coverage_of(run, parts, options.coverage, of_run)} if run.calibration.conformal else {}
     return {
         "run": str(path), "config": config, "leakage": leakage, **found, "whole": options.aggregate,
         "aggregated": [] if options.aggregate is None else _aggregated(run, parts, options.aggregate),
@@ -172,7 +172,7 @@ def _subsets_of_own(path: Path, run: RunPredictions, options: EvaluationOptions)
     trained = TrainedModel.read(path, accelerator.device)
     console = Console(stderr=True)
     table = read_clips(trained, run.config, (), options.split, console)
-    joined = join_clips(trained, run.config.features, table, accelerator, console)
+    joined = join_clips(trained, trained.config.features, table, accelerator, console)
     return _subsets(trained, path, joined, run.config.corpora, run)
 
 

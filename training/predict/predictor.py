@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,21 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike
 
 from encoders.config import FeaturesConfig
 from encoders.extraction.extract import extract
-from mmpsr.batch import Batch
 from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
-from mmpsr.explanation.explain import Explanation, explain
+from mmpsr.config import validate
+from mmpsr.executors.base import LOCAL
+from mmpsr.explanation.explain import Explanation
 from mmpsr.prototypes.texts import Wording
 from training.bundle.bundle import BundledModel, copy_bundle, read_bundle, usable_here, write_bundle
 from training.bundle.files import CONTENT
 from training.bundle.hub import HUB_ID, Pretrained, bundle_folder
-from training.class_texts.model import TrainedAndNearest
 from training.class_texts.zero_shot import read_zero_shot, with_text_encoder
 from training.predict.clips import PredictionTable, VectorTable, joined_vectors, results_of
+from training.predict.explaining import explain_by, explain_clips, pieces
 from training.predict.inputs import Defect, InputError, MissingInputError, find_inputs
 from training.predict.results import Results
 from training.predict.warm import KeepsLoaded
@@ -47,7 +48,6 @@ from training.runs.trained import TrainedModel
 __all__ = ["Predictor", "StageClock", "is_model", "open_predictor"]
 
 _CHUNK = 4  # clips stored together: of what this process encodes, a kill costs no more
-_PIECE = 32  # clips explained at a time: memory is that of 2^M times as many
 Inputs = str | Path | Sequence[str | Path] | pd.DataFrame
 
 
@@ -107,6 +107,7 @@ class Predictor(KeepsLoaded, Pretrained):
         self.trained = trained
         self.features: FeaturesConfig = trained.features.model_copy(update=workers)
         self._run: Path | None = None
+        self._name = uuid.uuid4().hex
 
     @classmethod
     def from_run(
@@ -198,6 +199,11 @@ class Predictor(KeepsLoaded, Pretrained):
         sources = [task_texts] if isinstance(task_texts, str) else list(task_texts)
         zero_shot = read_zero_shot(sources, self.features, taken=tuple(self.trained.tasks), wordings=wordings)
         self.trained = self.trained.with_texts(zero_shot)
+
+    @property
+    def _folder(self) -> Path | None:
+        """Folder of the run or bundle that the model was read from."""
+        return Path(self.trained.folder) if isinstance(self.trained, BundledModel) else self._run
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if isinstance(self.trained, BundledModel):
@@ -318,13 +324,40 @@ class Predictor(KeepsLoaded, Pretrained):
         Example:
             >>> predictor.explain(results)[0].tasks["emotion"].shapley["text"]    # doctest: +SKIP
         """
-        explanations: list[Explanation] = []
-        trained, joined = self.trained, results.joined
-        for first in range(0, len(results), _PIECE):
-            rows = torch.arange(first, min(first + _PIECE, len(results)), device=joined.presence.device)
-            with self._lock:  # the model's parts are watched meanwhile
-                explanations += _explain(trained, joined.batch(rows))
-        return explanations
+        folder = (
+            self._folder if self._works_away and self.trained.zero_shot is None else None
+        )  # class texts are in none
+        with self._lock:  # the model's parts are watched meanwhile
+            if folder is None:
+                return [each for batch in pieces(results.joined) for each in explain_clips(self.trained, batch)]
+            with self._encoders(self.features) as warm:
+                batches = list(pieces(results.joined.to("cpu"), warm.engine.num_workers))
+                return explain_by(warm.engine, folder, self._name, self.trained, batches)
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that decode and encode at present: those of the executor, or of this machine, at least one."""
+        if not self._works_away:
+            return max(1, self.num_processes)
+        with self._lock, self._encoders(self.features) as warm:
+            return warm.engine.num_workers
+
+    def use_executor(self, name: str) -> None:
+        """Have an executor decode, encode and explain, see `mmpsr.executors`; what it gives is the same to 1e-6.
+
+        Args:
+            name: `local`, `dask://host:port` or `package.module:factory`.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        executor = validate(FeaturesConfig, {"executor": name}, "executor").executor
+        self.close()
+        self.features = self.features.model_copy(update={"executor": executor})
+
+    @property
+    def _works_away(self) -> bool:
+        return self.features.executor != LOCAL
 
     def _extract(self, clips: pd.DataFrame, features: FeaturesConfig) -> pd.DataFrame:
         """Make the vectors that the store lacks; returns the ledger of those that cannot be made."""
@@ -334,15 +367,6 @@ class Predictor(KeepsLoaded, Pretrained):
     def _results(self, table: VectorTable, confidence: float, novelty: float | None, coverage: float) -> Results:
         with self._lock:  # whoever explains watches the model's parts
             return results_of(self.trained, table, confidence, novelty, coverage)
-
-
-def _explain(trained: TrainedModel, batch: Batch) -> list[Explanation]:
-    """Explain clips; of a model with class texts beside it, its own tasks as without them."""
-    explanations = explain(trained.model, batch, trained.calibration)
-    if not isinstance(trained.model, TrainedAndNearest):
-        return explanations
-    own = explain(trained.model.trained, batch, trained.calibration)
-    return [replace(both, tasks={**both.tasks, **alone.tasks}) for both, alone in zip(explanations, own, strict=True)]
 
 
 def _read(

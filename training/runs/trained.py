@@ -16,6 +16,7 @@ from mmpsr.calibration.calibration import Calibration
 from mmpsr.calibration.conformal import Promise
 from mmpsr.calibration.novelty import ClipNovelty, Novelty
 from mmpsr.config import validate
+from mmpsr.executors.base import LOCAL
 from mmpsr.models.base import FusionModel
 from mmpsr.models.build import restore_model
 from mmpsr.tasks import TasksConfig, TaskSpec
@@ -67,7 +68,7 @@ class TrainedModel:
 
     @classmethod
     def read(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
-        """Load a run.
+        """Load a run; what is extracted for it is extracted here, wherever its own clips were.
 
         Args:
             path: run directory.
@@ -77,6 +78,8 @@ class TrainedModel:
             RunError: there is no finished run, or its weights are not those of its configuration.
         """
         config = validate(RunConfig, read_json(path, "config.json"), str(path / "config.json"))
+        here = config.features.model_copy(update={"executor": LOCAL})
+        config = config.model_copy(update={"features": here})
         calibration = Calibration.from_dict(read_json(path, "calibration.json"), str(path / "calibration.json"))
         weights, tasks = path / "best.safetensors", config.tasks.resolve()
         if not weights.exists():

@@ -13,13 +13,14 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from mmpsr.executors.base import LOCAL
 from mmpsr.files import write_whole
 from training.config import RunConfig
 from tuning.search import trials
 from tuning.search.objective import Search, configured
 from tuning.search.space import apply, dimensions
 
-__all__ = ["importances", "search_table", "toml_text", "trial_table", "value_table", "write_results"]
+__all__ = ["importances", "search_table", "toml_text", "trial_table", "value_table", "winner", "write_results"]
 
 
 def best_trial(optuna_study: optuna.Study) -> FrozenTrial:
@@ -34,10 +35,12 @@ def _complete(optuna_study: optuna.Study) -> list[FrozenTrial]:
 
 
 def winner(search: Search, optuna_study: optuna.Study) -> RunConfig:
-    """Make the best trial's whole configuration, with the first of its seeds."""
+    """Make the best trial's whole configuration, with the first of its seeds, for any machine."""
     space = dimensions(search.config, search.base, search.source)
     config = configured(search.base, space, best_trial(optuna_study).params, search.source)
-    changes = {"training.seed": search.config.seeds[0], "output.name": f"{search.name}-best"}
+    changes = {
+        "training.seed": search.config.seeds[0], "output.name": f"{search.name}-best", "features.executor": LOCAL,
+    }  # fmt: skip
     return apply(config, changes, search.source)
 
 

@@ -70,7 +70,7 @@ def test_the_fingerprint_follows_the_versions(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_the_packages_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "textblob" else object())
-    with pytest.raises(ExtractionError, match=r"encoder 'lexica' \(text\) needs a library: .*mmpsr\[lexica\]"):
+    with pytest.raises(ExtractionError, match=r"encoder 'lexica' \(text\) needs a library: .*\.\[lexica\]"):
         Lexica("text")
     monkeypatch.undo()
     assert can_run(CATALOGUE["lexica"]) is None

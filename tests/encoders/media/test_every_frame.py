@@ -159,12 +159,12 @@ def test_time_stamps_that_contradict_the_rate_are_told(tmp_path: Path) -> None:
 
 def test_a_rate_that_time_stamps_contradict_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_media(tmp_path / "a.mp4", [grey(number) for number in range(50)], fps=25)
-    monkeypatch.setattr(every_frame, "_rate_of", lambda *_: Fraction(1000))  # as some browsers write it
+    monkeypatch.setattr(every_frame, "rate_of", lambda *_: Fraction(1000))  # as some browsers write it
     clip = ClipMedia(media=path)
     grid, numbers = shown(clip)
     assert (grid.rate, grid.length, numbers) == (Fraction(25), 50, list(range(50)))
     assert "it states 1000 frames per second, its time stamps say 25, which counts" in str(clip.take_note("x"))
-    monkeypatch.setattr(every_frame, "_rate_of", lambda *_: Fraction(30000, 1201))  # 24.98: within a twentieth
+    monkeypatch.setattr(every_frame, "rate_of", lambda *_: Fraction(30000, 1201))  # 24.98: within a twentieth
     assert shown(ClipMedia(media=path))[0].rate == Fraction(30000, 1201)
 
 

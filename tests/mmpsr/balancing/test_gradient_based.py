@@ -90,5 +90,5 @@ def test_plain_weights_for_single_tasks() -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    with pytest.raises(ConfigError, match=r"balancing.method = 'upgrad' needs a library.*mmpsr\[balancing\]"):
+    with pytest.raises(ConfigError, match=r"balancing.method = 'upgrad' needs a library.*\.\[balancing\]"):
         create("upgrad")

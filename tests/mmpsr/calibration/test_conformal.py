@@ -218,6 +218,29 @@ def test_corpora_have_quantiles_of_their_own_and_the_widest_is_promised_to_all()
     assert (nothing.stored, nothing.reaches.tolist()) == (False, [math.inf])
 
 
+def test_a_corpus_is_promised_no_trait_that_it_has_too_few_groups_of() -> None:
+    both = SCORE.model_copy(update={"classes": ("first", "second")})
+    corpora, errors = np.repeat(["a", "b"], 12), np.full((24, 2), 0.1)
+    errors[2:12, 1] = np.nan  # a has the second trait of two groups alone
+    fits = fit_conformal({"t": np.full((24, 2), 0.5)}, {"t": 0.5 + errors}, np.arange(24), corpora, {"t": both})
+    promised = promise(fits, "t", both, 0.9)
+    assert (list(promised.groups), promised.reaches.tolist()) == (["a", "b"], [pytest.approx(0.1), math.inf])
+
+
+def test_groups_of_training_do_not_count_and_clips_without_a_group_are_named() -> None:
+    errors, groups = np.linspace(0.01, 0.24, 24)[:, None], np.repeat(np.arange(12), 2)
+    seen, alone, corpora = groups < 2, groups == 5, np.repeat("a", 24)
+    targets = {"t": 0.5 + errors}
+    fits = fit_conformal({"t": np.full((24, 1), 0.5)}, targets, groups, corpora, {"t": SCORE}, seen, alone)
+    unseen = ConformalFit.of(errors[4:, 0], groups[4:])
+    assert fits["t"]["a"][0].quantiles == pytest.approx(unseen.quantiles)
+    promised = promise(fits, "t", SCORE, 0.9).with_names({"a": "mine"})
+    assert promised.sentence == (
+        "90 % is promised for new groups like the dev groups of mine (10, of which 1 are clips without a group, as if "
+        "each were of another person, and 2 that do not count, since training has clips of them)"
+    )
+
+
 def test_stored_with_the_calibration_and_read_as_it_was() -> None:
     fit = ConformalFit.of(np.linspace(0, 1, 10), np.arange(10))
     calibration = Calibration(conformal={"t": {"mine": (fit,)}})

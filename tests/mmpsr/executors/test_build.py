@@ -78,4 +78,4 @@ def test_without_dask_the_extra_is_named() -> None:
         [sys.executable, "-c", without_modules(["distributed"]) + program], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
-    assert 'pip install "mmpsr[dask]"' in done.stdout
+    assert 'pip install ".[dask]"' in done.stdout

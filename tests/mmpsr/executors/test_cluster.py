@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +21,7 @@ from encoders.errors import ExtractionError
 from encoders.extraction.extract import extract
 from encoders.extraction.read import read_vectors
 from encoders.extraction.workers import WarmEncoders
-from encoders.maintenance.inspection import inspect_media
+from encoders.maintenance.inspection import inspect_media, inspect_there
 from encoders.workers import DIED, require_files
 from encoders.writers.fill import fill_texts
 from mmpsr.executors.cluster import DaskCluster
@@ -131,6 +134,34 @@ def test_whatever_becomes_of_a_job_is_told() -> None:
     assert of(killed).exception(0) is killed
     for error in (asyncio.CancelledError(), CancelledError()):
         assert of(error).cancelled()
+
+
+def test_a_scheduler_needs_nothing_of_a_job_and_workers_import_it_in_threads(tmp_path: Path) -> None:
+    """A scheduler unpickles what is submitted, in a thread, though it has neither torch nor the folder."""
+
+    class Submitted(ClientOf):
+        def submit(self, *given: object, key: str) -> Future[Any]:
+            self.given = pickle.dumps(given)
+            return Future()
+
+    client = Submitted(None)
+    DaskCluster("dask://node7:8786", client).submit(int, "12")  # type: ignore[arg-type]
+    function, *arguments = pickle.loads(client.given)
+    assert function(*arguments) == 12
+    DaskCluster("dask://node7:8786", client).submit(inspect_there, "a.mp4", True)  # type: ignore[arg-type]
+    (tmp_path / "given").write_bytes(client.given)
+    lines = [
+        "import pickle, sys, threading",
+        "function, place, job, (content,) = pickle.load(open(sys.argv[1], 'rb'))",
+        "assert not {'encoders.extraction', 'torch', 'av'} & sys.modules.keys()",
+        "read = []",
+        "thread = threading.Thread(target=lambda: read.append(pickle.loads(content)))",
+        "thread.start(); thread.join(); print(read[0][0].__name__)",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), str(tmp_path / "given")], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.returncode) == ("inspect_there\n", 0), run.stderr
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ def test_p_is_where_the_interval_just_reaches_the_value() -> None:
     assert found.p_value(interval.estimate) > 0.9
     assert found.p_value(1e9) < 0.001
     assert mean_bootstrap(np.zeros(5), np.arange(5)).p_value() == pytest.approx(1.0)  # no resample differs from it
+    assert mean_bootstrap(np.ones(5), np.arange(5)).p_value() == pytest.approx(1 / 2001)  # all are alike: none is 0
 
 
 @pytest.mark.parametrize("num_groups", [2, 3, 4, 5, 8, 30])

@@ -18,6 +18,8 @@ def test_texts_are_means_over_their_words_and_embedded_once(monkeypatch: pytest.
     assert sorted(worded.READ) == ["joy joy calm grief", "tears"]
     assert embed_texts(["tears"], features).tolist() == [[0, 0, 0, 0, 1]]
     assert len(worded.READ) == 2
+    away = features.model_copy(update={"executor": "dask://node7:8786"})
+    assert embed_texts(["joy"], away).tolist() == [[1, 0, 0, 0, 0]]  # here, whoever encodes clips
 
 
 def test_what_cannot_be_embedded_is_an_error() -> None:

@@ -252,6 +252,7 @@ def test_the_subcommands_and_the_version() -> None:
                 "-o",
                 "--cards",
                 "--explain",
+                "--executor",
                 "--measures",
                 "--table",
                 "--quiet",

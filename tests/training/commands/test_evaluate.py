@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("few_resamples")
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stored_run.finish(tmp_path_factory.mktemp("runs"))
+    return stored_run.finish(tmp_path_factory.mktemp("runs"), apart=True)
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
@@ -91,7 +91,7 @@ def test_what_cannot_be_evaluated(path: Path, tmp_path: Path) -> None:
 
 
 def test_several_seeds(path: Path) -> None:
-    other = stored_run.finish(path.parents[1], seed=1)  # beside the first, of the same corpora
+    other = stored_run.finish(path.parents[1], seed=1, apart=True)  # beside the first, of the same corpora
     options = ("--corpus", "mosei")
     document = json.loads(run(str(path), str(other), *options, "--json")[0])
     assert (document["runs"], document["seeds"]) == ([str(path), str(other)], [0, 1])

@@ -80,6 +80,8 @@ def test_saved_and_read_it_predicts_the_same(tmp_path: Path) -> None:
         BundleError, match=r"estimator\.json is of a FusionClassifier; load it by FusionClassifier\.load"
     ):
         FusionRegressor.load(tmp_path / "classifier")
+    with pytest.raises(BundleError, match=r"absent is no folder, and no id of a bundle"):
+        FusionClassifier.from_pretrained(tmp_path / "absent")
     again.fit(frame, np.where(score > 0, "yes", "no"))  # with the settings that it was saved with
     regressor = FusionRegressor(config=TINY).fit(X, score)
     regressor.save(tmp_path / "regressor")

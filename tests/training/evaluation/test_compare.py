@@ -133,6 +133,6 @@ def test_runs_that_cannot_be_compared(paths: tuple[Path, Path], runs: tuple[RunP
         compare_runs(first, replace(second, table=regrouped), "test")
     with pytest.raises(RunError, match="have no labelled clip and metric in common"):
         compare_runs(first, replace(second, table=second.table.assign(clip_id=second.table["clip_id"] + "x")), "test")
-    result = CliRunner().invoke(app, ["compare", str(paths[0]), str(paths[0].parent)])
+    result = CliRunner().invoke(app, ["compare", str(paths[0]), str(Path(__file__).parent)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "has no config.json" in result.stderr

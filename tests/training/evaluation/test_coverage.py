@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("few_resamples")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunPredictions:
     """Dev groups, of two clips each: 6 of MOSEI, 5 of First Impressions, 4 of BAH; MELD is not trained on."""
-    return RunPredictions.read(stored_run.finish(tmp_path_factory.mktemp("runs")))
+    return RunPredictions.read(stored_run.finish(tmp_path_factory.mktemp("runs"), apart=True))
 
 
 def rows_of(run: RunPredictions, level: float, split: str | None = None) -> list[dict[str, Any]]:
@@ -94,6 +94,30 @@ def test_nothing_is_promised_of_other_corpora_nor_told_of_the_clips_it_is_made_f
     fewer = replace(part, spec=part.spec.model_copy(update={"classes": part.spec.classes[:6]}))
     (row,) = coverage_of(run, [fewer], 0.75)["rows"]
     assert (row["value"], row["sentence"]) == (None, "mosei is annotated for some of the labels only")
+
+
+def test_groups_that_training_has_promise_nothing_and_measure_nothing(run: RunPredictions, tmp_path: Path) -> None:
+    mixed = RunPredictions.read(stored_run.finish(tmp_path))  # ten clips of a group are in all splits
+    rows = [row for row in rows_of(mixed, 0.5) if row["corpus"] == "bah"]
+    assert {(row["promised"], row["sentence"]) for row in rows} == {
+        (
+            False,
+            "50 % is not promised: too few dev groups (bah has 0, and 4 that do not count, since training has clips of "
+            "them, 1 are needed), so nothing is ruled out",
+        )
+    }
+    part = next(part for part in split_parts(run, None) if part.corpus == "bah")
+    known = part.clips.assign(use="trained")
+    first = known[part.groups == part.groups[0]]
+    (some,) = coverage_of(run, [part], 0.6, first)["rows"]
+    (unseen,) = coverage_of(run, [part.take(part.groups != part.groups[0])], 0.6)["rows"]
+    assert some["sentence"].endswith(
+        f"{len(first)} of {len(known)} clips are left out, since train or dev has clips of their groups"
+    )
+    assert some == {**unseen, "sentence": some["sentence"]}
+    (none,) = coverage_of(run, [part], 0.6, known)["rows"]
+    assert (none["value"], none["promised"]) == (None, False)
+    assert coverage_of(run, [part], 0.6, known.assign(use="none")) == coverage_of(run, [part], 0.6)
 
 
 def test_a_run_of_before_says_that_it_has_none(run: RunPredictions) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +23,14 @@ from encoders.extraction.read import make_encoders
 from encoders.media.clip import ClipMedia
 from encoders.writers import fill as text_filling
 from mmpsr.calibration.novelty import Novelty, NoveltyFit
+from mmpsr.config import ConfigError
 from mmpsr.explanation.explain import explain
-from tests.support import fake_writers, predicted_run
+from tests.support import executors, fake_writers, predicted_run
 from tests.support.predicted_run import write_run, write_video
 from training.bundle.files import BundleError
 from training.data.joined import JoinedCorpora
 from training.predict import clips as prediction_data
+from training.predict import explaining
 from training.predict import predictor as module
 from training.predict.inputs import InputError
 from training.predict.predictor import Predictor, StageClock
@@ -310,7 +315,7 @@ def test_explanations_add_up_in_the_order_of_the_clips(
 ) -> None:
     results = predictor.predict(media)  # 0, 1 (silent), 1-broken (text of no file: none), 2
     whole = predictor.explain(results)
-    monkeypatch.setattr(module, "_PIECE", 2)
+    monkeypatch.setattr(explaining, "PIECE", 2)
     found = predictor.explain(results)
     assert len(found) == len(results) == 3
     assert [each.present for each in found] == [
@@ -331,6 +336,33 @@ def test_explanations_add_up_in_the_order_of_the_clips(
     assert predictor.explain(predictor.predict(media / "1-broken.mkv")) == []
 
 
+def test_an_executor_encodes_and_explains_as_this_process(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explaining, "PIECE", 1)
+    jobs: list[str] = []
+
+    class Counted(ThreadPoolExecutor):
+        def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+            jobs.append(arguments[1].__name__)
+            return super().submit(function, *arguments, **named)
+
+    monkeypatch.setattr(executors, "threads", lambda: Counted(2))
+    with Predictor.from_run(write_run(tmp_path / "run")) as away:
+        own = away.predict(media)
+        expected = away.explain(own)
+        assert (jobs, away.num_workers) == ([], 1)
+        with pytest.raises(ConfigError, match="executor is 'nobody', which is neither"):
+            away.use_executor("nobody")
+        away.use_executor("tests.support.executors:threads")
+        results = away.predict(media)
+        assert {*jobs} == {"encode_job"}
+        assert away.explain(results) == expected
+        assert (jobs.count("explain_there"), away.num_workers) == (3, 2)
+    for task, values in own.predicted.items():
+        np.testing.assert_array_equal(results.predicted[task], values)
+
+
 def test_explanations_of_a_model_over_sequences_do_not_depend_on_the_piece(
     tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +370,7 @@ def test_explanations_of_a_model_over_sequences_do_not_depend_on_the_piece(
         tmp_path / "run", features={"sequences": {"video": 4, "audio": 4}},
         model={"kind": "conflict_aware", "hidden_width": 8},
     )  # fmt: skip
-    monkeypatch.setattr(module, "_PIECE", 1)
+    monkeypatch.setattr(explaining, "PIECE", 1)
     with Predictor.from_run(run) as predictor:
         results = predictor.predict(media)
         found = predictor.explain(results)
@@ -355,7 +387,7 @@ def test_explanations_of_a_model_over_sequences_do_not_depend_on_the_piece(
 def test_explaining_and_predicting_take_turns(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = {"text": np.ones((1, 4))}
     results = predictor.predict_vectors(vectors)
-    monkeypatch.setattr(module, "explain", lambda *_: [])  # at once, if it need not wait
+    monkeypatch.setattr(module, "explain_clips", lambda *_: [])  # at once, if it need not wait
     monkeypatch.setattr(module, "results_of", lambda *_: results)
     for work in (lambda: predictor.explain(results), lambda: predictor.predict_vectors(vectors)):
         thread = threading.Thread(target=work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,11 @@ from training.runs.trained import TrainedModel
 
 def test_gives_the_stored_predictions(tmp_path: Path) -> None:
     path = finish(tmp_path, model={"linear_path": {"emotion": "trained"}})
+    config = json.loads((path / "config.json").read_text())
+    config["features"]["executor"] = "dask://node7:8786"  # which nobody who predicts need have
+    (path / "config.json").write_text(json.dumps(config))
     trained, clips = TrainedModel.read(path), small.joined()
+    assert (trained.features.executor, trained.config.features.executor) == ("local", "local")
     stored = pd.read_parquet(path / "predictions.parquet").set_index("clip_id")
     rows = torch.arange(len(clips.clips))
     predicted = trained.predict(clips, rows)

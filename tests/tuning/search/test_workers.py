@@ -44,7 +44,7 @@ from training.published_config import load_run_config
 from training.runs.directory import RunDirectory
 from tuning.search import trials
 from tuning.search.objective import Search
-from tuning.search.results import importances, search_table, trial_table, value_table, write_results
+from tuning.search.results import importances, search_table, trial_table, value_table, winner, write_results
 from tuning.search.workers import SearchError, give_away, run_search
 
 
@@ -708,6 +708,7 @@ def test_trials_by_an_executor_are_those_of_this_process(tmp_path: Path, monkeyp
     search = by_threads(searched.search(tmp_path / "there", **settings))
     there = run_search(search, 1, said.append)
     assert outcomes(there) == own
+    assert winner(search, there).features.executor == "local"  # whoever trains it need not have the cluster
     assert {reason for *_, reason in own.values()} == {None, "heads do not fit"}
     assert sum("heads do not fit" in line for line in said) == sum(reason is not None for *_, reason in own.values())
     assert len(said) == len(own)
