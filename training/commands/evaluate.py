@@ -95,7 +95,7 @@ def evaluate(
 ) -> None:
     """Print figures with intervals: of a run's own predictions, or of other corpora, never seen, with --config."""
     runs = [run_of(run) for run in runs or ()]
-    announce(f"reading {' '.join(map(str, runs or [config or 'what is asked for']))}")
+    announce(f"reading {' '.join(map(str, runs)) or config or 'what is asked for'}")
     from mmpsr.calibration.conformal import COVERAGE
     from mmpsr.config import ConfigError
     from training.evaluation import evaluate as evaluation
