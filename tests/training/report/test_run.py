@@ -80,8 +80,8 @@ def test_sections_and_figures(path: Path, html: str) -> None:
     outline = Outline(html)
     sections = [found["id"] for found in outline.named("section") if "id" in found]
     assert [name for name in sections if name != "leakage"] == [
-        "figures", "classes", "confusion", "calibration", "subgroups", "correlations", "training", "data", "cost",
-        "settings", "defects",
+        "figures", "classes", "confusion", "calibration", "coverage", "subgroups", "correlations", "training", "data",
+        "cost", "settings", "defects",
     ]  # fmt: skip
     assert not outline.named("script")
     for row in json.loads((path / "results.json").read_text()):

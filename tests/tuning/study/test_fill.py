@@ -768,7 +768,7 @@ def num_logged() -> int:
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_cell_alone(place: Path) -> None:
-    process = started(30)
+    process = started(15)
     workers = [each for each in psutil.Process(process.pid).children() if "go.py" in each.cmdline()]
     assert len(workers) == 2
     workers[0].kill()
