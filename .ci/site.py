@@ -44,7 +44,7 @@ def navigation(index: str) -> list[dict[str, list[Any]]]:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add a page for every file outside docs/ that a page links to."""
+    """Add a page for every file or folder outside docs/ that a page links to."""
     for name in PAGES:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=text.replace("](docs/", "](")))
@@ -55,9 +55,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def source_page(path: str) -> str:
-    """Make the page of a file of the repository; search leaves it out."""
-    language = LANGUAGES.get(Path(path).suffix, "text")
-    text = (ROOT / path).read_text(encoding="utf-8")
+    """Make the page of a file of the repository, or of a folder with its files' names; search leaves it out."""
+    language, place = LANGUAGES.get(Path(path).suffix, "text"), ROOT / path
+    if place.is_dir():
+        text = "\n".join(sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file()))
+    else:
+        text = place.read_text(encoding="utf-8")
     return f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n``````{language}\n{text.rstrip()}\n``````\n"
 
 
