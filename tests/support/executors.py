@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
@@ -18,6 +21,19 @@ if TYPE_CHECKING:
 
 def threads() -> Executor:
     return ThreadPoolExecutor(2)
+
+
+def jobs_of_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the functions that are given to `threads` from now on, in order."""
+    jobs: list[str] = []
+
+    class Counted(ThreadPoolExecutor):
+        def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+            jobs.append(arguments[1].__name__)
+            return super().submit(function, *arguments, **named)
+
+    monkeypatch.setattr(sys.modules[__name__], "threads", lambda: Counted(2))
+    return jobs
 
 
 def processes() -> Executor:

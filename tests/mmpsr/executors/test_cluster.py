@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,7 @@ def test_processes_that_outlive_an_extraction_may_die(tmp_path: Path) -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs that were given to threads."""
-    jobs: list[str] = []
-
-    class Counted(ThreadPoolExecutor):
-        def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
-            jobs.append(arguments[1].__name__)
-            return super().submit(function, *arguments, **named)
-
-    monkeypatch.setattr(executors, "threads", lambda: Counted(2))
-    return jobs
+    return executors.jobs_of_threads(monkeypatch)
 
 
 def test_an_executor_of_threads_gives_what_workers_give(tmp_path: Path, asked: list[str]) -> None:

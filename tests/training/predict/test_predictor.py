@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -340,14 +337,7 @@ def test_an_executor_encodes_and_explains_as_this_process(
     media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explaining, "PIECE", 1)
-    jobs: list[str] = []
-
-    class Counted(ThreadPoolExecutor):
-        def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
-            jobs.append(arguments[1].__name__)
-            return super().submit(function, *arguments, **named)
-
-    monkeypatch.setattr(executors, "threads", lambda: Counted(2))
+    jobs = executors.jobs_of_threads(monkeypatch)
     with Predictor.from_run(write_run(tmp_path / "run")) as away:
         own = away.predict(media)
         expected = away.explain(own)

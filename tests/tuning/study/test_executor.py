@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,13 @@ THREADS = "features.executor=tests.support.executors:threads"
 
 
 def test_cells_by_an_executor_are_those_of_this_process(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    class Counted(ThreadPoolExecutor):
-        def submit(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
-            asked.append(arguments[1].__name__)
-            return super().submit(function, *arguments, **named)
+    asked = executors.jobs_of_threads(monkeypatch)
 
     def results(row: str, seed: int) -> object:
         if (row, seed) == ("full", 1):
             raise RuntimeError("out of memory")
         return result(60.0 + seed, 70.0)
 
-    monkeypatch.setattr(executors, "threads", lambda: Counted(2))
     trained, console = faked(monkeypatch, results), quiet()
     study = load_study("study.toml", [THREADS])
     table = run_study(study, 1, console)
