@@ -1,17 +1,20 @@
 """Seconds to train several runs of the demo's configuration, stacked and one by one, beside those of one run.
 
     uv run python tests/benchmarks/many_runs.py [--runs 5 20] [--epochs 3] [--config demo] [--set section.key=value]
+        [--before CHECKOUT]
 
 Runs differ in their seed, and train for as many epochs, on clips that are loaded before (and extracted where they are
-not yet). One run alone is the measure. Beside it: all runs in one stack, in two processes of half a stack each, and in
-two processes one run after another. Every process has one thread. Processor seconds tell more than those of the clock
-where other work shares the machine.
+not yet). One run alone is the measure, and with `--before` one run alone of a checkout of this repository at another
+commit too, which trains in turn with this one. Beside it: all runs in one stack, in two processes of half a stack each,
+and in two processes one run after another. Every process has one thread. Processor seconds tell more than those of the
+clock where other work shares the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,22 +22,24 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 TARGETS = {5: 1.8, 20: 5.0}
 
 
-def work(connection: Connection, config: str, settings: Sequence[str], epochs: int) -> None:
+def work(connection: Connection, root: Path, config: str, settings: Sequence[str], epochs: int) -> None:
     """Train what is asked for, until nothing more is: seeds, and whether they are stacked."""
+    os.chdir(root)
+    sys.path.insert(0, str(root))
     import torch
     from rich.console import Console
 
     from mmpsr.config import load_config
     from training.config import RunConfig
     from training.data.load import load_run_data
-    from training.fit.loop import Course, train
+    from training.fit.loop import train
     from training.linear.late import create_baseline
     from training.runs.accelerator import create_accelerator
     from training.runs.directory import RunDirectory
-    from training.stacked.loop import train_stacked
 
     torch.set_num_threads(1)
     base = load_config(RunConfig, config, [*settings, f"training.num_epochs={epochs}"])
@@ -53,7 +58,10 @@ def work(connection: Connection, config: str, settings: Sequence[str], epochs: i
                 (Path(folder) / str(seed)).mkdir()
                 run = RunDirectory(Path(folder) / str(seed))
                 arguments.append((own, data.joined, tasks, accelerator, run, lambda message: None, baseline))
-            if stacked:
+            if stacked:  # which a checkout of before may not know
+                from training.fit.loop import Course
+                from training.stacked.loop import train_stacked
+
                 begin = [lambda own=own: Course.begin(*own) for own in arguments]
                 for _, course in train_stacked(begin):
                     course.finish()
@@ -79,22 +87,30 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--config", default="demo")
     parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--before", type=Path, help="a checkout at another commit")
     asked = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    context, workers, processes = get_context("spawn"), [], []
-    for _ in range(2):
+    context, processes = get_context("spawn"), []
+
+    def start(root: Path) -> Connection:
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, asked.config, asked.settings, asked.epochs))
+        process = context.Process(target=work, args=(theirs, root, asked.config, asked.settings, asked.epochs))
         process.start()
         theirs.close()
         ours.recv()  # one after the other: the first may extract
-        workers.append(ours)
+        measure([ours], [[0]], False)  # the first steps of a process are slower
         processes.append(process)
-    for worker in workers:  # the first steps of a process are slower
-        measure([worker], [[0]], False)
+        return ours
+
+    workers = [start(ROOT), start(ROOT)]
+    for worker in workers:
         measure([worker], [[0, 1]], True)
-    wall, processor = measure(workers, [[0]], False)
-    print(f"{'one run alone':34s} {wall:7.1f} s {processor:7.1f} s of processors")
+    before = [start(asked.before.resolve())] if asked.before else []
+    ones = {"one run alone": measure(workers, [[0]], False)}
+    if before:
+        ones["one run alone before"] = measure(before, [[0]], False)
+    for name, (wall, processor) in ones.items():
+        print(f"{name:30s} {wall:7.1f} s {processor:7.1f} s of processors")
     for number in asked.runs:
         seeds, halves = range(number), (range(0, number, 2), range(1, number, 2))
         for name, shares, stacked in (
@@ -102,15 +118,16 @@ def main() -> None:
             (f"{number} runs, two half stacks", halves, True),
             (f"{number} runs, two processes", halves, False),
         ):
-            again = measure(workers, [[0]], False)
+            one = measure(workers, [[0]], False)
             own, own_processor = measure(workers, shares, stacked)
-            target = f", target {TARGETS[number]:g}" if number in TARGETS else ""
+            beside = f" and {own / measure(before, [[0]], False)[0]:.2f} times one before" if before else ""
+            target = f"; target {TARGETS[number]:g}" if number in TARGETS else ""
             print(
-                f"{name:34s} {own:7.1f} s {own_processor:7.1f} s of processors: {own / again[0]:5.2f} times one run "
-                f"({own_processor / again[1]:.2f} of its processors' seconds{target})",
+                f"{name:30s} {own:7.1f} s {own_processor:7.1f} s of processors: {own / one[0]:5.2f} times one run "
+                f"({own_processor / one[1]:.2f} of its processors' seconds){beside}{target}",
                 flush=True,
             )
-    for worker, process in zip(workers, processes, strict=True):
+    for worker, process in zip([*workers, *before], processes, strict=True):
         worker.send(None)
         process.join()
 
