@@ -2,7 +2,8 @@
 
 A step of a small model is mostly the start of kernels. The towers of a model's tasks have the same layers, so their
 weights are laid one after another in memory, where each stays the parameter of its layer, and one product of stacks
-stands for the tasks' products. Layers whose widths differ are padded with zeros in copies.
+stands for the tasks' products. Layers whose widths differ are padded with zeros in copies. Those of several models are
+copied, too, since their parameters lie model by model.
 
 Gradients are formed from those at the layers' outputs, with any weight for each row, see `mmpsr.layers.recorded`.
 
@@ -46,13 +47,14 @@ class Padded:
 
     Args:
         parameters: at least one.
+        stay: whether parameters stay where they are, and gradients replace in place those that they have.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], stay: bool = False) -> None:
         self.parameters = list(parameters)
         shapes = [tuple(parameter.shape) for parameter in self.parameters]
-        self.is_ragged = len(set(shapes)) > 1
-        if self.is_ragged:
+        self.is_ragged, self.stay = len(set(shapes)) > 1, stay
+        if self.is_ragged or stay:
             most = [max(sizes) for sizes in zip(*shapes, strict=True)]
             self.stacked = self.parameters[0].new_zeros(len(shapes), *most).detach()
         else:
@@ -68,7 +70,7 @@ class Padded:
 
     def refresh(self) -> Tensor:
         """Give the stacked parameters as they are now; laid together again where something has moved them."""
-        if self.is_ragged:
+        if self.is_ragged or self.stay:
             torch._foreach_copy_(self._own, [parameter.detach() for parameter in self.parameters])
         elif any(part.data_ptr() != own.data_ptr() for part, own in zip(self.parameters, self._own, strict=True)):
             self.stacked = laid_together(self.parameters)
@@ -77,7 +79,7 @@ class Padded:
 
     def room(self) -> Tensor:
         """Give memory for gradients `[S, *shape]`, which `add_gradients` is then to be given."""
-        if any(parameter.grad is not None for parameter in self.parameters):
+        if not self.stay and any(parameter.grad is not None for parameter in self.parameters):
             return torch.empty_like(self.stacked)
         if self._room is None:
             self._room = torch.empty_like(self.stacked)
@@ -87,6 +89,9 @@ class Padded:
 
     def add_gradients(self, gradients: Tensor) -> None:
         """Add gradients `[S, *shape]`, padded as the parameters are."""
+        if self.stay:
+            self._replace(self._in_room if gradients is self._room else self._parts(gradients))
+            return
         if gradients is self._room:
             if self.is_ragged:
                 torch._foreach_copy_(self._copies, self._in_room)
@@ -96,6 +101,13 @@ class Padded:
             return
         for parameter, part in zip(self.parameters, self._parts(gradients), strict=True):
             add_gradient(parameter, part.contiguous())
+
+    def _replace(self, parts: list[Tensor]) -> None:
+        pairs = [pair for pair in zip(self.parameters, parts, strict=True) if pair[0].requires_grad]
+        for parameter, _ in pairs:
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter)
+        torch._foreach_copy_([cast(Tensor, parameter.grad) for parameter, _ in pairs], [part for _, part in pairs])
 
 
 def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
@@ -109,12 +121,13 @@ class AlikeLinears:
 
     Args:
         layers: of any widths; narrower ones are padded, so that outputs beyond a layer's width are 0.
+        stay: see `Padded`.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        self.weights = Padded([cast(nn.Parameter, layer.weight) for layer in layers])
+    def __init__(self, layers: Sequence[nn.Linear], stay: bool = False) -> None:
+        self.weights = Padded([cast(nn.Parameter, layer.weight) for layer in layers], stay)
         biases = [cast(nn.Parameter, layer.bias) for layer in layers if layer.bias is not None]
-        self.biases = Padded(biases) if biases else None
+        self.biases = Padded(biases, stay) if biases else None
         self.refresh()
 
     def refresh(self) -> None:
@@ -140,10 +153,13 @@ class AlikeNorms:
 
     Args:
         layers: of any widths; columns beyond a layer's width are 0, before and after.
+        stay: see `Padded`.
     """
 
-    def __init__(self, layers: Sequence[nn.LayerNorm]) -> None:
-        self.gains, self.biases = (Padded([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+    def __init__(self, layers: Sequence[nn.LayerNorm], stay: bool = False) -> None:
+        self.gains, self.biases = (
+            Padded([getattr(layer, name) for layer in layers], stay) for name in ("weight", "bias")
+        )
         self.eps = layers[0].eps
         widths = torch.tensor([layer.weight.shape[0] for layer in layers], device=layers[0].weight.device)
         self.widths_S11 = widths.view(-1, 1, 1)
@@ -178,10 +194,11 @@ class AlikeVectors:
 
     Args:
         parameters: of one number of dimensions; smaller ones are padded with 0.
+        stay: see `Padded`.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._parameters = Padded(parameters)
+    def __init__(self, parameters: Sequence[nn.Parameter], stay: bool = False) -> None:
+        self._parameters = Padded(parameters, stay)
         self.refresh()
 
     def refresh(self) -> None:

@@ -8,11 +8,14 @@ where there is a GPU, and in compiled models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Dropout", "draw_kept"]
+__all__ = ["Dropout", "MemberDraws", "draw_kept", "draw_rows"]
 
 _VALUES, _PER_DRAW = 1 << 16, 4
 _LOWEST = -(1 << 63)
@@ -52,3 +55,45 @@ def draw_kept(part: Tensor, rate: float, generator: torch.Generator | None = Non
     draws = torch.empty(-(-size // _PER_DRAW), dtype=torch.int64).random_(_LOWEST, None, generator=generator)
     values = draws.view(torch.int16)[:size].view(part.shape)
     return torch.mul(values <= num_kept - _VALUES // 2 - 1, _VALUES / num_kept, out=part)
+
+
+def draw_rows(part: Tensor, size: int, rate: float, generator: torch.Generator | None = None) -> None:
+    """Fill the first rows as `draw_kept` does; those that follow are padding, and become 0."""
+    if size < len(part):
+        part[size:] = 0.0
+        part = part[:size]
+    draw_kept(part, rate, generator)
+
+
+@dataclass
+class MemberDraws:
+    """Where members draw from, and how many of a stack's clips are theirs.
+
+    Attributes:
+        generators: one of each member.
+        sizes: clips of each member in the batch at hand; what follows them, up to the most of any, is padding.
+    """
+
+    generators: Sequence[torch.Generator]
+    sizes: Sequence[int] = ()
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether members have different numbers of clips."""
+        return len(set(self.sizes)) > 1
+
+    def uniform(self, width: int) -> Tensor:
+        """Draw from [0, 1) as each member alone would, `[S B, width]`; zeros for padding."""
+        most, device = max(self.sizes), self.generators[0].device
+        drawn = torch.zeros(len(self.sizes), most, width, device=device)
+        for part, size, generator in zip(drawn, self.sizes, self.generators, strict=True):
+            part[:size].uniform_(generator=generator)
+        return drawn.flatten(0, 1)
+
+    def kept(self, inputs: Tensor, rates: Sequence[float]) -> Tensor:
+        """Draw what dropout multiplies with as each member alone would, in the shape of `inputs`; zeros for padding."""
+        factors = (torch.zeros_like if self.is_padded else torch.empty_like)(inputs)
+        parts = factors.split(max(self.sizes))
+        for part, size, rate, generator in zip(parts, self.sizes, rates, self.generators, strict=True):
+            draw_kept(part[:size] if self.is_padded else part, rate, generator)
+        return factors

@@ -8,7 +8,7 @@ kernels as that of one model.
 """
 
 from mmpsr.stacked.gradients import form_member_gradients, member_gramian, member_squared_norms
-from mmpsr.stacked.model import MemberDraws, StackedModel, require_alike
+from mmpsr.stacked.model import StackedModel, require_alike
 from mmpsr.stacked.objective import MemberTerms, StackedObjective
 
 __all__ = [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,7 +17,7 @@ from mmpsr.layers.attention.build import NoAttention
 from mmpsr.layers.attention.cross import FA, MTA, CrossAttention
 from mmpsr.layers.attention.two_stream import BiCA, CrossMPT
 from mmpsr.layers.by_modality import ByModality
-from mmpsr.layers.dropout import Dropout, draw_kept
+from mmpsr.layers.dropout import Dropout, MemberDraws
 from mmpsr.layers.graph.build import NoGraph
 from mmpsr.layers.graph.edgnn import EDGNN
 from mmpsr.layers.graph.gat import GAT
@@ -30,7 +29,7 @@ from mmpsr.layers.standardizer import Standardizer
 from mmpsr.models.base import FusionModel
 from mmpsr.models.mcdm import MCDM, Adapter, Projector, TaskTower, Trunk
 
-__all__ = ["MemberDraws", "NotStackableError", "StackedModel", "require_alike"]
+__all__ = ["NotStackableError", "StackedModel", "require_alike"]
 
 CLIPWISE = (
     Dropout, nn.GELU, nn.Identity, nn.ModuleDict, nn.ReLU, nn.Sequential, ByModality, Linear, LayerNorm,
@@ -76,40 +75,6 @@ def _require_alike_layers(name: str, first: nn.Module, other: nn.Module) -> None
             must_equal = kind == "buffer" and tensor is not None and (type(first), key) not in OF_CLIPS
             if must_equal and not torch.equal(tensor, others[key]):  # type: ignore[arg-type]
                 raise NotStackableError(f"buffer {name}.{key} differs between the models")
-
-
-@dataclass
-class MemberDraws:
-    """Where members draw from, and how many of a stack's clips are theirs.
-
-    Attributes:
-        generators: one of each member.
-        sizes: clips of each member in the batch at hand; what follows them, up to the most of any, is padding.
-    """
-
-    generators: Sequence[torch.Generator]
-    sizes: Sequence[int] = ()
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether members have different numbers of clips."""
-        return len(set(self.sizes)) > 1
-
-    def uniform(self, width: int) -> Tensor:
-        """Draw from [0, 1) as each member alone would, `[S B, width]`; zeros for padding."""
-        most, device = max(self.sizes), self.generators[0].device
-        drawn = torch.zeros(len(self.sizes), most, width, device=device)
-        for part, size, generator in zip(drawn, self.sizes, self.generators, strict=True):
-            part[:size].uniform_(generator=generator)
-        return drawn.flatten(0, 1)
-
-    def kept(self, inputs: Tensor, rates: Sequence[float]) -> Tensor:
-        """Draw what dropout multiplies with as each member alone would, in the shape of `inputs`; zeros for padding."""
-        factors = (torch.zeros_like if self.is_padded else torch.empty_like)(inputs)
-        parts = factors.split(max(self.sizes))
-        for part, size, rate, generator in zip(parts, self.sizes, rates, self.generators, strict=True):
-            draw_kept(part[:size] if self.is_padded else part, rate, generator)
-        return factors
 
 
 class MemberDropout(nn.Module):

@@ -116,7 +116,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         self.one_pass, self.accelerator = one_pass, accelerator
         self.compiled = compile_model(self.model) if compiled else None
-        self.fused = {"fused": FusedMCDM(self.model)} if FusedMCDM and one_pass and not compiled else {}
+        self.fused = {"fused": FusedMCDM([self.model])} if FusedMCDM and one_pass and not compiled else {}
         self.count = 0
 
     def step(self, batch: Batch) -> None:

@@ -176,7 +176,7 @@ class TrainState:
             Schedule(optimizer, settings, num_steps),
             Totals(len(objective.branches), model.tasks).to(device),
             compile_model(model) if settings.compile else None,
-            _fuse(model) if settings.fused else None,
+            _fuse(model, settings),
         )
 
     @torch.no_grad()
@@ -247,9 +247,15 @@ class TrainState:
         return modules
 
 
-def _fuse(model: FusionModel) -> FusedMCDM:
+def _fuse(model: FusionModel, settings: TrainingConfig) -> FusedMCDM | None:
+    is_plain = not settings.compile and settings.mixed_precision == "no"
+    is_cpu = next(model.parameters()).device.type == "cpu"
+    if settings.fused is False or (settings.fused == "auto" and not (is_plain and is_cpu)):
+        return None
     if isinstance(model, MCDM) and fits(model):
-        return FusedMCDM(model)
+        return FusedMCDM([model])
+    if settings.fused == "auto":
+        return None
     raise ConfigError(
         'training.fused takes steps of the published layers alone: model.kind "mcdm", graph "ucgnn" (unitary, relu), '
         'attention "mha", guide banks, task projectors and what can be switched beside them; leave it out for others'

@@ -139,7 +139,7 @@ def _fused_pass(
     weights_TB = (weights.T.unsqueeze(2) * masks_TKB).sum(dim=1)
     passed.form(weights_TB)
     if is_small:
-        fused.trunk.form(trunk.weighted(weights_TB))
+        fused.trunk.form(trunk.weighted(weights_TB.unsqueeze(0)))
     else:
         form_gradients(layers, weights_TB, weights.T, formed)
     return replace(result, weights=weights)

@@ -76,8 +76,8 @@ def reason_alone(config: RunConfig) -> str | None:
         return f"output.trackers = {', '.join(sorted(others))}"
     if config.output.callbacks:  # an error of which is one run's
         return "output.callbacks"
-    if settings.compile or settings.fused:
-        return "training.compile" if settings.compile else "training.fused"
+    if settings.compile:
+        return "training.compile"
     if settings.accumulation > 1:
         return "training.accumulation"
     return None if settings.mixed_precision == "no" else "training.mixed_precision"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from torch import Tensor
 
 from mmpsr.batch import Predictions
 from mmpsr.errors import Interrupted
+from mmpsr.layers.dropout import MemberDraws
 from mmpsr.models.base import FusionModel
-from mmpsr.stacked.model import MemberDraws, NotStackableError, StackedModel, require_alike
+from mmpsr.models.fused import FusedMCDM
+from mmpsr.models.mcdm import MCDM
+from mmpsr.stacked.model import NotStackableError, StackedModel, require_alike
 from mmpsr.stacked.objective import StackedObjective
 from training.fit.live import Watch, mean_stand
 from training.fit.loop import Course, StopSignals
@@ -163,8 +167,20 @@ class _Stack:
             [state.balancer for state in states],
             draws,
             [course.config.training.modality_dropout for course in self.courses],
+            self._fused(draws),
         )
         self._is_bound = False
+
+    def _fused(self, draws: MemberDraws) -> FusedMCDM | None:
+        """Take the models in few products where each would be alone."""
+        models = []
+        for course in self.courses:
+            model = course.state.model
+            if course.state.fused is None or not isinstance(model, MCDM):
+                return None
+            model.zero_grad()  # of a stack before
+            models.append(model)
+        return FusedMCDM(models, cast(MCDM, self.stack.model), draws)
 
     def _bind(self, models: Sequence[FusionModel]) -> dict[str, Tensor]:
         """Let averaged models lie in rows that follow the weights'."""
@@ -225,10 +241,17 @@ class _Stack:
 
     def _bind_gradients(self) -> None:
         """Take the first gradients, and let all later ones be set where the optimizers read them."""
+        models = [dict(course.state.model.named_parameters()) for course in self.courses]
         for name, view in self.rows.views(self.gradients).items():
-            parameter = self.stack.parameters[name]
-            if parameter.grad is None:
-                raise NotStackableError(f"parameter {name} takes part in no loss")
-            view.copy_(parameter.grad)
+            parameter, of_members = self.stack.parameters[name], [parameters[name] for parameters in models]
+            found = parameter.grad
+            if found is None:  # of a fused step
+                parts = [part.grad for part in of_members if part.grad is not None]
+                if len(parts) < len(models):
+                    raise NotStackableError(f"parameter {name} takes part in no loss")
+                found = torch.stack(parts)
+            view.copy_(found)
             parameter.grad = view
+            for part, own in zip(of_members, view, strict=True):
+                part.grad = own
         self._is_bound = True

@@ -5,7 +5,7 @@ Shape suffixes: S runs, B clips of a run (as many of each, padded), N = S B clip
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmpsr.balancing.base import Balancer, Need
-from mmpsr.balancing.loss_gradients import uses
+from mmpsr.balancing.loss_gradients import Use, form_gradients, squared_norms, uses
+from mmpsr.balancing.trunk_norms import MOST_CLIPS, trunk_squared_norms, trunk_uses
 from mmpsr.batch import Batch, Predictions
+from mmpsr.layers.dropout import MemberDraws
 from mmpsr.layers.recorded import Tape
 from mmpsr.models.base import FusionModel
+from mmpsr.models.fused import FusedMCDM
 from mmpsr.objective.objective import Objective
 from mmpsr.stacked.gradients import (
     form_member_gradients,
@@ -26,7 +29,7 @@ from mmpsr.stacked.gradients import (
     set_gradient,
     set_linear_gradients,
 )
-from mmpsr.stacked.model import MemberDraws, StackedModel
+from mmpsr.stacked.model import StackedModel
 from mmpsr.stacked.objective import StackedObjective
 from training.data.joined import JoinedCorpora
 from training.fit.step import CONFLICT_STEPS, cosines_of, weigh
@@ -86,6 +89,7 @@ class StackedStep:
         balancers: of each.
         draws: of each.
         hide_rates: of each, see `training.fit.views.hide_modalities`.
+        fused: the models, in few products, see `training.fit.step.training_step`.
     """
 
     stack: StackedModel
@@ -95,6 +99,7 @@ class StackedStep:
     balancers: Sequence[Balancer]
     draws: MemberDraws
     hide_rates: Sequence[float]
+    fused: FusedMCDM | None = None
 
     def take(self, clips: Clips, steps: Sequence[int]) -> list[StepResult]:
         """Set the gradients of the stack's parameters to that of each run's balanced loss.
@@ -111,6 +116,8 @@ class StackedStep:
         with torch.no_grad():
             hidden = self._hide(clips.batch)
             teacher = None if self.teachers is None else self.teachers.arrange(num_clips)(clips.batch)
+        if self.fused is not None and not any(looks) and "gramian" not in needs and not self.balancers[0].last_layer:
+            return self._fused_pass(self.fused, hidden, clips, teacher, needs)
         if any(need != "nothing" for need in needs) or any(looks):
             return self._one_pass(model, hidden, clips, teacher, needs, looks)
         with Tape() as tape:
@@ -118,6 +125,43 @@ class StackedStep:
         losses_SK, results = self._losses(predictions, hidden, clips, teacher)
         weights, _ = self._weigh(results, [None] * len(results))
         self._set_gradients((weights.flatten(1) * losses_SK).sum(), tape)
+        return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
+
+    def _fused_pass(
+        self, fused: FusedMCDM, hidden: Batch, clips: Clips, teacher: Predictions | None, needs: Sequence[Need]
+    ) -> list[StepResult]:
+        """Do what `training.fit.step` does in a fused pass."""
+        num_members, passed = self.stack.num_members, fused(hidden)
+        losses_SK, results = self._losses(passed.predictions, hidden, clips, teacher)
+        if all(need == "nothing" for need in needs):
+            weights, _ = self._weigh(results, [None] * num_members)
+            passed.gradients((weights.flatten(1) * losses_SK).sum())
+            passed.form(None)
+            fused.trunk.form(passed.trunk_gradients(by_task=False))
+            return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
+        passed.gradients(losses_SK.sum())
+        trunk = passed.trunk_gradients(by_task=True)
+        masks_TLN = self._masks(hidden, list(fused.model.tasks))
+        masks_STLB = masks_TLN.unflatten(2, (num_members, -1)).permute(2, 0, 1, 3)
+        layers: list[list[Use]] = []
+        formed = [dict[int, Tensor]() for _ in range(num_members)]
+        if max(clips.sizes) <= MOST_CLIPS:
+            squares = [trunk_squared_norms(*pair) for pair in zip(trunk.members(), masks_STLB, strict=True)]
+        else:
+            layers = [trunk_uses(fused.trunk, found, index) for index, found in enumerate(trunk.members())]
+            squares = [
+                squared_norms(own, masks, formed=known)
+                for own, masks, known in zip(layers, masks_STLB, formed, strict=True)
+            ]
+        norms = [None if need == "nothing" else found.T.sqrt() for need, found in zip(needs, squares, strict=True)]
+        weights, _ = self._weigh(results, norms)
+        weights_STB = self._of_clips(weights, masks_TLN).unflatten(1, (num_members, -1)).transpose(0, 1)
+        passed.form(weights_STB.flatten(0, 1))
+        if layers:
+            for parts in zip(layers, weights_STB, weights.mT, formed, strict=True):
+                _form_anew(*parts)
+        else:
+            fused.trunk.form(trunk.weighted(weights_STB))
         return [replace(result, weights=own) for result, own in zip(results, weights, strict=True)]
 
     def _set_gradients(self, loss: Tensor, tape: Tape) -> None:
@@ -262,3 +306,15 @@ class StackedStep:
         num_branches, num_tasks = len(first.branches), len(first.tasks)
         shape = (num_tasks, num_branches, num_tasks, num_branches)
         return products.unflatten(1, shape[:2]).unflatten(3, shape[2:]).permute(0, 2, 1, 4, 3).flatten(3).flatten(1, 2)
+
+
+def _form_anew(layers: Sequence[Use], weights_TB: Tensor, weights_TL: Tensor, formed: Mapping[int, Tensor]) -> None:
+    """Form gradients of the layers' parameters in place of those that they have."""
+    trained = [part for use in layers for part in use.parameters if part is not None and part.requires_grad]
+    places = [part.grad for part in trained]
+    for part in trained:
+        part.grad = None
+    form_gradients(layers, weights_TB, weights_TL, formed)
+    for part, place in zip(trained, places, strict=True):
+        if place is not None and part.grad is not None:
+            part.grad = place.copy_(part.grad)

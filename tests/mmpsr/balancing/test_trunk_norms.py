@@ -18,7 +18,7 @@ def test_norms_are_those_of_formed_gradients() -> None:
     tasks = {name: BUILTIN_TASKS[name] for name in ("emotion", "ambivalence")}
     model = MCDM({"text": 5, "audio": 3}, tasks, ModelConfig(hidden_width=8, head_width=8, num_heads=2)).double()
     features = {"text": torch.randn(6, 5).double(), "audio": torch.randn(6, 3).double()}
-    passed = FusedMCDM(model.train())(Batch(features, torch.rand(6, 2) < 0.8))
+    passed = FusedMCDM([model.train()])(Batch(features, torch.rand(6, 2) < 0.8))
     passed.gradients(sum((logits.square().sum() for logits in passed.predictions.logits.values()), torch.zeros(())))
     trunk, found = passed.fused.trunk, passed.trunk_gradients(by_task=True)
     masks = torch.stack([torch.stack([chosen, ~chosen]) for chosen in torch.rand(2, 6) < 0.5])
@@ -28,7 +28,7 @@ def test_norms_are_those_of_formed_gradients() -> None:
             model.zero_grad()
             alone = torch.zeros(2, 6, dtype=torch.float64)
             alone[task] = masks[task, branch]
-            trunk.form(found.weighted(alone))
+            trunk.form(found.weighted(alone.unsqueeze(0)))
             flat = nn.utils.parameters_to_vector(parameter.grad for parameter in model.shared_parameters())
             expected[task, branch] = flat.square().sum()
     torch.testing.assert_close(trunk_squared_norms(found, masks), expected)

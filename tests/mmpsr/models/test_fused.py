@@ -61,7 +61,7 @@ def stepped(
     torch.manual_seed(5)
     result = training_step(
         model, objective, balancer, clips(num_clips), Accelerator(cpu=True), step=1, hide_rate=0.2,
-        fused=FusedMCDM(model) if is_fused and isinstance(model, MCDM) else None,
+        fused=FusedMCDM([model]) if is_fused and isinstance(model, MCDM) else None,
     )  # fmt: skip
     return result, {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -101,7 +101,7 @@ def test_a_task_with_one_output_and_a_single_task_are_fused() -> None:
     for tasks in ({"warmth": score}, {"warmth": score, "other": score}):
         model = made(tasks)
         assert fits(model)
-        batch, fused = clips(5), FusedMCDM(model)
+        batch, fused = clips(5), FusedMCDM([model])
         torch.manual_seed(2)
         expected = model(batch)
         torch.manual_seed(2)
@@ -133,7 +133,7 @@ def test_other_models_and_unlike_towers_are_left_alone() -> None:
 
 def test_weights_that_something_else_moves_or_loads_are_followed(tmp_path: Path) -> None:
     model, other = made(), made()
-    fused, batch = FusedMCDM(model), clips(5)
+    fused, batch = FusedMCDM([model]), clips(5)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter *= 1.5

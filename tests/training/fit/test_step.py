@@ -153,7 +153,7 @@ def test_the_fused_pass_is_taken_where_it_gives_all_that_a_step_needs(
     balancing: dict[str, object], step: int, precision: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, objective, balancer, batch = small_step(balancing=balancing)
-    fused, passes = FusedMCDM(model), []
+    fused, passes = FusedMCDM([model]), []
     monkeypatch.setattr(FusedMCDM, "__call__", lambda self, rows: passes.append(rows) or FusedPass(self, rows))
     accelerator = Accelerator(cpu=True)
     monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda self: precision))
@@ -163,7 +163,7 @@ def test_the_fused_pass_is_taken_where_it_gives_all_that_a_step_needs(
     assert all(parameter.grad is not None for parameter in model.shared_parameters())
 
 
-def test_a_run_is_fused_where_it_asks_for_it_and_can_be() -> None:
+def test_a_run_is_fused_where_it_can_be_unless_it_asks_for_something_else() -> None:
     clips, losses = small.joined(), []
     for is_fused in (False, True):
         config = small.config(training={"fused": is_fused})
@@ -177,6 +177,14 @@ def test_a_run_is_fused_where_it_asks_for_it_and_can_be() -> None:
         )  # fmt: skip
         losses.append(found.losses)
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
+    for other, is_fused in (
+        ({"training": {}}, True),
+        ({"model": {"graph": "gat"}}, False),
+        ({"training": {"mixed_precision": "bf16"}}, False),
+    ):
+        config = small.config(**other)
+        state = TrainState.create(build_model(config, clips, config.tasks.resolve()), config, clips, 10)
+        assert (state.fused is not None) == is_fused, other
     config = small.config(training={"fused": True}, model={"graph": "gat"})
     with pytest.raises(ConfigError, match=r"training\.fused takes steps of the published layers alone"):
         TrainState.create(build_model(config, clips, config.tasks.resolve()), config, clips, 10)

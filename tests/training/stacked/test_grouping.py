@@ -39,7 +39,7 @@ def test_runs_of_one_shape_have_one_key(section: str, values: dict[str, Any], sa
     ("section", "values", "reason"),
     [
         ("training", {}, None),
-        ("training", {"fused": True}, "training.fused"),
+        ("training", {"fused": True}, None),
         ("output", {"trackers": ["tensorboard", "wandb"]}, "output.trackers = wandb"),
         ("training", {"accumulation": 2}, "training.accumulation"),
         ("training", {"mixed_precision": "bf16"}, "training.mixed_precision"),

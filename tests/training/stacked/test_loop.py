@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from mmpsr.errors import Interrupted
+from mmpsr.models.fused import FusedPass
 from mmpsr.stacked.model import NotStackableError
 from tests.support import joined as small
 from training.config import RunConfig
@@ -129,6 +130,31 @@ def test_each_run_is_what_it_is_alone(tree: dict[str, dict[str, Any]], tmp_path:
     assert [len(records(tmp_path / f"stacked{index}")) for index in range(2)] == [2, 1]
     for index in range(2):
         require_same(tmp_path / f"alone{index}", tmp_path / f"stacked{index}")
+
+
+@pytest.mark.parametrize("most_clips", [128, 8], ids=["few-clips", "many-clips"])
+def test_runs_are_fused_in_a_stack_as_they_are_alone(
+    most_clips: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    begin = FusedPass.__init__
+    monkeypatch.setattr(FusedPass, "__init__", lambda own, fused, batch: passes.append(len(fused.models)) or begin(own, fused, batch))  # fmt: skip
+    for place in ("fit", "stacked"):
+        monkeypatch.setattr(f"training.{place}.step.MOST_CLIPS", most_clips)
+    paths = {"model": {**DEMO["model"], "linear_path": {"emotion": "trained", "personality": "trained"}}}
+    runs = [(configured({**DEMO, **paths}, index, 2), member) for index, member in enumerate(folds(2))]
+    for index, run in enumerate(runs):
+        alone(tmp_path / f"alone{index}", run)
+    taken = len(passes)
+    together([tmp_path / f"stacked{index}" for index in range(2)], runs)
+    assert passes[:taken] == [1] * taken
+    assert set(passes[taken:]) == {1, 2}
+    for index in range(2):
+        require_same(tmp_path / f"alone{index}", tmp_path / f"stacked{index}")
+    layered = configured({**DEMO, "training": {**DEMO["training"], "fused": False}}, 0, 1)
+    del passes[:]
+    together([tmp_path / "layered0", tmp_path / "layered1"], [(layered, runs[0][1])] * 2)
+    assert not passes
 
 
 @pytest.mark.slow
