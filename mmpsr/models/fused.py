@@ -260,8 +260,8 @@ class FusedPass:
         weight_XOH, bias_XO = fused.key_value.weight_SOI, cast(Tensor, fused.key_value.bias_SO)
         queries = fused.query(queries_XRH)
         keys = torch.baddbmm(bias_XO[:, None, :width], self.context_XRH, weight_XOH[:, :width].mT)
-        by_head = (each.view(-1, num_nodes, num_heads, width // num_heads) for each in (queries, keys))
-        scores = _scores(*by_head, are_few=fused.num_tasks * num_clips <= MOST_PRODUCTS)
+        by_head = [each.view(-1, num_nodes, num_heads, width // num_heads) for each in (queries, keys)]
+        scores = _scores(by_head[0], by_head[1], fused.num_tasks * num_clips <= MOST_PRODUCTS)
         absent_MB11 = (~mask_XBM).flatten(0, 1).T[..., None, None]
         lowest = torch.finfo(scores.dtype).min
         weights = torch.softmax((scores * fused.scale).masked_fill(absent_MB11, lowest), dim=0)

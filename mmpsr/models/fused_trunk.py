@@ -116,7 +116,7 @@ class Trunk:
         all_of = [projector for projectors in self.projectors for projector in projectors]
         first, adapters = [cast(nn.Linear, each[0]) for each in all_of], [each.adapter for each in all_of]
         by_modality = (first[index :: len(modalities)] for index in range(len(modalities)))
-        self.first = [Padded([layer.weight for layer in layers], stay) for layers in by_modality]
+        self.first = [Padded([cast(nn.Parameter, layer.weight) for layer in layers], stay) for layers in by_modality]
         self.first_biases = AlikeVectors([layer.bias for layer in first], stay)
         self.down, self.up = (AlikeLinears([getattr(part, name) for part in adapters], stay) for name in ("down", "up"))
         self.norm = AlikeNorms([cast(nn.LayerNorm, adapter.norm) for adapter in adapters], stay)

@@ -46,7 +46,6 @@ def create_accelerator(config: RunConfig | InTimeConfig, with_trackers: bool = T
         require_trackers(config)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False
     return Accelerator(
         mixed_precision=config.training.mixed_precision,
         log_with=list(config.output.trackers) if with_trackers and config.output.trackers else None,
