@@ -84,11 +84,16 @@ class TrunkGradients:
         found = []
         for index in range(num_members):
             own, nodes = slice(index, index + 1), slice(index * num_nodes, (index + 1) * num_nodes)
-            vectors = tuple(values[own] for values in self.vectors)
-            by_node = (values[nodes] for values in (self.hidden, self.narrow, self.normal))
             found.append(
                 TrunkGradients(
-                    vectors, *by_node, self.nodes[own], self.wide[:, nodes], self.at_down[nodes], self.of_graph[:, own]
+                    tuple(values[own] for values in self.vectors),
+                    self.hidden[nodes],
+                    self.narrow[nodes],
+                    self.normal[nodes],
+                    self.nodes[own],
+                    self.wide[:, nodes],
+                    self.at_down[nodes],
+                    self.of_graph[:, own],
                 )
             )
         return found

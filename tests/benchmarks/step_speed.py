@@ -39,13 +39,11 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
+from mmpsr.balancing.base import BalancingConfig
 from mmpsr.balancing.build import create_balancer
-from mmpsr.balancing.config import BalancingConfig
 from mmpsr.batch import Batch
-from mmpsr.models.config import ModelConfig
-from mmpsr.models.mcdm import MCDM
-from mmpsr.objective.config import ObjectiveConfig
-from mmpsr.objective.objective import Objective
+from mmpsr.models.mcdm import MCDM, ModelConfig
+from mmpsr.objective.objective import Objective, ObjectiveConfig
 from mmpsr.tasks import BUILTIN_TASKS
 from training.config import TrainingConfig
 from training.data.joined import JoinedCorpora

@@ -14,8 +14,9 @@ import pytest
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from mmpsr.batch import Batch
 from mmpsr.errors import Interrupted
-from mmpsr.models.fused import FusedPass
+from mmpsr.models.fused import FusedMCDM, FusedPass
 from mmpsr.stacked.model import NotStackableError
 from tests.support import joined as small
 from training.config import RunConfig
@@ -137,8 +138,13 @@ def test_runs_are_fused_in_a_stack_as_they_are_alone(
     most_clips: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    begin = FusedPass.__init__
-    monkeypatch.setattr(FusedPass, "__init__", lambda own, fused, batch: passes.append(len(fused.models)) or begin(own, fused, batch))  # fmt: skip
+    ordinary = FusedPass.__init__
+
+    def begin(own: FusedPass, fused: FusedMCDM, batch: Batch) -> None:
+        passes.append(len(fused.models))
+        ordinary(own, fused, batch)
+
+    monkeypatch.setattr(FusedPass, "__init__", begin)
     for place in ("fit", "stacked"):
         monkeypatch.setattr(f"training.{place}.step.MOST_CLIPS", most_clips)
     paths = {"model": {**DEMO["model"], "linear_path": {"emotion": "trained", "personality": "trained"}}}
