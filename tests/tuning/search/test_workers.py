@@ -480,7 +480,7 @@ def test_clips_are_loaded_anew_where_other_labels_are_hidden(tmp_path: Path, mon
 def kill_at_random(search: Search, num_kills: int, stop: threading.Event, killed: list[int]) -> None:
     """Kill workers of this machine in the middle of a trial, one after the other."""
     chosen = random.Random(0)
-    while len(killed) < num_kills and not stop.wait(0.1 + chosen.random()):
+    while len(killed) < num_kills and not stop.wait(0.1 + 0.7 * chosen.random()):
         running = [trial for trial in search.open_study().get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
         found = [int(trial.user_attrs["worker"].split()[1]) for trial in running if "worker" in trial.user_attrs]
         alive = [process for process in found if process not in killed and psutil.pid_exists(process)]
@@ -508,7 +508,7 @@ def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
     assert len(trial_table(optuna_study)) == search.config.num_trials
 
 
-LONG = {"training": {"num_epochs": 6, "batch_size": 8, "patience": 6}}
+LONG = {"training": {"num_epochs": 12, "batch_size": 8, "patience": 12}}
 
 
 @pytest.fixture(scope="module")
