@@ -254,7 +254,6 @@ class Objective:
     def __init__(self, search: Search, space: Sequence[Dimension], accelerator: Accelerator, console: Console) -> None:
         self.search, self.space, self.accelerator, self.console = search, space, accelerator, console
         self._loaded: tuple[str, JoinedCorpora] | None = None
-        self._worker = trials.worker_name()
 
     def joined(self, config: RunConfig) -> JoinedCorpora:
         """Load the clips that the configuration trains on.
@@ -327,7 +326,6 @@ class Objective:
         deaths = trials.deaths(known[trial.number])
         if trials.is_surplus(trial.number, known):
             return Judged(trial, deaths, state=TrialState.FAIL)
-        trial.set_user_attr("worker", self._worker)
         fixed = trial.user_attrs["fixed"]
         labels = {
             dimension.name: dimension.suggest(trial)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,11 +31,13 @@ from mmpsr.errors import UserError
 from mmpsr.files import json_lines
 
 __all__ = [
-    "alive", "counted", "deaths", "figures", "is_counted", "is_surplus", "living", "open_study", "queue", "release",
-    "worker_name",
+    "alive", "claim", "counted", "deaths", "figures", "is_counted", "is_surplus", "living", "open_study", "queue",
+    "release", "worker_name",
 ]  # fmt: skip
 
 LIVING = (TrialState.WAITING, TrialState.RUNNING)
+NAMELESS_SECONDS = 20.0
+"""A worker names a trial within milliseconds of taking it."""
 
 
 def open_study(
@@ -175,14 +178,33 @@ def _is_gone(worker: str) -> bool:
         return True
 
 
-def release(optuna_study: optuna.Study) -> None:
-    """Queue the trials again whose worker is gone: at once where it was of this machine, or by its heartbeat."""
+def claim(trial: optuna.Trial) -> None:
+    """Say whose a trial is that was just taken, and that it lives."""
+    trial.set_user_attr("worker", worker_name())
+    storage: Any = trial.study._storage
+    if getattr(storage, "get_heartbeat_interval", lambda: None)() is not None:
+        storage.record_heartbeat(trial._trial_id)
+
+
+def release(optuna_study: optuna.Study, nameless: dict[int, float]) -> None:
+    """Queue the trials again whose worker is gone: at once where it was of this machine, or by its heartbeat.
+
+    Args:
+        optuna_study: the search's study.
+        nameless: when this process first saw which running trial without a worker's name; kept from call to call. One
+            that gets no name for `NAMELESS_SECONDS` was taken by a worker that was killed at once.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(optuna_study)
         retry = RetryHeartbeatStaleTrialCallback()
+    now = time.monotonic()
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if "worker" in trial.user_attrs and _is_gone(trial.user_attrs["worker"]):
+        if "worker" in trial.user_attrs:
+            is_gone = _is_gone(trial.user_attrs["worker"])
+        else:
+            is_gone = now - nameless.setdefault(trial.number, now) > NAMELESS_SECONDS
+        if is_gone:
             try:
                 optuna_study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):

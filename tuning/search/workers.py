@@ -76,8 +76,9 @@ def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
         most = search.base.training.num_epochs
         optuna_study.pruner = optuna.pruners.HyperbandPruner(min_resource=config.min_epochs, max_resource=most)
     objective = Objective(search, space, create_accelerator(search.base, with_trackers=False), Console(quiet=index > 0))
+    nameless: dict[int, float] = {}
     while parent is None or parent.is_alive():
-        trials.release(optuna_study)
+        trials.release(optuna_study, nameless)
         asked = _ask(objective, optuna_study, plan, index, num_workers)
         if asked is None:
             return
@@ -107,7 +108,11 @@ def _ask(
     optuna_study.sampler = _sampler(objective.search.config, len(known), index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that only `optimize` would give signs of life
-        return [optuna_study.ask() for _ in range(min(num_waiting, objective.most))]
+        asked = []
+        for _ in range(min(num_waiting, objective.most)):
+            asked.append(optuna_study.ask())
+            trials.claim(asked[-1])
+        return asked
 
 
 def _judge(objective: Objective, asked: list[optuna.Trial], optuna_study: optuna.Study, say: Say) -> None:
@@ -316,10 +321,11 @@ def give_away(search: Search, engine: Engine, say: Say) -> None:
     there = replace(search, base=search.base.model_copy(update={"features": features}))
     objective, command = Objective(there, space, accelerator, console), uuid.uuid4().hex
     running: dict[int, optuna.Trial] = {}
+    nameless: dict[int, float] = {}
     with trials.alive(optuna_study, running.values()), Workers(engine, train_there) as workers:
         try:
             while True:
-                trials.release(optuna_study)
+                trials.release(optuna_study, nameless)
                 asked: list[optuna.Trial] | None = []
                 while len(workers.jobs) < min(workers.limit, engine.num_workers):
                     asked = _ask(objective, optuna_study, plan, 0, engine.num_workers)

@@ -508,7 +508,7 @@ def check_killed(search: Search, num_workers: int, num_kills: int) -> None:
     assert len(trial_table(optuna_study)) == search.config.num_trials
 
 
-LONG = {"training": {"num_epochs": 12, "batch_size": 8, "patience": 12}}
+LONG = {"training": {"num_epochs": 20, "batch_size": 8, "patience": 20}}
 
 
 @pytest.fixture(scope="module")
@@ -621,13 +621,31 @@ def test_a_trial_of_another_machine_is_left_alone_until_its_heartbeat_stops(
     optuna_study = started(search, "elsewhere 1 0.0")
     storage = optuna_study._storage
     storage.record_heartbeat(0 if not optuna_study.trials else optuna_study.trials[0]._trial_id)  # type: ignore[attr-defined]
-    trials.release(optuna_study)
+    trials.release(optuna_study, {})
     assert optuna_study.trials[0].state == TrialState.RUNNING
     start = time.monotonic()
     run_search(search, 1, silent)  # waits for it, in vain
     assert time.monotonic() - start > 1.0
     assert [trial.state for trial in optuna_study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert optuna_study.trials[1].params == {"model.hidden_width": 16}
+
+
+def test_a_trial_whose_worker_died_before_it_could_say_its_name_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna_study = searched.search(tmp_path, num_trials=1).open_study()
+    trials.queue(optuna_study, "0", {"model.hidden_width": 16})
+    optuna_study.ask()
+    seen: dict[int, float] = {}
+    trials.release(optuna_study, seen)
+    assert [trial.state for trial in optuna_study.trials] == [TrialState.RUNNING]
+    monkeypatch.setattr(trials, "NAMELESS_SECONDS", -1.0)
+    trials.release(optuna_study, seen)
+    assert [trial.state for trial in optuna_study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    trials.claim(optuna_study.ask())
+    trials.release(optuna_study, seen)
+    assert optuna_study.trials[1].state == TrialState.RUNNING
+    assert optuna_study.trials[1].user_attrs["slot"] == "0"
 
 
 def test_a_trial_that_always_kills_its_worker_fails_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
