@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.accessible import grave
+
 SIZES = {"phone": 360, "desktop": 1280}
 MEASURE = """
 const wrong = [];
@@ -74,9 +76,10 @@ def look(browser: Any, page: Path, width: int, **media: Any) -> dict[str, Any]:
 
 
 def require_legible(browser: Any, page: Path, size: str, theme: str) -> None:
-    """Nothing is cut or overlaps, the page does not scroll sideways, and its colours are the theme's."""
+    """Nothing is cut or overlaps, axe finds nothing grave, and the page's colours are the theme's."""
     found = look(browser, page, SIZES[size], features=[{"name": "prefers-color-scheme", "value": theme}])
     assert found["wrong"] == []
     assert found["width"] <= found["inner"]
+    assert grave(browser) == []
     ink, paper = (sum(map(int, found[name][4:-1].split(","))) / 3 for name in ("ink", "page"))
     assert (ink < 80 < 200 < paper) if theme == "light" else (paper < 80 < 200 < ink)

@@ -198,14 +198,16 @@ def test_every_check_of_the_pipeline_is_a_task() -> None:
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     tasks = (ROOT / ".ci" / "tasks").read_text(encoding="utf-8")
     known = set(re.findall(r"^        (\w+)\)", tasks, flags=re.MULTILINE))
-    assert known == {"check", "demo", "docs", "site", "slow", "test"}
+    assert known == {"browser", "check", "demo", "docs", "site", "slow", "test"}
     called = [
         name
         for names in re.findall(r"\.ci/tasks ([\w ]+?)(?: &.*)?$", run, flags=re.MULTILINE)
         for name in names.split()
     ]
-    assert called == ["check", "site", "demo", "slow", "test"]  # whose closing lines are then the last
-    assert 'wait "$checks"' in run  # or a failure of what runs beside would go unseen
+    assert called == ["browser", "check", "site", "demo", "slow", "test"]  # whose closing lines are then the last
+    assert all(
+        f'\nwait "${name}"\n' in run for name in ("checks", "browser")
+    )  # or a failure of what runs beside would go unseen
     assert "uv run accelerate launch training/run.py" in tasks
     assert "uv run pytest ;;" in tasks
 

@@ -31,6 +31,15 @@ _SEEK = """const video = () => {
   const source = decodeURIComponent(shown?.currentSrc || '');
   return name && source.includes('/file=') && !source.endsWith('/' + name) ? null : shown;
 };
+const keys = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -1e9, End: 1e9};
+const clock = seconds => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
+element.addEventListener('keydown', event => {
+  const place = event.target.closest('.place'), shown = video();
+  if (!shown || !place || !(event.key in keys)) return;
+  event.preventDefault();
+  const wanted = shown.currentTime + keys[event.key];
+  shown.currentTime = Math.min(Math.max(wanted, Number(place.ariaValueMin)), Number(place.ariaValueMax));
+});
 element.addEventListener('click', event => {
   const moment = event.target.closest('.moment'), strip = event.target.closest('.seek'), shown = video();
   if (!shown || !(moment || strip)) return;
@@ -51,6 +60,10 @@ document.addEventListener('timeupdate', event => {
     const line = strip.querySelector('.playhead'), width = strip.querySelector('.ground').width.baseVal.value;
     line.setAttribute('transform', `translate(${share * width} 0)`);
     line.style.stroke = 'var(--warn)';
+  }
+  for (const place of element.querySelectorAll('.place')) {
+    place.ariaValueNow = event.target.currentTime.toFixed(1);
+    place.ariaValueText = place.querySelector('b').textContent = clock(event.target.currentTime);
   }
 }, true)"""
 

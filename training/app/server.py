@@ -133,7 +133,10 @@ def application_of(service: Service | InTimeService) -> Any:
     application.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES), www_redirect=False)
     theme = gradio.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]
-    )
+    ).set(  # others have less contrast than WCAG asks for
+        body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500",
+        button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
+    )  # fmt: skip
     page = build_page_in_time(service) if isinstance(service, InTimeService) else build_page(service)
     return gradio.mount_gradio_app(
         application, page, "/", server_name=HOST, footer_links=[], run_history=False,

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.accessible import set_view
 from tests.support.in_time_run import write_run_in_time
 from tests.support.predicted_run import write_video
 from tests.support.report_in_browser import headless
-from tests.training.app.test_page import ROOT, all_of, analyse, send, text_of, wait
+from tests.training.app.test_page import ROOT, all_of, analyse, require_accessible, send, text_of, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(270)]
 PLACE = "return document.querySelector('#video video').currentTime"
@@ -54,6 +55,10 @@ def test_segments_lead_to_their_moments(browser: Any, address: str, tmp_path: Pa
         browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", moment)
         assert place > 1.0
         wait(lambda place=place: abs(browser.execute_script(PLACE) - place) < 0.1)
+    for width, theme in ((360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")):
+        set_view(browser, width, theme)
+        require_accessible(browser, width, theme)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     all_of(browser, "#download")[0].click()
     file = wait(lambda: next(tmp_path.glob("*.zip"), None))
     with zipfile.ZipFile(file) as archive:

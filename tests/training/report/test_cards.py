@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support import report_in_browser
+from tests.support.accessible import grave, set_view
 from tests.support.measured import measured
 from training.report.cards import render_card, set_sentence, write_cards
 
@@ -329,3 +334,20 @@ def test_what_the_picture_shows_of_faces_is_said_once() -> None:
     assert "a face in" not in page_of(clip()).text
     windows = [clip(0.0, 4.0, faces={"video": FACES}), clip(4.0, 8.0)]
     assert "video: a face in 10 of 12 frames" in page_of(*windows).text
+
+
+browser = report_in_browser.browser
+
+
+@pytest.mark.slow
+def test_keyboards_and_screen_readers_have_all_of_it(browser: Any, tmp_path: Path) -> None:
+    windows = recording(clip(0.0, 10.0, anger=0.9), clip(10.0, 20.0, anger=0.5), name="talk")
+    cards = write_cards(
+        {**DOCUMENT, "recordings": [windows, recording(clip(0.0, 10.0, anger=0.9))]}, tmp_path / "cards"
+    )
+    for card in cards:
+        for width, theme in itertools.product((360, 1280), ("light", "dark")):
+            set_view(browser, width, theme)
+            browser.get(card.as_uri())
+            assert grave(browser) == [], (card.name, width, theme)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width

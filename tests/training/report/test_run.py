@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.support import report_in_browser, stored_run
+from tests.support.accessible import grave, set_view
 from tests.training.report.test_page import Outline
 from training.evaluation.evaluate import EvaluationOptions, evaluate
 from training.report.page import Page, render
@@ -146,6 +147,14 @@ def test_it_is_legible(browser: Any, html: str, tmp_path: Path, size: str, theme
     page = tmp_path / "report.html"
     page.write_text(html, encoding="utf-8")
     report_in_browser.require_legible(browser, page, size, theme)
+
+
+def test_what_cannot_be_read_would_be_found(browser: Any, tmp_path: Path) -> None:
+    page = "<html lang=en><title>t</title><main><h1>t</h1><img src=x><p style='color:#aaa'>words</p>"
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    set_view(browser, 800, "light")
+    browser.get((tmp_path / "page.html").as_uri())
+    assert sorted(found.split()[0] for found in grave(browser)) == ["color-contrast", "image-alt"]
 
 
 def test_print_is_light_and_unfolded(browser: Any, html: str, tmp_path: Path) -> None:
