@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,8 @@ VERSION = 3
 """Raised whenever the same seed would give other files."""
 MARKER = "demo.json"
 """File that says what the folder was built with, and whether all of it is there."""
+SECONDS = 4.0
+"""From one line of progress to the next where there is no terminal."""
 DEFAULT_CLIPS: Mapping[str, int] = {"mosei": 180, "fiv2": 180, "bah": 280, "meld": 90}
 
 _SPEAKERS = ("Ada", "Ben", "Cleo", "Dan", "Edda", "Finn", "Gus", "Hana")
@@ -140,18 +143,32 @@ def run_all(write: Callable[[_Plan], None], plans: Sequence[_Plan], title: str, 
         num_workers: processes that write; default one per processor, 8 at most. 1 writes in this process.
     """
     import cv2
-    from rich.progress import track
 
     num_workers = num_workers or min(os.cpu_count() or 1, 8)
     if num_workers == 1 or len(plans) < 2:
-        for plan_of_one in track(plans, title, transient=True):
-            write(plan_of_one)
+        for _ in _told(map(write, plans), title, len(plans)):
+            pass
         return
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, spawning, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        results = pool.map(write, plans, chunksize=8)
-        for _ in track(results, title, total=len(plans), transient=True):
+        for _ in _told(pool.map(write, plans, chunksize=8), title, len(plans)):
             pass
+
+
+def _told(written: Iterable[None], title: str, total: int) -> Iterator[None]:
+    """Tell on stderr how many are written: a bar on a terminal, a line every few seconds elsewhere."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console, told = Console(stderr=True), time.monotonic()
+    if console.is_terminal:
+        yield from track(written, title, total, console=console, transient=True)
+        return
+    for number, one in enumerate(written, start=1):
+        if time.monotonic() - told > SECONDS and number < total:
+            told = time.monotonic()
+            console.print(f"{title}: {number} of {total} clips")
+        yield one
 
 
 def _act(plans: list[ClipPlan], shuffle_labels: bool) -> list[tuple[ClipPlan, Performance]]:

@@ -90,7 +90,11 @@ EncoderOption = Annotated[
     str | None, typer.Option("--encoder", help="Text encoder of class texts without a run; else the file's, or MiniLM.")
 ]
 TranscribeOption = Annotated[
-    bool, typer.Option("--transcribe", help="Without a run: let a speech model write transcripts.")
+    bool, typer.Option("--transcribe", help="Let a speech model write what is said where nobody gives it.")
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option("--weights", metavar="ENCODER=FOLDER", help="Local copy of an encoder's weights; repeatable."),
 ]
 
 

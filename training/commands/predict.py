@@ -24,6 +24,7 @@ from training.commands.common import (
     Remarks,
     TaskTextsOption,
     TranscribeOption,
+    WeightsOption,
     announce,
     error_console,
     guarded,
@@ -112,10 +113,7 @@ def predict(
             "--executor", metavar="NAME", help="Who decodes, encodes and explains: dask://host:port or module:factory."
         ),
     ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option("--weights", metavar="ENCODER=FOLDER", help="Local copy of an encoder's weights; repeatable."),
-    ] = None,
+    weights: WeightsOption = None,
     trust_remote_code: Annotated[
         list[str] | None,
         typer.Option("--trust-remote-code", metavar="ENCODER", help="Let its weights' own code run; repeatable."),
@@ -214,7 +212,8 @@ def predict(
             if silent := _without_words(document):
                 remarks.info(
                     f"without a transcript: {silent} of {len(document['recordings'])}; give one with --text, as a "
-                    ".srt, .vtt or .txt file named like the recording beside it, or their folder with --transcripts"
+                    ".srt, .vtt or .txt file named like the recording beside it, their folder with --transcripts, or "
+                    "have a speech model write it with --transcribe"
                 )
     except KeyboardInterrupt:
         if output is None:
@@ -236,6 +235,7 @@ def serve_app(
     task_texts: TaskTextsOption = None,
     encoder: EncoderOption = None,
     transcribe: TranscribeOption = False,
+    weights: WeightsOption = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of 127.0.0.1; 0 is any that is free.")] = 7860,
     max_seconds: Annotated[float, typer.Option("--max-seconds", help="Longest video that is taken.")] = 120.0,
     max_megabytes: Annotated[float, typer.Option("--max-megabytes", help="Largest file that is taken.")] = 200.0,
@@ -266,10 +266,15 @@ def serve_app(
         if model is not None and is_run_in_time(model):
             if task_texts:
                 raise InputError("a model in time has no class texts beside it; leave --task-texts or the run out")
+            if transcribe or weights:
+                raise InputError(
+                    "a model in time has words where its run had a transcriber, with the run's weights; leave "
+                    f"{'--transcribe' if transcribe else '--weights'} out"
+                )
             with InTimePredictor.from_run(model) as in_time:
                 serve(lambda root: InTimeService(in_time, name, limits, root), port, tell)
             return
-        with _open(model, task_texts or (), encoder, transcribe) as predictor:
+        with _open(model, task_texts or (), encoder, transcribe, weights=_weights(weights or ())) as predictor:
             serve(lambda root: Service(predictor, name, limits, root), port, tell)
     except KeyboardInterrupt:  # the way to stop it
         error_console().print("stopped; what was uploaded is removed")
@@ -343,9 +348,9 @@ def _open(
         }  # fmt: skip
         features = validate(FeaturesConfig, settings, "--weights, --trust-remote-code")
         return Predictor.from_task_texts(task_texts, encoder, num_processes, features)
-    if encoder is not None or transcribe:
-        raise InputError(f"{'--encoder' if encoder else '--transcribe'} is of class texts without a run; leave it out")
-    predictor = open_predictor(model, num_processes, weights, trust_remote_code, allow_custom)
+    if encoder is not None:
+        raise InputError("--encoder is of class texts without a run; leave it out")
+    predictor = open_predictor(model, num_processes, weights, trust_remote_code, allow_custom, transcribe)
     if task_texts:
         predictor.add_task_texts(task_texts)
     return predictor

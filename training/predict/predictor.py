@@ -24,10 +24,10 @@ from typing import Any
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from encoders.config import FeaturesConfig
+from encoders.config import FeaturesConfig, TranscriberConfig
 from encoders.extraction.extract import extract
 from mmpsr.calibration.conformal import COVERAGE, HIGHEST, LOWEST, is_level
-from mmpsr.config import validate
+from mmpsr.config import base_of, validate
 from mmpsr.executors.base import LOCAL
 from mmpsr.explanation.explain import Explanation
 from mmpsr.prototypes.texts import Wording
@@ -107,12 +107,14 @@ class Predictor(KeepsLoaded, Pretrained):
         self.trained = trained
         self.features: FeaturesConfig = trained.features.model_copy(update=workers)
         self._run: Path | None = None
+        self._heard = ""  # said of words that the model's own training never saw the like of
         self._name = uuid.uuid4().hex
 
     @classmethod
     def from_run(
         cls, path: str | Path, num_processes: int = 0, device: str = "cpu",
         weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (),
+        transcribe: bool = False,
     ) -> Predictor:  # fmt: skip
         """Open the model of a finished run.
 
@@ -122,16 +124,39 @@ class Predictor(KeepsLoaded, Pretrained):
             device: of the model.
             weights: local copies of encoders' weights in place of the run's; see `training.bundle.bundle.usable_here`.
             trust_remote_code: encoders whose own code may run, besides those of the run's configuration.
+            transcribe: let a speech model (`encoders.config.TranscriberConfig`, of which `weights` may name a local
+                copy) write what is said where nobody gives it, also where the run had none; it is noted then.
 
         Raises:
             RunError: there is no finished run.
+            InputError: words are to be written, and the model takes none.
             ConfigError: the model has no such encoder.
             BundleError: the run's encoders are not those installed here.
         """
         run = newest_run(path)
-        trained = usable_here(TrainedModel.read(run, device), weights or {}, trust_remote_code)
-        predictor = cls(trained, num_processes)
+        predictor = cls._usable(TrainedModel.read(run, device), num_processes, weights, trust_remote_code, transcribe)
         predictor._run = run
+        return predictor
+
+    @classmethod
+    def _usable(
+        cls, trained: TrainedModel, num_processes: int, weights: Mapping[str, str | Path] | None,
+        trust_remote_code: Collection[str], transcribe: bool,
+    ) -> Predictor:  # fmt: skip
+        heard = ""
+        if transcribe and not any(base_of(name) == "text" for name in trained.model.modalities):
+            raise InputError(
+                f"the model takes no words, but {', '.join(trained.model.modalities)}; leave --transcribe out"
+            )
+        if transcribe and trained.features.transcriber is None:
+            writer = TranscriberConfig()
+            trained = replace(trained, features=trained.features.model_copy(update={"transcriber": writer}))
+            heard = (
+                f"words that nobody gave are as {writer.model} heard them; the model was trained on transcripts that "
+                "its corpora give, and its figures are of those"
+            )
+        predictor = cls(usable_here(trained, weights or {}, trust_remote_code), num_processes)
+        predictor._heard = heard
         return predictor
 
     @classmethod
@@ -142,10 +167,11 @@ class Predictor(KeepsLoaded, Pretrained):
             pretrained_model_name_or_path: folder, or id on the hub.
             options: `num_processes`, `device` and `allow_custom_encoders` (see `training.bundle.bundle.read_bundle`);
                 `weights`, folders of local weights by encoder, and `trust_remote_code`, names of encoders whose own
-                code may run (see `training.bundle.bundle.usable_here`); of the hub `revision`, `cache_dir`,
-                `force_download`, `local_files_only` and `token`.
+                code may run (see `training.bundle.bundle.usable_here`); `transcribe` (see `from_run`); of the hub
+                `revision`, `cache_dir`, `force_download`, `local_files_only` and `token`.
 
         Raises:
+            InputError: words are to be written, and the model takes none.
             ConfigError: the model has no such encoder.
             BundleError: it cannot be read, asks to run code, or its encoders are not those installed here.
         """
@@ -154,10 +180,11 @@ class Predictor(KeepsLoaded, Pretrained):
     @classmethod
     def _from_pretrained(
         cls, model_id: str, *, num_processes: int = 0, device: str = "cpu", allow_custom_encoders: bool = False,
-        weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (), **options: Any,
+        weights: Mapping[str, str | Path] | None = None, trust_remote_code: Collection[str] = (),
+        transcribe: bool = False, **options: Any,
     ) -> Predictor:  # fmt: skip
         bundled = read_bundle(bundle_folder(model_id, **options), device, allow_custom_encoders)
-        return cls(usable_here(bundled, weights or {}, trust_remote_code), num_processes)
+        return cls._usable(bundled, num_processes, weights, trust_remote_code, transcribe)
 
     @classmethod
     def from_task_texts(
@@ -216,7 +243,7 @@ class Predictor(KeepsLoaded, Pretrained):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names of what the model takes, in its order."""
-        return self.trained.modalities
+        return self.trained.model.modalities
 
     def predict(
         self,
@@ -271,6 +298,8 @@ class Predictor(KeepsLoaded, Pretrained):
             with self._lock:
                 clock.enter("texts")
                 table = table.with_texts(features, self._writers)
+                if self._heard and table.clips["text_source"].eq("written").any():
+                    notes = [*notes, self._heard]
                 clock.enter("features")
                 ledger = self._extract(table.clips, features)
             clock.enter("prediction")
@@ -432,6 +461,7 @@ def open_predictor(
     weights: Mapping[str, str] | None = None,
     trust_remote_code: Sequence[str] = (),
     allow_custom_encoders: bool = False,
+    transcribe: bool = False,
 ) -> Predictor:
     """Open the predictor of a run directory, a bundle's folder, or a bundle's id on the hub.
 
@@ -441,12 +471,13 @@ def open_predictor(
         weights: folders of local weights by encoder.
         trust_remote_code: encoders whose own code may run.
         allow_custom_encoders: import a bundle's encoders that are classes of one's own; a run's always are.
+        transcribe: see `Predictor.from_run`.
 
     Raises:
-        InputError: there is no such folder, and it cannot be an id.
+        InputError: there is no such folder, and it cannot be an id; words are to be written, and the model takes none.
     """
     path = Path(model)
-    own: dict[str, Any] = {"weights": weights, "trust_remote_code": trust_remote_code}
+    own: dict[str, Any] = {"weights": weights, "trust_remote_code": trust_remote_code, "transcribe": transcribe}
     if path.is_dir() and not (path / CONTENT).exists():
         return Predictor.from_run(path, num_processes, **own)
     if path.is_dir() or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):

@@ -17,6 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from corpora.clips import ClipTable, CorpusError
+from corpora.demo import build
 from corpora.demo import text as demo_text
 from corpora.demo.build import DEFAULT_CLIPS, MARKER, build_demo
 from corpora.demo.clip import BROKEN_KINDS, CORPORA, ClipPlan, plan, write_clip
@@ -523,3 +524,15 @@ def test_rate_pauses_and_fillers_shape_the_envelope() -> None:
         return int((np.diff(loud.astype(int)) == 1).sum())
 
     assert syllables(rate=7.0, pauses=0.1) > 1.5 * syllables(rate=3.5, pauses=0.1)
+
+
+def test_how_far_it_is_is_told_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(build, "SECONDS", -1.0)
+    build.run_all(written.append, [5, 6, 7], "Writing the demo corpora", num_workers=1)
+    assert written == [5, 6, 7]
+    assert capsys.readouterr().err.splitlines() == [
+        "Writing the demo corpora: 1 of 3 clips", "Writing the demo corpora: 2 of 3 clips",
+    ]  # fmt: skip

@@ -30,7 +30,7 @@ from training.predict import clips as prediction_data
 from training.predict import explaining
 from training.predict import predictor as module
 from training.predict.inputs import InputError
-from training.predict.predictor import Predictor, StageClock
+from training.predict.predictor import Predictor, StageClock, open_predictor
 from training.runs.directory import RunError
 from training.runs.trained import TrainedModel
 
@@ -407,6 +407,29 @@ def test_a_model_that_writes_texts_is_loaded_once(
     predictor.close()
     predictor.predict(table)
     assert [writer.loaded for writer in made] == [1, 1]
+
+
+def test_words_can_be_written_for_a_run_that_had_them_given(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders = {"video": "tests.support.predicted_run:Grey", "text": "tests.support.predicted_run:Letters"}
+    run = write_run(tmp_path / "run", features={"encoders": encoders}, data={"modalities": ["video", "text"]})
+    monkeypatch.setattr(prediction_data, "text_writers", lambda *_: [fake_writers.FakeWriter(tmp_path / "log")])
+    table = table_of(media).assign(text=[None, "given", None])
+    with Predictor.from_run(run, transcribe=True) as predictor:
+        results = predictor.predict(table)
+        assert [(clip.text, clip.text_source) for clip in results] == [
+            ("words of 0", "written"), ("given", "given"), ("words of 2", "written"),
+        ]  # fmt: skip
+        (note,) = results.notes
+        assert note.startswith("words that nobody gave are as openai/whisper-large-v3-turbo heard them; the model was")
+        assert predictor.predict(table.iloc[[1]]).notes == ()
+    with Predictor.from_run(run) as predictor:
+        assert [clip.text for clip in predictor.predict(table)] == [None, "given", None]
+    grey = {"video": "tests.support.predicted_run:Grey"}
+    silent = write_run(tmp_path / "silent", features={"encoders": grey}, data={"modalities": ["video"]})
+    with pytest.raises(InputError, match="the model takes no words, but video; leave --transcribe out"):
+        open_predictor(str(silent), transcribe=True)
 
 
 def test_a_writer_that_could_not_be_loaded_is_tried_again(
