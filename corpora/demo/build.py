@@ -28,6 +28,7 @@ from corpora.demo.layouts import MeldUtterance, MoseiSegment, write_bah, write_f
 from corpora.demo.script import Performance
 from corpora.fiv2.corpus import TRAIT_OF
 from corpora.mosei.labels import EMOTIONS
+from mmpsr.executors.base import end_executor
 from mmpsr.files import write_whole
 
 __all__ = ["DEFAULT_CLIPS", "MARKER", "build_demo", "is_built", "run_all", "write_broken"]
@@ -150,9 +151,12 @@ def run_all(write: Callable[[_Plan], None], plans: Sequence[_Plan], title: str, 
             pass
         return
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, spawning, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    pool = ProcessPoolExecutor(num_workers, spawning, initializer=cv2.setNumThreads, initargs=(1,))
+    try:
         for _ in _told(pool.map(write, plans, chunksize=8), title, len(plans)):
             pass
+    finally:
+        end_executor(pool)
 
 
 def _told(written: Iterable[None], title: str, total: int) -> Iterator[None]:

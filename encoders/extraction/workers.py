@@ -17,7 +17,7 @@ from encoders.extraction.jobs import start_worker
 from encoders.extraction.preload import MODULES
 from encoders.extraction.read import make_encoders
 from encoders.workers import Threads
-from mmpsr.executors.base import LOCAL, ONE_THREAD, Engine, works_away
+from mmpsr.executors.base import LOCAL, ONE_THREAD, Engine, end_executor, works_away
 from mmpsr.executors.build import open_engine
 
 __all__ = ["LocalPool", "WarmEncoders", "modules_of", "start_engine"]
@@ -68,7 +68,7 @@ class LocalPool(Engine):
     def close(self, at_once: bool = False) -> None:
         """End the processes."""
         if self.pool is not None:
-            end_workers(self.pool, at_once)
+            end_executor(self.pool, at_once)
             self.pool = None
 
 
@@ -127,15 +127,6 @@ def _start_server(modules: Iterable[str]) -> bool:
 def modules_of(encoders: Iterable[Encoder]) -> list[str]:
     """List the modules that encoders need for their work, their own first."""
     return list(dict.fromkeys(name for encoder in encoders for name in (type(encoder).__module__, *encoder.libraries)))
-
-
-def end_workers(pool: ProcessPoolExecutor, at_once: bool) -> None:
-    """End worker processes: when their work is done, or in the midst of it (minutes that nobody wants any more)."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=not at_once, cancel_futures=True)
-    if at_once:
-        for process in processes:
-            process.terminate()
 
 
 class WarmEncoders:

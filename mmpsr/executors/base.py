@@ -9,14 +9,25 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator
 
 from mmpsr.errors import UserError
 
-__all__ = ["LOCAL", "ONE_THREAD", "Engine", "ExecutorError", "ExecutorName", "away", "home", "works_away"]
+__all__ = [
+    "LOCAL",
+    "ONE_THREAD",
+    "Engine",
+    "ExecutorError",
+    "ExecutorName",
+    "away",
+    "end_executor",
+    "home",
+    "works_away",
+]
 
 LOCAL = "local"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -84,6 +95,28 @@ class Engine(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(at_once=kind is not None)
+
+
+def end_executor(executor: Executor, at_once: bool = False) -> None:
+    """End an executor: when its work is done, or in the midst of it (minutes that nobody wants any more).
+
+    A pool of processes that broke while one of them was being started never ends that one, and waits for it at its own
+    end and at Python's, for ever (Python 3.11). Of a broken pool whatever is left ends here.
+
+    Args:
+        executor: of whatever kind.
+        at_once: wait for nothing; processes of this machine stop in the midst of their work.
+    """
+    processes: list[BaseProcess] = []
+    if isinstance(executor, ProcessPoolExecutor):
+        at_once = at_once or bool(executor._broken)  # type: ignore[attr-defined]
+        processes = list((executor._processes or {}).values())
+    try:
+        executor.shutdown(wait=not at_once, cancel_futures=True)
+    except TypeError:  # not every executor can
+        executor.shutdown(wait=not at_once)
+    for process in processes if at_once else ():
+        process.terminate()
 
 
 # What follows runs in the worker processes.

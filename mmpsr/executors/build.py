@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from mmpsr.executors.base import Engine, ExecutorError, away, home
+from mmpsr.executors.base import Engine, ExecutorError, away, end_executor, home
 from mmpsr.executors.cluster import SCHEME, DaskCluster, connect
 
 __all__ = ["open_engine"]
@@ -75,7 +75,4 @@ class _Made(Engine):
         self._executor = _made(self.name, self._make)
 
     def close(self, at_once: bool = False) -> None:
-        try:
-            self._executor.shutdown(wait=not at_once, cancel_futures=True)
-        except TypeError:  # not every executor can
-            self._executor.shutdown(wait=not at_once)
+        end_executor(self._executor, at_once)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib.metadata
 from typing import Annotated
 
@@ -21,6 +23,7 @@ from training.commands.zero_shot import zero_shot
 __all__ = ["app"]
 
 app = typer.Typer(name="mmpsr", no_args_is_help=True, pretty_exceptions_enable=False)
+atexit.register(gc.freeze)  # a process that ends need not look for cycles among all that libraries have made
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
 from mmpsr.executors import base
-from mmpsr.executors.base import ExecutorError, away, home, works_away
+from mmpsr.executors.base import ExecutorError, away, end_executor, home, works_away
 
 ELSEWHERE = ("node7", 1)
 
@@ -60,3 +62,32 @@ def test_jobs_of_one_process_take_turns() -> None:
         for done in [pool.submit(away, home(), job, ()) for _ in range(3)]:
             done.result()
     assert most == [False] * 3
+
+
+class BrokenAsItGrows(ProcessPoolExecutor):
+    """A pool whose first process dies while the second is being started."""
+
+    def _spawn_process(self) -> None:
+        super()._spawn_process()  # type: ignore[misc]
+        if len(self._processes) == 2:
+            number, second = self._processes.popitem()
+            next(iter(self._processes.values())).kill()
+            give_up = time.monotonic() + 60
+            while not self._broken and time.monotonic() < give_up:  # type: ignore[attr-defined]
+                time.sleep(0.01)
+            time.sleep(0.2)  # until the first one is buried
+            self._processes[number] = second
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_pool_that_broke_while_it_started_a_process_ends(at_once: bool) -> None:
+    """Python waits for the new process, which nobody ends, for ever."""
+    pool = BrokenAsItGrows(2, multiprocessing.get_context("spawn"))
+    jobs = [pool.submit(time.sleep, 60) for _ in range(2)]
+    assert {type(job.exception(60)) for job in jobs} == {BrokenProcessPool}
+    manager, processes = pool._executor_manager_thread, list(pool._processes.values())  # type: ignore[attr-defined]
+    assert len(processes) == 2
+    end_executor(pool, at_once)
+    manager.join(30)
+    assert not manager.is_alive()
+    assert not any(process.is_alive() for process in processes)
