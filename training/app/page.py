@@ -51,6 +51,7 @@ element.addEventListener('click', event => {
   }
   shown.currentTime = seconds;
   shown.scrollIntoView({block: 'nearest'});
+  for (const told of element.querySelectorAll('.told')) told.textContent = `The video is at ${clock(seconds)}`;
 });
 document.addEventListener('timeupdate', event => {
   if (event.target !== video()) return;
@@ -77,10 +78,7 @@ def build_page(service: Service) -> gr.Blocks:
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
                 video = _video()
                 with gr.Accordion("Several recordings, microphone", open=False):
-                    several = gr.File(
-                        label="Videos and sound files, analysed one after another", file_count="multiple",
-                        file_types=["video", "audio"], height=110, elem_id="several",
-                    )  # fmt: skip
+                    several = _several()
                     voice = gr.Audio(
                         label="Sound alone", sources=["microphone", "upload"], type="filepath", elem_id="voice"
                     )
@@ -98,8 +96,7 @@ def build_page(service: Service) -> gr.Blocks:
                 button, status, download = _button(), _status(), _download()
             with gr.Column(scale=5, min_width=320), gr.Tabs():
                 with gr.Tab("Result"):
-                    chosen = gr.Dropdown([], label="Recording", elem_id="chosen")
-                    result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
+                    chosen, result = _chosen(), _result()
                 with gr.Tab("Compare", elem_id="compare"):
                     with gr.Row():
                         first = gr.Dropdown([], label="First", elem_id="first")
@@ -156,23 +153,37 @@ def build_page_in_time(service: InTimeService) -> gr.Blocks:
         gr.HTML(_top(service.about, limits))
         with gr.Row():
             with gr.Column(scale=2, min_width=300, elem_classes="left-side"):
-                video, text = _video(), gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
+                video = _video()
+                with gr.Accordion("Several recordings", open=False):
+                    several = _several()
+                text = gr.Textbox(label="What is said (optional)", lines=2, elem_id="text")
                 with gr.Accordion("Transcript file, with the seconds of words", open=False):
                     transcript = _transcript()
                 button, status, download = _button(), _status(), _download()
             with gr.Column(scale=5, min_width=320):
-                result = gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
+                chosen, result = _chosen(), _result()
 
-        def analyse(video: str | None, text: str, transcript: str | None, request: gr.Request) -> Iterator[list[Any]]:
+        def shown(view: Shown) -> list[Any]:
+            if view.result is None:
+                return [view.status, _NO_RESULT, gr.update(interactive=False), gr.skip()]
+            menu = gr.update(choices=list(view.labels), value=view.shown)
+            return [view.status, view.result, gr.update(value=str(view.download), interactive=True), menu]
+
+        def analyse(
+            video: str | None, several: list[str] | None, text: str, transcript: str | None, request: gr.Request
+        ) -> Iterator[list[Any]]:
+            recordings = [path for path in (video, *(several or ())) if path is not None]
             wishes = Wishes(text, None if transcript is None else Path(transcript))
-            for view in service.analyse(str(request.session_hash), video, wishes):
-                if view.result is None:
-                    yield [view.status, _NO_RESULT, gr.update(interactive=False)]
-                else:
-                    yield [view.status, view.result, gr.update(value=str(view.download), interactive=True)]
+            for view in service.analyse_all(str(request.session_hash), recordings, wishes):
+                yield shown(view)
 
-        button.click(analyse, [video, text, transcript], [status, result, download], **_QUIET)
-        _hold_files(page, service, (video, transcript))
+        def choose(label: str | None, request: gr.Request) -> list[Any]:
+            view = None if label is None else service.show(str(request.session_hash), label)
+            return [gr.skip()] * 3 if view is None else shown(view)[:3]
+
+        button.click(analyse, [video, several, text, transcript], [status, result, download, chosen], **_QUIET)
+        chosen.input(choose, chosen, [status, result, download], **_QUIET)
+        _hold_files(page, service, (video, several, transcript))
     return page
 
 
@@ -186,6 +197,21 @@ def _top(about: str, limits: Limits) -> str:
 
 def _video() -> gr.Video:
     return gr.Video(label="Video", height=300, sources=["upload", "webcam"], elem_id="video", buttons=[])
+
+
+def _several() -> gr.File:
+    return gr.File(
+        label="Videos and sound files, analysed one after another", file_count="multiple",
+        file_types=["video", "audio"], height=110, elem_id="several",
+    )  # fmt: skip
+
+
+def _chosen() -> gr.Dropdown:
+    return gr.Dropdown([], label="Recording", elem_id="chosen")
+
+
+def _result() -> gr.HTML:
+    return gr.HTML(_NO_RESULT, elem_id="result", js_on_load=_SEEK)
 
 
 def _transcript() -> gr.File:

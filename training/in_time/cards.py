@@ -63,7 +63,8 @@ def _drawing(recording: Mapping[str, Any]) -> dict[str, Any]:
     moments = [(share * WIDTH, clock(round(start + share * seconds, 1))) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     return {
         "width": WIDTH, "height": HEIGHT, "points": _points(probs, step), "step": step, "moments": moments,
-        "spans": _spans(recording["segments"], start, WIDTH / seconds), "most_listed": MOST_LISTED,
+        "start": start, "end": start + seconds, "spans": _spans(recording["segments"], start, WIDTH / seconds),
+        "most_listed": MOST_LISTED,
     }  # fmt: skip
 
 

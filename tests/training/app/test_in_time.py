@@ -125,18 +125,36 @@ def test_the_page_begins_with_what_the_model_is_and_has_no_windows(service: InTi
 def test_the_button_fills_the_page(service: InTimeService) -> None:
     page: Any = build_page_in_time(service)
     event = next(each for each in page.fns.values() if each.name == "analyse")
-    assert [block.elem_id for block in event.inputs] == ["video", "text", "transcript"]
-    assert [block.elem_id for block in event.outputs] == ["status", "result", "download"]
+    assert [block.elem_id for block in event.inputs] == ["video", "several", "text", "transcript"]
+    assert [block.elem_id for block in event.outputs] == ["status", "result", "download", "chosen"]
     request = SimpleNamespace(session_hash="me")
-    shown = list(event.fn(upload(service, "talk.mkv"), "Well, no.", None, request))
+    shown = list(event.fn(upload(service, "talk.mkv"), None, "Well, no.", None, request))
     assert "Results appear here." in shown[0][1]
     assert "<blockquote>Well, no.</blockquote>" in shown[-1][1]
     assert shown[-1][2]["interactive"]
     assert shown[-1][2]["value"].endswith("talk-mmpsr.zip")
-    status, result, download = list(event.fn(None, "", None, request))[-1]
+    assert shown[-1][3]["value"] == "1. talk.mkv"
+    status, result, download, _ = list(event.fn(None, None, "", None, request))[-1]
     assert "Drop a video" in status
     assert "Results appear here." in result
     assert not download["interactive"]
+
+
+def test_several_videos_one_after_another_and_any_of_them_again(service: InTimeService) -> None:
+    page: Any = build_page_in_time(service)
+    analyse, choose = (next(each for each in page.fns.values() if each.name == name) for name in ("analyse", "choose"))
+    assert [block.elem_id for block in choose.outputs] == ["status", "result", "download"]
+    request = SimpleNamespace(session_hash="me")
+    videos = [upload(service, f"{name}.mkv") for name in "ab"]
+    *_, (status, result, _, chosen) = analyse.fn(None, videos, "", None, request)
+    assert "2 of 2 analysed" in status
+    assert "<h2>b.mkv</h2>" in result
+    assert (chosen["choices"], chosen["value"]) == (["1. a.mkv", "2. b.mkv"], "2. b.mkv")
+    _, result, download = choose.fn("1. a.mkv", request)
+    assert "<h2>a.mkv</h2>" in result
+    assert download["value"].endswith("a-mmpsr.zip")
+    *_, (status, _, _, _) = analyse.fn(videos[0], videos[1:], "words", None, request)
+    assert "There are 2 recordings and words of one" in status
 
 
 def test_it_is_guarded_as_the_other_page(service: InTimeService) -> None:

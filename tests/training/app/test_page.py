@@ -169,6 +169,7 @@ def test_upload_results_comparison_and_download(browser: Any, server: Server, me
     browser.execute_script("arguments[0].click()", moment)
     place = float(moment.get_attribute("data-seconds"))
     wait(lambda: abs(browser.execute_script("return document.querySelector('#video video').currentTime") - place) < 0.1)
+    assert all_of(browser, "#result .told")[0].get_attribute("textContent") == f"The video is at 0:0{int(place)}"
     strips = all_of(browser, "#result .strips .seek")[0]
     middle = browser.execute_script(
         "const strips = arguments[0], box = strips.querySelector('.ground').getBoundingClientRect();"

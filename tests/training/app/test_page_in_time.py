@@ -55,6 +55,14 @@ def test_segments_lead_to_their_moments(browser: Any, address: str, tmp_path: Pa
         browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", moment)
         assert place > 1.0
         wait(lambda place=place: abs(browser.execute_script(PLACE) - place) < 0.1)
+        told = all_of(browser, "#result .told[aria-live=polite]")[0].get_attribute("textContent")
+        assert told == f"The video is at 0:0{int(place)}"
+    slider, playhead = all_of(browser, "#result .place[role=slider]")[0], all_of(browser, "#result .curve .playhead")[0]
+    for key, at in (("\ue010", 4.0), ("\ue011", 0.0), ("\ue014", 1.0)):  # End, Home, right
+        slider.send_keys(key)
+        wait(lambda at=at: abs(browser.execute_script(PLACE) - at) < 0.3)
+    wait(lambda: slider.get_attribute("aria-valuetext") == "0:01")
+    assert playhead.get_attribute("transform") == "translate(160 0)"  # a quarter of the curve
     for width, theme in ((360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")):
         set_view(browser, width, theme)
         require_accessible(browser, width, theme)

@@ -61,6 +61,8 @@ def test_a_result_tells_all_and_nothing_in_it_acts(analysis: Analysis) -> None:
     page = result_view(analysis)
     text = text_of(page)
     assert "2 windows of 2 s" in text
+    begin, end = analysis.clips[1].start, analysis.clips[-1].end
+    assert f'aria-valuemin="{begin:.1f}" aria-valuemax="{end:.1f}"' in page  # arrow keys move where a click would
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script" not in page
     assert not re.search(r"https?:|url\((?!#)|@import", page)
