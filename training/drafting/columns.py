@@ -151,7 +151,9 @@ def columns_in(selector: str, frame: pd.DataFrame, option: str) -> tuple[str, ..
     return names
 
 
-def guess_columns(frame: pd.DataFrame, choices: Choices, recordings: Recordings, own_splits: bool) -> Columns:
+def guess_columns(
+    frame: pd.DataFrame, choices: Choices, recordings: Recordings, own_splits: bool, places: pd.Series
+) -> Columns:
     """Tell ids, recordings, texts, splits, groups and times.
 
     Args:
@@ -159,6 +161,7 @@ def guess_columns(frame: pd.DataFrame, choices: Choices, recordings: Recordings,
         choices: what the user says.
         recordings: what lies beside the table.
         own_splits: whether each split has a file of its own.
+        places: of the rows, for messages.
 
     Raises:
         CorpusError: no column, and no two together, tell clips apart; or a column that was named is not there.
@@ -168,7 +171,7 @@ def guess_columns(frame: pd.DataFrame, choices: Choices, recordings: Recordings,
     _times(told, frame)
     _split(told, frame, choices, own_splits)
     _text(told, frame, choices)
-    _id(told, frame, choices)
+    _id(told, frame, choices, places)
     _group(told, frame, choices)
     for name in _named(frame, "language", told.used):
         if frame[name].str.strip().str.fullmatch("[a-z]{2}").all():
@@ -306,7 +309,7 @@ def _tells_apart(cells: pd.Series) -> bool:
     return bool(is_known(cells).all() and cells.str.strip().is_unique)
 
 
-def _id(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
+def _id(told: Columns, frame: pd.DataFrame, choices: Choices, places: pd.Series) -> None:
     if choices.id is not None:
         told.add("id", choices.id, "you named it", *columns_in(choices.id, frame, "--id"))
         return
@@ -331,7 +334,10 @@ def _id(told: Columns, frame: pd.DataFrame, choices: Choices) -> None:
     example = ""
     if doubled is not None:
         again = frame[doubled][frame[doubled].duplicated()]
-        example = f" (in {doubled!r} {again.iloc[0]!r} occurs more than once)" if len(again) else ""
+        if len(again):
+            rows = places[frame[doubled].eq(again.iloc[0])]
+            listed = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+            example = f" (in {doubled!r} {again.iloc[0]!r} occurs more than once: {listed})"
     raise CorpusError(
         f"no column tells the clips apart, nor do two together{example}; remove a row that is there twice, or say what "
         "does, a column or a template of several, by the same command with --id COLUMN, or --id '{a}-{b}'"

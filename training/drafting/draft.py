@@ -233,12 +233,13 @@ def draft_of(source: Path, choices: Choices) -> Draft:
     assert files is not None  # of recordings alone a table is made first
     names = [files] if isinstance(files, str) else list(files.values())
     encoding = _encoding_of([folder / name for name in names])
-    tables = [read_cells(folder / name, folder, encoding=encoding).frame for name in names]
-    frame = pd.concat(tables, ignore_index=True).fillna("")
+    tables = [read_cells(folder / name, folder, encoding=encoding) for name in names]
+    frame = pd.concat([table.frame for table in tables], ignore_index=True).fillna("")
     if frame.empty:
         raise CorpusError(f"{folder / names[0]} has no row below its head; a clip is a row")
     recordings = below if below is not None and below.media else Recordings.named_in(frame, folder)
-    columns = guess_columns(frame, choices, recordings, not isinstance(files, str))
+    places = pd.concat([table.places() for table in tables], ignore_index=True)
+    columns = guess_columns(frame, choices, recordings, not isinstance(files, str), places)
     tasks, others = guess_tasks(frame, columns, choices)
     if encoding != UTF_8:
         letters = next((word for word in _words_of(frame) if not word.isascii()), "")

@@ -44,6 +44,8 @@ ABOUT_PEOPLE = ("age", "gender", "sex", "ethnicity", "race", "country", "educati
 MOST_CLASSES = 12
 CODES = ("-8", "-9", *(sign + digit * num for digit in "789" for num in (2, 3, 4) for sign in ("", "-")))
 """Numbers that surveys write where nothing is known."""
+SEPARATORS = ("|", ";", ",")
+"""What stands between classes that one cell names."""
 FOLDER = "folder"
 """Beginning of the name of columns that folders were made."""
 
@@ -256,6 +258,8 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
     usual = short if short and short not in BUILTIN_TASKS else f"own_{short or 'task'}"
     task = next(name for name in (usual, *(f"{usual}_{n}" for n in range(2, 1000))) if name not in taken)
     numbers = numbers_of(known)
+    if numbers is None and any(_joins(known, sign) for sign in SEPARATORS):
+        return _several(known, column, task, is_named)
     few = known.nunique() <= MOST_CLASSES and known.nunique() <= len(known) / 2
     graded = numbers is not None and not (few and (known.nunique() == 2 or (is_named and not GRADES.search(short))))
     if numbers is not None and graded:
@@ -294,7 +298,7 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
 
 def _several(known: pd.Series, column: str, task: str, is_named: bool) -> TaskDraft | None:
     """Read cells that name several classes each."""
-    for sign in ("|", ";", ","):
+    for sign in sorted(SEPARATORS, key=lambda sign: not _joins(known, sign)):
         parts = known.str.split(sign, regex=False).explode().str.strip()
         if known.str.contains(sign, regex=False).any() and parts.nunique() <= min(MOST_CLASSES, len(known) / 2):
             labels = {"column": column, "separator": sign}
@@ -306,6 +310,16 @@ def _several(known: pd.Series, column: str, task: str, is_named: bool) -> TaskDr
             how = f"its cells name several of {len(classes)} words, {sign!r} between them"
             return TaskDraft(task, labels, spec, how, (column,), is_named)
     return None
+
+
+def _joins(known: pd.Series, sign: str) -> bool:
+    """Tell whether cells with a sign in them join words that other cells have as well, alone or joined otherwise."""
+    words = {cell: {word.strip() for word in cell.split(sign)} for cell in known.unique()}
+    joined = {cell: own for cell, own in words.items() if len(own) > 1}
+    return bool(joined) and all(
+        own <= set().union(*(others for other, others in words.items() if other != cell))
+        for cell, own in joined.items()
+    )
 
 
 def _emotion_of(cell: str) -> str | None:

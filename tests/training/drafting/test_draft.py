@@ -107,6 +107,26 @@ def test_the_kind_of_a_task_follows_from_name_and_cells(
     read(draft).tasks.resolve()
 
 
+@pytest.mark.parametrize(
+    ("cells", "classes", "separator"),
+    [
+        (["happy, sad", "sad", "happy", "bored"], ["bored", "happy", "sad"], ","),  # few sets, each often
+        (["tired; calm", "calm", "tired; calm; glad", "glad"], ["calm", "glad", "tired"], ";"),
+        (["well, sort of", "yes", "no"], ["no", "well, sort of", "yes"], None),  # a class with a comma in its name
+        (["calm, glad", "calm", "other"], ["calm", "calm, glad", "other"], None),
+    ],
+)
+def test_a_cell_with_words_of_other_cells_is_several_classes(
+    cells: list[str], classes: list[str], separator: str | None
+) -> None:
+    draft = draft_of(write("a.csv", {"mood": cells}, 24), Choices())
+    (task,) = draft.tasks
+    assert task.spec is not None
+    assert task.spec["classes"] == classes
+    assert task.labels.get("separator") == separator
+    read(draft).tasks.resolve()
+
+
 def test_cells_that_say_nothing_are_no_classes() -> None:
     draft = draft_of(write("a.csv", {"label": ["left", "right", "?", "", "nan"]}), Choices())
     assert source_of(draft)["missing"] == ["nan", "NaN", "NA", "?"]
@@ -161,7 +181,8 @@ def test_ids_may_be_two_columns_and_without_any_it_is_asked() -> None:
         "dialogue",
     )
     pd.DataFrame([("x", SAID[0], "a")] * 4, columns=["name", "text", "label"]).to_csv("b.csv", index=False)
-    with pytest.raises(CorpusError, match=r"no column tells the clips apart.*'name' 'x' occurs more than once.*--id"):
+    rows = r"b\.csv, row 2, b\.csv, row 3, b\.csv, row 4 and 1 more"
+    with pytest.raises(CorpusError, match=rf"no column tells .* \(in 'name' 'x' occurs more than once: {rows}\).*--id"):
         draft_of(Path("b.csv"), Choices())
 
 
