@@ -99,6 +99,10 @@ def metric_name(metric: str) -> str:
 
 def tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     """Lay out what is printed of one run, the leakage guard's findings first."""
+    return map(_compact, _of_run(document))
+
+
+def _of_run(document: Mapping[str, Any]) -> Iterator[Table | str]:
     yield from _leakage(document["leakage"])
     for task, statement in document.get("zero_shot", {}).items():
         yield f"{task}: {statement}"
@@ -183,6 +187,10 @@ def _wordings(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def seed_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
     """Lay out what is printed of several runs that differ in their seed."""
+    return map(_compact, _of_seeds(document))
+
+
+def _of_seeds(document: Mapping[str, Any]) -> Iterator[Table | str]:
     for run, evaluation in zip(document["runs"], document["evaluations"], strict=True):
         for line in _leakage(evaluation["leakage"]):
             yield f"{run}: {line}" if isinstance(line, str) else line
@@ -222,6 +230,13 @@ def _subsets_over_seeds(rows: Sequence[SeedRow]) -> Iterator[Table]:
             means = [f"{number(row.model.value)} ± {number(row.deviation)}" for row in of_subset]
             table.add_row(subset, str(of_subset[0].num_clips), *means)
         yield table
+
+
+def _compact(part: Table | str) -> Table | str:
+    """Leave out columns of intervals of which there is none."""
+    if isinstance(part, Table):
+        part.columns = [column for column in part.columns if column.header or any(column.cells)]
+    return part
 
 
 def _leakage(leakage: Mapping[str, Any]) -> Iterator[Table | str]:
