@@ -64,6 +64,7 @@ def tune(
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several launched processes starts the workers
     announce(f"reading {config}")
+    from training.fit.live import PAUSE, LiveLines
     from training.launch import requested_processes
     from tuning.search.objective import Search, load_joined, load_search
     from tuning.search.results import search_table, write_results
@@ -79,7 +80,8 @@ def tune(
         say(note)
     search = Search(section, start, start.output.name or config.stem, str(config), load_joined)
     launched = max(int(os.environ.get("WORLD_SIZE", "1")), requested_processes())
-    optuna_study = run_search(search, workers or launched, say)
+    with LiveLines(console, pause=PAUSE) as lines:
+        optuna_study = run_search(search, workers or launched, say, lines.show)
     console.print(search_table(optuna_study))
     say(f"best configuration {write_results(search, optuna_study)}")
 
@@ -191,6 +193,7 @@ def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
     from accelerate import Accelerator
 
     from training.data.load import load_run_data
+    from training.fit.live import PAUSE, LiveLines
     from training.published_config import load_run_config
     from tuning.transfer.trunks import compare_trunks, own_trunks, trunk_table
 
@@ -204,7 +207,8 @@ def trunks(config: ConfigOption = DEMO, set_: SetOption = None) -> None:
         say(note)
     tasks, joined = resolved.tasks.resolve(), load_run_data(resolved, Accelerator(cpu=True)).joined
     log = Path(resolved.output.directory) / (resolved.output.name or config.stem) / "trunks.jsonl"
-    choices = compare_trunks(resolved, joined, tasks, log, say)
+    with LiveLines(console, pause=PAUSE) as lines:
+        choices = compare_trunks(resolved, joined, tasks, log, say, lines.show)
     console.print(trunk_table(choices), highlight=False, markup=False)
     say(f"model.own_trunks = {json.dumps(own_trunks(choices))}, by the trainings in {log}")
 

@@ -15,8 +15,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-__all__ = ["LiveLines", "Stand", "Watch", "curve", "mean_stand", "watching"]
+__all__ = ["PAUSE", "LiveLines", "Show", "Stand", "Watch", "curve", "mean_stand", "watching"]
 
+PAUSE = 5.0
+"""Seconds between plain lines of one training, where there are many trainings."""
 QUIET = 10.0
 """Seconds after which a plain line follows though no epoch has ended."""
 CURVE_WIDTH = 24
@@ -48,6 +50,8 @@ class Stand:
 
 Watch = Callable[[Stand], None]
 """Called before the first step, after every step, and at the end of every epoch."""
+Show = Callable[[str, Stand | None], None]
+"""Called with the name of a training, and where it stands; None when it is over."""
 
 
 def mean_stand(stands: Sequence[Stand]) -> Stand:

@@ -26,6 +26,7 @@ from training.config import RunConfig
 from training.data.few_labels import hidden_key
 from training.data.joined import JoinedCorpora
 from training.data.load import load_run_data
+from training.fit.live import Show, Watch
 from training.fit.loop import Course, DivergedError, train
 from training.published_config import is_published, translate
 from training.runs.directory import RunDirectory
@@ -37,6 +38,9 @@ from tuning.search.space import Dimension, Label, SearchConfig, Slot, apply, eff
 __all__ = ["HaltedError", "Judged", "Objective", "Search", "configured", "load_joined", "load_search"]
 
 Load = Callable[[RunConfig, Accelerator, Console], JoinedCorpora]
+
+MOST_NAMED = 5
+"""Trials that a line on their training names."""
 
 
 class HaltedError(Exception):
@@ -246,13 +250,21 @@ class Objective:
         space: its dimensions.
         accelerator: device and precision.
         console: where loading speaks.
+        show: told where trainings stand, by name; None of one that is over.
     """
 
     FAILURES = (ConfigError, CorpusError, DivergedError, torch.OutOfMemoryError, ValueError)
     """What a configuration can be at fault for; a model whose parts do not fit is a plain ValueError."""
 
-    def __init__(self, search: Search, space: Sequence[Dimension], accelerator: Accelerator, console: Console) -> None:
-        self.search, self.space, self.accelerator, self.console = search, space, accelerator, console
+    def __init__(
+        self,
+        search: Search,
+        space: Sequence[Dimension],
+        accelerator: Accelerator,
+        console: Console,
+        show: Show = lambda name, stand: None,
+    ) -> None:
+        self.search, self.space, self.accelerator, self.console, self.show = search, space, accelerator, console, show
         self._loaded: tuple[str, JoinedCorpora] | None = None
 
     def joined(self, config: RunConfig) -> JoinedCorpora:
@@ -366,11 +378,11 @@ class Objective:
             if one.judged.state is not None:
                 continue
             one.best = -np.inf
-            with self._folder(one) as folder:
+            with self._folder(one) as folder, self._watching([one]) as watch:
                 try:
                     joined, tasks = self._load(one.config), one.config.tasks.resolve()
                     run = TrialDirectory(folder, one.report)
-                    train(one.config, joined, tasks, self.accelerator, run, lambda message: None)
+                    train(one.config, joined, tasks, self.accelerator, run, lambda message: None, watch=watch)
                 except (optuna.TrialPruned, *self.FAILURES) as error:
                     one.end(error)
                 else:
@@ -379,7 +391,7 @@ class Objective:
     def _train_together(self, left: list[_Try]) -> None:
         """Train tries as one stack, and take out those that have ended."""
         joined = self._load(left[0].config)
-        with ExitStack() as folders:
+        with ExitStack() as folders, self._watching(left) as watch:
 
             def begin(one: _Try) -> Course:
                 run = TrialDirectory(folders.enter_context(self._folder(one)), one.report)
@@ -395,7 +407,7 @@ class Objective:
                 left.remove(tries[index])
                 return True
 
-            for index, course in train_stacked([partial(begin, one) for one in tries], leaves):
+            for index, course in train_stacked([partial(begin, one) for one in tries], leaves, watch=watch):
                 try:
                     course.require_figure()
                 except DivergedError as error:
@@ -409,6 +421,17 @@ class Objective:
             return self.joined(config)
         except ExtractionError as error:
             raise HaltedError(error) from error
+
+    @contextmanager
+    def _watching(self, tries: Sequence[_Try]) -> Iterator[Watch]:
+        """Show where tries stand that are trained together."""
+        numbers = list(dict.fromkeys(one.judged.trial.number for one in tries))
+        more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+        name = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:MOST_NAMED]))}{more}"
+        try:
+            yield partial(self.show, name)
+        finally:
+            self.show(name, None)
 
     @contextmanager
     def _folder(self, one: _Try) -> Iterator[Path]:

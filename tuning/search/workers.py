@@ -32,6 +32,7 @@ from mmpsr.errors import Interrupted, UserError
 from mmpsr.executors.base import LOCAL, Engine, works_away
 from mmpsr.executors.build import open_engine
 from training.config import RunConfig
+from training.fit.live import PAUSE, LiveLines, Show
 from training.runs.accelerator import create_accelerator
 from tuning.search import trials
 from tuning.search.objective import HaltedError, Judged, Objective, Search
@@ -58,7 +59,7 @@ def _sampler(search: SearchConfig, number: int, index: int) -> optuna.samplers.B
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # trials that run keep others elsewhere
 
 
-def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
+def work(search: Search, index: int, say: Say, num_workers: int = 1, show: Show = lambda name, stand: None) -> None:
     """Serve a search until it has all its trials.
 
     Args:
@@ -66,6 +67,7 @@ def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
         index: of the worker, from 0.
         say: takes progress messages.
         num_workers: that serve it beside each other and share its trials evenly.
+        show: told where trainings stand, see `Objective`.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config, parent = search.config, multiprocessing.parent_process()
@@ -75,7 +77,8 @@ def work(search: Search, index: int, say: Say, num_workers: int = 1) -> None:
     if config.method == "hyperband":
         most = search.base.training.num_epochs
         optuna_study.pruner = optuna.pruners.HyperbandPruner(min_resource=config.min_epochs, max_resource=most)
-    objective = Objective(search, space, create_accelerator(search.base, with_trackers=False), Console(quiet=index > 0))
+    accelerator = create_accelerator(search.base, with_trackers=False)
+    objective = Objective(search, space, accelerator, Console(quiet=index > 0), show)
     nameless: dict[int, float] = {}
     while parent is None or parent.is_alive():
         trials.release(optuna_study, nameless)
@@ -171,12 +174,13 @@ def _worker_process(search: Search, index: int, num_workers: int) -> None:
     """Run a worker process; exit status 2 after an error of the user's making, 130 after a signal."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
-        work(search, index, partial(print, flush=True), num_workers)
+        with LiveLines(Console(force_terminal=False), pause=PAUSE) as lines:  # one that moves would be in others' way
+            work(search, index, partial(print, flush=True), num_workers, lines.show)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
 
 
-def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
+def run_search(search: Search, num_workers: int, say: Say, show: Show = lambda name, stand: None) -> optuna.Study:
     """Run a search to its end, or continue it.
 
     Args:
@@ -184,6 +188,7 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
         num_workers: processes on this machine; 1 trains in this process. A worker that is killed is replaced. Those of
             an executor that does not tell how many it has.
         say: takes progress messages.
+        show: told where trainings of this process stand, see `Objective`; workers print lines themselves.
 
     Returns:
         The study with all its trials.
@@ -212,7 +217,7 @@ def run_search(search: Search, num_workers: int, say: Say) -> optuna.Study:
         with open_engine(executor, num_workers) as engine:
             give_away(search, engine, say)
     elif num_workers == 1:
-        work(search, 0, say)
+        work(search, 0, say, show=show)
     else:
         _serve(search, num_workers, say)
     shutil.rmtree(search.folder / "running", ignore_errors=True)

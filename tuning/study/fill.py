@@ -18,7 +18,7 @@ from mmpsr.config import ConfigError
 from mmpsr.executors.base import LOCAL
 from mmpsr.executors.build import open_engine
 from mmpsr.files import sha256_of, write_whole
-from training.fit.live import LiveLines
+from training.fit.live import PAUSE, LiveLines
 from training.runs.accelerator import require_trackers
 from training.runs.directory import package_versions, read_json
 from training.stacked.grouping import reason_alone
@@ -32,9 +32,6 @@ __all__ = ["run_study", "write_tables"]
 
 TOLERANCE = 0.01
 """Points (percent) that a figure recomputed from stored predictions may differ from the table's."""
-
-PAUSE = 10.0
-"""Seconds between plain lines of cells that are trained together."""
 
 
 def run_study(study: Study, num_workers: int, console: Console) -> StudyTable:

@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
+from training.fit.live import Show, Watch
 from training.fit.loop import train
 from training.linear.baseline import LinearBaseline
 from training.linear.fusion import deal_folds
@@ -78,7 +80,12 @@ def trunk_folds(joined: JoinedCorpora) -> NDArray[np.int64]:
 
 
 def compare_trunks(
-    config: RunConfig, joined: JoinedCorpora, tasks: Mapping[str, TaskSpec], log: Path, say: Callable[[str], None]
+    config: RunConfig,
+    joined: JoinedCorpora,
+    tasks: Mapping[str, TaskSpec],
+    log: Path,
+    say: Callable[[str], None],
+    show: Show = lambda name, stand: None,
 ) -> dict[str, TrunkChoice]:
     """Train all folds jointly and with each task apart, on the training clips alone.
 
@@ -88,6 +95,7 @@ def compare_trunks(
         tasks: active tasks, two at least.
         log: file of records, one for each training that is done; those of the same configuration are not repeated.
         say: told after each training.
+        show: told where each stands, by name; None when it is over.
 
     Returns:
         By task.
@@ -120,17 +128,19 @@ def compare_trunks(
             if (own, fold) in done:
                 continue
             model = config.model.model_copy(update={"own_trunks": own})
+            name = f"fold {fold + 1} of {NUM_FOLDS}, {f'{own[0]} apart' if own else 'joint'}"
             try:
-                done[own, fold] = _held_out(config.model_copy(update={"model": model}), part, tasks, baseline)
+                done[own, fold] = _held_out(
+                    config.model_copy(update={"model": model}), part, tasks, baseline, partial(show, name)
+                )
             except Interrupted:
                 kept = f"stopped; {len(done)} trainings are kept in {log}: repeat the command to continue"
                 raise Interrupted(kept) from None
+            finally:
+                show(name, None)
             records.append({"settings": key, "own": own, "fold": fold, "figures": done[own, fold]})
             write_whole(log, "".join(json.dumps(each) + "\n" for each in records))
-            name = f"{own[0]} apart" if own else "joint"
-            say(
-                f"fold {fold + 1} of {NUM_FOLDS}, {name}: {len(done)} of {NUM_FOLDS * len(variants)} trainings are done"
-            )
+            say(f"{name}: {len(done)} of {NUM_FOLDS * len(variants)} trainings are done")
     figures = {
         (own, task): np.array([done[own, fold][task] for fold in range(NUM_FOLDS)])
         for own in variants
@@ -173,12 +183,12 @@ def trunk_table(choices: Mapping[str, TrunkChoice]) -> Table:
 
 
 def _held_out(
-    config: RunConfig, part: JoinedCorpora, tasks: Mapping[str, TaskSpec], baseline: LinearBaseline
+    config: RunConfig, part: JoinedCorpora, tasks: Mapping[str, TaskSpec], baseline: LinearBaseline, watch: Watch
 ) -> dict[str, float]:
     """Train without the test fold, and give each task's mean metric over the corpora on it, in percent."""
     with tempfile.TemporaryDirectory(prefix="mmpsr-") as place:
         run = RunDirectory(Path(place))
-        model = train(config, part, tasks, Accelerator(cpu=True), run, lambda message: None, baseline)
+        model = train(config, part, tasks, Accelerator(cpu=True), run, lambda message: None, baseline, watch=watch)
     rows = part.rows(config.corpora.trained(), "test")
     figures = evaluate_rows(predict(model, part, rows), part, rows, tasks, config.corpora)
     return {task: float(np.mean([each.value for each in figures if each.task == task])) for task in tasks}

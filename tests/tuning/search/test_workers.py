@@ -39,6 +39,7 @@ from tests.support import searched
 from tests.support.warm_workers import warm_workers
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
+from training.fit.live import Stand, Watch
 from training.fit.loop import Course, DivergedError, train
 from training.published_config import load_run_config
 from training.runs.directory import RunDirectory
@@ -56,7 +57,7 @@ def imitate(monkeypatch: pytest.MonkeyPatch, figure: Callable[[RunConfig, int], 
     """Replace training by a formula of the configuration and the epoch; returns the configurations trained."""
     trained: list[RunConfig] = []
 
-    def imitated(config: RunConfig, *others: Any) -> None:
+    def imitated(config: RunConfig, *others: Any, watch: Watch) -> None:
         run = others[3]  # after clips, tasks and the accelerator
         trained.append(config)
         for epoch in range(1, config.training.num_epochs + 1):
@@ -294,9 +295,9 @@ def stacks_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     whole = tuning.search.objective.train_stacked
 
-    def watched(begin: Sequence[Callable[[], Course]], *others: Any) -> Iterator[tuple[int, Course]]:
+    def watched(begin: Sequence[Callable[[], Course]], *others: Any, watch: Watch) -> Iterator[tuple[int, Course]]:
         sizes.append(len(begin))
-        return whole(begin, *others)
+        return whole(begin, *others, watch=watch)
 
     monkeypatch.setattr(tuning.search.objective, "train_stacked", watched)
     return sizes
@@ -314,9 +315,18 @@ def test_trials_and_seeds_that_are_trained_together_have_the_figures_of_each_alo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = stacks_of(monkeypatch)
-    together = run_search(searched.search(tmp_path / "together", **LIKE_ALONE), 1, silent).trials
+    stands: list[tuple[str, Stand | None]] = []
+    search = searched.search(tmp_path / "together", **LIKE_ALONE)
+    together = run_search(search, 1, silent, lambda *shown: stands.append(shown)).trials
     assert sizes == [4, 2]  # two trials of two seeds each, and the third
-    alone = run_search(searched.search(tmp_path / "alone", **LIKE_ALONE, stack=False), 1, silent).trials
+    assert list(dict(stands)) == ["trials 0, 1", "trial 2"]
+    assert [name for name, stand in stands if stand is None] == ["trials 0, 1", "trial 2"]
+    assert {stand.num_runs for name, stand in stands if stand is not None and name == "trials 0, 1"} == {4}
+    stands.clear()
+    search = searched.search(tmp_path / "alone", **LIKE_ALONE, stack=False)
+    alone = run_search(search, 1, silent, lambda *shown: stands.append(shown)).trials
+    assert [name for name, stand in stands if stand is None] == [f"trial {number}" for number in (0, 0, 1, 1, 2, 2)]
+    assert max(stand.epoch for _, stand in stands if stand is not None) == search.base.training.num_epochs
     assert sizes == [4, 2]
     for one, other in zip(together, alone, strict=True):
         assert one.params == other.params
@@ -332,7 +342,7 @@ def test_slots_of_one_shape_are_taken_together_and_what_cannot_be_is_trained_alo
 ) -> None:
     sizes, alone = stacks_of(monkeypatch), []
 
-    def one(config: RunConfig, *others: Any) -> None:
+    def one(config: RunConfig, *others: Any, watch: Watch) -> None:
         alone.append((config.model.hidden_width, config.training.batch_size))
         others[3].log({"epoch": 1, "dev_figure": 1.0})
 

@@ -12,6 +12,7 @@ from mmpsr.config import ConfigError
 from mmpsr.errors import Interrupted
 from mmpsr.models.conflict_aware import ConflictAwareConfig
 from tests.support import joined as small
+from training.fit.live import Stand
 from tuning.console import app
 from tuning.transfer import trunks as module
 from tuning.transfer.trunks import choose_trunk, compare_trunks, own_trunks, trunk_folds
@@ -41,8 +42,11 @@ def test_trunks_are_compared_on_training_clips_alone_and_what_is_done_is_kept(
     clips = small.joined()
     config, tasks = small.config(training={"num_epochs": 1}), small.tasks()
     del tasks["ambivalence"]
-    told: list[str] = []
-    found = compare_trunks(config, clips, tasks, tmp_path / "new" / "trunks.jsonl", told.append)
+    told, stands = list[str](), list[tuple[str, Stand | None]]()
+    log = tmp_path / "new" / "trunks.jsonl"
+    found = compare_trunks(config, clips, tasks, log, told.append, lambda *shown: stands.append(shown))
+    assert [name for name, stand in stands if stand is None] == [line.partition(":")[0] for line in told]
+    assert {name for name, stand in stands if stand is not None and stand.epoch == 1} == set(dict(stands))
     assert [line.partition(":")[0] for line in told[:3]] == [
         "fold 1 of 5, joint", "fold 1 of 5, emotion apart", "fold 1 of 5, personality apart",
     ]  # fmt: skip
@@ -114,7 +118,7 @@ def test_the_command_prints_the_setting(tmp_path: Path, monkeypatch: pytest.Monk
     class Data:
         joined = small.joined()
 
-    def compared(config: Any, clips: Any, tasks: Any, log: Path, say: Any) -> Any:
+    def compared(config: Any, clips: Any, tasks: Any, log: Path, say: Any, show: Any) -> Any:
         say(f"asked of {', '.join(tasks)}")
         return {task: choose_trunk(JOINT, OWN if task == "emotion" else JOINT) for task in tasks}
 
