@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib.metadata
+import sys
 from typing import Annotated
 
 import typer
@@ -23,7 +24,13 @@ from training.commands.zero_shot import zero_shot
 __all__ = ["app"]
 
 app = typer.Typer(name="mmpsr", no_args_is_help=True, pretty_exceptions_enable=False)
-atexit.register(gc.freeze)  # a process that ends need not look for cycles among all that libraries have made
+
+
+@atexit.register
+def _end_quickly() -> None:
+    """Look for no cycles among all that libraries have made; not with torch, whose parts would complain."""
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 def _print_version(wanted: bool) -> None:

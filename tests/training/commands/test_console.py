@@ -342,3 +342,14 @@ def test_commands_that_read_import_no_heavy_library(tmp_path: Path) -> None:
     assert "every figure follows from the stored predictions" in ended[1][1]
     assert "percentage points" in ended[2][1]
     assert "own (table, trained on)" in ended[5][1]
+
+
+@pytest.mark.parametrize(
+    ("used", "frozen"), [("training.drafting.settings", True), ("torch.utils._python_dispatch", False)]
+)
+def test_a_command_ends_quickly_and_without_complaints_of_libraries(used: str, frozen: bool) -> None:
+    """Parts of torch say that they were left where nobody looks for cycles at the end."""
+    lines = ["import atexit, gc", "atexit.register(lambda: print(gc.get_freeze_count() > 1000))"]
+    code = "\n".join([*lines, "import training.commands.console", f"import {used}"])
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == (f"{frozen}\n", "")
