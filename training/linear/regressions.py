@@ -95,7 +95,8 @@ def fit_logistic(
         penalties_P: above 0.
         softmax: whether the outputs exclude each other.
         tolerance: largest change of a coefficient in the last step, as a share of the largest coefficient, for every
-            penalty by itself; and of an intercept, in logits. Below 1e-4 steps are taken in double precision.
+            penalty by itself, which then rests; and of an intercept, in logits. Below 1e-4 steps are taken in double
+            precision.
 
     References:
         Böhning and Lindsay: Monotonicity of quadratic-approximation algorithms. Annals of the Institute of Statistical
@@ -115,14 +116,15 @@ def fit_logistic(
     varied_C = targets.amin(dim=0) < targets.amax(dim=0)
     fitted_C = (varied_C | (varied_C.any() & softmax)).to(dtype)
     resting_C = (varied_C & (varied_C.all() | (not softmax))).to(dtype)
-    maps = torch.zeros(len(values_R), num_penalties, num_outputs, dtype=dtype)
-    biases = torch.zeros(num_penalties, num_outputs, dtype=dtype)
+    found = torch.zeros(len(values_R), num_penalties, num_outputs, dtype=dtype)
+    found_biases = torch.zeros(num_penalties, num_outputs, dtype=dtype)
+    left_P, maps, biases = torch.arange(num_penalties), found, found_biases  # penalties that have not settled
     last, last_biases, age_P = maps, biases, torch.ones(num_penalties, dtype=dtype)
     for _ in range(MAX_STEPS):
         next_age_P = (1 + (1 + 4 * age_P * age_P).sqrt()) / 2
         momentum_P1, age_P = ((age_P - 1) / next_age_P).unsqueeze(1), next_age_P
         ahead, biases_ahead = maps + momentum_P1 * (maps - last), biases + momentum_P1 * (biases - last_biases)
-        outputs_NPC = (scores_NR @ ahead.flatten(1)).view(num_clips, num_penalties, num_outputs) + biases_ahead
+        outputs_NPC = (scores_NR @ ahead.flatten(1)).view(num_clips, -1, num_outputs) + biases_ahead
         predicted = torch.softmax(outputs_NPC, dim=2) if softmax else torch.sigmoid(outputs_NPC)
         errors_NPC = (predicted - targets.unsqueeze(1)) * row_weights.unsqueeze(1)
         slopes = (scores_NR.T @ errors_NPC.flatten(1)).view_as(maps) * fitted_C + penalties.view(1, -1, 1) * ahead
@@ -131,10 +133,17 @@ def fit_logistic(
         change = maps - last
         age_P = torch.where((change * slopes).sum(dim=(0, 2)) > 0, 1.0, age_P)
         settled_P = _largest(change) <= tolerance * _largest(maps)
-        if settled_P.all() and ((biases - last_biases).abs() * resting_C).max() <= tolerance:
-            break
-    maps, biases = maps.double(), biases.double()
-    return LinearMaps(torch.einsum("rpc,rd->pcd", maps, inputs.basis), biases)
+        settled_P &= ((biases - last_biases).abs() * resting_C).amax(dim=1) <= tolerance
+        if settled_P.any():
+            found[:, left_P[settled_P]], found_biases[left_P[settled_P]] = maps[:, settled_P], biases[settled_P]
+            goes_P = ~settled_P
+            left_P, penalties, age_P, steps_RPC = left_P[goes_P], penalties[goes_P], age_P[goes_P], steps_RPC[:, goes_P]
+            maps, last, biases, last_biases = maps[:, goes_P], last[:, goes_P], biases[goes_P], last_biases[goes_P]
+            if not len(left_P):
+                break
+    found[:, left_P], found_biases[left_P] = maps, biases
+    found, found_biases = found.double(), found_biases.double()
+    return LinearMaps(torch.einsum("rpc,rd->pcd", found, inputs.basis), found_biases)
 
 
 def _largest(coefficients_RPC: Tensor) -> Tensor:

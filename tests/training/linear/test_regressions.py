@@ -90,13 +90,14 @@ def test_softmax_is_multinomial_regression_with_weights_of_clips() -> None:
             require(found, place, output, model.coef_[output], intercept)
 
 
-def test_a_penalty_settles_by_itself() -> None:
-    """Each of many penalties is fitted as if it were alone."""
+@pytest.mark.parametrize("tolerance", [1e-8, 1e-3])
+def test_a_penalty_settles_by_itself(tolerance: float) -> None:
+    """Each of many penalties is fitted as if it were alone, and rests when it has settled."""
     values = columns(40, 6)
     pair = torch.from_numpy(labels(values, 1)[:, None].astype(np.float64)), torch.ones(40, 1)
-    together = fit_logistic(decomposed(values), *pair, PENALTIES, tolerance=1e-8)
+    together = fit_logistic(decomposed(values), *pair, PENALTIES, tolerance=tolerance)
     for place in range(len(PENALTIES)):
-        alone = fit_logistic(decomposed(values), *pair, PENALTIES[place : place + 1], tolerance=1e-8)
+        alone = fit_logistic(decomposed(values), *pair, PENALTIES[place : place + 1], tolerance=tolerance)
         require(together, place, 0, alone.weights[0, 0].numpy(), float(alone.biases[0, 0]), atol=1e-6)
 
 
@@ -122,7 +123,7 @@ def test_outputs_without_an_example_end(softmax: bool) -> None:
     found = fit_logistic(decomposed(values), targets, torch.ones_like(targets), PENALTIES, softmax, tolerance=1e-6)
     outputs_NPC: Tensor = torch.einsum("nd,pcd->npc", torch.from_numpy(values), found.weights) + found.biases
     chances = torch.softmax(outputs_NPC, dim=2) if softmax else torch.sigmoid(outputs_NPC)
-    assert float(chances[..., 2].max()) < 0.02
+    assert float(chances[..., 2].max()) < 0.03
     if not softmax:
         assert not found.weights[:, 2].any()
         model = LogisticRegression(C=0.1, tol=1e-9).fit(values, labels(values, 1))
