@@ -578,7 +578,7 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 import tuning.search.objective, tuning.search.workers
 from tests.support import searched
-def stuck(*arguments):
+def stuck(*arguments, **named):
     print("training", flush=True)
     import time
     time.sleep(600)
