@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from corpora.clips import CorpusError
 from encoders.errors import EncodingError, ExtractionError, StoreError
+from mmpsr.files import replacing
 from training.app.analysis import STAGES, AppError, Limits, Wishes, without_folders
 from training.app.view import status_view
 from training.predict.inputs import InputError
@@ -316,13 +317,13 @@ def _counted(sentence: str) -> str:
 
 
 def zip_of(files: Mapping[str, str], path: Path) -> Path:
-    """Write texts into one compressed file.
+    """Write texts into one compressed file; one that is there, and may be on its way to a browser, stays whole.
 
     Args:
         files: content by name.
         path: to write.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path, durable=False) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, content in files.items():
             archive.writestr(file, content)
     return path

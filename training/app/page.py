@@ -26,6 +26,9 @@ _EMPTY = '<div class="mmpsr"><p class="empty">{}</p></div>'
 _NO_RESULT = _EMPTY.format("Results appear here.")
 _NO_PAIR = _EMPTY.format("Analyse two videos, and choose them here.")
 _QUIET: Any = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+_AT_ONCE: Any = _QUIET | {"queue": False}
+"""Of what takes no time: one request and its answer. What is queued is answered by a stream that is closed when nothing
+is left to answer, and never answers what comes in that moment, such as an analysis as soon as its video has arrived."""
 _SEEK = """const video = () => {
   const shown = document.querySelector('#video video'), name = element.querySelector('h2')?.textContent;
   const source = decodeURIComponent(shown?.currentSrc || '');
@@ -137,11 +140,11 @@ def build_page(service: Service) -> gr.Blocks:
         outputs = [status, result, download, chosen, first, second]
         asked = [video, several, voice, text, transcript, window, confidence, coverage]
         analysed = button.click(analyse, asked, outputs, **_QUIET)
-        analysed.then(decide, confidence, outputs, **_QUIET)  # the slider may have been moved meanwhile
-        confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_QUIET)
-        chosen.input(choose, chosen, [status, result, download], **_QUIET)
+        analysed.then(decide, confidence, outputs, **_AT_ONCE)  # the slider may have been moved meanwhile
+        confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_AT_ONCE)
+        chosen.input(choose, chosen, [status, result, download], **_AT_ONCE)
         for menu in (first, second):
-            menu.change(compare, [first, second], compared, **_QUIET)
+            menu.change(compare, [first, second], compared, **_AT_ONCE)
         _hold_files(page, service, (video, several, voice, transcript))
     return page
 
@@ -182,7 +185,7 @@ def build_page_in_time(service: InTimeService) -> gr.Blocks:
             return [gr.skip()] * 3 if view is None else shown(view)[:3]
 
         button.click(analyse, [video, several, text, transcript], [status, result, download, chosen], **_QUIET)
-        chosen.input(choose, chosen, [status, result, download], **_QUIET)
+        chosen.input(choose, chosen, [status, result, download], **_AT_ONCE)
         _hold_files(page, service, (video, several, transcript))
     return page
 
@@ -245,6 +248,6 @@ def _hold_files(page: gr.Blocks, service: BaseService[Any], uploads: Sequence[An
         service.sessions.end(str(request.session_hash))
 
     for upload in uploads:
-        upload.change(arrived, upload, None, **_QUIET)
-    page.load(begin, None, None, **_QUIET)
+        upload.change(arrived, upload, None, **_AT_ONCE)
+    page.load(begin, None, None, **_AT_ONCE)
     page.unload(end)

@@ -142,6 +142,7 @@ def test_the_button_fills_the_page(service: InTimeService) -> None:
 
 def test_several_videos_one_after_another_and_any_of_them_again(service: InTimeService) -> None:
     page: Any = build_page_in_time(service)
+    assert {each.name for each in page.fns.values() if each.queue} == {"analyse", "end"}  # the latter asked by no page
     analyse, choose = (next(each for each in page.fns.values() if each.name == name) for name in ("analyse", "choose"))
     assert [block.elem_id for block in choose.outputs] == ["status", "result", "download"]
     request = SimpleNamespace(session_hash="me")

@@ -44,5 +44,8 @@ def test_json_csv_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "2 windows from 0:00 to 0:04" in files["talk-timeline.html"]
     alone = write_zip(analysed(predictor, tmp_path / "b", "b.mkv"), predictor.trained, "small", tmp_path)
     assert sorted(zipfile.ZipFile(alone).namelist()) == ["b.csv", "b.html", "b.json"]
-    with_measures = write_zip(replace(found, measures=measured(4)), predictor.trained, "small", tmp_path)
+    with path.open("rb") as on_its_way:  # to a browser
+        with_measures = write_zip(replace(found, measures=measured(4)), predictor.trained, "small", tmp_path)
+        assert sorted(zipfile.ZipFile(on_its_way).namelist()) == sorted(files)
+    assert with_measures == path
     assert "talk-measures.csv" in zipfile.ZipFile(with_measures).namelist()
