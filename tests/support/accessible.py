@@ -16,12 +16,12 @@ axe.run({exclude: left}, %s).then(found => done(found.violations.flatMap(rule =>
 """
 
 
-def set_view(browser: Any, width: int, theme: str) -> None:
-    """Give the browser a window so wide, and its user a theme."""
+def set_view(browser: Any, width: int, theme: str = "light", **media: Any) -> None:
+    """Give the browser a window so wide, and its user a theme, or whatever else of `Emulation.setEmulatedMedia`."""
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media or {"features": features})
 
 
 def grave(browser: Any, *left_out: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.accessible import grave
+from tests.support.accessible import grave, set_view
 
 SIZES = {"phone": 360, "desktop": 1280}
 MEASURE = """
@@ -68,9 +68,7 @@ def browser() -> Iterator[Any]:
 
 
 def look(browser: Any, page: Path, width: int, **media: Any) -> dict[str, Any]:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    set_view(browser, width, **media)
     browser.get(page.as_uri())
     return browser.execute_script(MEASURE)
 

@@ -108,14 +108,10 @@ def build_page(service: Service) -> gr.Blocks:
 
         def shown(view: Shown) -> list[Any]:
             if view.result is None:
-                return [view.status, _NO_RESULT, gr.update(interactive=False), *[gr.skip()] * 3]
+                return [*_shown(view), *[gr.skip()] * 2]
             names = list(view.labels)
-            return [
-                view.status, view.result, gr.update(value=str(view.download), interactive=True),
-                gr.update(choices=names, value=view.shown),
-                gr.update(choices=names, value=names[-2] if len(names) > 1 else names[0]),
-                gr.update(choices=names, value=names[-1]),
-            ]  # fmt: skip
+            pair = names[-2] if len(names) > 1 else names[0], names[-1]
+            return [*_shown(view), *(gr.update(choices=names, value=name) for name in pair)]
 
         def analyse(
             video: str | None, several: list[str] | None, voice: str | None, text: str, transcript: str | None,
@@ -130,10 +126,6 @@ def build_page(service: Service) -> gr.Blocks:
             view = service.decide(str(request.session_hash), confidence)
             return [gr.skip()] * 6 if view is None else [gr.skip(), *shown(view)[1:]]
 
-        def choose(label: str | None, request: gr.Request) -> list[Any]:
-            view = None if label is None else service.show(str(request.session_hash), label)
-            return [gr.skip()] * 3 if view is None else shown(view)[:3]
-
         def compare(first: str | None, second: str | None, request: gr.Request) -> str:
             return service.compare(str(request.session_hash), first, second) or _NO_PAIR
 
@@ -142,7 +134,7 @@ def build_page(service: Service) -> gr.Blocks:
         analysed = button.click(analyse, asked, outputs, **_QUIET)
         analysed.then(decide, confidence, outputs, **_AT_ONCE)  # the slider may have been moved meanwhile
         confidence.change(decide, confidence, outputs, trigger_mode="always_last", **_AT_ONCE)
-        chosen.input(choose, chosen, [status, result, download], **_AT_ONCE)
+        _show_chosen(service, chosen, [status, result, download])
         for menu in (first, second):
             menu.change(compare, [first, second], compared, **_AT_ONCE)
         _hold_files(page, service, (video, several, voice, transcript))
@@ -166,26 +158,16 @@ def build_page_in_time(service: InTimeService) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 chosen, result = _chosen(), _result()
 
-        def shown(view: Shown) -> list[Any]:
-            if view.result is None:
-                return [view.status, _NO_RESULT, gr.update(interactive=False), gr.skip()]
-            menu = gr.update(choices=list(view.labels), value=view.shown)
-            return [view.status, view.result, gr.update(value=str(view.download), interactive=True), menu]
-
         def analyse(
             video: str | None, several: list[str] | None, text: str, transcript: str | None, request: gr.Request
         ) -> Iterator[list[Any]]:
             recordings = [path for path in (video, *(several or ())) if path is not None]
             wishes = Wishes(text, None if transcript is None else Path(transcript))
             for view in service.analyse_all(str(request.session_hash), recordings, wishes):
-                yield shown(view)
-
-        def choose(label: str | None, request: gr.Request) -> list[Any]:
-            view = None if label is None else service.show(str(request.session_hash), label)
-            return [gr.skip()] * 3 if view is None else shown(view)[:3]
+                yield _shown(view)
 
         button.click(analyse, [video, several, text, transcript], [status, result, download, chosen], **_QUIET)
-        chosen.input(choose, chosen, [status, result, download], **_AT_ONCE)
+        _show_chosen(service, chosen, [status, result, download])
         _hold_files(page, service, (video, several, transcript))
     return page
 
@@ -232,6 +214,24 @@ def _status() -> gr.HTML:
 
 def _download() -> gr.DownloadButton:
     return gr.DownloadButton("Download everything", interactive=False, elem_id="download")
+
+
+def _shown(view: Shown) -> list[Any]:
+    """List what status, result, download and menu become."""
+    if view.result is None:
+        return [view.status, _NO_RESULT, gr.update(interactive=False), gr.skip()]
+    menu = gr.update(choices=list(view.labels), value=view.shown)
+    return [view.status, view.result, gr.update(value=str(view.download), interactive=True), menu]
+
+
+def _show_chosen(service: BaseService[Any], menu: gr.Dropdown, outputs: Sequence[Any]) -> None:
+    """Let a menu show another analysis in status, result and download."""
+
+    def choose(label: str | None, request: gr.Request) -> list[Any]:
+        view = None if label is None else service.show(str(request.session_hash), label)
+        return [gr.skip()] * 3 if view is None else _shown(view)[:3]
+
+    menu.input(choose, menu, outputs, **_AT_ONCE)
 
 
 def _hold_files(page: gr.Blocks, service: BaseService[Any], uploads: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -258,8 +259,9 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
     usual = short if short and short not in BUILTIN_TASKS else f"own_{short or 'task'}"
     task = next(name for name in (usual, *(f"{usual}_{n}" for n in range(2, 1000))) if name not in taken)
     numbers = numbers_of(known)
-    if numbers is None and any(_joins(known, sign) for sign in SEPARATORS):
-        return _several(known, column, task, is_named)
+    joining = [sign for sign in SEPARATORS if numbers is None and _joins(known, sign)]
+    if joining and (several := _several(known, column, task, is_named, joining)) is not None:
+        return several
     few = known.nunique() <= MOST_CLASSES and known.nunique() <= len(known) / 2
     graded = numbers is not None and not (few and (known.nunique() == 2 or (is_named and not GRADES.search(short))))
     if numbers is not None and graded:
@@ -296,9 +298,11 @@ def _of_column(cells: pd.Series, column: str, taken: set[str]) -> TaskDraft | No
     return _several(known, column, task, is_named)
 
 
-def _several(known: pd.Series, column: str, task: str, is_named: bool) -> TaskDraft | None:
+def _several(
+    known: pd.Series, column: str, task: str, is_named: bool, separators: Sequence[str] = SEPARATORS
+) -> TaskDraft | None:
     """Read cells that name several classes each."""
-    for sign in sorted(SEPARATORS, key=lambda sign: not _joins(known, sign)):
+    for sign in separators:
         parts = known.str.split(sign, regex=False).explode().str.strip()
         if known.str.contains(sign, regex=False).any() and parts.nunique() <= min(MOST_CLASSES, len(known) / 2):
             labels = {"column": column, "separator": sign}
@@ -314,12 +318,10 @@ def _several(known: pd.Series, column: str, task: str, is_named: bool) -> TaskDr
 
 def _joins(known: pd.Series, sign: str) -> bool:
     """Tell whether cells with a sign in them join words that other cells have as well, alone or joined otherwise."""
-    words = {cell: {word.strip() for word in cell.split(sign)} for cell in known.unique()}
-    joined = {cell: own for cell, own in words.items() if len(own) > 1}
-    return bool(joined) and all(
-        own <= set().union(*(others for other, others in words.items() if other != cell))
-        for cell, own in joined.items()
-    )
+    words = [{word.strip() for word in cell.split(sign)} for cell in known.unique()]
+    num_cells = Counter(word for own in words for word in own)
+    joined = [own for own in words if len(own) > 1]
+    return bool(joined) and all(num_cells[word] > 1 for own in joined for word in own)
 
 
 def _emotion_of(cell: str) -> str | None:

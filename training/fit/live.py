@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-__all__ = ["PAUSE", "LiveLines", "Show", "Stand", "Watch", "curve", "mean_stand", "watching"]
+__all__ = ["PAUSE", "LiveLines", "Show", "Stand", "Watch", "curve", "mean_stand", "showing", "watching"]
 
 PAUSE = 5.0
 """Seconds between plain lines of one training, where there are many trainings."""
@@ -52,6 +52,15 @@ Watch = Callable[[Stand], None]
 """Called before the first step, after every step, and at the end of every epoch."""
 Show = Callable[[str, Stand | None], None]
 """Called with the name of a training, and where it stands; None when it is over."""
+
+
+@contextmanager
+def showing(show: Show, name: str) -> Iterator[Watch]:
+    """Give what the training of a name tells where it stands, for as long as it goes on."""
+    try:
+        yield partial(show, name)
+    finally:
+        show(name, None)
 
 
 def mean_stand(stands: Sequence[Stand]) -> Stand:

@@ -26,7 +26,7 @@ from training.config import RunConfig
 from training.data.few_labels import hidden_key
 from training.data.joined import JoinedCorpora
 from training.data.load import load_run_data
-from training.fit.live import Show, Watch
+from training.fit.live import Show, showing
 from training.fit.loop import Course, DivergedError, train
 from training.published_config import is_published, translate
 from training.runs.directory import RunDirectory
@@ -378,7 +378,7 @@ class Objective:
             if one.judged.state is not None:
                 continue
             one.best = -np.inf
-            with self._folder(one) as folder, self._watching([one]) as watch:
+            with self._folder(one) as folder, showing(self.show, _name_of([one])) as watch:
                 try:
                     joined, tasks = self._load(one.config), one.config.tasks.resolve()
                     run = TrialDirectory(folder, one.report)
@@ -391,7 +391,7 @@ class Objective:
     def _train_together(self, left: list[_Try]) -> None:
         """Train tries as one stack, and take out those that have ended."""
         joined = self._load(left[0].config)
-        with ExitStack() as folders, self._watching(left) as watch:
+        with ExitStack() as folders, showing(self.show, _name_of(left)) as watch:
 
             def begin(one: _Try) -> Course:
                 run = TrialDirectory(folders.enter_context(self._folder(one)), one.report)
@@ -423,17 +423,6 @@ class Objective:
             raise HaltedError(error) from error
 
     @contextmanager
-    def _watching(self, tries: Sequence[_Try]) -> Iterator[Watch]:
-        """Show where tries stand that are trained together."""
-        numbers = list(dict.fromkeys(one.judged.trial.number for one in tries))
-        more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
-        name = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:MOST_NAMED]))}{more}"
-        try:
-            yield partial(self.show, name)
-        finally:
-            self.show(name, None)
-
-    @contextmanager
     def _folder(self, one: _Try) -> Iterator[Path]:
         """Make a folder to train in, which is removed afterwards."""
         name = f"{one.judged.trial.number}-{one.config.training.seed}"
@@ -444,6 +433,13 @@ class Objective:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_of(tries: Sequence[_Try]) -> str:
+    """Name tries that are trained together by their trials."""
+    numbers = list(dict.fromkeys(one.judged.trial.number for one in tries))
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:MOST_NAMED]))}{more}"
 
 
 def _key(config: RunConfig) -> str:

@@ -25,7 +25,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -44,7 +43,7 @@ from mmpsr.errors import Interrupted
 from training.config import RunConfig
 from training.data.load import RunData, extract_features, load_clips, load_run_data
 from training.data.selection import active_features
-from training.fit.live import Stand, Watch
+from training.fit.live import Show, Stand, Watch, showing
 from training.linear.baseline import LinearBaseline
 from training.linear.late import create_baseline
 from training.pipeline import JoinedRun, train_joined, train_joined_together
@@ -69,8 +68,6 @@ REFRESH = 0.5
 Report = Callable[[Cell, str | None, float], None]
 Share = Callable[[list[list[Cell]], Report], None]
 """Computes groups of cells."""
-Show = Callable[[str, Stand | None], None]
-"""Takes the name of cells that are trained together, and where they stand; None where they are over."""
 
 
 class Stopped(Interrupted):
@@ -119,7 +116,7 @@ class CellRunner:
                 todo = self._together(todo, folders, clock)
             for cell in todo:
                 try:
-                    with self._watching([cell]) as watch:
+                    with showing(self._show, name_of([cell])) as watch:
                         self._compute(cell.config, cell.data_key, folders[cell.path], watch)
                 except Interrupted:
                     raise
@@ -127,14 +124,6 @@ class CellRunner:
                     clock.tell(cell, _failed(folders[cell.path], error))
                 else:
                     clock.tell(cell, None)
-
-    @contextmanager
-    def _watching(self, cells: Sequence[Cell]) -> Iterator[Watch]:
-        name = name_of(cells)
-        try:
-            yield partial(self._show, name)
-        finally:
-            self._show(name, None)
 
     def _together(self, cells: list[Cell], folders: Mapping[Path, RunDirectory], clock: _Clock) -> list[Cell]:
         """Compute cells as one stack; give those that are left to be computed alone."""
@@ -149,7 +138,7 @@ class CellRunner:
             return stacked
         left = list(stacked)
         try:
-            with self._watching(stacked) as watch:
+            with showing(self._show, name_of(stacked)) as watch:
                 for index, problem in train_joined_together(runs, watch):
                     left.remove(stacked[index])
                     reason = None if problem is None else _failed(folders[stacked[index].path], problem)

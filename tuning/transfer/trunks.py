@@ -13,7 +13,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from mmpsr.models.config import ModelConfig
 from mmpsr.tasks import TaskSpec
 from training.config import RunConfig
 from training.data.joined import JoinedCorpora
-from training.fit.live import Show, Watch
+from training.fit.live import Show, Watch, showing
 from training.fit.loop import train
 from training.linear.baseline import LinearBaseline
 from training.linear.fusion import deal_folds
@@ -130,14 +129,13 @@ def compare_trunks(
             model = config.model.model_copy(update={"own_trunks": own})
             name = f"fold {fold + 1} of {NUM_FOLDS}, {f'{own[0]} apart' if own else 'joint'}"
             try:
-                done[own, fold] = _held_out(
-                    config.model_copy(update={"model": model}), part, tasks, baseline, partial(show, name)
-                )
+                with showing(show, name) as watch:
+                    done[own, fold] = _held_out(
+                        config.model_copy(update={"model": model}), part, tasks, baseline, watch
+                    )
             except Interrupted:
                 kept = f"stopped; {len(done)} trainings are kept in {log}: repeat the command to continue"
                 raise Interrupted(kept) from None
-            finally:
-                show(name, None)
             records.append({"settings": key, "own": own, "fold": fold, "figures": done[own, fold]})
             write_whole(log, "".join(json.dumps(each) + "\n" for each in records))
             say(f"{name}: {len(done)} of {NUM_FOLDS * len(variants)} trainings are done")
